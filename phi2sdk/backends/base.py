@@ -1,0 +1,126 @@
+"""What a backend is: a request in, events out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from phi2sdk.completion import Event, Receipt, Request
+from phi2sdk.sampling import Dialect, translate
+from phi2sdk.stops import stops_of
+
+__all__ = ["Backend", "Capabilities", "OnUnsupported"]
+
+OnUnsupported = Literal["raise", "warn"]
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a backend can do, so that nobody has to ask who it is.
+
+    Attributes:
+        streams: Text comes in pieces as it is generated.
+        wraps: The prompt goes inside a chat template, which we do not see.
+        counts_tokens: The provider tells how many tokens it read and wrote.
+        token_ids: The answer's token ids come along.
+        logprobs: Their log-probabilities come along.
+        scores: It can score a given text (:meth:`Backend.score`).
+        context_length: Prompt and answer together have at most so many tokens; ``None``: unknown.
+    """
+
+    streams: bool = True
+    wraps: bool = False
+    counts_tokens: bool = False
+    token_ids: bool = False
+    logprobs: bool = False
+    scores: bool = False
+    context_length: int | None = None
+
+
+class Backend(ABC):
+    """One way to run Phi-2.
+
+    A subclass's constructor takes its settings as keyword arguments: they are what may stand
+    under ``[targets.NAME]`` in ``phi2.toml``. See :mod:`phi2sdk.backends` for registering one.
+
+    Attributes:
+        provider: Whose wire it speaks; named in receipts and errors.
+        environment: Settings that come from the environment when they are not given:
+            setting -> variable.
+        required: Settings without which it cannot be built.
+        extra: The extra of this package that installs its dependencies.
+    """
+
+    provider: ClassVar[str]
+    environment: ClassVar[Mapping[str, str]] = {}
+    required: ClassVar[tuple[str, ...]] = ()
+    extra: ClassVar[str | None] = None
+
+    def __init__(self, *, target: str | None = None, on_unsupported: OnUnsupported = "raise"):
+        self.target = target or self.provider
+        self.on_unsupported: OnUnsupported = on_unsupported
+
+    @property
+    @abstractmethod
+    def capabilities(self) -> Capabilities:
+        """What it can do."""
+
+    @property
+    @abstractmethod
+    def dialect(self) -> Dialect:
+        """How its route says sampling parameters."""
+
+    @property
+    def route(self) -> str:
+        """Where requests go, for receipts: dialect and path."""
+        return self.dialect.name
+
+    @abstractmethod
+    def stream(self, request: Request) -> AsyncGenerator[Event, None]:
+        """Answer a request: ``Sent``, ``Opened``, ``Chunk`` ..., ``Done``.
+
+        ``Sent`` is yielded right before the call goes out. Closing the generator early ends the
+        call at the provider. Chunks hold the text as received: stops are cut by the client.
+
+        Raises:
+            Phi2Error: Whatever goes wrong, under its right name.
+        """
+
+    def explain(self, request: Request) -> Receipt:
+        """What would be sent for a request, without sending it.
+
+        Raises:
+            UnsupportedParameter: As the request itself would.
+        """
+        return self.prepare(request)[1]
+
+    def prepare(self, request: Request) -> tuple[dict[str, object], Receipt]:
+        """The route's sampling keys for a request, and the receipt that accounts for them."""
+        wire, fates = translate(
+            request.sampling,
+            self.dialect,
+            stops=stops_of(request),
+            on_unsupported=self.on_unsupported,
+        )
+        receipt = Receipt(
+            target=self.target,
+            provider=self.provider,
+            route=self.route,
+            prompt=request.prompt.text,
+            wrapped=self.capabilities.wraps,
+            parameters=fates,
+        )
+        return wire, receipt
+
+    async def check(self) -> str:
+        """One cheap call that shows whether the provider is reachable; what it said.
+
+        Raises:
+            Phi2Error: It is not.
+        """
+        return "no check for this backend: send a request"
+
+    async def close(self) -> None:
+        """Give back connections, threads and memory. Closing twice is harmless."""

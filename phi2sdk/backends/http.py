@@ -1,0 +1,156 @@
+"""Backends over HTTP: one way of a call, many dialects.
+
+A :class:`Route` knows one wire format: how a request becomes a body, and how replies and stream
+events become our events. It does no input or output. :class:`HTTPBackend` joins a route to a
+:class:`~phi2sdk.wire.Wire`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from time import perf_counter_ns
+from typing import Any
+
+from phi2sdk.backends.base import Backend, Capabilities, OnUnsupported
+from phi2sdk.completion import Chunk, Done, Event, Opened, Request, Sent
+from phi2sdk.errors import BadResponse
+from phi2sdk.sampling import Dialect
+from phi2sdk.secret import Secret
+from phi2sdk.sse import ServerEvent
+from phi2sdk.status import request_id
+from phi2sdk.wire import Reply, Wire
+
+__all__ = ["Call", "EventReader", "HTTPBackend", "Route"]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One HTTP call, ready to go."""
+
+    path: str
+    body: Mapping[str, Any]
+    streamed: bool
+
+
+class EventReader(ABC):
+    """Reads the events of one stream; keeps what it must remember between them."""
+
+    @abstractmethod
+    def read(self, document: Any, t_ns: int) -> Iterable[Chunk | Done]:
+        """What one event's JSON document says.
+
+        Raises:
+            Phi2Error: The event reports a failure, or is not of the protocol.
+        """
+
+    def end(self, t_ns: int) -> Done | None:
+        """The stream ended (``[DONE]``, or the body's end): its ``Done``, if it may end here.
+
+        ``None`` says that something is missing: the stream was cut off.
+        """
+        return None
+
+
+class Route(ABC):
+    """One wire format."""
+
+    dialect: Dialect
+    capabilities: Capabilities
+
+    @abstractmethod
+    def call(self, prompt: str, wire: Mapping[str, Any], *, stream: bool) -> Call:
+        """Path and body for a prompt with the dialect's sampling keys."""
+
+    @abstractmethod
+    def read_reply(self, document: Any, t_ns: int) -> Iterable[Chunk | Done]:
+        """What a whole reply says.
+
+        Raises:
+            Phi2Error: It reports a failure, or is not of the protocol.
+        """
+
+    @abstractmethod
+    def reader(self) -> EventReader:
+        """A reader for one stream."""
+
+
+class HTTPBackend(Backend):
+    """A route over a wire."""
+
+    def __init__(
+        self,
+        *,
+        route: Route,
+        wire: Wire,
+        target: str | None = None,
+        on_unsupported: OnUnsupported = "raise",
+    ) -> None:
+        super().__init__(target=target, on_unsupported=on_unsupported)
+        self._route = route
+        self._wire = wire
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self._route.capabilities
+
+    @property
+    def dialect(self) -> Dialect:
+        return self._route.dialect
+
+    def call(self, request: Request) -> Call:
+        """The very call that a request makes: path and JSON body, without headers."""
+        wire, _ = self.prepare(request)
+        return self._call(request, wire)
+
+    async def headers(self) -> Mapping[str, str | Secret]:
+        """Headers made anew for each call, such as a token that expires."""
+        return {}
+
+    async def stream(self, request: Request) -> AsyncGenerator[Event, None]:
+        wire, receipt = self.prepare(request)
+        call = self._call(request, wire)
+        headers = await self.headers()
+        yield Sent(perf_counter_ns(), receipt, call.streamed)
+        async with self._wire.post(
+            call.path, call.body, headers=headers, timeout=request.timeout
+        ) as reply:
+            yield Opened(reply.t_headers_ns, request_id(reply.headers))
+            if call.streamed:
+                async with aclosing(self._read_stream(reply)) as events:
+                    async for event in events:
+                        yield event
+            else:
+                t_ns, document = await reply.json()
+                for event in self._route.read_reply(document, t_ns):
+                    yield event
+
+    async def close(self) -> None:
+        await self._wire.close()
+
+    def _call(self, request: Request, wire: Mapping[str, Any]) -> Call:
+        stream = request.stream and self.capabilities.streams
+        return self._route.call(request.prompt.text, wire, stream=stream)
+
+    async def _read_stream(self, reply: Reply) -> AsyncGenerator[Chunk | Done, None]:
+        reader = self._route.reader()
+        done: Done | None = None
+        async with aclosing(reply.events()) as received:
+            async for t_ns, event in received:
+                if event.data == b"[DONE]":
+                    break
+                for read in reader.read(self._document(reply, event), t_ns):
+                    if isinstance(read, Done):
+                        done = read  # usage may still follow
+                    else:
+                        yield read
+        done = reader.end(perf_counter_ns()) or done
+        if done is None:
+            raise BadResponse("the stream ended without a finish reason: it was cut off")
+        yield done
+
+    @staticmethod
+    def _document(reply: Reply, event: ServerEvent) -> Any:
+        return reply.parse(event.data)

@@ -1,0 +1,265 @@
+"""Any server that speaks OpenAI's protocol: vLLM, SGLang, llama.cpp, TGI, Ollama, LM Studio, ...
+
+The completions route takes the prompt as it is. The chat route takes messages: the prompt goes as
+one user message, the server wraps it in its template, and the receipt says ``wrapped``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any, ClassVar, Literal
+
+from phi2sdk.backends.base import Capabilities, OnUnsupported
+from phi2sdk.backends.http import Call, EventReader, HTTPBackend, Route
+from phi2sdk.completion import Chunk, Count, Done, FinishReason, Usage
+from phi2sdk.errors import BadResponse, ConfigurationError, ContentFiltered
+from phi2sdk.sampling import Dialect, Rule
+from phi2sdk.secret import Secret
+from phi2sdk.status import Failure, error_for
+from phi2sdk.wire import Timeouts, Wire
+
+__all__ = ["CHAT", "COMPLETIONS", "SERVERS", "Chat", "Completions", "OpenAIBackend"]
+
+Server = Literal["vllm", "sglang", "llamacpp", "ollama", "tgi", "openai"]
+
+_STANDARD: Mapping[str, Rule] = {
+    "max_tokens": Rule("max_tokens"),
+    "temperature": Rule("temperature", neutral=1.0),
+    "top_p": Rule("top_p", neutral=1.0),
+    "seed": Rule("seed"),
+    "stop": Rule("stop", convert=list, limit=4),
+}
+
+_SAMPLERS: Mapping[Server, Mapping[str, Rule]] = {
+    "openai": {},
+    "tgi": {},
+    "ollama": {},
+    "vllm": {
+        "top_k": Rule("top_k", neutral=-1),
+        "min_p": Rule("min_p", neutral=0.0),
+        "repetition_penalty": Rule("repetition_penalty", neutral=1.0),
+    },
+    "sglang": {
+        "top_k": Rule("top_k", neutral=-1),
+        "min_p": Rule("min_p", neutral=0.0),
+        "repetition_penalty": Rule("repetition_penalty", neutral=1.0),
+    },
+    "llamacpp": {
+        "top_k": Rule("top_k", neutral=0),
+        "min_p": Rule("min_p", neutral=0.0),
+        "repetition_penalty": Rule("repeat_penalty", neutral=1.0),
+    },
+}
+"""What each server takes besides the standard keys, and how it says 'off'."""
+
+SERVERS: tuple[Server, ...] = tuple(_SAMPLERS)
+
+COMPLETIONS: Mapping[Server, Dialect] = {
+    server: Dialect(f"openai.completions ({server})", {**_STANDARD, **rules})
+    for server, rules in _SAMPLERS.items()
+}
+CHAT: Mapping[Server, Dialect] = {
+    server: Dialect(f"openai.chat ({server})", {**_STANDARD, **rules})
+    for server, rules in _SAMPLERS.items()
+}
+
+_FINISH: Mapping[str, FinishReason] = {
+    "stop": "stop",
+    "length": "length",
+    "content_filter": "filter",
+    "eos_token": "stop",
+    "stop_sequence": "stop",
+}
+
+
+class Completions(Route):
+    """``POST /completions``: the prompt as it is.
+
+    Args:
+        model: The model's name on the server.
+        dialect: How the server says sampling parameters.
+        path: Appended to the base URL.
+    """
+
+    capabilities = Capabilities(counts_tokens=True)
+
+    def __init__(self, model: str, dialect: Dialect, path: str = "/completions") -> None:
+        self.model = model
+        self.dialect = dialect
+        self.path = path
+
+    def call(self, prompt: str, wire: Mapping[str, Any], *, stream: bool) -> Call:
+        body = {"model": self.model, **self._input(prompt), **wire}
+        if stream:
+            body |= {"stream": True, "stream_options": {"include_usage": True}}
+        return Call(self.path, body, stream)
+
+    def read_reply(self, document: Any, t_ns: int) -> Iterable[Chunk | Done]:
+        choice = _first_choice(document)
+        if choice is None:
+            raise BadResponse("the reply has no choices")
+        text, finish = self._text(choice), _finish(choice)
+        if finish == "filter" and not text:
+            raise ContentFiltered("the provider's content filter withheld the answer")
+        if text is None:
+            raise BadResponse("the reply's text is null")
+        if text:
+            yield Chunk(text, text, t_ns)
+        yield Done(t_ns, finish, _usage(document), document.get("model"), document.get("id"))
+
+    def reader(self) -> EventReader:
+        return _Reader(self)
+
+    def _input(self, prompt: str) -> dict[str, Any]:
+        return {"prompt": prompt}
+
+    def _text(self, choice: Mapping[str, Any]) -> str | None:
+        return _string(choice.get("text"))
+
+    def _delta(self, choice: Mapping[str, Any]) -> str | None:
+        return _string(choice.get("text"))
+
+
+class Chat(Completions):
+    """``POST /chat/completions``: the prompt as one user message, inside the server's template."""
+
+    capabilities = Capabilities(counts_tokens=True, wraps=True)
+
+    def __init__(self, model: str, dialect: Dialect, path: str = "/chat/completions") -> None:
+        super().__init__(model, dialect, path)
+
+    def _input(self, prompt: str) -> dict[str, Any]:
+        return {"messages": [{"role": "user", "content": prompt}]}
+
+    def _text(self, choice: Mapping[str, Any]) -> str | None:
+        message = choice.get("message")
+        return _string(message.get("content")) if isinstance(message, dict) else None
+
+    def _delta(self, choice: Mapping[str, Any]) -> str | None:
+        delta = choice.get("delta")
+        return _string(delta.get("content")) if isinstance(delta, dict) else None
+
+
+class _Reader(EventReader):
+    """Content chunks as they come; the finish reason and the usage may come in either order."""
+
+    def __init__(self, route: Completions) -> None:
+        self._route = route
+        self._done: Done | None = None
+        self._usage = Usage()
+
+    def read(self, document: Any, t_ns: int) -> Iterable[Chunk | Done]:
+        if failure := Failure.in_event(document):
+            raise error_for(failure)
+        if isinstance(document, dict) and document.get("usage"):
+            self._usage = _usage(document)
+        choice = _first_choice(document)
+        if choice is None:
+            return
+        if text := self._route._delta(choice):
+            yield Chunk(text, text, t_ns)
+        if finish := _finish(choice):
+            self._done = Done(t_ns, finish, Usage(), document.get("model"), document.get("id"))
+
+    def end(self, t_ns: int) -> Done | None:
+        return replace(self._done, usage=self._usage) if self._done else None
+
+
+class OpenAIBackend(HTTPBackend):
+    """Any OpenAI-compatible server.
+
+    Args:
+        base_url: Up to and including ``/v1``.
+        api_key: Sent as a bearer token; may be left out where the server wants none.
+        model: The model's name on the server.
+        route: ``completions`` (the prompt as it is) or ``chat`` (wrapped in a template).
+        server: Which server it is, for its sampling parameters: one of :data:`SERVERS`.
+    """
+
+    provider: ClassVar[str] = "openai"
+    environment: ClassVar[Mapping[str, str]] = {
+        "base_url": "OPENAI_BASE_URL",
+        "api_key": "OPENAI_API_KEY",
+        "model": "PHI2_MODEL",
+    }
+    required = ("base_url",)
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        api_key: Secret | None = None,
+        model: str = "microsoft/phi-2",
+        route: Literal["completions", "chat"] = "completions",
+        server: Server = "vllm",
+        target: str | None = None,
+        timeouts: Timeouts = Timeouts(),
+        insecure_hosts: tuple[str, ...] = (),
+        on_unsupported: OnUnsupported = "raise",
+    ) -> None:
+        if server not in SERVERS:
+            known = ", ".join(SERVERS)
+            raise ConfigurationError(f"there is no server {server!r}: use one of {known}")
+        if route not in ("completions", "chat"):
+            raise ConfigurationError(f"there is no route {route!r}: use completions or chat")
+        headers = {"Authorization": Secret(f"Bearer {api_key.reveal()}")} if api_key else {}
+        super().__init__(
+            route=Chat(model, CHAT[server])
+            if route == "chat"
+            else Completions(model, COMPLETIONS[server]),
+            wire=Wire(
+                base_url,
+                provider=self.provider,
+                headers=headers,
+                timeouts=timeouts,
+                insecure_hosts=insecure_hosts,
+            ),
+            target=target,
+            on_unsupported=on_unsupported,
+        )
+
+    async def check(self) -> str:
+        async with self._wire.get("/models", timeout=10) as reply:
+            _, document = await reply.json()
+        data = document.get("data") if isinstance(document, dict) else None
+        names = [str(m.get("id")) for m in data or [] if isinstance(m, dict)]
+        return f"serves {', '.join(names) or 'no model'}"
+
+
+def _first_choice(document: Any) -> Mapping[str, Any] | None:
+    if not isinstance(document, dict) or not isinstance(document.get("choices"), list):
+        raise BadResponse("the reply is not of the OpenAI protocol: it has no list of choices")
+    choices = document["choices"]
+    if not choices:
+        return None
+    if not isinstance(choices[0], dict):
+        raise BadResponse("the reply is not of the OpenAI protocol: a choice is no object")
+    return choices[0]
+
+
+def _finish(choice: Mapping[str, Any]) -> FinishReason | None:
+    return _FINISH.get(str(choice.get("finish_reason")))
+
+
+def _usage(document: Mapping[str, Any]) -> Usage:
+    usage = document.get("usage")
+    if not isinstance(usage, dict):
+        return Usage()
+    details = usage.get("prompt_tokens_details")
+    cached = details.get("cached_tokens") if isinstance(details, dict) else None
+    return Usage(
+        input=_count(usage.get("prompt_tokens")),
+        output_billed=_count(usage.get("completion_tokens")),
+        cached=_count(cached),
+    )
+
+
+def _count(value: object) -> Count | None:
+    return Count(value) if isinstance(value, int) and value >= 0 else None
+
+
+def _string(value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    raise BadResponse("the reply's text is not a string")

@@ -1,0 +1,165 @@
+"""Phi-2's prompt formats, each rendered to one string and the stops that end its answer.
+
+Every backend sends exactly :attr:`Prompt.text`. The formats are those of the model card of
+``microsoft/phi-2``; the stops are the continuations that the model is known to run into,
+since it rarely ends by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from phi2sdk.errors import InvalidRequest
+
+__all__ = [
+    "END_OF_TEXT",
+    "FORMATS",
+    "SUMMARY_TEMPLATE",
+    "Prompt",
+    "chat",
+    "code",
+    "instruct",
+    "qa",
+    "raw",
+    "render",
+    "summarize",
+]
+
+END_OF_TEXT = "<|endoftext|>"
+"""Phi-2's only control token: it begins and ends every document."""
+
+Format = Literal["qa", "instruct", "chat", "code", "raw"]
+FORMATS: tuple[Format, ...] = ("instruct", "qa", "chat", "code", "raw")
+
+SUMMARY_TEMPLATE = "summarize/1"
+"""Version of the template that :func:`summarize` renders; runs are comparable within one."""
+
+_INSTRUCT_STOPS = ("\nInstruct:", "\nInstruction:", "\nOutput:", "\nExercise", "\nInput:")
+_QA_STOPS = ("\nExercise", "\nInstruct:", "\nQuestion:", "\nAnswer:")
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One string for the model, and where its answer ends.
+
+    Attributes:
+        text: What the model reads, byte for byte, on every backend.
+        stop: The answer is cut before the first of these; :data:`END_OF_TEXT` always counts.
+        format: Which format rendered it.
+        allow_control_tokens: Whether ``<|endoftext|>`` may stand in ``text``.
+
+    Raises:
+        InvalidRequest: The text is empty, or contains ``<|endoftext|>``, which would reach the
+            model as a control token, without leave to do so.
+    """
+
+    text: str
+    stop: tuple[str, ...] = ()
+    format: Format = "raw"
+    allow_control_tokens: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.text.strip():
+            raise InvalidRequest("the prompt is empty: give the model something to read")
+        if END_OF_TEXT in self.text and not self.allow_control_tokens:
+            raise InvalidRequest(
+                f"the prompt contains {END_OF_TEXT!r}, which the model would read as a control "
+                "token: take it out, or pass allow_control_tokens=True"
+            )
+        if any(not stop for stop in self.stop):
+            raise InvalidRequest("an empty stop string would end every answer at once")
+        try:
+            self.text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise InvalidRequest(
+                f"the prompt is not valid Unicode: a lone surrogate at position {error.start}"
+            ) from error
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def instruct(instruction: str, *, allow_control_tokens: bool = False) -> Prompt:
+    """``Instruct: <instruction>\\nOutput:``, the format for concise answers."""
+    _require(instruction, "instruction")
+    text = f"Instruct: {instruction}\nOutput:"
+    return Prompt(text, _INSTRUCT_STOPS, "instruct", allow_control_tokens)
+
+
+def qa(question: str, *, allow_control_tokens: bool = False) -> Prompt:
+    """The bare question; the model writes on after it."""
+    _require(question, "question")
+    return Prompt(question, _QA_STOPS, "qa", allow_control_tokens)
+
+
+def chat(
+    turns: Sequence[tuple[str, str]], *, reply_as: str, allow_control_tokens: bool = False
+) -> Prompt:
+    """A dialogue, one ``Name: text`` line a turn, ending in ``<reply_as>:``.
+
+    Args:
+        turns: ``(speaker, text)`` pairs in order; at least one.
+        reply_as: The speaker whose next turn the model writes.
+        allow_control_tokens: Whether ``<|endoftext|>`` may stand in a turn.
+
+    The answer is cut where any speaker, ``reply_as`` included, takes the next turn.
+    """
+    if not turns:
+        raise InvalidRequest("a chat needs at least one turn to reply to")
+    speakers = [speaker for speaker, _ in turns]
+    for speaker in (*speakers, reply_as):
+        if not speaker.strip() or ":" in speaker or "\n" in speaker:
+            raise InvalidRequest(f"{speaker!r} is no speaker: use a name without ':' or line break")
+    lines = [f"{speaker}: {text}" for speaker, text in turns]
+    others = [speaker for speaker in speakers if speaker != reply_as]
+    stop = tuple(f"\n{speaker}:" for speaker in dict.fromkeys((*others, reply_as)))
+    return Prompt("\n".join([*lines, f"{reply_as}:"]), stop, "chat", allow_control_tokens)
+
+
+def code(head: str, *, allow_control_tokens: bool = False) -> Prompt:
+    """A signature with its docstring; the model writes the body.
+
+    The answer ends before the next top-level statement (see :mod:`phi2sdk.stops`).
+    """
+    _require(head, "signature")
+    return Prompt(head, (), "code", allow_control_tokens)
+
+
+def raw(text: str, *, stop: Iterable[str] = (), allow_control_tokens: bool = False) -> Prompt:
+    """``text`` as it is, with only the stops that are given."""
+    return Prompt(text, tuple(stop), "raw", allow_control_tokens)
+
+
+def summarize(paragraph: str, *, allow_control_tokens: bool = False) -> Prompt:
+    """The fixed one-sentence summary prompt, version :data:`SUMMARY_TEMPLATE`."""
+    _require(paragraph, "paragraph")
+    return instruct(
+        f"Summarize the following paragraph in one sentence.\n{paragraph.strip()}",
+        allow_control_tokens=allow_control_tokens,
+    )
+
+
+def render(text: str, format: Format = "instruct", *, reply_as: str = "Bob") -> Prompt:
+    """``text`` in a format named by a string, as the command line gives it.
+
+    For ``chat`` the text is one turn of Alice's, answered by ``reply_as``.
+
+    Raises:
+        InvalidRequest: The format is unknown.
+    """
+    if format == "chat":
+        return chat([("Alice", text)], reply_as=reply_as)
+    formats = {"instruct": instruct, "qa": qa, "code": code, "raw": raw}
+    try:
+        return formats[format](text)
+    except KeyError:
+        raise InvalidRequest(
+            f"there is no prompt format {format!r}: use one of {', '.join(FORMATS)}"
+        ) from None
+
+
+def _require(text: str, what: str) -> None:
+    if not text.strip():
+        raise InvalidRequest(f"the {what} is empty: give the model something to read")

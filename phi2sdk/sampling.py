@@ -1,0 +1,268 @@
+"""Sampling parameters, how a route's dialect says them, and what became of each.
+
+A :class:`Dialect` is data: for each parameter of :class:`Sampling`, the name that the route knows
+it by, the value that means 'off' there, or that it has none. :func:`translate` turns a sampling
+into the route's keys, and accounts for every parameter. Nothing is lost in silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from phi2sdk.errors import InvalidRequest, UnsupportedParameter
+
+__all__ = ["OMIT", "Dialect", "Fate", "ParameterFate", "Rule", "Sampling", "translate"]
+
+JSON = Any  # what json.dumps takes; the wire's own value type
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How the next token is chosen. The same meaning on every backend.
+
+    Attributes:
+        max_tokens: At most so many tokens are generated (1 or more).
+        temperature: Divides the logits; 0 takes the most likely token (greedy).
+        top_p: Only the smallest set of tokens with at least this probability mass; 1 is off.
+        top_k: Only the ``top_k`` most likely tokens; ``None`` is off.
+        min_p: Only tokens with at least this share of the likeliest one's probability; 0 is off.
+        repetition_penalty: Divides (multiplies) positive (negative) logits of tokens that already
+            stand in prompt or answer (Keskar et al. 2019, CTRL); 1 is off.
+        seed: Makes a sampled answer repeatable where the route can; ``None`` leaves it open.
+        stop: The answer ends before the first of these, besides the prompt format's own stops.
+
+    Raises:
+        InvalidRequest: A value outside its range.
+    """
+
+    max_tokens: int = 256
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int | None = None
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stop", _as_stops(self.stop))
+        for name, holds, rule in (
+            ("max_tokens", _whole(self.max_tokens) and self.max_tokens >= 1, "at least 1"),
+            ("temperature", _number(self.temperature) and self.temperature >= 0, "0 or more"),
+            ("top_p", _number(self.top_p) and 0 < self.top_p <= 1, "above 0 and at most 1"),
+            ("top_k", self.top_k is None or (_whole(self.top_k) and self.top_k >= 1), ">= 1"),
+            ("min_p", _number(self.min_p) and 0 <= self.min_p < 1, "in [0, 1)"),
+            (
+                "repetition_penalty",
+                _number(self.repetition_penalty) and self.repetition_penalty > 0,
+                "above 0",
+            ),
+            (
+                "seed",
+                self.seed is None or (_whole(self.seed) and 0 <= self.seed < 2**63),
+                "a whole number from 0 to 2**63 - 1",
+            ),
+            ("stop", all(isinstance(s, str) and s for s in self.stop), "non-empty strings"),
+        ):
+            if not holds:
+                raise InvalidRequest(f"{name}={getattr(self, name)!r} must be {rule}")
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the likeliest token is taken each time."""
+        return self.temperature == 0
+
+    def is_neutral(self, name: str) -> bool:
+        """Whether a parameter stands at the value that changes nothing."""
+        return name in _NEUTRAL and getattr(self, name) == _NEUTRAL[name]
+
+
+PARAMETERS: tuple[str, ...] = tuple(f.name for f in fields(Sampling))
+
+_NEUTRAL: Mapping[str, object] = {
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "top_k": None,
+    "min_p": 0.0,
+    "repetition_penalty": 1.0,
+    "seed": None,
+    "stop": (),
+}
+
+Fate = Literal["sent", "renamed", "emulated", "neutral", "unsupported"]
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterFate:
+    """What became of one parameter on the way to the route.
+
+    Attributes:
+        name: The parameter of :class:`Sampling`.
+        value: Its value there.
+        fate: ``sent`` under its own name; ``renamed``; ``emulated`` by other keys or on our side;
+            ``neutral``: off, and left out since the route has no word for off;
+            ``unsupported``: not done (only with ``on_unsupported="warn"``).
+        wire: The keys that went into the request for it.
+        note: What else there is to know.
+    """
+
+    name: str
+    value: object
+    fate: Fate
+    wire: Mapping[str, JSON] = field(default_factory=dict)
+    note: str = ""
+
+
+class _Omit:
+    def __repr__(self) -> str:
+        return "OMIT"
+
+
+OMIT = _Omit()
+"""As a rule's ``neutral``: the route has no value for 'off', so the key is left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How one route takes one parameter.
+
+    Attributes:
+        key: Its name on the route; ``None``: the route cannot do it.
+        neutral: What is sent when the parameter is off; :data:`OMIT` leaves the key out.
+        convert: From our value to the route's.
+        limit: At most so many entries go over the wire (stops); the rest is cut on our side.
+    """
+
+    key: str | None = None
+    neutral: JSON | _Omit = OMIT
+    convert: Callable[[Any], JSON] | None = None
+    limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """A route's way to say a :class:`Sampling`.
+
+    Attributes:
+        name: The route, as documentation and receipts call it (``azure.score``, ``hf.tgi``, ...).
+        rules: One :class:`Rule` a parameter; a missing one means 'cannot'.
+        greedy: The keys that mean greedy decoding on a route that refuses temperature 0; they
+            replace temperature, top_p, top_k, min_p and seed, which do not matter then.
+        sampled: Keys that go along when the answer is sampled (``do_sample``).
+    """
+
+    name: str
+    rules: Mapping[str, Rule]
+    greedy: Mapping[str, JSON] | None = None
+    sampled: Mapping[str, JSON] = field(default_factory=dict)
+
+
+_MOOT_WHEN_GREEDY = ("top_p", "top_k", "min_p", "seed")
+
+
+def translate(
+    sampling: Sampling,
+    dialect: Dialect,
+    *,
+    stops: tuple[str, ...],
+    on_unsupported: Literal["raise", "warn"] = "raise",
+) -> tuple[dict[str, JSON], tuple[ParameterFate, ...]]:
+    """A sampling as the route's keys, and the fate of each parameter.
+
+    Args:
+        sampling: What is wanted.
+        dialect: The route's table.
+        stops: All stops of the request, the prompt format's included.
+        on_unsupported: What to do about a parameter that the route cannot do and that is not
+            neutral: ``raise``, or ``warn`` to go without it (the receipt says so).
+
+    Raises:
+        UnsupportedParameter: Such a parameter, with ``on_unsupported="raise"``.
+    """
+    fates = tuple(
+        _fate(name, sampling, dialect, stops, strict=on_unsupported == "raise")
+        for name in PARAMETERS
+    )
+    wire: dict[str, JSON] = {}
+    for fate in fates:
+        wire.update(fate.wire)
+    return wire, fates
+
+
+def _fate(
+    name: str, sampling: Sampling, dialect: Dialect, stops: tuple[str, ...], *, strict: bool
+) -> ParameterFate:
+    value = stops if name == "stop" else getattr(sampling, name)
+    rule = dialect.rules.get(name, Rule())
+    if name == "stop":
+        return _stop_fate(stops, rule)
+    if name == "temperature":
+        return _temperature_fate(sampling, dialect, rule)
+    if sampling.greedy and dialect.greedy is not None and name in _MOOT_WHEN_GREEDY:
+        note = "greedy decoding: it changes nothing"
+        return ParameterFate(name, value, "neutral", note=note)
+    if sampling.is_neutral(name):
+        if rule.key is None or rule.neutral is OMIT:
+            return ParameterFate(name, value, "neutral", note="off: left out")
+        wire = {rule.key: rule.neutral}
+        return ParameterFate(name, value, _sent_or_renamed(name, rule.key), wire, "off")
+    if rule.key is not None:
+        wire = {rule.key: rule.convert(value) if rule.convert else value}
+        return ParameterFate(name, value, _sent_or_renamed(name, rule.key), wire)
+    if sampling.greedy and name in _MOOT_WHEN_GREEDY:
+        note = "greedy decoding: it changes nothing"
+        return ParameterFate(name, value, "neutral", note=note)
+    if strict:
+        able = [n for n in PARAMETERS if dialect.rules.get(n, Rule()).key is not None]
+        raise UnsupportedParameter(
+            f"{name}={value!r}: the route {dialect.name} has no such parameter "
+            f"(it takes {', '.join(able)}); leave it out, choose another route, or pass "
+            'on_unsupported="warn" to go without it'
+        )
+    return ParameterFate(name, value, "unsupported", note=f"{dialect.name} has no such parameter")
+
+
+def _temperature_fate(sampling: Sampling, dialect: Dialect, rule: Rule) -> ParameterFate:
+    value = sampling.temperature
+    if sampling.greedy and dialect.greedy is not None:
+        return ParameterFate("temperature", value, "emulated", dict(dialect.greedy), "greedy")
+    wire = {} if rule.key is None else {rule.key: value}
+    wire |= dialect.sampled
+    return ParameterFate("temperature", value, "sent", wire)
+
+
+def _stop_fate(stops: tuple[str, ...], rule: Rule) -> ParameterFate:
+    """Stops go over the wire to save tokens; the cut that counts is ours in any case."""
+    if not stops:
+        return ParameterFate("stop", stops, "neutral", note="none")
+    if rule.key is None:
+        return ParameterFate("stop", stops, "emulated", note="cut on our side")
+    sent = list(stops[: rule.limit])
+    note = "cut on our side as well"
+    if len(sent) < len(stops):
+        note = f"{len(sent)} of {len(stops)} sent, the route takes no more; all cut on our side"
+    return ParameterFate("stop", stops, _sent_or_renamed("stop", rule.key), {rule.key: sent}, note)
+
+
+def _sent_or_renamed(name: str, key: str) -> Fate:
+    return "sent" if name == key else "renamed"
+
+
+def _as_stops(value: object) -> tuple[str, ...]:
+    """One string or several, as people write it."""
+    if isinstance(value, str):
+        return (value,)
+    return tuple(value) if isinstance(value, Iterable) else (str(value),)
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _number(value: object) -> bool:
+    # NaN fails every comparison that follows; infinity is refused here.
+    return (
+        isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
+    )

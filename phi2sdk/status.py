@@ -1,0 +1,199 @@
+"""From an HTTP failure to an error: status, code and headers, never the words of a message."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import cached_property
+from typing import Any
+
+from phi2sdk.errors import (
+    AuthenticationFailed,
+    BadResponse,
+    ContentFiltered,
+    ContextLengthExceeded,
+    InvalidRequest,
+    ModelLoading,
+    ModelNotFound,
+    Overloaded,
+    PermissionDenied,
+    Phi2Error,
+    ProviderFault,
+    RateLimited,
+    Timeout,
+)
+
+__all__ = ["BY_CODE", "BY_STATUS", "Failure", "error_for", "retry_after", "untrusted"]
+
+BY_STATUS: Mapping[int, type[Phi2Error]] = {
+    400: InvalidRequest,
+    401: AuthenticationFailed,
+    402: PermissionDenied,
+    403: PermissionDenied,
+    404: ModelNotFound,
+    405: ModelNotFound,
+    408: Timeout,
+    409: ProviderFault,
+    413: InvalidRequest,
+    422: InvalidRequest,
+    424: ProviderFault,
+    429: RateLimited,
+    500: ProviderFault,
+    502: ProviderFault,
+    503: Overloaded,
+    504: Timeout,
+    529: Overloaded,
+}
+"""The right name for a status; any other 4xx is an `InvalidRequest`, 5xx a `ProviderFault`."""
+
+BY_CODE: Mapping[str, type[Phi2Error]] = {
+    "content_filter": ContentFiltered,
+    "context_length_exceeded": ContextLengthExceeded,
+    "model_not_found": ModelNotFound,
+    "overloaded": Overloaded,
+    "validation": InvalidRequest,
+}
+"""Codes that say more than their status: OpenAI's ``code`` and TGI's ``error_type``."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A response, or an event of a stream, that reports a failure.
+
+    Attributes:
+        provider: Who sent it.
+        status: The HTTP status; for an event 500, unless its code says better.
+        headers: The response's, empty for an event.
+        text: The body.
+    """
+
+    provider: str | None
+    status: int
+    headers: Mapping[str, str]
+    text: str
+
+    @classmethod
+    def in_event(cls, document: Any) -> Failure | None:
+        """The failure that a stream's event reports in ``error``; ``None`` if it reports none."""
+        if not isinstance(document, dict) or not document.get("error"):
+            return None
+        failure = cls(None, 500, {}, json.dumps(document))
+        code = failure.code or ""
+        if code.isdigit() and 400 <= int(code) < 600:
+            return cls(None, int(code), {}, failure.text)
+        return failure
+
+    @cached_property
+    def document(self) -> Any:
+        """The body as JSON, ``None`` where it is none."""
+        try:
+            return json.loads(self.text)
+        except (ValueError, RecursionError):
+            return None
+
+    @cached_property
+    def detail(self) -> Mapping[str, Any]:
+        """The object that describes the error: ``{"error": {...}}`` unwrapped, else the body."""
+        document = self.document
+        if isinstance(document, dict):
+            inner = document.get("error")
+            return inner if isinstance(inner, dict) else document
+        return {}
+
+    @property
+    def code(self) -> str | None:
+        """The provider's own code, where the body has one."""
+        for key in ("code", "error_type", "type"):
+            value = self.detail.get(key)
+            if isinstance(value, str | int) and value != "":
+                return str(value)
+        return None
+
+    @property
+    def words(self) -> str:
+        """What the provider says, for a person to read."""
+        for key in ("message", "error", "detail"):
+            value = self.detail.get(key)
+            if isinstance(value, str) and value:
+                return untrusted(value)
+        return untrusted(self.text) or "no explanation"
+
+    def as_error(self, kind: type[Phi2Error], **fields: Any) -> Phi2Error:
+        """This failure as an error of a given kind."""
+        given = {
+            "provider": self.provider,
+            "status": self.status,
+            "code": self.code,
+            "request_id": request_id(self.headers),
+            "retry_after": retry_after(self.headers),
+        }
+        return kind(self.words, **(given | fields))
+
+
+def error_for(failure: Failure) -> Phi2Error:
+    """The error that status and code call for."""
+    status = failure.status
+    if 300 <= status < 400:
+        return BadResponse(
+            "the endpoint redirects, and redirects are not followed since the key would go along: "
+            "set the endpoint to its final address",
+            provider=failure.provider,
+            status=status,
+        )
+    kind = BY_CODE.get(failure.code or "")
+    if kind is None and status == 503 and "estimated_time" in failure.detail:
+        wait = failure.detail["estimated_time"]
+        known = retry_after(failure.headers)
+        return failure.as_error(ModelLoading, retry_after=known or _seconds(wait))
+    if kind is None:
+        kind = BY_STATUS.get(status) or (ProviderFault if status >= 500 else InvalidRequest)
+    return failure.as_error(kind)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that a provider asks us to wait; ``None`` if it does not say so sensibly.
+
+    Reads ``retry-after-ms``, ``x-ms-retry-after-ms`` and ``Retry-After`` in seconds or as a date.
+    """
+    for name in ("retry-after-ms", "x-ms-retry-after-ms"):
+        if (milliseconds := _seconds(headers.get(name))) is not None:
+            return milliseconds / 1000
+    value = headers.get("Retry-After")
+    if value is None:
+        return None
+    if (seconds := _seconds(value)) is not None:
+        return seconds
+    try:
+        when = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=UTC)
+    return max(0.0, (when - datetime.now(UTC)).total_seconds())
+
+
+def request_id(headers: Mapping[str, str]) -> str | None:
+    """The provider's name for the request, under any of the usual headers."""
+    for name in ("x-request-id", "apim-request-id", "x-ms-client-request-id"):
+        if value := headers.get(name):
+            return untrusted(value)
+    return None
+
+
+def untrusted(text: str, limit: int = 300) -> str:
+    """Somebody else's words on one line: no control characters, no more than ``limit`` of them."""
+    clean = "".join(c if c.isprintable() else " " for c in text[: limit * 4])
+    line = " ".join(clean.split())
+    return line if len(line) <= limit else line[:limit] + "..."
+
+
+def _seconds(value: object) -> float | None:
+    try:
+        seconds = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    return seconds if math.isfinite(seconds) and seconds >= 0 else None

@@ -1,0 +1,160 @@
+"""Where an answer ends: stops cut here, for every backend, in the same way.
+
+The rule: of all stops, the one that is *complete first* in the text wins; of several complete at
+the same character, the one that began first. This depends on the text alone, never on how it was
+spread over chunks, so a stream and a single reply are cut at the same character.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import aclosing
+from dataclasses import replace
+from typing import ClassVar
+
+from phi2sdk.completion import Chunk, Done, Event, Request
+from phi2sdk.prompts import END_OF_TEXT
+
+__all__ = ["StopCutter", "cut_at_stops", "stops_of"]
+
+
+def stops_of(request: Request) -> tuple[str, ...]:
+    """All stops of a request, the caller's first, without repetition."""
+    return tuple(dict.fromkeys((*request.sampling.stop, *request.prompt.stop)))
+
+
+async def cut_at_stops(
+    events: AsyncGenerator[Event, None], request: Request
+) -> AsyncGenerator[Event, None]:
+    """Pass a backend's events on, up to the first stop, then close the stream.
+
+    Chunks keep their place and time; only their ``text`` changes: what might still become a stop
+    is held back until it is decided, and ``raw`` stays as received.
+    """
+    prompt = request.prompt
+    cutter = StopCutter(
+        stops_of(request),
+        top_level=prompt.format == "code",
+        line_start=prompt.text.endswith("\n"),
+    )
+    last_ns = 0
+    async with aclosing(events) as source:
+        async for event in source:
+            if isinstance(event, Chunk):
+                last_ns = event.t_ns
+                visible = cutter.feed(event.raw)
+                yield event if visible == event.text else replace(event, text=visible)
+                if cutter.ended:
+                    yield Done(t_ns=last_ns, finish_reason="stop", cut=True)
+                    return
+            elif isinstance(event, Done):
+                if rest := cutter.flush():
+                    yield Chunk(text=rest, raw="", t_ns=last_ns)
+                yield event
+            else:
+                yield event
+
+
+class StopCutter:
+    """Cuts a text that arrives in pieces.
+
+    Args:
+        stops: Strings before which the text ends. ``<|endoftext|>`` is always one of them.
+        top_level: Also end before the next top-level statement of Python code: a line break that
+            is followed by a character at column 0 other than white space or a closing bracket,
+            outside a triple-quoted string.
+        line_start: The text begins at column 0, since its prompt ends in a line break.
+
+    >>> cutter = StopCutter(["\\nBob:"])
+    >>> cutter.feed("Hello\\nBo"), cutter.feed("b: hi"), cutter.ended
+    ('Hello', '', True)
+    """
+
+    def __init__(
+        self, stops: Iterable[str], *, top_level: bool = False, line_start: bool = False
+    ) -> None:
+        self._stops = tuple(dict.fromkeys((*stops, END_OF_TEXT)))
+        self._code = _TopLevel(line_start=line_start) if top_level else None
+        self._held = ""
+        self.ended = False
+
+    def feed(self, piece: str) -> str:
+        """Take the next piece; return the text that is now certain to stand before the end."""
+        if self.ended:
+            return ""
+        window = self._held + piece
+        found = self._first_stop(window)
+        if self._code is not None:
+            found = _earlier(found, self._code.feed(piece, len(self._held)))
+        if found is not None:
+            self.ended, self._held = True, ""
+            return window[: found[1]]
+        keep = self._undecided(window)
+        self._held = window[len(window) - keep :]
+        return window[: len(window) - keep]
+
+    def flush(self) -> str:
+        """The text ended without a stop: give out what was held back."""
+        rest, self._held = self._held, ""
+        return rest
+
+    def _first_stop(self, window: str) -> tuple[int, int] | None:
+        """(end, start) of the stop that is complete first."""
+        best: tuple[int, int] | None = None
+        for stop in self._stops:
+            start = window.find(stop)
+            if start >= 0:
+                best = _earlier(best, (start + len(stop), start))
+        return best
+
+    def _undecided(self, window: str) -> int:
+        """How many characters at the end may still grow into a stop."""
+        keep = 1 if self._code is not None and window.endswith("\n") else 0
+        for stop in self._stops:
+            for size in range(min(len(stop) - 1, len(window)), keep, -1):
+                if window.endswith(stop[:size]):
+                    keep = size
+                    break
+        return keep
+
+
+class _TopLevel:
+    """Finds the line break before the next top-level statement, outside triple quotes."""
+
+    _OUTSIDE = re.compile(r"\"\"\"|'''|\\.|#[^\n]*|\n(?=[^\s)\]}])", re.DOTALL)
+    _INSIDE: ClassVar[Mapping[str, re.Pattern[str]]] = {
+        quote: re.compile(rf"{quote}|\\.", re.DOTALL) for quote in ('"""', "'''")
+    }
+
+    def __init__(self, *, line_start: bool) -> None:
+        self._pending = "\n" if line_start else ""  # from where the scan goes on
+        self._quote: str | None = None
+
+    def feed(self, piece: str, held: int) -> tuple[int, int] | None:
+        """(end, start) in the window whose first ``held`` characters were seen before."""
+        text = self._pending + piece
+        offset = held - len(self._pending)
+        at = 0
+        while match := self._token(text, at):
+            token = match.group()
+            if token == "\n":
+                return offset + match.end() + 1, max(0, offset + match.start())
+            if match.end() == len(text) and token[0] in "#\\":
+                break  # a comment that may go on in the next piece
+            if token in self._INSIDE:
+                self._quote = None if self._quote else token
+            at = match.end()
+        else:
+            at = max(at, len(text) - 2)  # '""' may become '"""', a line break a statement
+        self._pending = text[at:]
+        return None
+
+    def _token(self, text: str, at: int) -> re.Match[str] | None:
+        return (self._INSIDE[self._quote] if self._quote else self._OUTSIDE).search(text, at)
+
+
+def _earlier(a: tuple[int, int] | None, b: tuple[int, int] | None) -> tuple[int, int] | None:
+    if a is None or b is None:
+        return a or b
+    return min(a, b)
