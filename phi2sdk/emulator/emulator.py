@@ -1,0 +1,229 @@
+"""All providers together, on an event loop of the caller's or on a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, Self, get_args
+
+from phi2sdk.emulator.azure import AzureServer
+from phi2sdk.emulator.clock import Schedule
+from phi2sdk.emulator.engine import Engine, ScriptedEngine
+from phi2sdk.emulator.hf import HFServer
+from phi2sdk.emulator.openai import OpenAIServer
+
+if TYPE_CHECKING:
+    from phi2sdk.emulator.clarifai import ClarifaiServer
+
+__all__ = ["PROVIDERS", "Emulator", "EmulatorThread", "Provider", "PublicBindRefused"]
+
+Provider = Literal["azure", "clarifai", "hf", "openai"]
+PROVIDERS: tuple[Provider, ...] = get_args(Provider)
+
+
+class PublicBindRefused(ValueError):
+    """The emulator was asked to listen where others than this machine could reach it."""
+
+
+class Emulator:
+    """The providers' wire protocols on loopback, served from one engine.
+
+    An async context manager; ``running()`` is its synchronous sister. Each provider is a server
+    with ``url``, ``key``, ``calls``, ``faults``, ``schedule``, ``engine`` and ``meter``.
+
+    Args:
+        engine: What answers; a ``ScriptedEngine`` when left out. It stays the caller's to close.
+        key: The key that every provider accepts.
+        schedule: When tokens leave; ``server.schedule`` changes it for one provider.
+        host: Where to listen. Anything but loopback needs ``allow_public``.
+        port: 0 takes free ports; else the providers take ``port``, ``port + 1`` and so on.
+        providers: Which to start. ``clarifai`` needs the package clarifai-grpc.
+
+    Raises:
+        PublicBindRefused: ``host`` is not loopback and ``allow_public`` is not set.
+    """
+
+    def __init__(
+        self,
+        engine: Engine | None = None,
+        *,
+        key: str = "test-key",
+        schedule: Schedule | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        providers: Iterable[Provider] = PROVIDERS,
+        allow_public: bool = False,
+    ) -> None:
+        if not allow_public and not _is_loopback(host):
+            raise PublicBindRefused(
+                f"{host!r} is not loopback: whoever reaches it could use the emulator. Listen on "
+                "127.0.0.1, or pass allow_public=True (--allow-public-bind) if that is meant."
+            )
+        self.key = key
+        self._engine: Engine = engine if engine is not None else ScriptedEngine()
+        self._schedule = schedule if schedule is not None else Schedule()
+        self._host = host
+        self._port = port
+        self.providers: tuple[Provider, ...] = tuple(providers)
+        unknown = [name for name in self.providers if name not in PROVIDERS]
+        if unknown:
+            raise ValueError(f"unknown provider {unknown[0]!r}: one of {', '.join(PROVIDERS)}")
+        self.azure = AzureServer(self._engine, key=key, schedule=self._schedule)
+        self.hf = HFServer(self._engine, key=key, schedule=self._schedule)
+        self.openai = OpenAIServer(self._engine, key=key, schedule=self._schedule)
+        self._clarifai: ClarifaiServer | None = None
+
+    @property
+    def clarifai(self) -> ClarifaiServer:
+        """The Clarifai server; its gRPC packages are imported on first use."""
+        if self._clarifai is None:
+            from phi2sdk.emulator.clarifai import ClarifaiServer
+
+            self._clarifai = ClarifaiServer(self._engine, key=self.key, schedule=self._schedule)
+        return self._clarifai
+
+    @property
+    def engine(self) -> Engine:
+        """What answers, unless a server was given an engine of its own."""
+        return self._engine
+
+    @engine.setter
+    def engine(self, engine: Engine) -> None:
+        self._engine = engine
+        for server in self._servers():
+            server.engine = engine
+
+    @property
+    def schedule(self) -> Schedule:
+        """When tokens leave, unless a server was given a schedule of its own."""
+        return self._schedule
+
+    @schedule.setter
+    def schedule(self, schedule: Schedule) -> None:
+        self._schedule = schedule
+        for server in self._servers():
+            server.schedule = schedule
+
+    def environment(self) -> dict[str, str]:
+        """The environment variables that point clients at the running emulator."""
+        values: dict[str, str] = {}
+        if "azure" in self.providers:
+            values |= {"AZURE_PHI2_ENDPOINT": self.azure.url, "AZURE_PHI2_KEY": self.azure.key}
+        if "clarifai" in self.providers:
+            values |= {
+                "CLARIFAI_API_BASE": f"http://{self.clarifai.url}",
+                "CLARIFAI_PAT": self.clarifai.key,
+            }
+        if "hf" in self.providers:
+            values |= {"HF_PHI2_ENDPOINT": self.hf.url, "HF_TOKEN": self.hf.key}
+        if "openai" in self.providers:
+            values |= {
+                "OPENAI_BASE_URL": f"{self.openai.url}/v1",
+                "OPENAI_API_KEY": self.openai.key,
+            }
+        return values
+
+    async def start(self) -> None:
+        """Listen. What was started is stopped again when one server cannot."""
+        try:
+            for offset, server in enumerate(self._servers()):
+                await server.start(self._host, self._port + offset if self._port else 0)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Break off what is running and give every port back."""
+        for server in self._servers():
+            await server.stop()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    @contextmanager
+    def running(self) -> Iterator[Self]:
+        """Run on a thread of its own, so that synchronous code can use it."""
+        with EmulatorThread(self):
+            yield self
+
+    def _servers(self) -> list[AzureServer | ClarifaiServer | HFServer | OpenAIServer]:
+        return [getattr(self, name) for name in self.providers]
+
+
+class EmulatorThread:
+    """An emulator on its own event loop in its own thread; a context manager."""
+
+    def __init__(self, emulator: Emulator) -> None:
+        self.emulator = emulator
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._started = threading.Event()
+        self._failure: BaseException | None = None
+
+    def start(self) -> Emulator:
+        """Start, and return once every server listens."""
+        if self._thread is not None:
+            raise RuntimeError("this emulator's thread has been started already")
+        self._thread = threading.Thread(target=self._run, name="phi2-emulator", daemon=True)
+        self._thread.start()
+        self._started.wait()
+        if self._failure is not None:
+            self._thread.join()
+            raise self._failure
+        return self.emulator
+
+    def stop(self) -> None:
+        """Stop, and return once the thread has ended. May be called twice."""
+        if self._thread is None or self._loop is None or self._stop is None:
+            return
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._main())
+        except BaseException as error:  # handed to the thread that started this one
+            self._failure = error
+        finally:
+            self._started.set()
+
+    async def _main(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        async with self.emulator:
+            self._started.set()
+            await self._stop.wait()
+
+    def __enter__(self) -> Emulator:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,86 @@
+"""A Hugging Face dedicated endpoint: TGI behind a proxy that can sleep."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import ClassVar
+
+from aiohttp import web
+
+from phi2sdk.emulator.clock import Schedule
+from phi2sdk.emulator.engine import Engine
+from phi2sdk.emulator.server import Exchange, Handler, HttpServer, Refusal, json_response
+from phi2sdk.emulator.tgi import TGIRoutes, error_body
+from phi2sdk.emulator.tgi_openai import TGIOpenAIRoutes
+
+__all__ = ["HFServer"]
+
+
+class HFServer(HttpServer):
+    """TGI's routes and its ``/v1`` routes.
+
+    Attributes:
+        tgi, messages: The routes and what can be selected on them.
+    """
+
+    provider: ClassVar[str] = "hf"
+
+    def __init__(self, engine: Engine, *, key: str, schedule: Schedule) -> None:
+        self.tgi = TGIRoutes()
+        self.messages = TGIOpenAIRoutes()
+        self._start_s = 0.0
+        self._ready_at: float | None = None
+        self._refusals = 0
+        super().__init__(engine, key=key, schedule=schedule)
+
+    def sleep(self, seconds: float = 0.0, *, refusals: int = 0) -> None:
+        """Scale to zero.
+
+        The next request wakes the endpoint; until it is ready, requests get 503. It is ready
+        after ``seconds``, or after it has refused ``refusals`` requests, whichever is later. A
+        request with ``X-Scale-Up-Timeout`` is held instead, for as many seconds at most.
+        """
+        self._start_s, self._refusals, self._ready_at = seconds, refusals, None
+        self._asleep = True
+
+    _asleep = False
+
+    def routes(self) -> Mapping[tuple[str, str], tuple[Handler, bool]]:
+        """TGI's own, and its OpenAI-like ones."""
+        table = {**self.tgi.table(), **self.messages.table()}
+        return {
+            key: (self._awake(handler), may_fault) for key, (handler, may_fault) in table.items()
+        }
+
+    def error(self, exchange: Exchange, refusal: Refusal) -> web.Response:
+        """TGI's form."""
+        return json_response(error_body(refusal.status, refusal.message), status=refusal.status)
+
+    def error_event(self, exchange: Exchange, message: str) -> bytes:
+        """TGI's form."""
+        return self.tgi.error_event(message)
+
+    def _awake(self, handler: Handler) -> Handler:
+        async def handle(exchange: Exchange) -> web.StreamResponse:
+            if self._asleep and not await self._wake(exchange):
+                return json_response({"error": "503 Service Unavailable"}, status=503)
+            return await handler(exchange)
+
+        return handle
+
+    async def _wake(self, exchange: Exchange) -> bool:
+        now = time.monotonic()
+        if self._ready_at is None:
+            self._ready_at = now + self._start_s
+        left = self._ready_at - now
+        patience = float(exchange.request.headers.get("X-Scale-Up-Timeout", "0"))
+        if left > 0 and patience > 0:
+            await asyncio.sleep(min(left, patience))
+            left -= patience
+        if left > 0 or (self._refusals > 0 and patience <= 0):
+            self._refusals -= 1
+            return False
+        self._asleep = False
+        return True

@@ -1,0 +1,133 @@
+"""How faults are played on an HTTP connection."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import struct
+from typing import TYPE_CHECKING, NoReturn
+
+from aiohttp import web
+
+if TYPE_CHECKING:
+    from phi2sdk.emulator.faults import Fault
+    from phi2sdk.emulator.server import Exchange
+
+__all__ = ["ConnectionAborted", "deliver", "garbage", "play_before", "reset"]
+
+
+class ConnectionAborted(Exception):
+    """The connection was ended on purpose; ``response`` is what aiohttp is handed."""
+
+    def __init__(self, response: web.StreamResponse) -> None:
+        super().__init__("the connection was ended by a scripted fault")
+        self.response = response
+
+
+def garbage(form: str) -> tuple[bytes, str]:
+    """A body that is not the protocol, and its content type."""
+    json_type = "application/json"
+    return {
+        "bytes": (bytes(range(128, 256)), json_type),
+        "truncated": (b'{"id":"x","choices":[{"index":0,"te', json_type),
+        "wrong_shape": (b'{"choices":"none","output":{"a":1},"generated_text":7}', json_type),
+        "empty": (b"", json_type),
+        "object": (b"{}", json_type),
+        "null": (b"null", json_type),
+        "html": (b"<!doctype html><html><body><h1>It works</h1></body></html>", "text/html"),
+        "invalid_utf8": (b'{"output":["\xff\xfe"],"generated_text":"\xc3\x28"}', json_type),
+    }[form]
+
+
+async def play_before(exchange: Exchange) -> web.StreamResponse | None:
+    """Play what happens before a handler runs; None when the handler is to go on."""
+    fault = exchange.fault
+    if fault is None:
+        return None
+    if fault.kind == "delay":
+        await asyncio.sleep(fault.seconds)
+    elif fault.kind == "hang" and fault.after is None:
+        await hang()
+    elif fault.kind == "status":
+        return _status(exchange, fault)
+    elif fault.kind == "garbage" and fault.after is None:
+        body, content_type = garbage(fault.form)
+        return web.Response(body=body, content_type=content_type)
+    elif fault.kind == "reset" and fault.where == "before_headers":
+        reset(exchange, web.Response())
+    elif fault.kind == "reset" and fault.where == "in_headers":
+        if exchange.request.transport is not None:
+            exchange.request.transport.write(b"HTTP/1.1 200 OK\r\nContent-Type: applica")
+        reset(exchange, web.Response())
+    return None
+
+
+async def deliver(exchange: Exchange, response: web.Response) -> web.StreamResponse:
+    """Send a whole body, with the fault that meets it, if there is one."""
+    fault = exchange.fault
+    if fault is None or fault.kind not in ("reset", "cut", "drip", "hang", "endless"):
+        return response
+    body = response.body
+    if not isinstance(body, bytes):
+        return response
+    partial = web.StreamResponse(status=response.status, headers=response.headers)
+    if fault.kind == "endless":
+        del partial.headers["Content-Length"]
+        await partial.prepare(exchange.request)
+        while True:
+            await partial.write(body)
+            await asyncio.sleep(0)
+    partial.content_length = len(body)
+    await partial.prepare(exchange.request)
+    if fault.kind == "drip":
+        for at in range(len(body)):
+            await partial.write(body[at : at + 1])
+            await asyncio.sleep(fault.seconds)
+        return partial
+    await partial.write(body[: len(body) // 2])
+    if fault.kind == "hang":
+        await hang()
+    if fault.kind == "reset":
+        reset(exchange, partial)
+    if exchange.request.transport is not None:
+        exchange.request.transport.close()
+    raise ConnectionAborted(partial)
+
+
+async def hang() -> NoReturn:
+    """Say nothing until the client goes away or the server stops."""
+    await asyncio.get_running_loop().create_future()
+    raise AssertionError("nothing sets this future")
+
+
+def reset(exchange: Exchange, response: web.StreamResponse) -> NoReturn:
+    """Send a TCP reset."""
+    transport = exchange.request.transport
+    if transport is not None:
+        connection = transport.get_extra_info("socket")
+        if connection is not None:
+            # Lingering for no time makes the kernel send RST in place of FIN.
+            linger = struct.pack("ii", 1, 0)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        transport.abort()
+    raise ConnectionAborted(response)
+
+
+def _status(exchange: Exchange, fault: Fault) -> web.Response:
+    if fault.body is None:
+        from phi2sdk.emulator.server import Refusal
+
+        response = exchange.server.error(
+            exchange, Refusal(fault.status, f"scripted status {fault.status}")
+        )
+        response.headers.update(fault.headers)
+        return response
+    body, content_type = fault.body, "text/plain"
+    if not isinstance(body, (str, bytes)):
+        body, content_type = json.dumps(body), "application/json"
+    headers = dict(fault.headers)
+    if not any(name.lower() == "content-type" for name in headers):
+        headers["Content-Type"] = content_type
+    data = body.encode() if isinstance(body, str) else body
+    return web.Response(body=data, status=fault.status, headers=headers)

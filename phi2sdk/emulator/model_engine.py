@@ -1,0 +1,114 @@
+"""A real local model behind the emulated providers."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Protocol
+
+from phi2sdk.emulator.engine import EOS_TEXT, Decoding, Token
+
+if TYPE_CHECKING:
+    from phi2sdk.sampling import Sampling
+
+__all__ = ["ModelEngine"]
+
+
+class _Step(Protocol):
+    """What a model yields for each token."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def logprob(self) -> float | None: ...
+    @property
+    def special(self) -> bool: ...
+
+
+class _Model(Protocol):
+    """The part of the local model that is used here; its calls block."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def context_length(self) -> int: ...
+    def encode(self, text: str) -> Sequence[int]: ...
+    def tokens(
+        self, prompt: str, sampling: Sampling, *, cancelled: threading.Event
+    ) -> Iterable[_Step]: ...
+
+
+class ModelEngine:
+    """Tokens from a local model, computed on one thread that this engine owns.
+
+    Requests are served one after the other in the order of their arrival. Closing the iterator,
+    as a server does when its client goes away, stops the model after the step it is in.
+    """
+
+    def __init__(self, model: _Model) -> None:
+        self._model = model
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="phi2-emulated-model")
+        self.model = model.name
+        self.context_length = model.context_length
+
+    def count(self, text: str) -> int:
+        """How many tokens ``text`` has."""
+        return len(self._model.encode(text))
+
+    def close(self) -> None:
+        """End the thread; what is waiting for it is not begun."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    async def tokens(self, prompt: str, decoding: Decoding) -> AsyncGenerator[Token, None]:
+        """Yield the model's tokens as they are made."""
+        loop = asyncio.get_running_loop()
+        steps: asyncio.Queue[Token | BaseException | None] = asyncio.Queue()
+        cancelled = threading.Event()
+
+        def put(item: Token | BaseException | None) -> None:
+            if not cancelled.is_set():
+                loop.call_soon_threadsafe(steps.put_nowait, item)
+
+        def work() -> None:
+            if cancelled.is_set():
+                return
+            try:
+                sampling = _sampling(decoding)
+                for step in self._model.tokens(prompt, sampling, cancelled=cancelled):
+                    if cancelled.is_set():
+                        return
+                    text = (step.text or EOS_TEXT) if step.special else step.text
+                    put(Token(step.id, text, step.logprob, step.special))
+                put(None)
+            except BaseException as error:  # raised again where the tokens are awaited
+                put(error)
+
+        done = self._pool.submit(work)
+        try:
+            while (item := await steps.get()) is not None:
+                if isinstance(item, BaseException):
+                    raise item
+                yield item
+        finally:
+            cancelled.set()
+            done.cancel()
+
+
+def _sampling(decoding: Decoding) -> Sampling:
+    """The model's parameters; stops are left out, since the server looks for them."""
+    from phi2sdk.sampling import Sampling
+
+    return Sampling(
+        max_tokens=decoding.max_tokens,
+        temperature=decoding.temperature,
+        top_p=decoding.top_p,
+        top_k=decoding.top_k,
+        min_p=decoding.min_p,
+        repetition_penalty=decoding.repetition_penalty,
+        seed=decoding.seed,
+        stop=(),
+    )

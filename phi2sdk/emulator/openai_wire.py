@@ -1,0 +1,110 @@
+"""The shapes of the OpenAI protocol: replies, chunks, errors. Pure functions of their input."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from phi2sdk.emulator.engine import Token
+from phi2sdk.emulator.generation import Finish
+
+__all__ = ["FINISH", "Reply", "chat_logprobs", "completion_logprobs", "error_body", "usage"]
+
+FINISH: dict[Finish, str] = {"eos": "stop", "stop": "stop", "length": "length"}
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The identity that all chunks of one reply share."""
+
+    request_id: str
+    model: str
+    chat: bool
+    created: int
+
+    @classmethod
+    def new(cls, request_id: str, model: str, *, chat: bool) -> Reply:
+        """A reply created now."""
+        prefix = "chatcmpl" if chat else "cmpl"
+        return cls(f"{prefix}-{request_id}", model, chat, int(time.time()))
+
+    def whole(self, text: str, finish: str, logprobs: object, used: object) -> dict[str, Any]:
+        """An unstreamed reply."""
+        choice: dict[str, Any] = {"index": 0, "finish_reason": finish, "logprobs": logprobs}
+        if self.chat:
+            choice["message"] = {"role": "assistant", "content": text, "refusal": None}
+        else:
+            choice["text"] = text
+        kind = "chat.completion" if self.chat else "text_completion"
+        return {**self._head(kind), "choices": [choice], "usage": used}
+
+    def chunk(
+        self, text: str, finish: str | None = None, logprobs: object = None, *, role: bool = False
+    ) -> dict[str, Any]:
+        """A chunk with text; ``role`` adds the speaker (chat only)."""
+        choice: dict[str, Any] = {"index": 0, "finish_reason": finish, "logprobs": logprobs}
+        if not self.chat:
+            choice["text"] = text
+        elif role:
+            choice["delta"] = {"role": "assistant", "content": text}
+        else:
+            choice["delta"] = {"content": text} if text or finish is None else {}
+        return {**self._head(self._chunk_kind), "choices": [choice]}
+
+    def usage_chunk(self, used: object) -> dict[str, Any]:
+        """The chunk after the last one: no choices, the usage."""
+        return {**self._head(self._chunk_kind), "choices": [], "usage": used}
+
+    @property
+    def _chunk_kind(self) -> str:
+        return "chat.completion.chunk" if self.chat else "text_completion"
+
+    def _head(self, kind: str) -> dict[str, Any]:
+        return {"id": self.request_id, "object": kind, "created": self.created, "model": self.model}
+
+
+def usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:
+    """The usage object."""
+    return {
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": completion_tokens,
+        "total_tokens": prompt_tokens + completion_tokens,
+    }
+
+
+def completion_logprobs(tokens: Sequence[Token], offset: int, top: int) -> dict[str, Any]:
+    """Logprobs of /v1/completions; only the token itself is known, so it is its own top."""
+    offsets = []
+    for token in tokens:
+        offsets.append(offset)
+        offset += len(token.text)
+    known = [{token.text: token.logprob} if token.logprob is not None else None for token in tokens]
+    return {
+        "tokens": [token.text for token in tokens],
+        "token_logprobs": [token.logprob for token in tokens],
+        "top_logprobs": known if top else None,
+        "text_offset": offsets,
+    }
+
+
+def chat_logprobs(tokens: Sequence[Token]) -> dict[str, Any]:
+    """Logprobs of /v1/chat/completions."""
+    content = [
+        {
+            "token": token.text,
+            "logprob": token.logprob if token.logprob is not None else -9999.0,
+            "bytes": list(token.text.encode()),
+            "top_logprobs": [],
+        }
+        for token in tokens
+    ]
+    return {"content": content, "refusal": None}
+
+
+def error_body(
+    message: str, *, kind: str, code: str | None = None, param: str | None = None
+) -> dict[str, Any]:
+    """The error object."""
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}

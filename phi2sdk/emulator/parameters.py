@@ -1,0 +1,93 @@
+"""Reading parameters from a JSON body, each with its type and range."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from phi2sdk.emulator.server import Refusal
+
+__all__ = ["Parameters"]
+
+
+class Parameters:
+    """Typed access to a JSON object; null counts as absent. Errors are a ``Refusal``."""
+
+    def __init__(self, values: Mapping[str, Any], *, status: int = 400) -> None:
+        self._values = values
+        self._status = status
+
+    def has(self, name: str) -> bool:
+        """Whether the parameter is there and not null."""
+        return self._values.get(name) is not None
+
+    def get(self, name: str) -> object:
+        """The bare value, or None."""
+        return self._values.get(name)
+
+    def refuse(self, name: str, problem: str, *, code: str | None = None) -> Refusal:
+        """A refusal that names the parameter."""
+        return Refusal(self._status, f"`{name}` {problem}", code=code, param=name)
+
+    def number(
+        self,
+        name: str,
+        default: float,
+        *,
+        low: float = float("-inf"),
+        high: float = float("inf"),
+    ) -> float:
+        """A number within ``[low, high]``."""
+        value = self._values.get(name)
+        if value is None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise self.refuse(name, "must be a number")
+        if not low <= value <= high:
+            raise self.refuse(name, f"must lie in [{low}, {high}], given {value}")
+        return float(value)
+
+    def integer(self, name: str, *, low: int | None = None, high: int | None = None) -> int | None:
+        """An integer within ``[low, high]``, or None."""
+        value = self._values.get(name)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise self.refuse(name, "must be an integer")
+        if (low is not None and value < low) or (high is not None and value > high):
+            raise self.refuse(name, f"must lie in [{low}, {high}], given {value}")
+        return value
+
+    def flag(self, name: str, default: bool = False) -> bool:
+        """A boolean."""
+        value = self._values.get(name)
+        if value is None:
+            return default
+        if not isinstance(value, bool):
+            raise self.refuse(name, "must be true or false")
+        return value
+
+    def text(self, name: str) -> str | None:
+        """A string, or None."""
+        value = self._values.get(name)
+        if value is not None and not isinstance(value, str):
+            raise self.refuse(name, "must be a string")
+        return value
+
+    def strings(self, name: str, *, at_most: int | None = None) -> tuple[str, ...]:
+        """A string or a list of strings; an empty tuple when absent."""
+        value = self._values.get(name)
+        if value is None:
+            return ()
+        items = [value] if isinstance(value, str) else value
+        if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+            raise self.refuse(name, "must be a string or a list of strings")
+        if at_most is not None and len(items) > at_most:
+            raise self.refuse(name, f"takes at most {at_most} strings, given {len(items)}")
+        return tuple(items)
+
+    def neutral(self, name: str, *values: object) -> None:
+        """Refuse a parameter that is set to anything but one of ``values``."""
+        value = self._values.get(name)
+        if value is not None and value not in values:
+            raise self.refuse(name, f"is not available on this server (only {values[0]!r})")

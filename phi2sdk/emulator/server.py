@@ -1,0 +1,226 @@
+"""The HTTP side of every emulated provider: listen, record, check the key, play faults, answer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, ClassVar
+
+from aiohttp import web
+
+from phi2sdk.emulator.calls import MASK, Call, CallLog, Meter
+from phi2sdk.emulator.clock import Pace, Schedule
+from phi2sdk.emulator.engine import Engine
+from phi2sdk.emulator.faults import Fault, FaultQueue
+from phi2sdk.emulator.http_faults import ConnectionAborted, deliver, play_before
+
+__all__ = ["Exchange", "Handler", "HttpServer", "Refusal", "json_response"]
+
+_MAX_BODY_BYTES = 64 << 20
+_SECRET_HEADERS = frozenset({"authorization", "api-key", "x-api-key", "proxy-authorization"})
+
+
+class Refusal(Exception):
+    """A request that the provider answers with an error of its own."""
+
+    def __init__(
+        self, status: int, message: str, *, code: str | None = None, param: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.code = code
+        self.param = param
+
+
+class Exchange:
+    """One request on its way through a server."""
+
+    def __init__(self, server: HttpServer, request: web.Request, call: Call) -> None:
+        self.server = server
+        self.request = request
+        self.call = call
+        self.fault: Fault | None = None
+        self.streaming: web.StreamResponse | None = None
+        self.request_id = uuid.uuid4().hex
+        self.pace = Pace(server.schedule, call.t_received_ns)
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that answers."""
+        return self.server.engine
+
+    def json_object(self) -> dict[str, Any]:
+        """The body as a JSON object; raises ``Refusal`` (400) when it is none."""
+        if not isinstance(self.call.body, dict):
+            raise Refusal(400, "The body must be a JSON object.", code="invalid_json")
+        return self.call.body
+
+    def bill(self, prompt_tokens: int, completion_tokens: int, finish: str) -> None:
+        """Charge for the call, on its record and on the server's meter."""
+        call, meter = self.call, self.server.meter
+        meter.prompt_tokens += prompt_tokens - call.prompt_tokens
+        meter.completion_tokens += completion_tokens - call.completion_tokens
+        call.prompt_tokens, call.completion_tokens = prompt_tokens, completion_tokens
+        call.finish = finish
+
+
+Handler = Callable[[Exchange], Awaitable[web.StreamResponse]]
+
+
+class HttpServer(ABC):
+    """One emulated HTTP provider on a port of its own.
+
+    Attributes:
+        engine: What answers. May be exchanged while running, as may ``key`` and ``schedule``.
+        calls: Every call, in order. ``meter`` is the provider's bill.
+        faults: What goes wrong with the next calls.
+    """
+
+    provider: ClassVar[str]
+    open_paths: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, engine: Engine, *, key: str, schedule: Schedule) -> None:
+        self.engine = engine
+        self.key = key
+        self.schedule = schedule
+        self.calls = CallLog()
+        self.faults = FaultQueue()
+        self.meter = Meter()
+        self._address: tuple[str, int] | None = None
+        self._runner: web.AppRunner | None = None
+        self._running: set[asyncio.Task[Any]] = set()
+        self._stopping = False
+        self._routes = dict(self.routes())
+
+    @abstractmethod
+    def routes(self) -> Mapping[tuple[str, str], tuple[Handler, bool]]:
+        """``(method, path)`` to its handler and whether it generates (and so meets faults)."""
+
+    @abstractmethod
+    def error(self, exchange: Exchange, refusal: Refusal) -> web.Response:
+        """The provider's own form of an error."""
+
+    @abstractmethod
+    def error_event(self, exchange: Exchange, message: str) -> bytes:
+        """The provider's own form of an error inside a stream, a whole event."""
+
+    def authorized(self, request: web.Request) -> bool:
+        """Whether the request carries the right key."""
+        return request.headers.get("Authorization", "") == f"Bearer {self.key}"
+
+    @property
+    def url(self) -> str:
+        """The base URL, without a slash at its end."""
+        if self._address is None:
+            raise RuntimeError(f"the {self.provider} emulator is not running")
+        host, port = self._address
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    async def start(self, host: str, port: int) -> None:
+        """Begin to listen. Port 0 takes a free one."""
+        self._stopping = False
+        app = web.Application(client_max_size=_MAX_BODY_BYTES)
+        app.router.add_route("*", "/{path:.*}", self._serve)
+        self._runner = web.AppRunner(
+            app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0
+        )
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, host, port)
+        await site.start()
+        self._address = self._runner.addresses[0][:2]
+
+    async def stop(self) -> None:
+        """Break off what is running, close every connection, give the port back."""
+        self._stopping = True
+        for task in list(self._running):
+            task.cancel()
+        if self._running:
+            await asyncio.wait(list(self._running), timeout=5.0)
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        call = Call(
+            path=request.path,
+            method=request.method,
+            query=request.query_string,
+            headers={
+                name.lower(): MASK if name.lower() in _SECRET_HEADERS else value
+                for name, value in request.headers.items()
+            },
+            t_received_ns=time.perf_counter_ns(),
+            authorized=self.authorized(request),
+        )
+        self.meter.requests += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self._running.add(task)
+        try:
+            return await self._answer(request, call)
+        except (asyncio.CancelledError, ConnectionResetError):
+            call.cancelled = not self._stopping
+            raise
+        finally:
+            self._running.discard(task)
+            call.ended.set()
+
+    async def _answer(self, request: web.Request, call: Call) -> web.StreamResponse:
+        exchange = Exchange(self, request, call)
+        handler, generating = self._routes.get((request.method, request.path), (None, False))
+        try:
+            call.raw = await request.read()
+            call.body = _parse(call.raw)
+        finally:
+            self.calls.append(call)
+        exchange.fault = self.faults.take(request.path, generating=generating)
+        if exchange.fault is not None:
+            call.fault = exchange.fault.kind
+        try:
+            response = await play_before(exchange)
+            if response is None:
+                response = await self._handle(exchange, handler)
+            if not response.prepared and isinstance(response, web.Response):
+                response.headers.setdefault("x-request-id", exchange.request_id)
+                call.status = response.status
+                response = await deliver(exchange, response)
+        except ConnectionAborted as aborted:
+            response = aborted.response
+        call.status = response.status
+        return response
+
+    async def _handle(self, exchange: Exchange, handler: Handler | None) -> web.StreamResponse:
+        try:
+            if not exchange.call.authorized and exchange.call.path not in self.open_paths:
+                raise Refusal(401, "The key is not known here.", code="invalid_api_key")
+            if handler is None:
+                raise Refusal(404, "There is no such route.", code="not_found")
+            return await handler(exchange)
+        except Refusal as refusal:
+            return self.error(exchange, refusal)
+        except (LookupError, RuntimeError) as broken:
+            # The engine's own failure, such as a script without an answer.
+            if exchange.streaming is None:
+                return self.error(exchange, Refusal(500, str(broken), code="internal_error"))
+            await exchange.streaming.write(self.error_event(exchange, str(broken)))
+            return exchange.streaming
+
+
+def json_response(
+    payload: object, *, status: int = 200, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """A JSON reply; text beyond ASCII goes out as UTF-8."""
+    body = json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
+    return web.Response(body=body, status=status, headers=headers, content_type="application/json")
+
+
+def _parse(raw: bytes) -> object:
+    try:
+        return json.loads(raw)
+    except ValueError:
+        return None

@@ -1,0 +1,117 @@
+"""Server-sent events that keep the schedule, the account and the script of faults."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from phi2sdk.emulator.http_faults import ConnectionAborted, garbage, hang, reset
+
+if TYPE_CHECKING:
+    from phi2sdk.emulator.server import Exchange
+
+__all__ = ["EventStream", "event_bytes"]
+
+
+def event_bytes(payload: object, *, space: bool = True) -> bytes:
+    """One event: ``data: {...}`` and an empty line; without the space if told so."""
+    prefix = "data: " if space else "data:"
+    text = payload if isinstance(payload, str) else _compact(payload)
+    return f"{prefix}{text}\n\n".encode()
+
+
+class EventStream:
+    """A streamed reply of one exchange."""
+
+    def __init__(self, exchange: Exchange, *, space: bool = True) -> None:
+        self._exchange = exchange
+        self._space = space
+        self._events = 0
+        self._last = b""
+        self.response = web.StreamResponse(
+            headers={
+                "Content-Type": "text/event-stream; charset=utf-8",
+                "Cache-Control": "no-cache",
+                "x-request-id": exchange.request_id,
+            }
+        )
+
+    async def open(self) -> None:
+        """Send the headers."""
+        self._exchange.call.status = 200
+        self._exchange.streaming = self.response
+        await self.response.prepare(self._exchange.request)
+
+    async def send(self, *payloads: object, characters: int = 0) -> None:
+        """Send events in one write; ``characters`` counts the generated text in them."""
+        data = b""
+        for payload in payloads:
+            event = event_bytes(payload, space=self._space)
+            if self._due():
+                await self._flush(data, characters)
+                data, characters = b"", 0
+                await self._play(event)
+            data += event
+            self._events += 1
+            self._last = event
+        await self._flush(data, characters)
+
+    async def close(self) -> web.StreamResponse:
+        """End the stream; a fault that was due later than the last event is played here."""
+        fault = self._exchange.fault
+        if fault is not None and fault.kind in ("endless", "error_event", "cut", "hang"):
+            await self._play(self._last)
+        return self.response
+
+    def _due(self) -> bool:
+        fault = self._exchange.fault
+        return fault is not None and self._events == (1 if fault.after is None else fault.after)
+
+    async def _play(self, event: bytes) -> None:
+        fault = self._exchange.fault
+        assert fault is not None
+        if fault.kind == "hang":
+            await hang()
+        elif fault.kind == "cut":
+            raise ConnectionAborted(self.response)
+        elif fault.kind == "reset":
+            if fault.where == "in_body":
+                await self.response.write(event[: len(event) // 2])
+            reset(self._exchange, self.response)
+        elif fault.kind == "garbage":
+            body, _ = garbage(fault.form)
+            await self.response.write(b"data: " + body + b"\n\n")
+        elif fault.kind == "error_event":
+            if fault.body is None:
+                message = "the backend failed while generating"
+                await self.response.write(
+                    self._exchange.server.error_event(self._exchange, message)
+                )
+            else:
+                await self.response.write(event_bytes(fault.body, space=self._space))
+            raise ConnectionAborted(self.response)
+        elif fault.kind == "endless":
+            repeated = self._last or event
+            while True:
+                await self.response.write(repeated)
+                await asyncio.sleep(0)
+
+    async def _flush(self, data: bytes, characters: int) -> None:
+        if not data:
+            return
+        if characters:
+            self._exchange.call.mark_sent(characters)
+        fault = self._exchange.fault
+        if fault is not None and fault.kind == "drip":
+            for at in range(len(data)):
+                await self.response.write(data[at : at + 1])
+                await asyncio.sleep(fault.seconds)
+            return
+        await self.response.write(data)
+
+
+def _compact(payload: object) -> str:
+    return json.dumps(payload, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,128 @@
+"""TGI's Messages API: the OpenAI protocol as TGI speaks it, with TGI's own rules beneath."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any
+
+from aiohttp import web
+
+from phi2sdk.emulator.engine import Decoding
+from phi2sdk.emulator.generation import complete, keeping_stops
+from phi2sdk.emulator.openai_routes import render_chat
+from phi2sdk.emulator.openai_wire import FINISH, Reply, usage
+from phi2sdk.emulator.parameters import Parameters
+from phi2sdk.emulator.server import Exchange, Handler, Refusal, json_response
+from phi2sdk.emulator.sse import EventStream
+from phi2sdk.emulator.tgi import check_context, sampling
+
+__all__ = ["TGIOpenAIRoutes"]
+
+_DEFAULT_TOKENS = 1024
+
+
+class TGIOpenAIRoutes:
+    """``/v1/completions`` and ``/v1/chat/completions`` of TGI.
+
+    The model's name is not looked at, the stop text stays, a chunk always names the role, and
+    chat alone takes temperature 0 (as greedy).
+
+    Attributes:
+        chat_template: False answers the chat route as a model without a template does.
+        sse_space: As on TGI's own routes.
+    """
+
+    def __init__(self) -> None:
+        self.chat_template = True
+        self.sse_space = False
+
+    def table(self) -> Mapping[tuple[str, str], tuple[Handler, bool]]:
+        """The routes for ``HttpServer.routes``."""
+        return {
+            ("POST", "/v1/completions"): (self.completions, True),
+            ("POST", "/v1/chat/completions"): (self.chat, True),
+            ("GET", "/v1/models"): (self.models, False),
+        }
+
+    async def models(self, exchange: Exchange) -> web.StreamResponse:
+        """GET /v1/models."""
+        card = {"id": exchange.engine.model, "object": "model", "created": 0, "owned_by": "tgi"}
+        return json_response({"object": "list", "data": [card]})
+
+    async def completions(self, exchange: Exchange) -> web.StreamResponse:
+        """POST /v1/completions."""
+        body = _body(exchange)
+        prompts = Parameters(body, status=422).strings("prompt")
+        if len(prompts) != 1:
+            raise Refusal(422, "`prompt` must be one text on this server")
+        return await self._generate(exchange, body, prompts[0], chat=False)
+
+    async def chat(self, exchange: Exchange) -> web.StreamResponse:
+        """POST /v1/chat/completions."""
+        body = _body(exchange)
+        if not self.chat_template:
+            raise Refusal(422, "Template error: the model has no chat template")
+        try:
+            prompt = render_chat(body.get("messages"))
+        except Refusal as refusal:
+            raise Refusal(422, refusal.message) from refusal
+        return await self._generate(exchange, body, prompt, chat=True)
+
+    async def _generate(
+        self, exchange: Exchange, body: Mapping[str, Any], prompt: str, *, chat: bool
+    ) -> web.StreamResponse:
+        given = Parameters(body, status=422)
+        decoding = _decoding(exchange, body, prompt, chat=chat)
+        prompt_tokens = check_context(exchange, prompt, decoding)
+        reply = Reply.new(exchange.request_id, exchange.engine.model, chat=chat)
+        steps = keeping_stops(exchange.engine, prompt, decoding)
+        if not given.flag("stream"):
+            answer = await complete(steps)
+            await exchange.pace.until(answer.count - 1)
+            finish = FINISH[answer.finish]
+            exchange.bill(prompt_tokens, answer.count, finish)
+            exchange.call.mark_sent(len(answer.text))
+            used = usage(prompt_tokens, answer.count)
+            return json_response(reply.whole(answer.text, finish, None, used))
+
+        options = given.get("stream_options")
+        with_usage = isinstance(options, dict) and bool(options.get("include_usage"))
+        stream = EventStream(exchange, space=self.sse_space)
+        await stream.open()
+        count = 0
+        async with aclosing(exchange.pace.writes(steps)) as writes:
+            async for group in writes:
+                count += len(group)
+                ended = group[-1].finish
+                word = FINISH[ended] if ended else None
+                exchange.bill(prompt_tokens, count, word or "")
+                chunks = [
+                    reply.chunk(step.text, FINISH[step.finish] if step.finish else None, role=chat)
+                    for step in group
+                ]
+                await stream.send(*chunks, characters=sum(len(step.text) for step in group))
+        if with_usage:
+            await stream.send(reply.usage_chunk(usage(prompt_tokens, count)))
+        await stream.send("[DONE]")
+        return await stream.close()
+
+
+def _decoding(exchange: Exchange, body: Mapping[str, Any], prompt: str, *, chat: bool) -> Decoding:
+    values = dict(body)
+    values["max_new_tokens"] = values.pop("max_tokens", None)
+    values["do_sample"] = True
+    if values.get("temperature") == 0 and chat:
+        values["temperature"], values["do_sample"] = None, False
+    decoding, _ = sampling(Parameters(values, status=422))
+    if decoding.max_tokens == 0:
+        room = exchange.engine.context_length - exchange.engine.count(prompt)
+        decoding = replace(decoding, max_tokens=max(1, min(_DEFAULT_TOKENS, room)))
+    return decoding
+
+
+def _body(exchange: Exchange) -> dict[str, Any]:
+    if not isinstance(exchange.call.body, dict):
+        raise Refusal(422, "Failed to read the body as a JSON object")
+    return exchange.call.body
