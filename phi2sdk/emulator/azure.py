@@ -13,8 +13,9 @@ from phi2sdk.emulator.engine import Engine
 from phi2sdk.emulator.openai import error_kind
 from phi2sdk.emulator.openai_routes import OpenAIRules
 from phi2sdk.emulator.openai_wire import error_body
+from phi2sdk.emulator.refusal import Refusal
 from phi2sdk.emulator.score import ScoreStyle, score
-from phi2sdk.emulator.server import Exchange, Handler, HttpServer, Refusal, json_response
+from phi2sdk.emulator.server import Exchange, Handler, HttpServer, json_response
 from phi2sdk.emulator.sse import event_bytes
 from phi2sdk.emulator.tgi import TGIRoutes
 from phi2sdk.emulator.tgi import error_body as tgi_error_body

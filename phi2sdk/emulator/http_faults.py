@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from aiohttp import web
 
+from phi2sdk.emulator.refusal import Refusal
+
 if TYPE_CHECKING:
     from phi2sdk.emulator.faults import Fault
     from phi2sdk.emulator.server import Exchange
@@ -116,8 +118,6 @@ def reset(exchange: Exchange, response: web.StreamResponse) -> NoReturn:
 
 def _status(exchange: Exchange, fault: Fault) -> web.Response:
     if fault.body is None:
-        from phi2sdk.emulator.server import Refusal
-
         response = exchange.server.error(
             exchange, Refusal(fault.status, f"scripted status {fault.status}")
         )

@@ -11,7 +11,8 @@ from aiohttp import web
 from phi2sdk.emulator import openai_routes
 from phi2sdk.emulator.openai_routes import EXTENSIONS, OpenAIRules
 from phi2sdk.emulator.openai_wire import error_body
-from phi2sdk.emulator.server import Exchange, Handler, HttpServer, Refusal, json_response
+from phi2sdk.emulator.refusal import Refusal
+from phi2sdk.emulator.server import Exchange, Handler, HttpServer, json_response
 from phi2sdk.emulator.sse import event_bytes
 
 __all__ = ["OpenAIServer", "error_kind"]

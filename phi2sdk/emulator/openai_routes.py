@@ -19,7 +19,8 @@ from phi2sdk.emulator.openai_wire import (
     usage,
 )
 from phi2sdk.emulator.parameters import Parameters
-from phi2sdk.emulator.server import Exchange, Refusal, json_response
+from phi2sdk.emulator.refusal import Refusal
+from phi2sdk.emulator.server import Exchange, json_response
 from phi2sdk.emulator.sse import EventStream
 
 __all__ = ["EXTENSIONS", "OpenAIRules", "Rendered", "chat", "completions", "render_chat"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from phi2sdk.emulator.server import Refusal
+from phi2sdk.emulator.refusal import Refusal
 
 __all__ = ["Parameters"]
 

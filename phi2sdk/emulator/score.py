@@ -10,7 +10,8 @@ from aiohttp import web
 from phi2sdk.emulator.engine import Decoding
 from phi2sdk.emulator.generation import complete, removing_stops
 from phi2sdk.emulator.parameters import Parameters
-from phi2sdk.emulator.server import Exchange, Refusal, json_response
+from phi2sdk.emulator.refusal import Refusal
+from phi2sdk.emulator.server import Exchange, json_response
 
 __all__ = ["ScoreStyle", "score"]
 

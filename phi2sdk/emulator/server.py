@@ -17,24 +17,12 @@ from phi2sdk.emulator.clock import Pace, Schedule
 from phi2sdk.emulator.engine import Engine
 from phi2sdk.emulator.faults import Fault, FaultQueue
 from phi2sdk.emulator.http_faults import ConnectionAborted, deliver, play_before
+from phi2sdk.emulator.refusal import Refusal
 
-__all__ = ["Exchange", "Handler", "HttpServer", "Refusal", "json_response"]
+__all__ = ["Exchange", "Handler", "HttpServer", "json_response"]
 
 _MAX_BODY_BYTES = 64 << 20
 _SECRET_HEADERS = frozenset({"authorization", "api-key", "x-api-key", "proxy-authorization"})
-
-
-class Refusal(Exception):
-    """A request that the provider answers with an error of its own."""
-
-    def __init__(
-        self, status: int, message: str, *, code: str | None = None, param: str | None = None
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-        self.code = code
-        self.param = param
 
 
 class Exchange:

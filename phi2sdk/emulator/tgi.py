@@ -13,7 +13,8 @@ from aiohttp import web
 from phi2sdk.emulator.engine import Decoding, Token, TokenizingEngine
 from phi2sdk.emulator.generation import Answer, Finish, Step, complete, keeping_stops
 from phi2sdk.emulator.parameters import Parameters
-from phi2sdk.emulator.server import Exchange, Handler, Refusal, json_response
+from phi2sdk.emulator.refusal import Refusal
+from phi2sdk.emulator.server import Exchange, Handler, json_response
 from phi2sdk.emulator.sse import EventStream, event_bytes
 
 __all__ = ["MAX_STOPS", "TGIRoutes", "check_context", "error_body", "sampling"]

@@ -14,7 +14,8 @@ from phi2sdk.emulator.generation import complete, keeping_stops
 from phi2sdk.emulator.openai_routes import render_chat
 from phi2sdk.emulator.openai_wire import FINISH, Reply, usage
 from phi2sdk.emulator.parameters import Parameters
-from phi2sdk.emulator.server import Exchange, Handler, Refusal, json_response
+from phi2sdk.emulator.refusal import Refusal
+from phi2sdk.emulator.server import Exchange, Handler, json_response
 from phi2sdk.emulator.sse import EventStream
 from phi2sdk.emulator.tgi import check_context, sampling
 

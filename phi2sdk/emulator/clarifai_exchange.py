@@ -1,0 +1,95 @@
+"""One Clarifai RPC: its record, its status, its bill."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+from clarifai_grpc.grpc.api.status import status_code_pb2, status_pb2
+
+from phi2sdk.emulator.calls import MASK, Call
+from phi2sdk.emulator.clock import Pace
+from phi2sdk.emulator.engine import Decoding
+from phi2sdk.emulator.faults import Fault
+
+if TYPE_CHECKING:
+    from phi2sdk.emulator.clarifai import ClarifaiServer
+
+__all__ = ["Exchange", "StatusRefusal", "status"]
+
+
+def status(code: int, details: str = "") -> Any:
+    """Clarifai's status message for a code; unknown codes are passed as they are."""
+    known = code in status_code_pb2.StatusCode.values()
+    name = status_code_pb2.StatusCode.Name(code) if known else str(code)
+    return status_pb2.Status(code=code, description=name, details=details)
+
+
+class StatusRefusal(Exception):
+    """A request that is answered with a Clarifai status other than success."""
+
+    def __init__(self, code: int, details: str) -> None:
+        super().__init__(details)
+        self.code = code
+        self.details = details
+
+
+class Exchange:
+    """One RPC: recorded when it arrives, closed when it ends."""
+
+    def __init__(
+        self, server: ClarifaiServer, method: str, request: Any, context: Any, *, generating: bool
+    ) -> None:
+        metadata = [(name, str(value)) for name, value in context.invocation_metadata()]
+        self.server = server
+        self.request = request
+        self.context = context
+        self.call = Call(
+            path=method,
+            method="gRPC",
+            headers={name: MASK if name == "authorization" else value for name, value in metadata},
+            authorized=("authorization", f"Key {server.key}") in metadata,
+            body=request,
+            raw=request.SerializeToString(),
+            t_received_ns=time.perf_counter_ns(),
+        )
+        server.meter.requests += 1
+        self.fault: Fault | None = server.faults.take(method, generating=generating)
+        if self.fault is not None:
+            self.call.fault = self.fault.kind
+        self.pace = Pace(server.schedule, self.call.t_received_ns)
+        server.calls.append(self.call)
+
+    async def __aenter__(self) -> Exchange:
+        return self
+
+    async def __aexit__(self, kind: object, error: object, trace: object) -> None:
+        if isinstance(error, asyncio.CancelledError | GeneratorExit):
+            self.call.cancelled = not self.server.stopping
+        self.call.ended.set()
+
+    def check(self, owner: Any, model_id: str) -> None:
+        """Refuse a wrong key, then a model that is not here."""
+        address = self.server.address
+        if not self.call.authorized:
+            raise StatusRefusal(status_code_pb2.CONN_KEY_NOT_FOUND, "the key is not known here")
+        if (owner.user_id, owner.app_id, model_id) != (address.user, address.app, address.model):
+            raise StatusRefusal(status_code_pb2.MODEL_DOES_NOT_EXIST, "there is no such model")
+
+    def understood(self, prompt: str, decoding: Decoding) -> None:
+        """Note what the engine is given."""
+        self.call.prompt, self.call.decoding = prompt, decoding
+
+    def bill(self, prompt_tokens: int, completion_tokens: int, finish: str) -> None:
+        """Charge for the call."""
+        call, meter = self.call, self.server.meter
+        meter.prompt_tokens += prompt_tokens - call.prompt_tokens
+        meter.completion_tokens += completion_tokens - call.completion_tokens
+        call.prompt_tokens, call.completion_tokens = prompt_tokens, completion_tokens
+        call.finish = finish
+
+    def answered(self, code: int, details: str = "") -> Any:
+        """The status message for ``code``, noted on the call."""
+        self.call.status = code
+        return status(code, details)

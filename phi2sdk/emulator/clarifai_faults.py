@@ -1,0 +1,97 @@
+"""How faults are played on a gRPC call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+import grpc
+from clarifai_grpc.grpc.api import resources_pb2, service_pb2
+from clarifai_grpc.grpc.api.status import status_code_pb2
+
+from phi2sdk.emulator.clarifai_exchange import Exchange, status
+from phi2sdk.emulator.faults import Fault
+from phi2sdk.emulator.http_faults import hang
+
+__all__ = ["play_before", "play_in_stream"]
+
+_ENDING = frozenset({"cut", "hang", "grpc", "reset", "clarifai", "error_event", "status"})
+
+
+async def play_before(exchange: Exchange, reply_type: Any) -> Any:
+    """Play what happens before anything is generated: a reply, or None to go on."""
+    fault = exchange.fault
+    if fault is None:
+        return None
+    if fault.kind == "delay":
+        await asyncio.sleep(fault.seconds)
+    elif fault.kind == "hang" and fault.after is None:
+        await hang()
+    elif fault.kind in ("grpc", "reset") and fault.after is None:
+        await _abort(exchange, fault)
+    elif fault.kind in ("clarifai", "status") and fault.after is None:
+        return _with_status(exchange, fault, reply_type)
+    elif fault.kind == "garbage" and fault.after is None:
+        return _garbage(exchange, fault, reply_type)
+    return None
+
+
+async def play_in_stream(
+    exchange: Exchange, messages: AsyncGenerator[tuple[Any, int], None]
+) -> AsyncGenerator[tuple[Any, int], None]:
+    """Pass messages on, and play the fault that is due between two of them."""
+    fault, count = exchange.fault, 0
+    last: tuple[Any, int] | None = None
+    async with aclosing(messages):
+        async for message in messages:
+            if fault is not None and count == (1 if fault.after is None else fault.after):
+                async for played in _play(exchange, fault, last or message):
+                    yield played
+                if fault.kind in _ENDING:
+                    return
+            yield message
+            last, count = message, count + 1
+
+
+async def _play(
+    exchange: Exchange, fault: Fault, message: tuple[Any, int]
+) -> AsyncGenerator[tuple[Any, int], None]:
+    if fault.kind == "hang":
+        await hang()
+    elif fault.kind in ("grpc", "reset"):
+        await _abort(exchange, fault)
+    elif fault.kind in ("clarifai", "error_event", "status"):
+        yield _with_status(exchange, fault, service_pb2.MultiOutputResponse), 0
+    elif fault.kind == "garbage":
+        yield _garbage(exchange, fault, service_pb2.MultiOutputResponse), 0
+    while fault.kind == "endless":
+        yield message
+        await asyncio.sleep(0)
+
+
+async def _abort(exchange: Exchange, fault: Fault) -> None:
+    exchange.call.status = fault.code
+    details = fault.body if isinstance(fault.body, str) else "scripted fault"
+    await exchange.context.abort(grpc.StatusCode[fault.code], details)
+
+
+def _with_status(exchange: Exchange, fault: Fault, reply_type: Any) -> Any:
+    details = fault.body if isinstance(fault.body, str) else "scripted fault"
+    code = fault.status if fault.kind == "clarifai" else status_code_pb2.MODEL_PREDICTION_FAILED
+    if fault.where == "output" and reply_type is service_pb2.MultiOutputResponse:
+        output = resources_pb2.Output(status=status(code, details))
+        top = exchange.answered(status_code_pb2.FAILURE, details)
+        return service_pb2.MultiOutputResponse(status=top, outputs=[output])
+    return reply_type(status=exchange.answered(code, details))
+
+
+def _garbage(exchange: Exchange, fault: Fault, reply_type: Any) -> Any:
+    """Success without what success has: no output, or an output without text."""
+    ok = exchange.answered(status_code_pb2.SUCCESS)
+    if reply_type is not service_pb2.MultiOutputResponse or fault.form == "empty":
+        return reply_type()
+    if fault.form in ("object", "null"):
+        return service_pb2.MultiOutputResponse(status=ok)
+    return service_pb2.MultiOutputResponse(status=ok, outputs=[resources_pb2.Output()])
