@@ -324,6 +324,7 @@ class Fold:
     text: list[str] = field(default_factory=list)
     chunks: list[Chunk] = field(default_factory=list)
     attempts: list[Attempt] = field(default_factory=list)
+    failed: bool = False
 
     def take(self, event: Event) -> None:
         """Add one event."""
@@ -342,6 +343,7 @@ class Fold:
 
     def fail(self, error: Phi2Error, t_ns: int) -> None:
         """The request ended in ``error``: close the attempt, tell the error what was delivered."""
+        self.failed = True
         if self.sent is not None:
             self._end_attempt(t_ns, error)
         error.attempts = max(error.attempts, len(self.attempts))

@@ -73,7 +73,7 @@ def build(
     Args:
         name: The backend's name.
         target: The target's name, for receipts and reports.
-        settings: Keyword arguments of its constructor.
+        settings: Keyword arguments of its constructor; a key may be a plain string.
         environ: Where missing settings are looked up, under the names in its ``environment``.
 
     Raises:
@@ -86,7 +86,10 @@ def build(
             f"target {target!r}: the backend {name} has no setting {', '.join(unknown)}; "
             f"it takes {', '.join(sorted(accepted))}"
         )
-    given = dict(settings)
+    given = {
+        setting: Secret(value) if isinstance(value, str) and _is_secret(cls, setting) else value
+        for setting, value in settings.items()
+    }
     for setting, variable in cls.environment.items():
         value = environ.get(variable, "").strip()
         if setting in accepted and given.get(setting) is None and value:

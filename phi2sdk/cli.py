@@ -1,0 +1,151 @@
+"""The ``phi2`` command."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+try:
+    import typer
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+except ImportError as error:  # pragma: no cover - the message is all there is to it
+    raise SystemExit(
+        f"phi2 needs {error.name}, which is not installed: python -m pip install 'phi2sdk[compare]'"
+    ) from None
+
+from phi2sdk import __version__, prompts
+from phi2sdk.client import AsyncPhi2Client
+from phi2sdk.doctor import Finding, examine
+from phi2sdk.errors import ConfigurationError, InvalidRequest, Phi2Error
+from phi2sdk.prompts import FORMATS
+from phi2sdk.terminal import printable
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="phi2",
+    help="Run Phi-2 anywhere, and compare the places.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+)
+
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", help="The configuration; phi2.toml here by default.", dir_okay=False),
+]
+
+
+def main() -> None:
+    """Run the command; a user's mistake ends with one line and status 2, Ctrl-C with 130."""
+    try:
+        app()
+    except Phi2Error as error:
+        fail(error)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)  # noqa: T201
+        raise SystemExit(130) from None
+
+
+def fail(error: Phi2Error) -> NoReturn:
+    """One line on standard error; status 2 for what the user can mend, 3 for a failed request."""
+    print(f"phi2: {printable(str(error))}", file=sys.stderr)  # noqa: T201
+    usage = isinstance(error, ConfigurationError | InvalidRequest)
+    raise SystemExit(2 if usage else 3) from None
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and leave.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"phi2sdk {__version__}")
+        raise typer.Exit
+
+
+@app.command(
+    epilog='Example: phi2 generate "Explain tides." --target local --max-tokens 100',
+)
+def generate(
+    text: Annotated[
+        str | None, typer.Argument(help="The prompt's text; standard input when left out or -.")
+    ] = None,
+    target: Annotated[
+        str, typer.Option("--target", "-t", help="A target of phi2.toml, or a backend.")
+    ] = "local",
+    config: Config = None,
+    format: Annotated[str, typer.Option(help=f"Prompt format: {', '.join(FORMATS)}.")] = "instruct",
+    stream: Annotated[bool, typer.Option("--stream", help="Print the text as it comes.")] = False,
+    max_tokens: Annotated[int, typer.Option(help="At most so many tokens.")] = 256,
+    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
+    top_p: Annotated[float, typer.Option(help="1 is off.")] = 1.0,
+    top_k: Annotated[int | None, typer.Option(help="Off when left out.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Makes a sampled answer repeatable.")] = None,
+    receipt: Annotated[
+        bool, typer.Option("--receipt", help="Show on standard error what was really asked.")
+    ] = False,
+) -> None:
+    """Answer one prompt."""
+    if format not in FORMATS:
+        raise InvalidRequest(
+            f"there is no prompt format {format!r}: use one of {', '.join(FORMATS)}"
+        )
+    given = sys.stdin.read() if text in (None, "-") else str(text)
+    prompt = prompts.render(given, format)
+
+    async def answer() -> None:
+        async with AsyncPhi2Client(target, config=config) as phi:
+            running = phi.stream(
+                prompt,
+                max_tokens=max_tokens,
+                temperature=temperature,
+                top_p=top_p,
+                top_k=top_k,
+                seed=seed,
+            )
+            async with running:
+                async for chunk in running:
+                    if stream:
+                        typer.echo(printable(chunk.text), nl=False)
+            completion = running.completion
+            typer.echo("" if stream else printable(completion.text))
+            if receipt:
+                _show_receipt(completion.receipt)
+
+    asyncio.run(answer())
+
+
+@app.command(epilog="Example: phi2 doctor --config phi2.toml")
+def doctor(config: Config = None) -> None:
+    """Say which targets are configured, installed and reachable, and what to do about the rest."""
+    findings = asyncio.run(examine(config))
+    table = Table(box=None, pad_edge=False)
+    for column in ("target", "backend", "state", "what to do"):
+        table.add_column(column, overflow="fold")
+    for finding in findings:
+        table.add_row(*(escape(printable(cell)) for cell in _cells(finding)))
+    Console().print(table)
+    if not any(finding.ok for finding in findings):
+        raise typer.Exit(3)
+
+
+def _cells(finding: Finding) -> tuple[str, str, str, str]:
+    state = "ready" if finding.ok else "not ready"
+    return finding.target, finding.backend, f"{state}: {finding.state}", finding.remedy
+
+
+def _show_receipt(receipt: object) -> None:
+    from dataclasses import asdict
+
+    from rich.pretty import pprint
+
+    pprint(asdict(receipt), console=Console(stderr=True), expand_all=True)  # type: ignore[call-overload]
+
+
+if __name__ == "__main__":
+    main()

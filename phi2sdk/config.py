@@ -1,0 +1,195 @@
+"""Targets: what ``phi2.toml`` and the environment say can be called.
+
+::
+
+    [targets.azure_eastus]
+    backend = "azure"
+    style = "score"
+    endpoint = "https://..."
+    key = { env = "AZURE_PHI2_KEY" }
+
+Keys never stand in the file: a setting that holds one names an environment variable.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from phi2sdk import backends, pricing
+from phi2sdk.backends.base import Backend, OnUnsupported
+from phi2sdk.errors import ConfigurationError
+from phi2sdk.secret import Secret
+
+__all__ = ["DEFAULT_CONFIG", "Target", "load_config", "resolve"]
+
+DEFAULT_CONFIG = "phi2.toml"
+"""Read from the working directory where nothing else is said."""
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_SECRET = re.compile(r"(^|_)(key|pat|token|secret|password)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Something that can be asked, under a name.
+
+    Attributes:
+        name: ``[a-z][a-z0-9_]*``; stands in receipts and reports.
+        backend: The backend's name (see :mod:`phi2sdk.backends`).
+        settings: Keyword arguments of the backend's constructor.
+        price: What it costs; ``None``: unknown.
+        timeout: Seconds for a whole request, retries included; ``None`` for the client's.
+        attempts: Calls at most for one request; ``None`` for the client's.
+        simulated: It is an emulator: its latencies and prices are not a provider's.
+    """
+
+    name: str
+    backend: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    price: pricing.CostModel | None = None
+    timeout: float | None = None
+    attempts: int | None = None
+    simulated: bool = False
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ConfigurationError(
+                f"{self.name!r} cannot be a target's name: use small letters, digits and _, "
+                "beginning with a letter"
+            )
+
+    def open(
+        self,
+        *,
+        environ: Mapping[str, str] | None = None,
+        on_unsupported: OnUnsupported | None = None,
+    ) -> Backend:
+        """Build its backend.
+
+        Raises:
+            ConfigurationError: A setting, a key or a dependency is missing.
+        """
+        settings = dict(self.settings)
+        if on_unsupported is not None:
+            settings["on_unsupported"] = on_unsupported
+        if isinstance(limits := settings.get("timeouts"), Mapping):
+            settings["timeouts"] = _timeouts(self.name, limits)
+        return backends.build(
+            self.backend,
+            target=self.name,
+            settings=settings,
+            environ=os.environ if environ is None else environ,
+        )
+
+
+class _TargetTable(BaseModel):
+    """A ``[targets.NAME]`` table: our own keys; the rest are the backend's settings."""
+
+    model_config = ConfigDict(extra="allow")
+
+    backend: str
+    price: dict[str, Any] | list[dict[str, Any]] | None = None
+    timeout: float | None = Field(default=None, gt=0)
+    attempts: int | None = Field(default=None, ge=1)
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    targets: dict[str, _TargetTable] = {}
+
+
+def load_config(path: str | Path, environ: Mapping[str, str] | None = None) -> dict[str, Target]:
+    """The targets of a configuration file, by name.
+
+    Args:
+        path: The file.
+        environ: Where ``{ env = "NAME" }`` is looked up; the process's environment by default.
+
+    Raises:
+        ConfigurationError: The file is missing, is no TOML, holds a key in clear, or a table of
+            it is wrong; the message names the place.
+    """
+    environ = os.environ if environ is None else environ
+    try:
+        document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path}: is not UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{path}: {error}") from error
+    try:
+        file = _File.model_validate(document)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigurationError(f"{path}: {where}: {first['msg']}") from None
+    return {name: _target(name, table, environ, path) for name, table in file.targets.items()}
+
+
+def resolve(
+    target: str,
+    config: str | Path | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Target:
+    """A target by its name in the configuration file, or a backend by its own name.
+
+    Args:
+        target: The name.
+        config: The file; by default ``phi2.toml`` of the working directory, if there is one.
+        environ: Where keys are looked up.
+
+    Raises:
+        ConfigurationError: There is neither a target nor a backend of that name.
+    """
+    if config is not None or Path(DEFAULT_CONFIG).is_file():
+        targets = load_config(config or DEFAULT_CONFIG, environ)
+    else:
+        targets = {}
+    if target in targets:
+        return targets[target]
+    if target in backends.known():
+        return Target(target, target)
+    names = (*targets, *(name for name in backends.known() if name not in targets))
+    raise ConfigurationError(f"there is no target {target!r}: use one of {', '.join(names)}")
+
+
+def _target(name: str, table: _TargetTable, environ: Mapping[str, str], path: str | Path) -> Target:
+    settings: dict[str, Any] = {}
+    for key, value in (table.model_extra or {}).items():
+        where = f"{path}: targets.{name}.{key}"
+        if isinstance(value, dict) and set(value) == {"env"}:
+            variable = str(value["env"])
+            found = environ.get(variable, "").strip()
+            if not found:
+                raise ConfigurationError(f"{where}: the environment variable {variable} is not set")
+            settings[key] = Secret(found) if _SECRET.search(key) else found
+        elif _SECRET.search(key):
+            raise ConfigurationError(
+                f"{where}: a key does not belong into a file; put it into an environment variable "
+                f'and write {key} = {{ env = "NAME" }}'
+            )
+        else:
+            settings[key] = tuple(value) if isinstance(value, list) else value
+    price = pricing.parse_price(table.price)
+    return Target(name, table.backend, settings, price, table.timeout, table.attempts)
+
+
+def _timeouts(name: str, limits: Mapping[str, Any]) -> Any:
+    from phi2sdk.wire import Timeouts
+
+    try:
+        return Timeouts(**{key: float(value) for key, value in limits.items()})
+    except (TypeError, ValueError):
+        raise ConfigurationError(
+            f"target {name!r}: timeouts takes connect, idle and attempt, each in seconds"
+        ) from None

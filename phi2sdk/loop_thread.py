@@ -1,0 +1,196 @@
+"""The event loop behind the synchronous client: one thread, shared by all of them.
+
+One loop, since gRPC's asyncio layer has one global poller and dislikes several; counted, so that
+the thread ends with the last client; and in a thread of its own, so that the client also works
+where a loop is already running, as in a notebook.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections import deque
+from collections.abc import AsyncGenerator, Coroutine, Iterator
+from concurrent.futures import CancelledError, Future
+from contextlib import aclosing
+from typing import Any, ClassVar, Generic, TypeVar
+
+from phi2sdk.errors import Cancelled
+
+__all__ = ["LoopThread", "Pump"]
+
+T = TypeVar("T")
+
+
+class LoopThread:
+    """A running event loop in a daemon thread; get one by :meth:`acquire`."""
+
+    _lock: ClassVar[threading.Lock] = threading.Lock()
+    _shared: ClassVar[LoopThread | None] = None
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self._users = 0
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="phi2sdk", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def acquire(cls) -> LoopThread:
+        """The shared thread, started if need be. Every call wants one :meth:`release`."""
+        with cls._lock:
+            shared = cls._shared
+            if shared is None or shared.pid != os.getpid():  # a fork copies no threads
+                shared = cls._shared = LoopThread()
+            shared._users += 1
+            return shared
+
+    def release(self) -> None:
+        """One user less; the last one ends the thread and waits for it."""
+        with self._lock:
+            self._users -= 1
+            if self._users > 0 or self.pid != os.getpid():
+                return
+            if LoopThread._shared is self:
+                LoopThread._shared = None
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+
+    def is_current(self) -> bool:
+        """Whether the caller is on this very thread."""
+        return threading.current_thread() is self._thread
+
+    def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Start a coroutine on the loop."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop)
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the loop and wait for it; Ctrl-C cancels it first.
+
+        Raises:
+            Cancelled: It was cancelled on the loop's side.
+            RuntimeError: Called from the loop itself, which would wait for itself for ever.
+        """
+        if self.is_current():
+            work.close()
+            raise RuntimeError("the synchronous client cannot be used inside its own event loop")
+        future = self.submit(work)
+        try:
+            return future.result()
+        except CancelledError:
+            raise Cancelled("the request was cancelled") from None
+        except BaseException:
+            future.cancel()
+            raise
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        try:
+            self.loop.run_forever()
+            rest = asyncio.all_tasks(self.loop)
+            for task in rest:
+                task.cancel()
+            self.loop.run_until_complete(asyncio.gather(*rest, return_exceptions=True))
+            self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+        finally:
+            asyncio.set_event_loop(None)
+            self.loop.close()
+
+
+class Pump(Generic[T]):
+    """Carries an async generator's items to another thread.
+
+    One task fills a bounded buffer and pauses when it is full; the consumer takes items under a
+    lock and wakes the loop only when the task had paused. No cross-thread call per item.
+
+    Args:
+        thread: Where the generator runs.
+        source: The items.
+        limit: Items that may wait at most.
+    """
+
+    def __init__(
+        self, thread: LoopThread, source: AsyncGenerator[T, None], limit: int = 256
+    ) -> None:
+        self._thread = thread
+        self._source = source
+        self._limit = limit
+        self._items: deque[T] = deque()
+        self._changed = threading.Condition()
+        self._ended = False
+        self._paused = False
+        self._error: BaseException | None = None
+        self._room = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        thread.loop.call_soon_threadsafe(self._start)
+
+    def __iter__(self) -> Iterator[T]:
+        """The items in order; ends the task when it is left.
+
+        Raises:
+            Cancelled: The task was cancelled.
+            Phi2Error: Whatever the generator raised.
+        """
+        try:
+            while items := self._take():
+                yield from items
+            if self._error is not None:
+                raise self._error
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Cancel the task, and wait until it has let go of its connection."""
+        if self._ended:
+            return
+        self._thread.loop.call_soon_threadsafe(self._cancel)
+        if not self._thread.is_current():
+            with self._changed:
+                self._changed.wait_for(lambda: self._ended)
+
+    def _take(self) -> list[T]:
+        """All that waits, at least one item; none at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._items or self._ended)
+            items = list(self._items)
+            self._items.clear()
+            if self._paused:
+                self._paused = False
+                self._thread.loop.call_soon_threadsafe(self._room.set)
+        return items
+
+    # What follows runs on the loop.
+
+    def _start(self) -> None:
+        self._task = self._thread.loop.create_task(self._fill())
+        self._task.add_done_callback(self._finish)
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _fill(self) -> None:
+        async with aclosing(self._source) as source:
+            async for item in source:
+                if self._put(item):
+                    await self._room.wait()
+
+    def _put(self, item: T) -> bool:
+        """Hand an item over; whether the buffer is now full."""
+        with self._changed:
+            self._items.append(item)
+            self._changed.notify()
+            self._paused = len(self._items) >= self._limit
+            if self._paused:
+                self._room.clear()
+            return self._paused
+
+    def _finish(self, task: asyncio.Task[None]) -> None:
+        with self._changed:
+            if task.cancelled():
+                self._error = Cancelled("the stream was cancelled")
+            else:
+                self._error = task.exception()
+            self._ended = True
+            self._changed.notify_all()

@@ -1,0 +1,242 @@
+"""What stands between a client and a backend: retry and fallback, each a Backend itself."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from time import monotonic, perf_counter_ns
+
+from tenacity import RetryCallState, wait_random_exponential
+
+from phi2sdk.backends.base import Backend, Capabilities
+from phi2sdk.completion import Chunk, Event, Receipt, Request, Retrying
+from phi2sdk.errors import (
+    BadResponse,
+    ConfigurationError,
+    ContentFiltered,
+    ModelNotFound,
+    OutOfMemory,
+    PermissionDenied,
+    Phi2Error,
+    Timeout,
+    TransientError,
+)
+from phi2sdk.sampling import Dialect
+
+__all__ = ["Fallback", "Retry", "RetryBudget"]
+
+
+class RetryBudget:
+    """Keeps retries a small share of all calls, so that a struggling provider is not buried.
+
+    A token bucket, as in Finagle: each request puts ``ratio`` tokens in, each retry takes one out.
+
+    Args:
+        ratio: Retries allowed per request in the long run.
+        reserve: Tokens at the start, and at most in the bucket.
+    """
+
+    def __init__(self, ratio: float = 0.2, reserve: float = 10.0) -> None:
+        self._ratio = ratio
+        self._reserve = reserve
+        self._tokens = reserve
+
+    def deposit(self) -> None:
+        """A request begins."""
+        self._tokens = min(self._reserve, self._tokens + self._ratio)
+
+    def withdraw(self) -> bool:
+        """Whether one more retry may go out."""
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
+class _Wrapper(Backend):
+    """A backend around another; what it does not change it passes on."""
+
+    provider = "policy"
+
+    def __init__(self, inner: Backend) -> None:
+        super().__init__(target=inner.target, on_unsupported=inner.on_unsupported)
+        self.inner = inner
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self.inner.capabilities
+
+    @property
+    def dialect(self) -> Dialect:
+        return self.inner.dialect
+
+    def prepare(self, request: Request) -> tuple[dict[str, object], Receipt]:
+        return self.inner.prepare(request)
+
+    async def check(self) -> str:
+        return await self.inner.check()
+
+    async def close(self) -> None:
+        await self.inner.close()
+
+
+class Retry(_Wrapper):
+    """Tries again what may succeed then: exponential back-off with full jitter.
+
+    A stream is tried again only before its first chunk: nothing that was delivered is ever
+    delivered twice. A ``Retry-After`` is honoured, with jitter on top so that callers do not come
+    back all at once; one longer than ``longest_wait`` or than the time left ends the request.
+
+    Args:
+        inner: The backend.
+        attempts: Calls at most, the first included.
+        base: Seconds; the n-th wait is drawn from [0, base * 2**(n-1)].
+        longest_wait: Seconds that one wait may take at most.
+        budget: Shared between the requests of a client.
+    """
+
+    def __init__(
+        self,
+        inner: Backend,
+        *,
+        attempts: int = 4,
+        base: float = 0.5,
+        longest_wait: float = 60.0,
+        budget: RetryBudget | None = None,
+    ) -> None:
+        super().__init__(inner)
+        if attempts < 1:
+            raise ConfigurationError(f"attempts={attempts!r} must be at least 1")
+        self._attempts = attempts
+        self._base = base
+        self._longest_wait = longest_wait
+        self._backoff = wait_random_exponential(multiplier=base, max=longest_wait)
+        self._budget = budget or RetryBudget()
+
+    async def stream(self, request: Request) -> AsyncGenerator[Event, None]:
+        deadline = None if request.timeout is None else monotonic() + request.timeout
+        self._budget.deposit()
+        attempt = 1
+        while True:
+            delivered = False
+            failure: Phi2Error | None = None
+            try:
+                async with aclosing(self.inner.stream(_within(request, deadline))) as events:
+                    async for event in events:
+                        delivered = delivered or isinstance(event, Chunk)
+                        yield event
+            except Phi2Error as error:
+                error.attempts = attempt
+                failure = error
+            if failure is None:
+                return
+            wait = self._wait(failure, attempt)
+            if delivered or wait is None or not _fits(wait, deadline):
+                raise failure
+            if not self._budget.withdraw():
+                raise failure
+            yield Retrying(perf_counter_ns(), failure, wait)
+            await asyncio.sleep(wait)
+            attempt += 1
+
+    def _wait(self, error: Phi2Error, attempt: int) -> float | None:
+        """Seconds until the next attempt; ``None``: there is none."""
+        if not error.retryable or attempt >= self._attempts:
+            return None
+        if error.retry_after is not None:
+            if error.retry_after > self._longest_wait:
+                return None
+            return error.retry_after + random.uniform(0, self._base)
+        state = RetryCallState(retry_object=None, fn=None, args=(), kwargs={})  # type: ignore[arg-type]
+        state.attempt_number = attempt
+        return float(self._backoff(state))
+
+
+class Fallback(Backend):
+    """Several backends in order: where one cannot answer, the next one is asked.
+
+    Falls through on what another provider may do better: transient failures, a refused key or
+    permission, a missing model, a broken reply, no memory, a filter. Never on a wrong request,
+    and never after the first chunk.
+
+    Args:
+        backends: In order of preference, at least one.
+    """
+
+    provider = "policy"
+    falls_through = (
+        TransientError,
+        BadResponse,
+        ContentFiltered,
+        ModelNotFound,
+        OutOfMemory,
+        PermissionDenied,
+    )
+
+    def __init__(self, backends: Sequence[Backend]) -> None:
+        if not backends:
+            raise ConfigurationError("a fallback needs at least one target")
+        super().__init__(target="+".join(backend.target for backend in backends))
+        self._backends = tuple(backends)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self._backends[0].capabilities
+
+    @property
+    def dialect(self) -> Dialect:
+        return self._backends[0].dialect
+
+    def prepare(self, request: Request) -> tuple[dict[str, object], Receipt]:
+        return self._backends[0].prepare(request)
+
+    async def stream(self, request: Request) -> AsyncGenerator[Event, None]:
+        deadline = None if request.timeout is None else monotonic() + request.timeout
+        *others, last = self._backends
+        for backend in others:
+            delivered = False
+            failure: Phi2Error | None = None
+            try:
+                async with aclosing(backend.stream(_within(request, deadline))) as events:
+                    async for event in events:
+                        delivered = delivered or isinstance(event, Chunk)
+                        yield event
+            except self.falls_through as error:
+                failure = error
+            if failure is None:
+                return
+            if delivered or not _fits(0.0, deadline):
+                raise failure
+            yield Retrying(perf_counter_ns(), failure, 0.0)
+        async with aclosing(last.stream(_within(request, deadline))) as events:
+            async for event in events:
+                yield event
+
+    async def check(self) -> str:
+        said = [f"{backend.target}: {await backend.check()}" for backend in self._backends]
+        return "; ".join(said)
+
+    async def close(self) -> None:
+        for backend in self._backends:
+            await backend.close()
+
+
+def _within(request: Request, deadline: float | None) -> Request:
+    """The request with what is left of its time.
+
+    Raises:
+        Timeout: Nothing is left.
+    """
+    if deadline is None:
+        return request
+    left = deadline - monotonic()
+    if left <= 0:
+        raise Timeout(f"no answer within {request.timeout:g} s, all attempts together")
+    return replace(request, timeout=left)
+
+
+def _fits(wait: float, deadline: float | None) -> bool:
+    return deadline is None or monotonic() + wait < deadline
