@@ -1,0 +1,262 @@
+"""gRPC to Clarifai: one channel per event loop, a deadline on every call, failures by name.
+
+Calls are made on channels of our own, with bytes in both directions: the clock is read before a
+message is parsed, and the vendor's generated stub is left alone, which needs a global of the
+vendor's channel module to be set before it works.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from time import perf_counter_ns
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import grpc
+import grpc.aio
+
+from phi2sdk.backends.clarifai_status import PROVIDER, error_for_rpc
+from phi2sdk.errors import BadResponse, ConfigurationError, ConnectionFailed, Phi2Error, Timeout
+from phi2sdk.secret import Secret
+from phi2sdk.wire import MAX_RESPONSE_BYTES, Timeouts, check_endpoint, is_loopback
+
+__all__ = ["PUBLIC_ENDPOINT", "Endpoint", "GrpcWire"]
+
+PUBLIC_ENDPOINT = "https://api.clarifai.com"
+
+_SERVICE = "/clarifai.api.V2/"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where calls go.
+
+    Attributes:
+        address: ``host:port``.
+        secure: Over TLS.
+        loopback: It is this machine.
+    """
+
+    address: str
+    secure: bool
+    loopback: bool
+
+    @classmethod
+    def parse(cls, base: str, insecure_hosts: tuple[str, ...] = ()) -> Self:
+        """An endpoint as people write it: ``https://host``, ``http://host:port``, ``host:port``.
+
+        Without a scheme, loopback is plain and everything else is TLS.
+
+        Raises:
+            ConfigurationError: It is no endpoint, has a path, or would carry the key in clear to
+                a host that is neither loopback nor in ``insecure_hosts``.
+        """
+        text = base.strip() or PUBLIC_ENDPOINT
+        try:
+            if "://" not in text:
+                plain = is_loopback(urlsplit(f"//{text}").hostname or "")
+                text = f"{'http' if plain else 'https'}://{text}"
+            parts = urlsplit(check_endpoint(text, PROVIDER, insecure_hosts))
+            host, port = parts.hostname or "", parts.port
+        except ValueError as error:
+            raise ConfigurationError(
+                f"the endpoint {base!r} is no host and port", provider=PROVIDER
+            ) from error
+        if parts.path.strip("/") or parts.query or parts.fragment:
+            raise ConfigurationError(
+                f"the endpoint {base!r} has a path: gRPC takes only a host and a port",
+                provider=PROVIDER,
+            )
+        if not host.isascii() or not host.isprintable() or any(c in host for c in " ,/\\"):
+            raise ConfigurationError(f"the endpoint {base!r} is no host", provider=PROVIDER)
+        secure = parts.scheme == "https"
+        name = f"[{host}]" if ":" in host else host
+        return cls(f"{name}:{port or (443 if secure else 80)}", secure, is_loopback(host))
+
+
+class _Channel:
+    """A channel with the loop and the process that it belongs to."""
+
+    def __init__(self, endpoint: Endpoint, timeouts: Timeouts, max_bytes: int) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.process = os.getpid()
+        self.closed = False
+        self._methods: dict[tuple[str, bool], Any] = {}
+        target = f"dns:///{endpoint.address}"
+        options = _options(endpoint, timeouts, max_bytes)
+        self._channel = (
+            grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(), options=options)
+            if endpoint.secure
+            else grpc.aio.insecure_channel(target, options=options)
+        )
+
+    def method(self, name: str, *, streamed: bool) -> Any:
+        """A callable for one method: bytes in, bytes out."""
+        found = self._methods.get((name, streamed))
+        if found is None:
+            make = self._channel.unary_stream if streamed else self._channel.unary_unary
+            found = make(_SERVICE + name, request_serializer=None, response_deserializer=None)
+            self._methods[name, streamed] = found
+        return found
+
+    async def close(self) -> None:
+        self.closed = True
+        self._methods.clear()
+        await self._channel.close(None)
+
+
+_opened_in: int | None = None
+"""The process that first opened a channel: gRPC has one poller a process, lost in a fork."""
+
+
+class GrpcWire:
+    """Calls to one endpoint with one key.
+
+    Args:
+        endpoint: Where to.
+        pat: The personal access token.
+        timeouts: Limits of one attempt. The time to connect counts as part of the attempt, and
+            gRPC gives up a connection after ``connect`` seconds.
+        max_bytes: Longer answers are an error: one message of more is gRPC's
+            ``RESOURCE_EXHAUSTED``, a stream that adds up to more is a ``BadResponse``.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        pat: Secret,
+        timeouts: Timeouts,
+        max_bytes: int = MAX_RESPONSE_BYTES,
+    ) -> None:
+        self.endpoint = endpoint
+        self.timeouts = timeouts
+        self._pat = pat
+        self._max = max_bytes
+        self._current: _Channel | None = None
+
+    async def unary(self, method: str, body: bytes, timeout: float | None) -> tuple[int, bytes]:
+        """``(t_ns, reply)`` of a method that answers once.
+
+        Raises:
+            Phi2Error: By gRPC code.
+        """
+        async with aclosing(self._receive(method, body, timeout, streamed=False)) as replies:
+            async for reply in replies:
+                return reply
+        raise BadResponse("the call ended without a reply", provider=PROVIDER)
+
+    def stream(
+        self, method: str, body: bytes, timeout: float | None
+    ) -> AsyncGenerator[tuple[int, bytes], None]:
+        """``(t_ns, message)`` for each message of a stream; closing it early cancels the call.
+
+        Raises:
+            Phi2Error: By gRPC code.
+        """
+        return self._receive(method, body, timeout, streamed=True)
+
+    def redact(self, text: str) -> str:
+        """``text`` without the key in it."""
+        return text.replace(self._pat.reveal(), "***")
+
+    async def close(self) -> None:
+        """Close the channel; calls that still run end in ``ConnectionFailed``."""
+        channel = self._current
+        if channel is None or channel.process != os.getpid():
+            return  # after a fork it is the parent's: even to drop it would touch gRPC's threads
+        self._current = None
+        if channel.loop is asyncio.get_running_loop():
+            await channel.close()
+
+    async def _receive(
+        self, method: str, body: bytes, timeout: float | None, *, streamed: bool
+    ) -> AsyncGenerator[tuple[int, bytes], None]:
+        channel = self._open()
+        limit = self.timeouts.attempt
+        call = channel.method(method, streamed=streamed)(
+            body,
+            timeout=limit if timeout is None else min(limit, max(timeout, 0.001)),
+            metadata=(("authorization", f"Key {self._pat.reveal()}"),),
+        )
+        received = 0
+        failure: Phi2Error | None = None
+        try:
+            while failure is None:
+                try:
+                    async with asyncio.timeout(self.timeouts.idle):
+                        message = await (call.read() if streamed else call)
+                except grpc.aio.AioRpcError as error:
+                    failure = error_for_rpc(error, self.redact)
+                except TimeoutError:
+                    failure = Timeout(
+                        f"no answer from {self.endpoint.address} for {self.timeouts.idle} s",
+                        provider=PROVIDER,
+                    )
+                except asyncio.CancelledError:
+                    if not channel.closed or _being_cancelled():
+                        raise
+                    failure = ConnectionFailed("closed while it answered", provider=PROVIDER)
+                else:
+                    t_ns = perf_counter_ns()
+                    if message is grpc.aio.EOF:  # type: ignore[attr-defined]
+                        return
+                    received += len(message)
+                    if received > self._max:
+                        failure = BadResponse(
+                            f"the response is longer than {self._max} bytes: not read further",
+                            provider=PROVIDER,
+                        )
+                    else:
+                        yield t_ns, message
+                        if not streamed:
+                            return
+        finally:
+            call.cancel()
+        # Raised out here, gRPC's exception is not attached: it quotes the server unredacted.
+        raise failure
+
+    def _open(self) -> _Channel:
+        """The channel of this loop; in a new loop, a new one."""
+        global _opened_in
+        process = os.getpid()
+        if _opened_in not in (None, process):
+            raise ConfigurationError(
+                "gRPC was in use before this process was forked, and does not survive a fork: "
+                "start worker processes with multiprocessing.get_context('spawn')",
+                provider=PROVIDER,
+            )
+        channel = self._current
+        if channel is None or channel.closed or channel.loop is not asyncio.get_running_loop():
+            _opened_in = process
+            channel = self._current = _Channel(self.endpoint, self.timeouts, self._max)
+        return channel
+
+
+def _being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _options(
+    endpoint: Endpoint, timeouts: Timeouts, max_bytes: int
+) -> tuple[tuple[str, int | str], ...]:
+    options: tuple[tuple[str, int | str], ...] = (
+        ("grpc.primary_user_agent", "phi2sdk"),
+        # Retrying is the retry policy's: neither gRPC nor a config found in DNS may add its own.
+        ("grpc.enable_retries", 0),
+        ("grpc.service_config_disable_resolution", 1),
+        # How long calls fail at once after a failed connection attempt: short, for that reason.
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 1000),
+        # Despite its name the time that connecting may take.
+        ("grpc.min_reconnect_backoff_ms", max(100, round(timeouts.connect * 1000))),
+        ("grpc.use_local_subchannel_pool", 1),
+        ("grpc.max_receive_message_length", max_bytes),
+        ("grpc.max_send_message_length", max_bytes),
+    )
+    # A proxy from the environment must not see a key that is meant for this machine.
+    return (*options, ("grpc.enable_http_proxy", 0)) if endpoint.loopback else options
