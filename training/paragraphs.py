@@ -1,0 +1,54 @@
+"""``python -m training.paragraphs``: draws the bundled paragraphs, all about held-out subjects."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from itertools import cycle
+from pathlib import Path
+from random import Random
+
+from .grammar import Paragraph, paragraph
+from .kinds import KINDS
+from .vocabulary import CONCEPTS, ORGANISMS
+
+
+def draw(seed: int, n: int) -> list[Paragraph]:
+    """``n`` paragraphs of all kinds in turn, alternately about a real noun and an invented name.
+
+    No two are about the same subject.
+    """
+    rng = Random(f"paragraphs {seed}")
+    real = {*CONCEPTS, *ORGANISMS}
+    drawn: dict[str, Paragraph] = {}
+    for number, kind in zip(range(n), cycle(KINDS), strict=False):
+        while True:
+            candidate = paragraph(rng, held_out=True)
+            wanted = candidate.kind == kind.name and (candidate.subject in real) == (
+                number % 2 == 0
+            )
+            if wanted and candidate.subject not in drawn:
+                drawn[candidate.subject] = candidate
+                break
+    return list(drawn.values())
+
+
+def main() -> None:
+    """Writes one JSON object a line: ``id``, ``text`` and ``reference``."""
+    parser = argparse.ArgumentParser(prog="python -m training.paragraphs", description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="file to write (JSON Lines)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--count", type=int, default=24)
+    arguments = parser.parse_args()
+    lines = [
+        json.dumps(
+            {"id": f"{number:02d}-{p.kind}", "text": p.text, "reference": p.reference},
+            ensure_ascii=False,
+        )
+        for number, p in enumerate(draw(arguments.seed, arguments.count), start=1)
+    ]
+    arguments.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
