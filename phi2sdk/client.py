@@ -19,7 +19,7 @@ from phi2sdk.config import Target, resolve
 from phi2sdk.errors import ConfigurationError, InvalidRequest, Phi2Error
 from phi2sdk.loop_thread import LoopThread, Pump
 from phi2sdk.policies import Fallback, Retry, RetryBudget
-from phi2sdk.pricing import CostModel, cost_of
+from phi2sdk.pricing import Price, cost_of
 from phi2sdk.prompts import Prompt
 from phi2sdk.sampling import Sampling
 from phi2sdk.stops import cut_at_stops
@@ -62,7 +62,7 @@ class AsyncPhi2Client:
         several = [target] if isinstance(target, str | Target | Backend) else list(target)
         if settings and (len(several) != 1 or not isinstance(several[0], str | Target)):
             raise ConfigurationError("settings go with one target, given by its name")
-        self._prices: dict[str, CostModel | None] = {}
+        self._prices: dict[str, Price | None] = {}
         self._timeout = timeout
         budget = RetryBudget()
         opened: list[Backend] = []

@@ -54,7 +54,7 @@ class Target:
     name: str
     backend: str
     settings: Mapping[str, Any] = field(default_factory=dict)
-    price: pricing.CostModel | None = None
+    price: pricing.Price | None = None
     timeout: float | None = None
     attempts: int | None = None
     simulated: bool = False
@@ -96,7 +96,7 @@ class _TargetTable(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     backend: str
-    price: dict[str, Any] | list[dict[str, Any]] | None = None
+    price: pricing.PriceTable | None = None
     timeout: float | None = Field(default=None, gt=0)
     attempts: int | None = Field(default=None, ge=1)
 
@@ -180,7 +180,7 @@ def _target(name: str, table: _TargetTable, environ: Mapping[str, str], path: st
             )
         else:
             settings[key] = tuple(value) if isinstance(value, list) else value
-    price = pricing.parse_price(table.price)
+    price = pricing.resolve(table.price) if table.price is not None else None
     return Target(name, table.backend, settings, price, table.timeout, table.attempts)
 
 

@@ -14,6 +14,7 @@ from tenacity import RetryCallState, wait_random_exponential
 from phi2sdk.backends.base import Backend, Capabilities
 from phi2sdk.completion import Chunk, Event, Receipt, Request, Retrying
 from phi2sdk.errors import (
+    AuthenticationFailed,
     BadResponse,
     ConfigurationError,
     ContentFiltered,
@@ -169,6 +170,7 @@ class Fallback(Backend):
     provider = "policy"
     falls_through = (
         TransientError,
+        AuthenticationFailed,
         BadResponse,
         ContentFiltered,
         ModelNotFound,

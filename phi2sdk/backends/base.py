@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
@@ -97,13 +98,19 @@ class Backend(ABC):
         return self.prepare(request)[1]
 
     def prepare(self, request: Request) -> tuple[dict[str, object], Receipt]:
-        """The route's sampling keys for a request, and the receipt that accounts for them."""
+        """The route's sampling keys for a request, and the receipt that accounts for them.
+
+        Warns of each parameter that is left out, where ``on_unsupported`` is ``warn``.
+        """
         wire, fates = translate(
             request.sampling,
             self.dialect,
             stops=stops_of(request),
             on_unsupported=self.on_unsupported,
         )
+        for fate in fates:
+            if fate.fate == "unsupported":
+                warnings.warn(f"{self.target}: {fate.note}: {fate.name} is ignored", stacklevel=2)
         receipt = Receipt(
             target=self.target,
             provider=self.provider,

@@ -1,0 +1,105 @@
+"""The phi2 command, run as a user runs it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from phi2sdk.terminal import printable
+from phi2sdk.testing import Phi2Emulator
+
+
+def phi2(*arguments: str, stdin: str = "", cwd: Path | None = None) -> tuple[int, str, str]:
+    """Status, standard output and standard error of one command."""
+    done = subprocess.run(
+        [sys.executable, "-m", "phi2sdk.cli", *arguments],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "NO_COLOR": "1", "COLUMNS": "120"},
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_generate_prints_the_answer_and_nothing_else(phi2_emulator: Phi2Emulator) -> None:
+    phi2_emulator.answers(" Tides rise.\nInstruct: more")
+    status, out, err = phi2("generate", "Explain tides.", "--target", "openai")
+    assert (status, out, err) == (0, "Tides rise.\n", "")
+
+
+def test_generate_streams_and_reads_standard_input(phi2_emulator: Phi2Emulator) -> None:
+    phi2_emulator.answers(" one two")
+    status, out, _ = phi2("generate", "--stream", "-t", "openai", stdin="Count.")
+    assert (status, out) == (0, " one two\n")
+    assert phi2_emulator.openai.calls[0].prompt == "Instruct: Count.\nOutput:"
+
+
+def test_hostile_output_does_not_reach_the_terminal(phi2_emulator: Phi2Emulator) -> None:
+    phi2_emulator.answers("\x1b[31mred\x07 \u202eevil")
+    _, out, _ = phi2("generate", "x", "-t", "openai")
+    assert out == "\\x1b[31mred\\x07 \\u202eevil\n"
+    assert printable("tab\tand\nline") == "tab\tand\nline"
+
+
+def test_the_receipt_shows_what_was_asked(phi2_emulator: Phi2Emulator) -> None:
+    phi2_emulator.answers("ok")
+    status, out, err = phi2("generate", "x", "-t", "openai", "--receipt")
+    assert (status, out) == (0, "ok\n")
+    assert "max_tokens" in err
+    assert phi2_emulator.key not in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["generate", "x", "-t", "mars"], "no target 'mars'"),
+        (["generate", "x", "-t", "openai", "--format", "poem"], "no prompt format 'poem'"),
+        (["generate", "", "-t", "openai"], "is empty"),
+        (["generate", "x", "-t", "openai", "--temperature", "-1"], "temperature"),
+        (["generate", "x", "-t", "openai", "--config", "none.toml"], "cannot be read"),
+    ],
+)
+def test_a_users_mistake_is_one_line_and_status_2(
+    phi2_emulator: Phi2Emulator, arguments: list[str], says: str
+) -> None:
+    status, out, err = phi2(*arguments)
+    assert (status, out) == (2, "")
+    assert says in err
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+
+
+def test_a_failed_request_is_one_line_and_status_3(
+    phi2_emulator: Phi2Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-canary")
+    status, out, err = phi2("generate", "x", "-t", "openai")
+    assert (status, out) == (3, "")
+    assert "status 401" in err
+    assert "canary" not in err
+
+
+def test_doctor_tells_what_is_ready_and_what_to_do_about_the_rest(
+    phi2_emulator: Phi2Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CLARIFAI_PAT")
+    status, out, _ = phi2("doctor", cwd=tmp_path)
+    assert status == 0
+    assert "ready: serves microsoft/phi-2" in out
+    assert "CLARIFAI_PAT" in out
+
+
+def test_help_shows_every_command_with_an_example() -> None:
+    status, out, _ = phi2("--help")
+    assert status == 0
+    for command in ("compare", "generate", "emulate", "memory", "doctor"):
+        assert command in out
+        status, help_text, _ = phi2(command, "--help")
+        assert status == 0
+        assert "Example" in help_text, command

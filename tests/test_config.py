@@ -1,0 +1,117 @@
+"""Targets out of a file and the environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from phi2sdk import backends
+from phi2sdk.config import Target, load_config, resolve
+from phi2sdk.errors import ConfigurationError
+from phi2sdk.secret import Secret
+
+GOOD = """
+[targets.azure_eastus]
+backend = "openai"
+base_url = "https://example.com/v1"
+api_key = { env = "MY_KEY" }
+attempts = 2
+timeout = 30
+timeouts = { connect = 1.5 }
+price = { model = "hourly", usd = 3.673, source = "a list", date = "2026-11-01" }
+"""
+
+
+def write(folder: Path, text: str | bytes) -> Path:
+    path = folder / "phi2.toml"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+def test_a_target_is_read_with_its_key_from_the_environment(tmp_path: Path) -> None:
+    targets = load_config(write(tmp_path, GOOD), {"MY_KEY": "sk-canary"})
+    target = targets["azure_eastus"]
+    assert (target.backend, target.attempts, target.timeout) == ("openai", 2, 30)
+    key = target.settings["api_key"]
+    assert isinstance(key, Secret)
+    assert key.reveal() == "sk-canary"
+    assert target.price is not None
+    assert "canary" not in repr(target)
+    backend = target.open(environ={})
+    assert backend.target == "azure_eastus"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('[targets.a]\nbackend = "openai"\napi_key = "sk-canary"', "does not belong into a file"),
+        ('[targets.a]\nbackend = "openai"\ntoken = "sk-canary"', "does not belong into a file"),
+        ('[targets.a]\nbackend = "openai"\napi_key = { env = "NOT_SET" }', "NOT_SET is not set"),
+        ("[targets.a]\n", "targets.a.backend"),
+        ('[targets.A-1]\nbackend = "openai"', "cannot be a target's name"),
+        ("[target.a]\n", "target"),
+        ("this is no toml", "phi2.toml"),
+        (b"\xff\xfe\x00", "not UTF-8"),
+        ('[targets.a]\nbackend = "openai"\ntimeout = -1', "timeout"),
+        ('[targets.a]\nbackend = "openai"\nprice = { model = "barter" }', "price"),
+    ],
+)
+def test_a_mistake_in_the_file_is_named_with_its_place(
+    tmp_path: Path, text: str | bytes, says: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=says) as caught:
+        load_config(write(tmp_path, text), {})
+    assert "canary" not in str(caught.value)
+
+
+def test_a_missing_file_is_a_configuration_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        load_config(tmp_path / "none.toml", {})
+
+
+@given(st.binary(max_size=200))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_bytes_are_targets_or_a_configuration_error(tmp_path: Path, data: bytes) -> None:
+    try:
+        load_config(write(tmp_path, data), {})
+    except ConfigurationError as error:
+        assert str(error)
+
+
+def test_a_target_of_the_working_directory_comes_before_a_backend_of_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert resolve("openai") == Target("openai", "openai")
+    write(tmp_path, '[targets.openai]\nbackend = "openai"\nbase_url = "https://example.com"')
+    assert resolve("openai").settings == {"base_url": "https://example.com"}
+
+
+def test_wrong_timeouts_are_named(tmp_path: Path) -> None:
+    text = '[targets.a]\nbackend="openai"\nbase_url="https://x.org"\ntimeouts={soon=1}'
+    target = load_config(write(tmp_path, text), {})["a"]
+    with pytest.raises(ConfigurationError, match="connect, idle and attempt"):
+        target.open(environ={})
+
+
+def test_a_missing_dependency_becomes_the_command_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "clarifai_grpc", None)
+    monkeypatch.setitem(sys.modules, "grpc", None)
+    monkeypatch.delitem(sys.modules, "phi2sdk.backends.clarifai", raising=False)
+    with pytest.raises(ConfigurationError, match=r"pip install 'phi2sdk\[clarifai\]'"):
+        backends.find("clarifai")
+
+
+def test_plain_http_to_another_host_is_refused_unless_it_is_named() -> None:
+    settings = {"base_url": "http://phi.example.com/v1"}
+    with pytest.raises(ConfigurationError, match="plain http"):
+        backends.build("openai", target="a", settings=settings, environ={})
+    settings["insecure_hosts"] = ("phi.example.com",)  # type: ignore[assignment]
+    assert backends.build("openai", target="a", settings=settings, environ={}).target == "a"
