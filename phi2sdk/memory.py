@@ -378,6 +378,8 @@ def _cgroup_headroom() -> int | None:
     try:
         limit = (root / "memory.max").read_text(encoding="ascii").strip()
         used = int((root / "memory.current").read_text(encoding="ascii"))
+        stat = dict(line.split() for line in (root / "memory.stat").read_text("ascii").splitlines())
     except (OSError, ValueError):
         return None
+    used -= int(stat.get("inactive_file", 0))  # page cache, given back on demand
     return max(0, int(limit) - used) if limit.isdigit() else None

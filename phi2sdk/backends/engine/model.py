@@ -1,0 +1,187 @@
+"""A model on this machine: load it, then ask it for tokens."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from phi2sdk import memory
+from phi2sdk.backends.engine.cache import SlotAttend, SlotCache
+from phi2sdk.backends.engine.files import ModelFiles, find_model
+from phi2sdk.backends.engine.phi import Phi
+from phi2sdk.backends.engine.sampler import Chooser, choose
+from phi2sdk.backends.engine.step import Step
+from phi2sdk.backends.engine.text import TextCodec
+from phi2sdk.backends.engine.weights import Progress, load_weights
+from phi2sdk.errors import ConfigurationError, ContextLengthExceeded, InvalidRequest
+from phi2sdk.sampling import Sampling
+
+__all__ = ["DTypeName", "DeviceName", "LocalModel"]
+
+DTypeName = Literal["auto", "float16", "bfloat16", "float32"]
+DeviceName = Literal["auto", "cuda", "cpu", "mps"]
+
+
+class LocalModel:
+    """A Phi model in memory, with its tokenizer.
+
+    Attributes:
+        name: What it was called when it was loaded.
+        context_length: Prompt and answer together have at most so many tokens.
+        vocab_size: Rows of the embedding.
+        phi: The model itself.
+    """
+
+    def __init__(self, files: ModelFiles, phi: Phi) -> None:
+        shape = phi.config.shape
+        self.name = files.name
+        self.phi = phi
+        self.context_length = shape.context_length
+        self.vocab_size = shape.vocab
+        self._eos_ids = files.eos_ids
+        self._codec = TextCodec(files.tokenizer, shape.vocab)
+
+    @classmethod
+    def load(
+        cls,
+        model: str | Path = "microsoft/phi-2",
+        *,
+        dtype: DTypeName = "auto",
+        device: DeviceName = "auto",
+        revision: str | None = None,
+        progress: Progress | None = None,
+    ) -> LocalModel:
+        """Load a model.
+
+        Args:
+            model: A folder, or a hub id. Only safetensors are read, and no code.
+            dtype: ``auto`` takes what fits (:func:`phi2sdk.memory.choose_dtype`).
+            device: ``auto`` takes CUDA, then MPS, then the CPU.
+            revision: Pins a hub id to a branch, tag or commit.
+            progress: Called with the bytes loaded so far and in all.
+
+        Raises:
+            ConfigurationError: Files are missing or not a Phi model's; there is no such device.
+            ModelNotFound: The hub has no such model.
+            OutOfMemory: It does not fit; nothing was loaded.
+        """
+        where = _device(device)
+        files = find_model(model, revision=revision)
+        shape = memory.Shape.of_config(files.config)
+        gpu = where.type != "cpu"
+        free = _free_bytes(where)
+        if dtype == "auto":
+            dtype = memory.choose_dtype(free, gpu=gpu, shape=shape)  # type: ignore[assignment]
+        need = memory.plan(dtype, context=shape.context_length, shape=shape, runtime=False)
+        memory.refuse_unless_fits(need, free, shape=shape)
+        kinds = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+        if dtype not in kinds:
+            raise ConfigurationError(f"there is no dtype {dtype!r}: use one of {', '.join(kinds)}")
+        return cls(files, load_weights(files, dtype=kinds[dtype], device=where, progress=progress))
+
+    @property
+    def dtype(self) -> str:
+        """The dtype it runs in: ``float32``, ``float16`` or ``bfloat16``."""
+        return str(self.phi.dtype).removeprefix("torch.")
+
+    @property
+    def device(self) -> str:
+        """Where it runs: ``cpu``, ``cuda:0``, ``mps:0``."""
+        return str(self.phi.device)
+
+    def encode(self, text: str) -> list[int]:
+        """The tokens of a text, nothing added."""
+        return self._codec.encode(text)
+
+    def decode(self, ids: list[int]) -> str:
+        """The text of tokens; control tokens have none."""
+        return self._codec.decode(ids)
+
+    def check_fits(self, prompt_tokens: int, max_tokens: int) -> None:
+        """Refuse what cannot fit into the context.
+
+        Raises:
+            ContextLengthExceeded: With the numbers.
+            InvalidRequest: The prompt has no tokens.
+        """
+        if not prompt_tokens:
+            raise InvalidRequest("the prompt is empty: give the model something to read")
+        if prompt_tokens + max_tokens > self.context_length:
+            raise ContextLengthExceeded(
+                f"the prompt has {prompt_tokens} tokens and max_tokens is {max_tokens}: together "
+                f"{prompt_tokens + max_tokens}, but the context is {self.context_length}. Shorten "
+                f"the prompt, or set max_tokens to {max(0, self.context_length - prompt_tokens)}"
+            )
+
+    def tokens(
+        self, prompt: str, sampling: Sampling, *, cancelled: threading.Event | None = None
+    ) -> Iterator[Step]:
+        """Generate, one step a token; blocks while it computes.
+
+        Ends after the end-of-text token (``special``), after ``max_tokens``, or within a step of
+        ``cancelled`` being set. Stops are not looked for. Several threads may do this at once.
+
+        Raises:
+            ContextLengthExceeded: Prompt and ``max_tokens`` do not fit.
+        """
+        ids = self.encode(prompt)
+        self.check_fits(len(ids), sampling.max_tokens)
+        return self._generate(ids, sampling, cancelled or threading.Event())
+
+    def _generate(
+        self, prompt: list[int], sampling: Sampling, cancelled: threading.Event
+    ) -> Iterator[Step]:
+        phi = self.phi
+        shape = phi.config.shape
+        cache = SlotCache(shape, 1, len(prompt) + sampling.max_tokens, phi.dtype, phi.device)
+        chooser = Chooser.start(sampling, prompt, self.vocab_size, phi.device)
+        reader = self._codec.detokenizer()
+        ids, start = prompt, 0
+        for count in range(1, sampling.max_tokens + 1):
+            if cancelled.is_set():
+                return
+            token, logprob = self._next(ids, start, cache, chooser)
+            if token in self._eos_ids:
+                yield Step(token, reader.flush(), logprob, special=True)
+                return
+            text = reader.feed(token)
+            if count == sampling.max_tokens:
+                text += reader.flush()
+            yield Step(token, text, logprob)
+            ids, start = [token], start + len(ids)
+
+    @torch.inference_mode()
+    def _next(
+        self, ids: list[int], start: int, cache: SlotCache, chooser: Chooser
+    ) -> tuple[int, float]:
+        phi = self.phi
+        tokens = torch.tensor(ids, device=phi.device)  # [N]
+        positions = torch.arange(start, start + len(ids), device=phi.device)
+        x = phi.hidden(tokens, positions, SlotAttend(cache, 0, start, len(ids)))
+        token, logprob = choose(phi.logits(x[-1:]), [chooser])
+        return int(token), float(logprob)
+
+
+def _device(name: DeviceName) -> torch.device:
+    mps = torch.backends.mps.is_available()
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
+    if name not in ("cuda", "cpu", "mps"):
+        raise ConfigurationError(f"there is no device {name!r}: use auto, cuda, cpu or mps")
+    if (name == "cuda" and not torch.cuda.is_available()) or (name == "mps" and not mps):
+        raise ConfigurationError(
+            f"the device {name} is not available to torch {torch.__version__} here: "
+            'use device="auto", or install a build of torch for it'
+        )
+    return torch.device(name, 0) if name == "cuda" else torch.device(name)
+
+
+def _free_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free
+    return memory.available_ram()

@@ -1,0 +1,183 @@
+"""Phi-2 itself: embeddings, parallel blocks of attention and MLP, output head.
+
+A block of Phi adds both to the residual stream, and both read the same normalised input::
+
+    x + attention(norm(x)) + mlp(norm(x))
+
+so its six matrices act as two: ``wide`` makes queries, keys, values and the MLP's inner layer,
+``narrow`` adds the two results up. Tokens lie flat, ``[N, hidden]``, whatever sequence they belong
+to; which of them see each other is the business of :class:`Attend`.
+
+N tokens; d hidden; H heads, K key-value heads, D head_dim; I intermediate; V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from phi2sdk.errors import ConfigurationError
+from phi2sdk.memory import Shape
+
+__all__ = ["Attend", "Block", "Linear", "Matrix", "Norm", "Phi", "PhiConfig", "Rotary"]
+
+
+@dataclass(frozen=True, slots=True)
+class PhiConfig:
+    """What the computation needs to know of ``config.json``."""
+
+    shape: Shape
+    rotary_dims: int
+    rope_theta: float
+    norm_eps: float
+    gelu: str
+
+    @classmethod
+    def read(cls, config: dict[str, Any]) -> PhiConfig:
+        """From a model's ``config.json``.
+
+        Raises:
+            ConfigurationError: It asks for something that Phi-2 does not have.
+        """
+        shape = Shape.of_config(config)
+        rope = config.get("rope_parameters") or {}
+        gelu = {"gelu_new": "tanh", "gelu_pytorch_tanh": "tanh", "gelu": "none"}
+        unknown = {
+            "qk_layernorm": config.get("qk_layernorm", False) is not False,
+            "rope_scaling": bool(config.get("rope_scaling")),
+            "rope_type": rope.get("rope_type", "default") != "default",
+            "hidden_act": config.get("hidden_act", "gelu_new") not in gelu,
+        }
+        if asked := [name for name, present in unknown.items() if present]:
+            raise ConfigurationError(f"config.json: this engine has no {', '.join(asked)}")
+        factor = rope.get("partial_rotary_factor", config.get("partial_rotary_factor", 0.5))
+        return cls(
+            shape=shape,
+            rotary_dims=int(shape.head_dim * factor),
+            rope_theta=float(rope.get("rope_theta", config.get("rope_theta", 10000.0))),
+            norm_eps=float(config.get("layer_norm_eps", 1e-5)),
+            gelu=gelu[config.get("hidden_act", "gelu_new")],
+        )
+
+
+Linear = Callable[[Tensor], Tensor]
+"""``[N, in] -> [N, out]``; quantised matrices are others of this kind."""
+
+
+class Attend(Protocol):
+    """Attention of one layer for all N tokens, and the memory behind it."""
+
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """``q [N, H, D]``, ``k, v [N, K, D]`` -> ``[N, H * D]``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """A plain matrix with its bias."""
+
+    weight: Tensor  # [out, in]
+    bias: Tensor  # [out]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight, self.bias)
+
+
+@dataclass(frozen=True, slots=True)
+class Norm:
+    """Layer normalisation."""
+
+    weight: Tensor  # [d]
+    bias: Tensor  # [d]
+    eps: float
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One layer."""
+
+    norm: Norm
+    wide: Linear  # [N, d] -> [N, (H + 2K) D + I]
+    narrow: Linear  # [N, H D + I] -> [N, d]
+
+
+class Rotary:
+    """Rotary position embedding of the first ``dims`` of each head (Su et al. 2021).
+
+    Angles are computed in float32 and applied in the model's dtype.
+    """
+
+    def __init__(
+        self, dims: int, theta: float, length: int, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        self.dims = dims
+        frequency = theta ** -(torch.arange(0, dims, 2, dtype=torch.float32) / dims)
+        angle = torch.outer(torch.arange(length, dtype=torch.float32), frequency)
+        angle = torch.cat((angle, angle), dim=-1)  # [length, dims]
+        sign = torch.ones(dims)
+        sign[: dims // 2] = -1  # (x1, x2) turns to (-x2, x1): a roll by half, with signs
+        self.cos = angle.cos().to(dtype).to(device)
+        self.sin = (angle.sin() * sign).to(dtype).to(device)
+
+    def at(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and sines ``[N, 1, dims]`` for positions ``[N]``."""
+        return self.cos[positions].unsqueeze(1), self.sin[positions].unsqueeze(1)
+
+    def turn(self, x: Tensor, cos: Tensor, sin: Tensor) -> None:
+        """Rotate ``x [N, heads, D]`` in place."""
+        part = x[..., : self.dims]
+        part.copy_(part * cos + part.roll(self.dims // 2, -1) * sin)
+
+
+class Phi:
+    """The model.
+
+    Attributes:
+        config: Its sizes.
+        device, dtype: Where it is, and the dtype of activations and cache.
+    """
+
+    def __init__(
+        self, config: PhiConfig, embed: Tensor, blocks: list[Block], norm: Norm, head: Linear
+    ) -> None:
+        self.config = config
+        self.embed = embed  # [V, d]
+        self.blocks = blocks
+        self.norm = norm
+        self.head = head  # [N, d] -> [N, V]
+        self.device = embed.device
+        self.dtype = embed.dtype
+        length = config.shape.context_length
+        self.rotary = Rotary(
+            config.rotary_dims, config.rope_theta, length, embed.dtype, embed.device
+        )
+
+    def hidden(self, ids: Tensor, positions: Tensor, attend: Attend) -> Tensor:
+        """Tokens ``[N]`` at their positions ``[N]`` -> hidden states ``[N, d]``."""
+        shape = self.config.shape
+        heads, kv_heads, head_dim = shape.heads, shape.kv_heads, shape.head_dim
+        turned = (heads + kv_heads) * head_dim
+        qkv = turned + shape.kv_width
+        x = self.embed[ids]
+        cos, sin = self.rotary.at(positions)
+        for layer, block in enumerate(self.blocks):
+            y = block.wide(block.norm(x))
+            qk = y[:, :turned].view(-1, heads + kv_heads, head_dim)
+            self.rotary.turn(qk, cos, sin)
+            v = y[:, turned:qkv].view(-1, kv_heads, head_dim)
+            seen = attend(layer, qk[:, :heads], qk[:, heads:], v)
+            inner = F.gelu(y[:, qkv:], approximate=self.config.gelu)
+            x = x + block.narrow(torch.cat((seen, inner), dim=-1))
+        return x
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Hidden states ``[N, d]`` -> logits ``[N, V]`` in float32."""
+        return self.head(self.norm(x)).float()

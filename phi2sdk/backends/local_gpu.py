@@ -1,0 +1,298 @@
+"""Phi-2 on this machine's GPU or CPU.
+
+One thread owns the model (:mod:`phi2sdk.backends.engine`). A request goes to it through a queue;
+its tokens come back to the caller's event loop one by one, whichever loop that is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import threading
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from pathlib import Path
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
+
+from phi2sdk.backends import missing_dependency
+from phi2sdk.backends.base import Backend, Capabilities, OnUnsupported
+from phi2sdk.backends.engine.files import find_model
+from phi2sdk.backends.engine.worker import Admitted, Failed, Generated, Job, News, Worker
+from phi2sdk.completion import Chunk, Count, Done, Event, Opened, Request, Sent, Usage
+from phi2sdk.errors import ConfigurationError, Phi2Error, Timeout
+from phi2sdk.sampling import Dialect, Rule
+from phi2sdk.stops import StopCutter, stops_of
+
+if TYPE_CHECKING:
+    from phi2sdk.backends.engine.model import LocalModel
+
+__all__ = ["DIALECTS", "LocalBackend"]
+
+DTypeName = Literal["auto", "float32", "float16", "bfloat16"]
+DeviceName = Literal["auto", "cuda", "cpu", "mps"]
+
+DIALECTS: tuple[Dialect, ...] = (
+    Dialect(
+        "local",
+        {
+            "max_tokens": Rule("max_tokens"),
+            "temperature": Rule("temperature", neutral=1.0),
+            "top_p": Rule("top_p", neutral=1.0),
+            "top_k": Rule("top_k", neutral=None),
+            "min_p": Rule("min_p", neutral=0.0),
+            "repetition_penalty": Rule("repetition_penalty", neutral=1.0),
+            "seed": Rule("seed", neutral=None),
+            "stop": Rule("stop", convert=list),
+        },
+    ),
+)
+"""Everything is the engine's own."""
+
+_NEEDED = ("torch", "safetensors", "tokenizers", "huggingface_hub")
+
+
+class LocalBackend(Backend):
+    """A model in this process.
+
+    Args:
+        model: A folder, a hub id, or ``demo``, the checkpoint that comes with this package.
+        dtype: ``float32``, ``float16``, ``bfloat16``, or ``auto``: what fits.
+        device: ``cuda``, ``mps``, ``cpu``, or ``auto``: the first of these that is there.
+        revision: Pins a hub id to a branch, tag or commit.
+
+    The model is loaded by the first request, before its clock starts, or by :meth:`load`.
+
+    Raises:
+        ConfigurationError: A setting is wrong, or a package is missing.
+    """
+
+    provider: ClassVar[str] = "local"
+    environment: ClassVar[Mapping[str, str]] = {"model": "PHI2_MODEL"}
+    extra: ClassVar[str | None] = "local"
+
+    def __init__(
+        self,
+        *,
+        model: str | Path = "microsoft/phi-2",
+        dtype: DTypeName = "auto",
+        device: DeviceName = "auto",
+        revision: str | None = None,
+        target: str | None = None,
+        on_unsupported: OnUnsupported = "raise",
+    ) -> None:
+        super().__init__(target=target, on_unsupported=on_unsupported)
+        for package in _NEEDED:
+            if importlib.util.find_spec(package) is None:
+                raise missing_dependency("local", ImportError(name=package), self.extra)
+        _one_of("dtype", dtype, get_args(DTypeName))
+        _one_of("device", device, get_args(DeviceName))
+        self._model = model
+        self._dtype: DTypeName = dtype
+        self._device: DeviceName = device
+        self._revision = revision
+        self._lock = threading.Lock()
+        self._worker: Worker | None = None
+        self._closed = False
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
+            streams=True,
+            counts_tokens=True,
+            token_ids=True,
+            logprobs=True,
+            scores=True,
+            context_length=self._context_length(),
+        )
+
+    @property
+    def dialect(self) -> Dialect:
+        return DIALECTS[0]
+
+    async def load(self, progress: Callable[[int, int], None] | None = None) -> LocalModel:
+        """Load the model, unless it is loaded; several callers share one load.
+
+        Args:
+            progress: Called on another thread with the bytes loaded so far and in all.
+
+        Raises:
+            ConfigurationError: Files or packages are missing, or the process was forked after
+                the model was loaded onto a GPU.
+            ModelNotFound: The hub has no such model.
+            OutOfMemory: It does not fit this device.
+        """
+        return await asyncio.wrap_future(self._engine(progress).model)
+
+    async def stream(self, request: Request) -> AsyncGenerator[Event, None]:
+        _, receipt = self.prepare(request)
+        begun = perf_counter_ns()
+        model = await self._load_within(request.timeout)
+        prompt_tokens = len(model.encode(request.prompt.text))
+        model.check_fits(prompt_tokens, request.sampling.max_tokens)
+        mailbox = _Mailbox()
+        stops = StopCutter(
+            stops_of(request),
+            top_level=request.prompt.format == "code",
+            line_start=request.prompt.text.endswith("\n"),
+        )
+        job = Job(request.prompt.text, request.sampling, stops, mailbox.put_from_thread)
+        yield Sent(perf_counter_ns(), receipt, request.stream)
+        if request.timeout is not None:
+            left = request.timeout - (perf_counter_ns() - begun) / 1e9
+            mailbox.time_out_after(left, request.timeout)
+        try:
+            self._engine().submit(job)
+            events = _events(mailbox, model.name, prompt_tokens, request.stream)
+            async with aclosing(events):
+                async for event in events:
+                    yield event
+        finally:
+            job.cancelled.set()
+            mailbox.close()
+
+    async def check(self) -> str:
+        worker = self._worker
+        if worker is not None and worker.model.done() and worker.model.exception() is None:
+            model = worker.model.result()
+            return f"{model.name} in {model.dtype} on {model.device}"
+        files = await asyncio.to_thread(
+            find_model, self._model, revision=self._revision, download=False
+        )
+        return f"{files.name} is here; it is loaded with the first request"
+
+    async def close(self) -> None:
+        with self._lock:
+            worker, self._worker, self._closed = self._worker, None, True
+        if worker is not None and worker.pid == os.getpid():
+            await asyncio.to_thread(worker.close)
+
+    async def _load_within(self, timeout: float | None) -> LocalModel:
+        try:
+            async with asyncio.timeout(timeout):
+                return await self.load()
+        except TimeoutError:
+            raise Timeout(
+                f"the model was not loaded within {timeout} s: it goes on loading for the next "
+                "request; load it first with `await backend.load()`"
+            ) from None
+
+    def _engine(self, progress: Callable[[int, int], None] | None = None) -> Worker:
+        """The worker, started where there is none or where loading failed before."""
+        with self._lock:
+            if self._closed:
+                raise ConfigurationError("this backend is closed: build a new one")
+            worker = self._worker
+            if worker is not None and worker.pid != os.getpid():
+                _refuse_forked_gpu(worker)
+                worker = None  # its thread did not come along
+            if worker is not None and worker.model.done() and worker.model.exception():
+                worker.close()
+                worker = None
+            self._worker = worker or self._start(progress)
+            return self._worker
+
+    def _start(self, progress: Callable[[int, int], None] | None) -> Worker:
+        def load() -> LocalModel:
+            from phi2sdk.backends.engine.model import LocalModel
+
+            return LocalModel.load(
+                self._model,
+                dtype=self._dtype,
+                device=self._device,
+                revision=self._revision,
+                progress=progress,
+            )
+
+        return Worker(load)
+
+    def _context_length(self) -> int | None:
+        worker = self._worker
+        if worker is not None and worker.model.done() and worker.model.exception() is None:
+            return worker.model.result().context_length
+        return 2048 if self._model == "microsoft/phi-2" else None
+
+
+class _Mailbox:
+    """News from the worker's thread, for one task of one event loop."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._news: asyncio.Queue[News | Phi2Error] = asyncio.Queue()
+        self._alarm: asyncio.TimerHandle | None = None
+
+    def put_from_thread(self, news: News) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._news.put_nowait, news)
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            return
+
+    def time_out_after(self, seconds: float, allowed: float) -> None:
+        error = Timeout(f"no complete answer within {allowed} s")
+        self._alarm = self._loop.call_later(seconds, self._news.put_nowait, error)
+
+    async def get(self) -> News:
+        news = await self._news.get()
+        if isinstance(news, Phi2Error):
+            raise news
+        return news
+
+    def close(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+
+
+async def _events(
+    mailbox: _Mailbox, name: str, prompt_tokens: int, streamed: bool
+) -> AsyncGenerator[Event, None]:
+    """The worker's news as our events; one chunk a token, or one in all."""
+    chunks: list[Chunk] = []
+    count = 0
+    while True:
+        news = await mailbox.get()
+        if isinstance(news, Admitted):
+            yield Opened(news.t_ns, model=name)
+        elif isinstance(news, Generated):
+            step = news.step
+            count += 1
+            chunk = Chunk(step.text, step.text, news.t_ns, (step.id,), (step.logprob,), 1)
+            if streamed:
+                yield chunk
+            else:
+                chunks.append(chunk)
+        elif isinstance(news, Failed):
+            raise news.error
+        else:
+            if chunks:
+                yield _joined(chunks, news.t_ns)
+            usage = Usage(input=Count(prompt_tokens), output_billed=Count(count))
+            yield Done(news.t_ns, news.reason, usage, model=name)
+            return
+
+
+def _joined(chunks: list[Chunk], t_ns: int) -> Chunk:
+    text = "".join(chunk.text for chunk in chunks)
+    ids = tuple(id for chunk in chunks for id in chunk.token_ids)
+    logprobs = tuple(value for chunk in chunks for value in chunk.logprobs)
+    return Chunk(text, text, t_ns, ids, logprobs, len(chunks))
+
+
+def _refuse_forked_gpu(worker: Worker) -> None:
+    """A forked child has no worker thread: on a CPU a new one is started, on a GPU it cannot be.
+
+    Raises:
+        ConfigurationError: The model is on a GPU, or still being loaded.
+    """
+    model = worker.model
+    loaded = model.done() and model.exception() is None
+    if not model.done() or (loaded and not model.result().device.startswith("cpu")):
+        raise ConfigurationError(
+            "this process was forked after the model was loaded onto a GPU, which cannot be used "
+            "from there: start processes with multiprocessing.get_context('spawn')"
+        )
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ConfigurationError(f"{name}={value!r}: use one of {', '.join(known)}")
