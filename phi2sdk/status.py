@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -52,6 +53,7 @@ BY_STATUS: Mapping[int, type[Phi2Error]] = {
 
 BY_CODE: Mapping[str, type[Phi2Error]] = {
     "content_filter": ContentFiltered,
+    "insufficient_quota": PermissionDenied,
     "context_length_exceeded": ContextLengthExceeded,
     "model_not_found": ModelNotFound,
     "overloaded": Overloaded,
@@ -81,9 +83,12 @@ class Failure:
         """The failure that a stream's event reports in ``error``; ``None`` if it reports none."""
         if not isinstance(document, dict) or not document.get("error"):
             return None
-        failure = cls(None, 500, {}, json.dumps(document))
+        try:
+            failure = cls(None, 500, {}, json.dumps(document))
+        except RecursionError:
+            return cls(None, 500, {}, "")
         code = failure.code or ""
-        if code.isdigit() and 400 <= int(code) < 600:
+        if re.fullmatch("[45][0-9][0-9]", code):
             return cls(None, int(code), {}, failure.text)
         return failure
 
@@ -110,7 +115,7 @@ class Failure:
         for key in ("code", "error_type", "type"):
             value = self.detail.get(key)
             if isinstance(value, str | int) and value != "":
-                return str(value)
+                return untrusted(str(value), 80)
         return None
 
     @property
@@ -169,7 +174,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return seconds
     try:
         when = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if when.tzinfo is None:
         when = when.replace(tzinfo=UTC)
@@ -194,6 +199,6 @@ def untrusted(text: str, limit: int = 300) -> str:
 def _seconds(value: object) -> float | None:
     try:
         seconds = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return seconds if math.isfinite(seconds) and seconds >= 0 else None

@@ -8,22 +8,24 @@ aiohttp raises, and every status that is not a success, into an error of :mod:`p
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import json
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter_ns
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 import aiohttp
 
+from phi2sdk.endpoint import check_endpoint, is_loopback, proxy_for
 from phi2sdk.errors import (
     BadResponse,
     ConfigurationError,
     ConnectionFailed,
+    InvalidRequest,
     Phi2Error,
     Timeout,
 )
@@ -31,10 +33,12 @@ from phi2sdk.secret import Secret
 from phi2sdk.sse import ServerEvent, SSEReader
 from phi2sdk.status import Failure, error_for, untrusted
 
-__all__ = ["Reply", "Timeouts", "Wire", "check_endpoint"]
+__all__ = ["Reply", "Timeouts", "Wire", "check_endpoint", "is_loopback"]
 
 MAX_RESPONSE_BYTES = 64 * 2**20
 MAX_ERROR_BYTES = 64 * 2**10
+DRAIN_SECONDS = 0.1
+SHORTEST_KEY = 4  # characters; what is shorter is no key, and would be found in every text
 
 Classify = Callable[[Failure], Phi2Error | None]
 """A provider's own reading of a failure; ``None`` leaves it to the status."""
@@ -101,6 +105,17 @@ class Reply:
         for event in reader.close():
             yield perf_counter_ns(), event
 
+    async def drain(self) -> None:
+        """Read on to the body's end, so that the connection serves the next call as well.
+
+        For what follows ``[DONE]``: usually nothing but the mark of the end. A server that does
+        not end its body is waited for no longer than a moment, and its connection is given up.
+        """
+        with suppress(TimeoutError, aiohttp.ClientError):
+            async with asyncio.timeout(DRAIN_SECONDS):
+                while await self._response.content.readany():
+                    pass
+
     def parse(self, data: bytes) -> Any:
         """A JSON document out of ``data``.
 
@@ -112,7 +127,7 @@ class Reply:
         try:
             return json.loads(data)
         except (ValueError, RecursionError):
-            start = untrusted(self._redact(data[:400].decode("utf-8", "replace")), 80)
+            start = untrusted(self._redact(data[:4000].decode("utf-8", "replace")), 80)
             raise BadResponse(
                 f"the reply is no JSON document; it begins {start!r}", status=self.status
             ) from None
@@ -141,9 +156,16 @@ class Wire:
         max_response_bytes: A longer reply is an error.
         insecure_hosts: Hosts that may be called over plain http though they are not loopback.
 
+    Proxies come from the environment (``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY``,
+    ``NO_PROXY``); calls to loopback never take one, since the key would leave the machine.
+
     Raises:
-        ConfigurationError: The endpoint is no URL, or plain http to a host that is not loopback.
+        ConfigurationError: The endpoint is no URL, or plain http to a host that is not loopback;
+            a key cannot stand in a header; the proxy is of no kind that is spoken here.
     """
+
+    _of_parents: ClassVar[list[aiohttp.ClientSession]] = []
+    """Sessions from before a fork: closing or collecting them would disturb the parent's loop."""
 
     def __init__(
         self,
@@ -160,11 +182,12 @@ class Wire:
         self.provider = provider
         self.timeouts = timeouts
         self._headers = dict(headers or {})
-        self._secrets = [v for v in self._headers.values() if isinstance(v, Secret)]
+        _reveal(self._headers)
         self._classify = classify
+        self._proxy = proxy_for(self.base_url)
         self._max = max_response_bytes
-        self._session: aiohttp.ClientSession | None = None
-        self._owner: tuple[int, asyncio.AbstractEventLoop] | None = None
+        self._pid = os.getpid()
+        self._sessions: dict[asyncio.AbstractEventLoop, aiohttp.ClientSession] = {}
 
     @asynccontextmanager
     async def post(
@@ -207,56 +230,62 @@ class Wire:
         timeout: float | None,
     ) -> AsyncGenerator[Reply, None]:
         data = None if body is None else _encode(body)
-        with self._named_failures():
-            async with self._open().request(
+        own = {"Accept-Encoding": "identity", "User-Agent": "phi2sdk"}
+        if data is not None:
+            own["Content-Type"] = "application/json"
+        asked = {**own, **self._headers, **(headers or {})}
+        redact = partial(_redact, _keys(asked))
+        with self._named_failures(redact):
+            session = await self._open()
+            async with session.request(
                 method,
                 self.base_url + path,
                 data=data,
-                headers=self._reveal(headers, has_body=data is not None),
+                headers=_reveal(asked),
                 timeout=self._limits(timeout),
+                proxy=self._proxy,
                 allow_redirects=False,
             ) as response:
                 t_ns = perf_counter_ns()
                 if response.status // 100 != 2:
-                    raise await self._failure(response)
-                yield Reply(response, t_ns, max_bytes=self._max, redact=self.redact)
+                    raise await self._failure(response, redact)
+                yield Reply(response, t_ns, max_bytes=self._max, redact=redact)
 
     async def close(self) -> None:
-        """Close the pooled connections. Closing twice is harmless."""
-        session, self._session = self._session, None
-        if session is not None and self._owner == _here():
-            await session.close()
+        """Close the pooled connections. Closing twice, or from another loop, is harmless."""
+        self._leave_parent()
+        here = asyncio.get_running_loop()
+        while self._sessions:
+            loop, session = self._sessions.popitem()
+            if loop is here or loop.is_closed():
+                await session.close()
+            elif loop.is_running():
+                closing = asyncio.run_coroutine_threadsafe(session.close(), loop)
+                await asyncio.wrap_future(closing)
 
-    def redact(self, text: str) -> str:
-        """``text`` without any key of this wire in it: servers do quote keys in their errors."""
-        for secret in self._secrets:
-            if secret:
-                text = text.replace(secret.reveal(), "***")
-        return text
-
-    def _open(self) -> aiohttp.ClientSession:
+    async def _open(self) -> aiohttp.ClientSession:
         """The session of this loop and process; after a fork or in a new loop, a new one."""
-        here = _here()
-        if self._session is None or self._session.closed or self._owner != here:
-            connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=60)
-            self._session = aiohttp.ClientSession(
-                connector=connector,
-                trust_env=True,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                skip_auto_headers=("User-Agent",),
-            )
-            self._owner = here
-        return self._session
+        self._leave_parent()
+        here = asyncio.get_running_loop()
+        if (session := self._sessions.get(here)) is not None:
+            return session
+        for loop in [loop for loop in self._sessions if loop.is_closed()]:
+            await self._sessions.pop(loop).close()
+        # Not trust_env: that looks into ~/.netrc for every call, and an entry for the host would
+        # take the place of our key.
+        session = self._sessions[here] = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60),
+            trust_env=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=("User-Agent",),
+        )
+        return session
 
-    def _reveal(
-        self, headers: Mapping[str, str | Secret] | None, *, has_body: bool
-    ) -> dict[str, str]:
-        revealed = {"Accept-Encoding": "identity", "User-Agent": "phi2sdk"}
-        if has_body:
-            revealed["Content-Type"] = "application/json"
-        for name, value in {**self._headers, **(headers or {})}.items():
-            revealed[name] = value.reveal() if isinstance(value, Secret) else value
-        return revealed
+    def _leave_parent(self) -> None:
+        if self._pid != os.getpid():
+            self._of_parents.extend(self._sessions.values())
+            self._sessions.clear()
+            self._pid = os.getpid()
 
     def _limits(self, timeout: float | None) -> aiohttp.ClientTimeout:
         limits = self.timeouts
@@ -265,24 +294,30 @@ class Wire:
             total=total, sock_connect=limits.connect, sock_read=limits.idle, ceil_threshold=1e9
         )
 
-    async def _failure(self, response: aiohttp.ClientResponse) -> Phi2Error:
+    async def _failure(
+        self, response: aiohttp.ClientResponse, redact: Callable[[str], str]
+    ) -> Phi2Error:
         body = bytearray()
-        while len(body) < MAX_ERROR_BYTES and (piece := await response.content.readany()):
-            body += piece
-        text = bytes(body[:MAX_ERROR_BYTES]).decode("utf-8", "replace")
+        # The status says what failed, even if the connection breaks while it is explained.
+        with suppress(aiohttp.ClientError, OSError):
+            while len(body) < MAX_ERROR_BYTES and (piece := await response.content.readany()):
+                body += piece
+        text = redact(bytes(body[:MAX_ERROR_BYTES]).decode("utf-8", "replace"))
         failure = Failure(self.provider, response.status, response.headers, text)
         named = self._classify(failure) if self._classify else None
         return named or error_for(failure)
 
     @contextmanager
-    def _named_failures(self) -> Iterator[None]:
+    def _named_failures(self, redact: Callable[[str], str]) -> Iterator[None]:
         """aiohttp's exceptions under our names, most specific first."""
         where = urlsplit(self.base_url).netloc
         try:
             yield
         except Phi2Error as error:
             error.provider = error.provider or self.provider
-            error.message = self.redact(error.message)
+            error.message = redact(error.message)
+            error.code = error.code and redact(error.code)
+            error.request_id = error.request_id and redact(error.request_id)
             error.args = (error.message,)
             raise
         except TimeoutError as error:  # aiohttp's timeouts all derive from it
@@ -293,9 +328,9 @@ class Wire:
                 "point SSL_CERT_FILE at your own authority",
                 provider=self.provider,
             ) from error
-        except aiohttp.InvalidURL as error:
+        except (aiohttp.InvalidURL, UnicodeError) as error:
             raise ConfigurationError(
-                f"{self.redact(self.base_url)} is no valid URL", provider=self.provider
+                f"{redact(self.base_url)} is no valid URL", provider=self.provider
             ) from error
         except aiohttp.ClientResponseError as error:
             raise BadResponse(
@@ -308,47 +343,43 @@ class Wire:
             ) from error
 
 
-def check_endpoint(url: str, provider: str, insecure_hosts: tuple[str, ...] = ()) -> str:
-    """``url`` without a trailing slash, if a key may be sent there.
+def _reveal(headers: Mapping[str, str | Secret]) -> dict[str, str]:
+    """Headers as they go out.
 
     Raises:
-        ConfigurationError: It is no http(s) URL, carries credentials, or is plain http to a host
-            that is neither loopback nor named in ``insecure_hosts``.
+        ConfigurationError: A value that no header can carry, most often a key with a line break.
     """
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if parts.scheme not in ("http", "https") or not host:
-        raise ConfigurationError(
-            f"the endpoint {url!r} is no URL: it must look like https://host/path",
-            provider=provider,
-        )
-    if parts.username or parts.password:
-        raise ConfigurationError(
-            "the endpoint carries a user or password: put the key into its own setting",
-            provider=provider,
-        )
-    if parts.scheme == "http" and not is_loopback(host) and host not in insecure_hosts:
-        raise ConfigurationError(
-            f"plain http to {host} would show the key to everybody on the way: use https, or name "
-            f"the host in insecure_hosts if the network is yours",
-            provider=provider,
-        )
-    return url.rstrip("/")
+    revealed = {n: v.reveal() if isinstance(v, Secret) else v for n, v in headers.items()}
+    for name, value in revealed.items():
+        if not (value.isascii() and value.isprintable()):
+            raise ConfigurationError(
+                f"the value for the header {name} holds a line break or a character beyond ASCII: "
+                "look at the key that was given"
+            )
+    return revealed
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine's loopback."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+def _keys(headers: Mapping[str, str | Secret]) -> Sequence[str]:
+    """Every secret among the headers, with and without ``Bearer`` in front, the longest first."""
+    found = set()
+    for value in headers.values():
+        if isinstance(value, Secret):
+            found |= {value.reveal(), value.reveal().rpartition(" ")[2]}
+    return sorted((key for key in found if len(key) >= SHORTEST_KEY), key=len, reverse=True)
 
 
-def _here() -> tuple[int, asyncio.AbstractEventLoop]:
-    return os.getpid(), asyncio.get_running_loop()
+def _redact(keys: Sequence[str], text: str) -> str:
+    """``text`` without the keys: servers do quote them in their errors."""
+    for key in keys:
+        text = text.replace(key, "***")
+    return text
 
 
 def _encode(body: Mapping[str, Any]) -> bytes:
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise InvalidRequest(
+            "the request holds half of a surrogate pair, which is no character: clean the text"
+        ) from None

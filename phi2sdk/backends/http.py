@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter_ns
 from typing import Any
 
@@ -19,7 +19,6 @@ from phi2sdk.completion import Chunk, Done, Event, Opened, Request, Sent
 from phi2sdk.errors import BadResponse
 from phi2sdk.sampling import Dialect
 from phi2sdk.secret import Secret
-from phi2sdk.sse import ServerEvent
 from phi2sdk.status import request_id
 from phi2sdk.wire import Reply, Wire
 
@@ -28,11 +27,19 @@ __all__ = ["Call", "EventReader", "HTTPBackend", "Route"]
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One HTTP call, ready to go."""
+    """One HTTP call, ready to go.
+
+    Attributes:
+        path: Appended to the endpoint; may hold a query.
+        body: The JSON document.
+        streamed: Whether the reply will be a stream of events.
+        headers: What this very body needs besides the backend's headers. Never a key.
+    """
 
     path: str
     body: Mapping[str, Any]
     streamed: bool
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class EventReader(ABC):
@@ -65,8 +72,13 @@ class Route(ABC):
         """Path and body for a prompt with the dialect's sampling keys."""
 
     @abstractmethod
-    def read_reply(self, document: Any, t_ns: int) -> Iterable[Chunk | Done]:
+    def read_reply(self, document: Any, t_ns: int, prompt: str) -> Iterable[Chunk | Done]:
         """What a whole reply says.
+
+        Args:
+            document: The reply.
+            t_ns: When its last byte reached us.
+            prompt: What was asked, for routes that repeat it in front of the answer.
 
         Raises:
             Phi2Error: It reports a failure, or is not of the protocol.
@@ -78,13 +90,20 @@ class Route(ABC):
 
 
 class HTTPBackend(Backend):
-    """A route over a wire."""
+    """A route over a wire.
+
+    Args:
+        route: The wire format.
+        wire: Where requests go; ``None`` where :meth:`connect` finds that out on first use.
+        target: The target's name, for receipts and reports.
+        on_unsupported: What to do about a parameter that the route cannot do.
+    """
 
     def __init__(
         self,
         *,
         route: Route,
-        wire: Wire,
+        wire: Wire | None,
         target: str | None = None,
         on_unsupported: OnUnsupported = "raise",
     ) -> None:
@@ -102,19 +121,29 @@ class HTTPBackend(Backend):
 
     def call(self, request: Request) -> Call:
         """The very call that a request makes: path and JSON body, without headers."""
-        wire, _ = self.prepare(request)
-        return self._call(request, wire)
+        keys, _ = self.prepare(request)
+        return self._call(request, keys)
 
     async def headers(self) -> Mapping[str, str | Secret]:
         """Headers made anew for each call, such as a token that expires."""
         return {}
 
+    async def connect(self) -> Wire:
+        """The wire, at hand before each call.
+
+        Raises:
+            Phi2Error: The endpoint's address is not known and cannot be found out.
+        """
+        assert self._wire is not None, "a backend without a wire finds one here"
+        return self._wire
+
     async def stream(self, request: Request) -> AsyncGenerator[Event, None]:
-        wire, receipt = self.prepare(request)
-        call = self._call(request, wire)
-        headers = await self.headers()
+        keys, receipt = self.prepare(request)
+        call = self._call(request, keys)
+        wire = await self.connect()
+        headers = {**call.headers, **await self.headers()}
         yield Sent(perf_counter_ns(), receipt, call.streamed)
-        async with self._wire.post(
+        async with wire.post(
             call.path, call.body, headers=headers, timeout=request.timeout
         ) as reply:
             yield Opened(reply.t_headers_ns, request_id(reply.headers))
@@ -124,15 +153,16 @@ class HTTPBackend(Backend):
                         yield event
             else:
                 t_ns, document = await reply.json()
-                for event in self._route.read_reply(document, t_ns):
+                for event in self._route.read_reply(document, t_ns, request.prompt.text):
                     yield event
 
     async def close(self) -> None:
-        await self._wire.close()
+        if self._wire is not None:
+            await self._wire.close()
 
-    def _call(self, request: Request, wire: Mapping[str, Any]) -> Call:
+    def _call(self, request: Request, keys: Mapping[str, Any]) -> Call:
         stream = request.stream and self.capabilities.streams
-        return self._route.call(request.prompt.text, wire, stream=stream)
+        return self._route.call(request.prompt.text, keys, stream=stream)
 
     async def _read_stream(self, reply: Reply) -> AsyncGenerator[Chunk | Done, None]:
         reader = self._route.reader()
@@ -141,7 +171,9 @@ class HTTPBackend(Backend):
             async for t_ns, event in received:
                 if event.data == b"[DONE]":
                     break
-                for read in reader.read(self._document(reply, event), t_ns):
+                if not event.data.strip():
+                    continue  # a sign of life
+                for read in reader.read(reply.parse(event.data), t_ns):
                     if isinstance(read, Done):
                         done = read  # usage may still follow
                     else:
@@ -149,8 +181,5 @@ class HTTPBackend(Backend):
         done = reader.end(perf_counter_ns()) or done
         if done is None:
             raise BadResponse("the stream ended without a finish reason: it was cut off")
+        await reply.drain()
         yield done
-
-    @staticmethod
-    def _document(reply: Reply, event: ServerEvent) -> Any:
-        return reply.parse(event.data)

@@ -16,7 +16,7 @@ from phi2sdk.completion import Chunk, Count, Done, FinishReason, Usage
 from phi2sdk.errors import BadResponse, ConfigurationError, ContentFiltered
 from phi2sdk.sampling import Dialect, Rule
 from phi2sdk.secret import Secret
-from phi2sdk.status import Failure, error_for
+from phi2sdk.status import Failure, error_for, untrusted
 from phi2sdk.wire import Timeouts, Wire
 
 __all__ = ["CHAT", "COMPLETIONS", "SERVERS", "Chat", "Completions", "OpenAIBackend"]
@@ -95,7 +95,7 @@ class Completions(Route):
             body |= {"stream": True, "stream_options": {"include_usage": True}}
         return Call(self.path, body, stream)
 
-    def read_reply(self, document: Any, t_ns: int) -> Iterable[Chunk | Done]:
+    def read_reply(self, document: Any, t_ns: int, prompt: str) -> Iterable[Chunk | Done]:
         choice = _first_choice(document)
         if choice is None:
             raise BadResponse("the reply has no choices")
@@ -106,7 +106,7 @@ class Completions(Route):
             raise BadResponse("the reply's text is null")
         if text:
             yield Chunk(text, text, t_ns)
-        yield Done(t_ns, finish, _usage(document), document.get("model"), document.get("id"))
+        yield Done(t_ns, finish, _usage(document), *_names(document))
 
     def reader(self) -> EventReader:
         return _Reader(self)
@@ -160,7 +160,7 @@ class _Reader(EventReader):
         if text := self._route._delta(choice):
             yield Chunk(text, text, t_ns)
         if finish := _finish(choice):
-            self._done = Done(t_ns, finish, Usage(), document.get("model"), document.get("id"))
+            self._done = Done(t_ns, finish, Usage(), *_names(document))
 
     def end(self, t_ns: int) -> Done | None:
         return replace(self._done, usage=self._usage) if self._done else None
@@ -220,7 +220,8 @@ class OpenAIBackend(HTTPBackend):
         )
 
     async def check(self) -> str:
-        async with self._wire.get("/models", timeout=10) as reply:
+        wire = await self.connect()
+        async with wire.get("/models", timeout=10) as reply:
             _, document = await reply.json()
         data = document.get("data") if isinstance(document, dict) else None
         names = [str(m.get("id")) for m in data or [] if isinstance(m, dict)]
@@ -249,14 +250,25 @@ def _usage(document: Mapping[str, Any]) -> Usage:
     details = usage.get("prompt_tokens_details")
     cached = details.get("cached_tokens") if isinstance(details, dict) else None
     return Usage(
-        input=_count(usage.get("prompt_tokens")),
-        output_billed=_count(usage.get("completion_tokens")),
-        cached=_count(cached),
+        input=count(usage.get("prompt_tokens")),
+        output_billed=count(usage.get("completion_tokens")),
+        cached=count(cached),
     )
 
 
-def _count(value: object) -> Count | None:
-    return Count(value) if isinstance(value, int) and value >= 0 else None
+def count(value: object) -> Count | None:
+    """A number of tokens out of somebody's JSON; ``None`` where it is none."""
+    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return Count(value) if whole else None  # type: ignore[arg-type]
+
+
+def _names(document: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """(model, id), where the document has them."""
+    model, name = document.get("model"), document.get("id")
+    return (
+        untrusted(model) if isinstance(model, str) and model else None,
+        untrusted(name) if isinstance(name, str) and name else None,
+    )
 
 
 def _string(value: object) -> str | None:

@@ -1,0 +1,346 @@
+"""Hugging Face: Text Generation Inference at a URL, or a dedicated endpoint by its name.
+
+An endpoint that runs vLLM or SGLang speaks OpenAI's protocol: give it ``route="completions"`` (or
+``"chat"``) and say which ``server`` it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from phi2sdk.backends import missing_dependency
+from phi2sdk.backends.base import Capabilities, OnUnsupported
+from phi2sdk.backends.http import Call, EventReader, HTTPBackend, Route
+from phi2sdk.backends.openai import CHAT, COMPLETIONS, SERVERS, Chat, Completions, Server, count
+from phi2sdk.completion import Chunk, Done, FinishReason, Usage
+from phi2sdk.errors import (
+    AuthenticationFailed,
+    BadResponse,
+    ConfigurationError,
+    ConnectionFailed,
+    ModelLoading,
+    Phi2Error,
+)
+from phi2sdk.sampling import Dialect, Rule
+from phi2sdk.secret import Secret
+from phi2sdk.status import Failure, error_for, untrusted
+from phi2sdk.wire import Timeouts, Wire
+
+if TYPE_CHECKING:
+    from huggingface_hub import InferenceEndpoint
+
+__all__ = ["DIALECTS", "TGI", "TGI_DIALECT", "HFBackend"]
+
+TGI_DIALECT = Dialect(
+    name="hf.tgi",
+    rules={
+        "max_tokens": Rule("max_new_tokens"),
+        "temperature": Rule("temperature"),
+        "top_p": Rule("top_p"),  # 1 is refused: it must be left out
+        "top_k": Rule("top_k"),
+        "repetition_penalty": Rule("repetition_penalty", neutral=1.0),
+        "seed": Rule("seed"),
+        "stop": Rule("stop", convert=list, limit=4),
+    },
+    # Temperature 0 is refused, and a temperature or top_p beside do_sample=false would sample.
+    greedy={"do_sample": False},
+    sampled={"do_sample": True},
+)
+
+DIALECTS: tuple[Dialect, ...] = (TGI_DIALECT,)
+"""The dialects of this module; its OpenAI routes are those of ``backends.openai``."""
+
+HOLD_SECONDS = 600
+"""How long a waking endpoint's proxy may hold a request."""
+
+_FINISH: Mapping[str, FinishReason] = {
+    "length": "length",
+    "eos_token": "stop",
+    "stop_sequence": "stop",
+}
+
+
+class TGI(Route):
+    """``POST /generate`` and ``/generate_stream`` of Text Generation Inference.
+
+    Token ids and log-probabilities come along. The stop text stays in what is received; the cut
+    is made on our side.
+
+    Args:
+        dialect: Another name for the same parameters, where another provider serves it.
+    """
+
+    capabilities = Capabilities(counts_tokens=True, token_ids=True, logprobs=True)
+
+    def __init__(self, dialect: Dialect = TGI_DIALECT) -> None:
+        self.dialect = dialect
+
+    def call(self, prompt: str, wire: Mapping[str, Any], *, stream: bool) -> Call:
+        parameters = {**wire, "return_full_text": False, "details": True}
+        body = {"inputs": prompt, "parameters": parameters}
+        return Call("/generate_stream" if stream else "/generate", body, stream)
+
+    def read_reply(self, document: Any, t_ns: int, prompt: str) -> Iterable[Chunk | Done]:
+        if failure := Failure.in_event(document):
+            raise error_for(failure)
+        if isinstance(document, list) and len(document) == 1:
+            document = document[0]  # the compatible route answers a list
+        if not isinstance(document, dict) or not isinstance(document.get("generated_text"), str):
+            raise BadResponse("the reply is not TGI's: it has no generated_text")
+        text = document["generated_text"]
+        details = document.get("details")
+        details = details if isinstance(details, dict) else {}
+        done = _done(details, t_ns)
+        ids, logprobs = _tokens(details.get("tokens"))
+        tokens = done.usage.output_billed.value if done.usage.output_billed else None
+        if text or ids:
+            yield Chunk(text, text, t_ns, ids, logprobs, tokens)
+        yield done
+
+    def reader(self) -> EventReader:
+        return _Reader()
+
+
+class _Reader(EventReader):
+    """One event a token; the last one has the details."""
+
+    def read(self, document: Any, t_ns: int) -> Iterable[Chunk | Done]:
+        if failure := Failure.in_event(document):
+            raise error_for(failure)
+        token = document.get("token") if isinstance(document, dict) else None
+        if not isinstance(token, dict) or not isinstance(token.get("text"), str):
+            raise BadResponse("the event is not TGI's: it has no token")
+        ids, logprobs = _tokens([token])
+        text = "" if token.get("special") is True else token["text"]
+        yield Chunk(text, text, t_ns, ids, logprobs, 1)
+        if isinstance(details := document.get("details"), dict):
+            yield _done(details, t_ns)
+
+
+class HFBackend(HTTPBackend):
+    """Text Generation Inference, or another server, on Hugging Face or anywhere else.
+
+    Args:
+        endpoint: The server's URL.
+        name: A dedicated endpoint's name; its URL is looked up on first use (with the package
+            huggingface_hub), and ``endpoint`` is not looked at.
+        namespace: Whose endpoint it is; left out, the token's owner's.
+        token: Sent as a bearer token; may be left out where the server wants none.
+        route: ``tgi`` (TGI's own), ``completions`` or ``chat`` (OpenAI's protocol).
+        server: What runs there, for the sampling parameters of an OpenAI route.
+        model: The model's name on an OpenAI route.
+        wake: Resume a paused endpoint (only by ``name``), and have its proxy hold a request
+            while it starts, up to 600 seconds, which then counts towards its latency. The idle
+            and attempt timeouts are lengthened by as much. Without it a sleeping endpoint is
+            :class:`~phi2sdk.errors.ModelLoading`.
+    """
+
+    provider: ClassVar[str] = "hf"
+    environment: ClassVar[Mapping[str, str]] = {
+        "endpoint": "HF_PHI2_ENDPOINT",
+        "token": "HF_TOKEN",
+        "model": "PHI2_MODEL",
+    }
+    extra: ClassVar[str | None] = "hf"
+
+    def __init__(
+        self,
+        *,
+        endpoint: str | None = None,
+        name: str | None = None,
+        namespace: str | None = None,
+        token: Secret | None = None,
+        route: Literal["tgi", "completions", "chat"] = "tgi",
+        server: Server = "vllm",
+        model: str = "microsoft/phi-2",
+        wake: bool = False,
+        target: str | None = None,
+        timeouts: Timeouts = Timeouts(),
+        insecure_hosts: tuple[str, ...] = (),
+        on_unsupported: OnUnsupported = "raise",
+    ) -> None:
+        if endpoint is None and name is None:
+            raise ConfigurationError(
+                "the backend hf needs an endpoint's URL or a dedicated endpoint's name: set "
+                "HF_PHI2_ENDPOINT, or give endpoint= or name=",
+                provider=self.provider,
+            )
+        if name is not None:
+            _hub()
+        self._name, self._namespace, self._token = name, namespace, token
+        self._wake = wake
+        self._insecure_hosts = insecure_hosts
+        self._timeouts = timeouts
+        if wake:
+            idle, attempt = timeouts.idle + HOLD_SECONDS, timeouts.attempt + HOLD_SECONDS
+            self._timeouts = replace(timeouts, idle=idle, attempt=attempt)
+        super().__init__(
+            route=_route(route, server, model),
+            wire=self._wire_to(endpoint) if name is None and endpoint is not None else None,
+            target=target,
+            on_unsupported=on_unsupported,
+        )
+
+    async def connect(self) -> Wire:
+        """The wire; a dedicated endpoint's address is looked up, and a paused one resumed.
+
+        Raises:
+            ConfigurationError: huggingface_hub is not installed.
+            ModelLoading: The endpoint has no address yet, or is paused and ``wake`` is off.
+            Phi2Error: The account's service refuses, or there is no such endpoint.
+        """
+        if self._wire is None:
+            found = await self._lookup("get_inference_endpoint")
+            if self._wake and found.status == "paused":
+                found = await self._lookup("resume_inference_endpoint")
+            if not found.url:
+                raise ModelLoading(
+                    f"the endpoint {self._name} is {untrusted(str(found.status))} and has no "
+                    "address: resume it, or use wake=true",
+                    provider=self.provider,
+                )
+            if self._wire is None:  # nobody else was faster
+                self._wire = self._wire_to(found.url)
+        return self._wire
+
+    async def headers(self) -> Mapping[str, str | Secret]:
+        return {"X-Scale-Up-Timeout": str(HOLD_SECONDS)} if self._wake else {}
+
+    async def check(self) -> str:
+        """The endpoint's state; asking a server that sleeps may wake it."""
+        state = ""
+        if self._name is not None:
+            found = await self._lookup("get_inference_endpoint")
+            state = f"the endpoint {self._name} is {untrusted(str(found.status))}"
+            if found.status != "running":
+                return state
+        try:
+            said = await self._ask()
+        except ModelLoading:
+            said = "starting: scaled to zero or loading (status 503)"
+        return f"{state}; {said}" if state else said
+
+    async def _ask(self) -> str:
+        wire = await self.connect()
+        path = "/info" if isinstance(self._route, TGI) else "/v1/models"
+        async with wire.get(path, timeout=10) as reply:
+            _, document = await reply.json()
+        if not isinstance(document, dict):
+            raise BadResponse(f"the answer to {path} is no object", provider=self.provider)
+        if isinstance(self._route, TGI):
+            model, length = document.get("model_id"), document.get("max_total_tokens")
+            return untrusted(f"serves {model}, at most {length} tokens")
+        models = document.get("data")
+        models = models if isinstance(models, list) else []
+        names = [str(m.get("id")) for m in models if isinstance(m, dict)]
+        return untrusted(f"serves {', '.join(names) or 'no model'}")
+
+    async def _lookup(self, method: str) -> InferenceEndpoint:
+        """Ask the account's service about the endpoint, on a thread: its client blocks."""
+        hub = _hub()
+        api = hub.HfApi(token=self._token.reveal() if self._token else None)
+        with _hub_failures(self._token):
+            found: InferenceEndpoint = await asyncio.to_thread(
+                getattr(api, method), self._name, namespace=self._namespace
+            )
+        return found
+
+    def _wire_to(self, url: str) -> Wire:
+        base = url.strip().rstrip("/")
+        for suffix in ("/v1/completions", "/v1/chat/completions", "/generate", "/v1"):
+            base = base.removesuffix(suffix)
+        bearer = {"Authorization": Secret(f"Bearer {self._token.reveal()}")} if self._token else {}
+        return Wire(
+            base,
+            provider=self.provider,
+            headers=bearer,
+            timeouts=self._timeouts,
+            classify=_classify,
+            insecure_hosts=self._insecure_hosts,
+        )
+
+
+def _route(route: str, server: Server, model: str) -> Route:
+    if server not in SERVERS:
+        raise ConfigurationError(
+            f"there is no server {server!r}: use one of {', '.join(SERVERS)}", provider="hf"
+        )
+    if route == "tgi":
+        return TGI()
+    if route == "completions":
+        return Completions(model, COMPLETIONS[server], "/v1/completions")
+    if route == "chat":
+        return Chat(model, CHAT[server], "/v1/chat/completions")
+    raise ConfigurationError(
+        f"there is no route {route!r}: use tgi, completions or chat", provider="hf"
+    )
+
+
+def _classify(failure: Failure) -> Phi2Error | None:
+    """An endpoint that is overloaded answers 429; 503 is its proxy's, while it starts."""
+    return failure.as_error(ModelLoading) if failure.status == 503 else None
+
+
+def _done(details: Mapping[str, Any], t_ns: int) -> Done:
+    prefill = details.get("prefill")
+    read = len(prefill) if isinstance(prefill, list) and prefill else details.get("input_length")
+    usage = Usage(input=count(read), output_billed=count(details.get("generated_tokens")))
+    return Done(t_ns, _FINISH.get(str(details.get("finish_reason"))), usage)
+
+
+def _tokens(tokens: Any) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Ids and log-probabilities; either is empty unless every token has it."""
+    if not isinstance(tokens, list) or not all(isinstance(token, dict) for token in tokens):
+        return (), ()
+    ids = [count(token.get("id")) for token in tokens]
+    logprobs = [token.get("logprob") for token in tokens]
+    return (
+        tuple(i.value for i in ids if i) if all(ids) else (),
+        tuple(float(p) for p in logprobs) if all(map(_is_logprob, logprobs)) else (),
+    )
+
+
+def _is_logprob(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and -1e9 < value <= 0
+
+
+def _hub() -> ModuleType:
+    try:
+        import huggingface_hub
+    except ImportError as error:
+        raise missing_dependency("hf", error, "hf") from error
+    return huggingface_hub
+
+
+@contextmanager
+def _hub_failures(token: Secret | None) -> Iterator[None]:
+    """huggingface_hub's exceptions under our names."""
+    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
+
+    try:
+        yield
+    except HfHubHTTPError as error:
+        text = error.response.text
+        if token:
+            text = text.replace(token.reveal(), "***")
+        failure = Failure("hf", error.response.status_code, error.response.headers, text)
+        raise error_for(failure) from error
+    except LocalTokenNotFoundError as error:
+        raise AuthenticationFailed(
+            "looking up a dedicated endpoint needs a token: set HF_TOKEN", provider="hf"
+        ) from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadResponse(
+            "Hugging Face describes the endpoint in a way that huggingface_hub does not read",
+            provider="hf",
+        ) from error
+    except Exception as error:  # its HTTP client's own, which differ between releases
+        raise ConnectionFailed(
+            f"Hugging Face could not be asked about the endpoint ({type(error).__name__})",
+            provider="hf",
+        ) from error

@@ -1,0 +1,82 @@
+"""Addresses: where a key may be sent, and by which proxy."""
+
+from __future__ import annotations
+
+import ipaddress
+from urllib.parse import SplitResult, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from phi2sdk.errors import ConfigurationError
+from phi2sdk.status import untrusted
+
+__all__ = ["check_endpoint", "is_loopback", "proxy_for"]
+
+
+def check_endpoint(url: str, provider: str, insecure_hosts: tuple[str, ...] = ()) -> str:
+    """``url`` without white space around it and without a trailing slash, if a key may go there.
+
+    Raises:
+        ConfigurationError: It is no http(s) URL, carries credentials, a query or a fragment, or
+            is plain http to a host that is neither loopback nor named in ``insecure_hosts``.
+    """
+    url = str(url).strip()
+    parts = _split(url)
+    host = (parts.hostname or "") if parts else ""
+    if parts is not None and "@" in parts.netloc:
+        problem = "the endpoint carries a user or password: put the key into its own setting"
+    elif parts is None or parts.scheme not in ("http", "https") or not host:
+        problem = f"the endpoint {untrusted(url)!r} is no URL: it must look like https://host/path"
+    elif parts.query or parts.fragment:
+        problem = f"the endpoint must end before its '?' or '#': use {url.split('?')[0]}"
+    elif parts.scheme == "http" and not is_loopback(host) and host not in insecure_hosts:
+        problem = (
+            f"plain http to {host} would show the key to everybody on the way: use https, or name "
+            f"the host in insecure_hosts if the network is yours"
+        )
+    else:
+        return url.rstrip("/")
+    raise ConfigurationError(problem, provider=provider)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine's loopback."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def proxy_for(url: str) -> str | None:
+    """The environment's proxy for a URL; ``None`` for none, and always for loopback.
+
+    Raises:
+        ConfigurationError: It is of a kind that is not spoken here.
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if is_loopback(host) or proxy_bypass(parts.netloc):
+        return None
+    proxies = getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if proxy is None:
+        return None
+    if "://" not in proxy:
+        proxy = f"http://{proxy}"
+    if not proxy.startswith(("http://", "https://")):
+        kind = proxy.partition("://")[0]
+        raise ConfigurationError(
+            f"the environment asks for a {kind} proxy to {host}, and only http and https proxies "
+            "are spoken here: set HTTPS_PROXY to one, or name the host in NO_PROXY"
+        )
+    return proxy
+
+
+def _split(url: str) -> SplitResult | None:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises where it is none
+    except ValueError:
+        return None
+    return parts if parts.netloc.isprintable() and " " not in parts.netloc else None
