@@ -80,7 +80,12 @@ class ClarifaiServer:
         self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         service_pb2_grpc.add_V2Servicer_to_server(_servicer(self), self._server)
         name = f"[{host}]" if ":" in host else host
-        self._url = f"{name}:{self._server.add_insecure_port(f'{name}:{port}')}"
+        try:
+            bound = self._server.add_insecure_port(f"{name}:{port}")
+        except RuntimeError as error:
+            self._server = None
+            raise OSError(f"cannot bind {name}:{port}") from error
+        self._url = f"{name}:{bound}"
         await self._server.start()
 
     async def stop(self) -> None:

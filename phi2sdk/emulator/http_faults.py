@@ -75,7 +75,7 @@ async def deliver(exchange: Exchange, response: web.Response) -> web.StreamRespo
         return response
     partial = web.StreamResponse(status=response.status, headers=response.headers)
     if fault.kind == "endless":
-        del partial.headers["Content-Length"]
+        partial.headers.popall("Content-Length", None)
         await partial.prepare(exchange.request)
         while True:
             await partial.write(body)

@@ -49,11 +49,11 @@ class TGIRoutes:
     """The routes, to be mounted by a server.
 
     Attributes:
-        sse_space: Whether events begin with ``data: {`` (older releases) or ``data:{``.
+        sse_space: Whether events begin with ``data: {``, as in release 3, or ``data:{`` as before.
     """
 
     def __init__(self) -> None:
-        self.sse_space = False
+        self.sse_space = True
 
     def table(self) -> Mapping[tuple[str, str], tuple[Handler, bool]]:
         """The routes for ``HttpServer.routes``."""

@@ -37,7 +37,7 @@ class TGIOpenAIRoutes:
 
     def __init__(self) -> None:
         self.chat_template = True
-        self.sse_space = False
+        self.sse_space = True
 
     def table(self) -> Mapping[tuple[str, str], tuple[Handler, bool]]:
         """The routes for ``HttpServer.routes``."""

@@ -1,0 +1,113 @@
+"""``python -m phi2sdk.emulator``, as a user starts and stops it."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from phi2sdk.emulator import Emulator, PublicBindRefused
+from phi2sdk.emulator.__main__ import main
+from phi2sdk.emulator.serve import UsageProblem, read_script
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_it_prints_its_environment_serves_and_stops_on_a_signal(
+    stop: signal.Signals, tmp_path: Path
+) -> None:
+    script = tmp_path / "answers.json"
+    script.write_text(json.dumps({"Hello": "Scripted."}))
+    command = [sys.executable, "-W", "error", "-m", "phi2sdk.emulator", "--script", str(script)]
+    with subprocess.Popen(
+        [*command, "--key", "k"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        values: dict[str, str] = {}
+        for line in process.stdout:
+            if match := re.fullmatch(r"export (\w+)=(\S+)\n", line):
+                values[match[1]] = match[2]
+            if line.startswith("#"):
+                break
+        request = urllib.request.Request(
+            values["HF_PHI2_ENDPOINT"] + "/generate",
+            data=json.dumps({"inputs": "Hello"}).encode(),
+            headers={"Authorization": f"Bearer {values['HF_TOKEN']}"},
+        )
+        with urllib.request.urlopen(request) as reply:
+            assert json.load(reply) == {"generated_text": "Scripted."}
+        process.send_signal(stop)
+        assert process.wait(10) == 0
+        assert process.stderr.read() == ""
+    assert set(values) == {
+        "AZURE_PHI2_ENDPOINT",
+        "AZURE_PHI2_KEY",
+        "CLARIFAI_API_BASE",
+        "CLARIFAI_PAT",
+        "HF_PHI2_ENDPOINT",
+        "HF_TOKEN",
+        "OPENAI_API_KEY",
+        "OPENAI_BASE_URL",
+    }
+
+
+def test_it_stops_by_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--for", "0.01", "--provider", "hf"]) == 0
+    assert "time is up" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["--host", "0.0.0.0"], "--allow-public-bind"),
+        (["--host", "example.com"], "--allow-public-bind"),
+        (["--script", "/nowhere.json"], "cannot read"),
+        (["--model", "/nowhere"], "no checkpoint folder"),
+        (["--model", "demo", "--script", "x"], "exclude each other"),
+        (["--ttft", "-1"], "negative"),
+    ],
+)
+def test_mistakes_end_with_status_2_and_a_hint(
+    arguments: list[str], hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    assert hint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("provider", ["hf", "clarifai"])
+def test_a_taken_port_is_named(provider: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with Emulator(providers=("hf",)).running() as emulator:
+        port = emulator.hf.url.rsplit(":", 1)[1]
+        assert main(["--provider", provider, "--port-base", port, "--for", "1"]) == 2
+    assert "--port-base" in capsys.readouterr().err
+
+
+def test_scripts_are_texts_lists_or_objects_of_texts(tmp_path: Path) -> None:
+    path = tmp_path / "script"
+    for content, answers in (
+        ("plain words", "plain words"),
+        ('["a", "b"]', ["a", "b"]),
+        ('{"a": "b"}', {"a": "b"}),
+        ('"a"', "a"),
+    ):
+        path.write_text(content)
+        assert read_script(path) == answers
+    for bad in (b"[1]", b'{"a": 1}', b"3", b"\xff\xfe"):
+        path.write_bytes(bad)
+        with pytest.raises(UsageProblem):
+            read_script(path)
+
+
+def test_only_loopback_is_bound_unless_allowed() -> None:
+    for host in ("0.0.0.0", "::", "192.0.2.7", "example.com"):
+        with pytest.raises(PublicBindRefused, match="allow_public"):
+            Emulator(host=host)
+    Emulator(host="0.0.0.0", allow_public=True)
+    Emulator(host="localhost")
+    Emulator(host="::1")
