@@ -36,7 +36,8 @@ class _Model(Protocol):
     def name(self) -> str: ...
     @property
     def context_length(self) -> int: ...
-    def encode(self, text: str) -> Sequence[int]: ...
+    def encode(self, text: str) -> list[int]: ...
+    def decode(self, ids: list[int]) -> str: ...
     def tokens(
         self, prompt: str, sampling: Sampling, *, cancelled: threading.Event
     ) -> Iterable[_Step]: ...
@@ -47,17 +48,26 @@ class ModelEngine:
 
     Requests are served one after the other in the order of their arrival. Closing the iterator,
     as a server does when its client goes away, stops the model after the step it is in.
+
+    Args:
+        model: A ``phi2sdk.backends.engine.LocalModel``, or anything with its few methods used here.
+        name: The model's name on the wire; by default its own.
     """
 
-    def __init__(self, model: _Model) -> None:
+    def __init__(self, model: _Model, *, name: str | None = None) -> None:
         self._model = model
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="phi2-emulated-model")
-        self.model = model.name
+        self.model = name if name is not None else model.name
         self.context_length = model.context_length
 
     def count(self, text: str) -> int:
         """How many tokens ``text`` has."""
         return len(self._model.encode(text))
+
+    def prompt_tokens(self, text: str) -> Sequence[Token]:
+        """The tokens of ``text``, without log-probabilities: those would take a forward pass."""
+        ids = self._model.encode(text)
+        return [Token(one, self._model.decode([one]), None) for one in ids]
 
     def close(self) -> None:
         """End the thread; what is waiting for it is not begun."""

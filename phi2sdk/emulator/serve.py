@@ -112,7 +112,7 @@ def _engine(model: str | None, script: Path | None) -> Engine:
         raise UsageProblem(f"there is no checkpoint folder {path}")
     from phi2sdk.backends.engine import LocalModel
 
-    return ModelEngine(LocalModel.load(path))
+    return ModelEngine(LocalModel.load(path), name="microsoft/phi-2")
 
 
 def _bundled_checkpoint() -> Path:

@@ -30,6 +30,9 @@ class EndlessModel:
     def encode(self, text: str) -> list[int]:
         return list(text.encode())
 
+    def decode(self, ids: list[int]) -> str:
+        return bytes(ids).decode()
+
     def tokens(
         self, prompt: str, sampling: Sampling, *, cancelled: threading.Event
     ) -> Iterator[Token]:
@@ -58,6 +61,7 @@ async def test_tokens_come_from_the_model_in_order() -> None:
     [sampling] = model.samplings
     assert (sampling.temperature, sampling.top_k, tuple(sampling.stop)) == (0.5, 3, ())
     assert engine.count("abc") == 3
+    assert [token.text for token in engine.prompt_tokens("abc")] == ["a", "b", "c"]
 
 
 async def test_a_failing_model_raises_where_the_tokens_are_awaited() -> None:
