@@ -133,12 +133,14 @@ class Rule:
         neutral: What is sent when the parameter is off; :data:`OMIT` leaves the key out.
         convert: From our value to the route's.
         limit: At most so many entries go over the wire (stops); the rest is cut on our side.
+        along: Keys without which the parameter would mean something else; they go along with it.
     """
 
     key: str | None = None
     neutral: JSON | _Omit = OMIT
     convert: Callable[[Any], JSON] | None = None
     limit: int | None = None
+    along: Mapping[str, JSON] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,8 +200,8 @@ def _fate(
     rule = dialect.rules.get(name, Rule())
     if name == "stop":
         return _stop_fate(stops, rule)
-    if name == "temperature":
-        return _temperature_fate(sampling, dialect, rule)
+    if name == "temperature" and (rule.key is not None or (dialect.greedy and sampling.greedy)):
+        return _temperature_fate(sampling, dialect, rule.key)
     if sampling.greedy and dialect.greedy is not None and name in _MOOT_WHEN_GREEDY:
         note = "greedy decoding: it changes nothing"
         return ParameterFate(name, value, "neutral", note=note)
@@ -209,7 +211,7 @@ def _fate(
         wire = {rule.key: rule.neutral}
         return ParameterFate(name, value, _sent_or_renamed(name, rule.key), wire, "off")
     if rule.key is not None:
-        wire = {rule.key: rule.convert(value) if rule.convert else value}
+        wire = {rule.key: rule.convert(value) if rule.convert else value, **rule.along}
         return ParameterFate(name, value, _sent_or_renamed(name, rule.key), wire)
     if sampling.greedy and name in _MOOT_WHEN_GREEDY:
         note = "greedy decoding: it changes nothing"
@@ -224,13 +226,12 @@ def _fate(
     return ParameterFate(name, value, "unsupported", note=f"{dialect.name} has no such parameter")
 
 
-def _temperature_fate(sampling: Sampling, dialect: Dialect, rule: Rule) -> ParameterFate:
+def _temperature_fate(sampling: Sampling, dialect: Dialect, key: str | None) -> ParameterFate:
     value = sampling.temperature
-    if sampling.greedy and dialect.greedy is not None:
-        return ParameterFate("temperature", value, "emulated", dict(dialect.greedy), "greedy")
-    wire = {} if rule.key is None else {rule.key: value}
-    wire |= dialect.sampled
-    return ParameterFate("temperature", value, "sent", wire)
+    if key is None or (sampling.greedy and dialect.greedy is not None):
+        return ParameterFate("temperature", value, "emulated", dict(dialect.greedy or {}), "greedy")
+    wire = {key: value, **dialect.sampled}
+    return ParameterFate("temperature", value, _sent_or_renamed("temperature", key), wire)
 
 
 def _stop_fate(stops: tuple[str, ...], rule: Rule) -> ParameterFate:

@@ -215,9 +215,15 @@ class Wire:
             yield reply
 
     @asynccontextmanager
-    async def get(self, path: str, *, timeout: float | None = None) -> AsyncGenerator[Reply, None]:
+    async def get(
+        self,
+        path: str,
+        *,
+        headers: Mapping[str, str | Secret] | None = None,
+        timeout: float | None = None,
+    ) -> AsyncGenerator[Reply, None]:
         """The same for a GET without a body."""
-        async with self._request("GET", path, None, None, timeout) as reply:
+        async with self._request("GET", path, None, headers, timeout) as reply:
             yield reply
 
     @asynccontextmanager

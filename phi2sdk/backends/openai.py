@@ -19,7 +19,17 @@ from phi2sdk.secret import Secret
 from phi2sdk.status import Failure, error_for, untrusted
 from phi2sdk.wire import Timeouts, Wire
 
-__all__ = ["CHAT", "COMPLETIONS", "SERVERS", "Chat", "Completions", "OpenAIBackend"]
+__all__ = [
+    "CHAT",
+    "COMPLETIONS",
+    "DIALECTS",
+    "SERVERS",
+    "Chat",
+    "Completions",
+    "OpenAIBackend",
+    "Server",
+    "count",
+]
 
 Server = Literal["vllm", "sglang", "llamacpp", "ollama", "tgi", "openai"]
 
@@ -33,7 +43,7 @@ _STANDARD: Mapping[str, Rule] = {
 
 _SAMPLERS: Mapping[Server, Mapping[str, Rule]] = {
     "openai": {},
-    "tgi": {},
+    "tgi": {"top_p": Rule("top_p")},  # 1 is refused: it must be left out
     "ollama": {},
     "vllm": {
         "top_k": Rule("top_k", neutral=-1),
@@ -48,7 +58,8 @@ _SAMPLERS: Mapping[Server, Mapping[str, Rule]] = {
     "llamacpp": {
         "top_k": Rule("top_k", neutral=0),
         "min_p": Rule("min_p", neutral=0.0),
-        "repetition_penalty": Rule("repeat_penalty", neutral=1.0),
+        # It looks back 64 tokens unless told otherwise; -1 is all of them.
+        "repetition_penalty": Rule("repeat_penalty", neutral=1.0, along={"repeat_last_n": -1}),
     },
 }
 """What each server takes besides the standard keys, and how it says 'off'."""
@@ -63,6 +74,8 @@ CHAT: Mapping[Server, Dialect] = {
     server: Dialect(f"openai.chat ({server})", {**_STANDARD, **rules})
     for server, rules in _SAMPLERS.items()
 }
+DIALECTS: tuple[Dialect, ...] = (*COMPLETIONS.values(), *CHAT.values())
+"""Every dialect of this module."""
 
 _FINISH: Mapping[str, FinishReason] = {
     "stop": "stop",
@@ -77,22 +90,23 @@ class Completions(Route):
     """``POST /completions``: the prompt as it is.
 
     Args:
-        model: The model's name on the server.
+        model: The model's name on the server; ``None`` where the endpoint serves just one.
         dialect: How the server says sampling parameters.
         path: Appended to the base URL.
     """
 
     capabilities = Capabilities(counts_tokens=True)
 
-    def __init__(self, model: str, dialect: Dialect, path: str = "/completions") -> None:
+    def __init__(self, model: str | None, dialect: Dialect, path: str = "/completions") -> None:
         self.model = model
         self.dialect = dialect
         self.path = path
 
     def call(self, prompt: str, wire: Mapping[str, Any], *, stream: bool) -> Call:
-        body = {"model": self.model, **self._input(prompt), **wire}
+        named = {} if self.model is None else {"model": self.model}
+        body = {**named, **self._input(prompt), **wire}
         if stream:
-            body |= {"stream": True, "stream_options": {"include_usage": True}}
+            body |= self._streaming()
         return Call(self.path, body, stream)
 
     def read_reply(self, document: Any, t_ns: int, prompt: str) -> Iterable[Chunk | Done]:
@@ -114,6 +128,9 @@ class Completions(Route):
     def _input(self, prompt: str) -> dict[str, Any]:
         return {"prompt": prompt}
 
+    def _streaming(self) -> dict[str, Any]:
+        return {"stream": True, "stream_options": {"include_usage": True}}
+
     def _text(self, choice: Mapping[str, Any]) -> str | None:
         return _string(choice.get("text"))
 
@@ -126,7 +143,9 @@ class Chat(Completions):
 
     capabilities = Capabilities(counts_tokens=True, wraps=True)
 
-    def __init__(self, model: str, dialect: Dialect, path: str = "/chat/completions") -> None:
+    def __init__(
+        self, model: str | None, dialect: Dialect, path: str = "/chat/completions"
+    ) -> None:
         super().__init__(model, dialect, path)
 
     def _input(self, prompt: str) -> dict[str, Any]:

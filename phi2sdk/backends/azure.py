@@ -1,0 +1,382 @@
+"""Azure: managed online endpoints (``/score`` or TGI) and the chat routes.
+
+A deployment's catalogue item decides its style:
+
+- ``score``: Microsoft's item for Phi-2. No stream, no token counts, no finish reason.
+- ``tgi``: Hugging Face's item: Text Generation Inference at the endpoint.
+- ``chat``: ``{endpoint}/chat/completions?api-version=...``, what azure-ai-inference calls.
+- ``v1``: ``{endpoint}/openai/v1``, what the OpenAI SDK calls there. ``route`` says which of its
+  routes: ``completions`` (the prompt as it is) or, where the deployment has only that, ``chat``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any, ClassVar, Literal
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+from phi2sdk.backends.azure_token import Credential, TokenCache, default_credential
+from phi2sdk.backends.base import Capabilities, OnUnsupported
+from phi2sdk.backends.hf import TGI, TGI_DIALECT
+from phi2sdk.backends.http import Call, EventReader, HTTPBackend, Route
+from phi2sdk.backends.openai import Chat, Completions
+from phi2sdk.completion import Chunk, Done
+from phi2sdk.errors import BadResponse, ConfigurationError, ModelNotFound, Phi2Error, ProviderFault
+from phi2sdk.sampling import Dialect, Rule
+from phi2sdk.secret import Secret
+from phi2sdk.status import Failure, error_for, untrusted
+from phi2sdk.wire import Timeouts, Wire
+
+__all__ = ["DIALECTS", "SCORE", "AzureBackend", "AzureChat", "Score"]
+
+Engine = Literal["newer", "older"]
+Form = Literal["input_string", "params"]
+Style = Literal["score", "tgi", "chat", "v1"]
+
+_SCORE: Mapping[str, Rule] = {
+    "max_tokens": Rule("max_new_tokens"),
+    "temperature": Rule("temperature"),
+    "top_p": Rule("top_p", neutral=1.0),
+}
+
+SCORE: Mapping[Engine, Dialect] = {
+    # It drops what it does not know in silence, so nothing else may be sent.
+    "newer": Dialect(
+        "azure.score (newer)",
+        {**_SCORE, "top_k": Rule("top_k", neutral=-1), "stop": Rule("stop", convert=list)},
+        greedy={"do_sample": False},
+        sampled={"do_sample": True},
+    ),
+    # transformers' generate(): its own default for top_k is 50, so 'off' must be said.
+    "older": Dialect(
+        "azure.score (older)",
+        {
+            **_SCORE,
+            "top_k": Rule("top_k", neutral=0),
+            "repetition_penalty": Rule("repetition_penalty", neutral=1.0),
+        },
+        greedy={"do_sample": False},
+        sampled={"do_sample": True},
+    ),
+}
+"""The releases of Microsoft's inference engine behind ``/score``."""
+
+_STANDARD: Mapping[str, Rule] = {
+    "max_tokens": Rule("max_tokens"),
+    "temperature": Rule("temperature"),
+    "top_p": Rule("top_p", neutral=1.0),
+    "seed": Rule("seed"),
+    "stop": Rule("stop", convert=list, limit=4),
+}
+
+_EXTRAS: Mapping[str, Rule] = {
+    name: Rule(name) for name in ("top_k", "min_p", "repetition_penalty")
+}
+"""Beyond the chat route's own schema: refused unless a header passes them to the model."""
+
+_TGI = replace(TGI_DIALECT, name="azure.tgi")
+_CHAT = Dialect("azure.chat", {**_STANDARD, **_EXTRAS})
+_V1_COMPLETIONS = Dialect("azure.v1.completions", _STANDARD)
+_V1_CHAT = Dialect("azure.v1.chat", _STANDARD)
+
+DIALECTS: tuple[Dialect, ...] = (*SCORE.values(), _TGI, _CHAT, _V1_COMPLETIONS, _V1_CHAT)
+"""Every dialect of this module."""
+
+DEFAULT_API_VERSION = "2024-05-01-preview"
+
+_SUFFIXES = (
+    "/openai/v1/chat/completions",
+    "/openai/v1/completions",
+    "/openai/v1",
+    "/chat/completions",
+    "/generate_stream",
+    "/generate",
+    "/score",
+)
+
+
+class Score(Route):
+    """``POST /score`` of Microsoft's item.
+
+    The reply repeats the prompt in front of the answer, or does not, depending on the release;
+    a reply that begins with the prompt has it taken off, once.
+
+    Args:
+        engine: ``newer`` (no repetition penalty) or ``older`` (no stops).
+        form: How the body holds the prompt: ``input_string`` (``input_data.input_string`` and
+            ``.parameters``, which every release takes) or ``params`` (a list as ``input_data``,
+            and ``params``; newer releases).
+    """
+
+    capabilities = Capabilities(streams=False)
+
+    def __init__(self, engine: Engine = "newer", form: Form = "input_string") -> None:
+        self.dialect = SCORE[engine]
+        self._engine = engine
+        self._form = form
+
+    def call(self, prompt: str, wire: Mapping[str, Any], *, stream: bool) -> Call:
+        parameters = dict(wire)
+        if self._engine == "older":
+            parameters["return_full_text"] = False
+        body: dict[str, Any]
+        if self._form == "params":
+            body = {"input_data": [prompt], "params": parameters}
+        else:
+            body = {"input_data": {"input_string": [prompt], "parameters": parameters}}
+        return Call("/score", body, streamed=False)
+
+    def read_reply(self, document: Any, t_ns: int, prompt: str) -> Iterable[Chunk | Done]:
+        if failure := Failure.in_event(document):
+            raise error_for(failure)
+        text = _answer(document).removeprefix(prompt)
+        if text:
+            yield Chunk(text, text, t_ns)
+        yield Done(t_ns, None)
+
+    def reader(self) -> EventReader:
+        raise BadResponse("/score has no stream")
+
+
+class AzureChat(Chat):
+    """``POST /chat/completions?api-version=...`` of serverless and Foundry endpoints.
+
+    Usage of a stream is read where it comes, but not asked for: the key that asks is not in the
+    route's schema.
+    """
+
+    capabilities = Capabilities(wraps=True)
+
+    def __init__(self, model: str | None = None, api_version: str = DEFAULT_API_VERSION) -> None:
+        query = urlencode({"api-version": api_version})
+        super().__init__(model, _CHAT, f"/chat/completions?{query}")
+
+    def call(self, prompt: str, wire: Mapping[str, Any], *, stream: bool) -> Call:
+        call = super().call(prompt, wire, stream=stream)
+        if wire.keys() & _EXTRAS.keys():
+            return replace(call, headers={"extra-parameters": "pass-through"})
+        return call
+
+    def _streaming(self) -> dict[str, Any]:
+        return {"stream": True}
+
+
+class AzureBackend(HTTPBackend):
+    """A Phi-2 endpoint on Azure.
+
+    Args:
+        endpoint: Its URL, with or without the route (``/score``, ``/chat/completions`` ...).
+        key: The endpoint's key. Not needed with ``credential``, which comes first.
+        credential: Any azure-identity credential, synchronous or not, or ``"default"`` for
+            azure-identity's ``DefaultAzureCredential``. Who gave it closes it.
+        scope: What its tokens are for; left out, the style's usual one.
+        style: ``score``, ``tgi``, ``chat`` or ``v1``: what the deployment speaks.
+        engine, form: For ``score``: see :class:`Score`.
+        route: For ``v1``: ``completions`` or ``chat``.
+        model: For ``chat`` and ``v1``: the model's name there. ``v1`` needs one: left out, it is
+            ``deployment``, or ``phi-2``.
+        deployment: Picks a deployment behind a managed endpoint.
+        api_version: For ``chat`` and ``v1``; one in the endpoint's query counts as given.
+    """
+
+    provider: ClassVar[str] = "azure"
+    environment: ClassVar[Mapping[str, str]] = {
+        "endpoint": "AZURE_PHI2_ENDPOINT",
+        "key": "AZURE_PHI2_KEY",
+    }
+    required = ("endpoint",)
+    extra: ClassVar[str | None] = "azure"
+
+    def __init__(
+        self,
+        *,
+        endpoint: str,
+        key: Secret | None = None,
+        credential: Credential | Literal["default"] | None = None,
+        scope: str | None = None,
+        style: Style = "score",
+        engine: Engine = "newer",
+        form: Form = "input_string",
+        route: Literal["completions", "chat"] = "completions",
+        model: str | None = None,
+        deployment: str | None = None,
+        api_version: str | None = None,
+        target: str | None = None,
+        timeouts: Timeouts = Timeouts(),
+        insecure_hosts: tuple[str, ...] = (),
+        on_unsupported: OnUnsupported = "raise",
+    ) -> None:
+        for name, value, known in (
+            ("style", style, ("score", "tgi", "chat", "v1")),
+            ("engine", engine, tuple(SCORE)),
+            ("form", form, ("input_string", "params")),
+            ("route", route, ("completions", "chat")),
+        ):
+            if value not in known:
+                raise ConfigurationError(
+                    f"there is no {name} {value!r}: use one of {', '.join(known)}",
+                    provider=self.provider,
+                )
+        if engine == "older" and form == "params":
+            raise ConfigurationError(
+                "the older engine does not read params: use form='input_string'",
+                provider=self.provider,
+            )
+        if key is None and credential is None:
+            raise ConfigurationError(
+                "the backend azure needs a key or a credential: set AZURE_PHI2_KEY, or give "
+                "credential='default' to sign in with azure-identity",
+                provider=self.provider,
+            )
+        base, version = _split_endpoint(endpoint)
+        self._style = style
+        self._query = ""
+        if version := api_version or version or (DEFAULT_API_VERSION if style == "chat" else None):
+            self._query = "?" + urlencode({"api-version": version})
+        self._tokens: TokenCache | None = None
+        headers: dict[str, str | Secret] = {}
+        if deployment is not None:
+            headers["azureml-model-deployment"] = deployment
+        if credential is not None:
+            self._tokens = TokenCache(
+                default_credential() if credential == "default" else credential,
+                scope or _SCOPES[style],
+                timeout=timeouts.attempt,
+                owned=credential == "default",
+            )
+        elif key is not None:
+            headers["Authorization"] = Secret(f"Bearer {key.reveal()}")
+            if style == "chat":
+                headers["api-key"] = key  # serverless reads the one, Foundry the other
+        super().__init__(
+            route=self._make_route(engine, form, route, model, deployment, version),
+            wire=Wire(
+                base,
+                provider=self.provider,
+                headers=headers,
+                timeouts=timeouts,
+                classify=self._classify,
+                insecure_hosts=insecure_hosts,
+            ),
+            target=target,
+            on_unsupported=on_unsupported,
+        )
+
+    async def headers(self) -> Mapping[str, str | Secret]:
+        if self._tokens is None:
+            return {}
+        token = await self._tokens.token()
+        return {"Authorization": Secret(f"Bearer {token.reveal()}")}
+
+    async def close(self) -> None:
+        await super().close()
+        if self._tokens is not None:
+            await self._tokens.close()
+
+    async def check(self) -> str:
+        path = {
+            "score": "/",
+            "tgi": "/info",
+            "chat": f"/info{self._query}",
+            "v1": f"/openai/v1/models{self._query}",
+        }[self._style]
+        wire, headers = await self.connect(), await self.headers()
+        try:
+            async with wire.get(path, headers=headers, timeout=10) as reply:
+                if self._style == "score":
+                    return "reachable"
+                _, document = await reply.json()
+        except ModelNotFound:
+            # The gateway looks at the key first; the container has no such path.
+            return f"reachable, the key is taken; nothing at {path.partition('?')[0]} to ask"
+        return _named(document)
+
+    def _make_route(
+        self,
+        engine: Engine,
+        form: Form,
+        route: Literal["completions", "chat"],
+        model: str | None,
+        deployment: str | None,
+        version: str | None,
+    ) -> Route:
+        if self._style == "score":
+            return Score(engine, form)
+        if self._style == "tgi":
+            return TGI(_TGI)
+        if self._style == "chat":
+            return AzureChat(model, version or DEFAULT_API_VERSION)
+        served = model or deployment or "phi-2"
+        if route == "chat":
+            return Chat(served, _V1_CHAT, f"/openai/v1/chat/completions{self._query}")
+        return Completions(served, _V1_COMPLETIONS, f"/openai/v1/completions{self._query}")
+
+    def _classify(self, failure: Failure) -> Phi2Error | None:
+        if failure.status == 401 and self._tokens is not None:
+            self._tokens.forget()
+        if failure.status != 424:
+            return None
+        inner = failure.headers.get("ms-azureml-model-error-statuscode", "")
+        if not inner:
+            return None
+        reason = untrusted(failure.headers.get("ms-azureml-model-error-reason", "")) or inner
+        known = inner.isascii() and inner.isdecimal() and 400 <= int(inner[:4]) < 600
+        kind = type(error_for(replace(failure, status=int(inner)))) if known else ProviderFault
+        return failure.as_error(kind, code=failure.code or reason)
+
+
+_SCOPES: Mapping[Style, str] = {
+    "score": "https://ml.azure.com/.default",
+    "tgi": "https://ml.azure.com/.default",
+    "chat": "https://ml.azure.com/.default",
+    "v1": "https://cognitiveservices.azure.com/.default",
+}
+
+
+def _answer(document: Any) -> str:
+    """The first prompt's answer, in any of the forms of the releases.
+
+    ``{"output": ["..."]}``, ``["..."]``, ``[{"0": "..."}]``.
+    """
+    found = document
+    if isinstance(found, dict) and "output" in found:
+        found = found["output"]
+    if isinstance(found, list) and found:
+        found = found[0]
+    if isinstance(found, dict):
+        found = found.get("0")
+    if not isinstance(found, str):
+        raise BadResponse(
+            "the endpoint answered with success, but without text: its container has failed, or "
+            "it does not speak the style 'score'"
+        )
+    return found
+
+
+def _split_endpoint(endpoint: str) -> tuple[str, str | None]:
+    """(base, api version) of an endpoint as portals show it, its route included."""
+    base, version = str(endpoint).strip(), None
+    try:
+        query = parse_qs(urlsplit(base).query)
+    except ValueError:
+        query = {}
+    if query.keys() == {"api-version"}:
+        base, version = base.partition("?")[0], query["api-version"][0]
+    base = base.rstrip("/")
+    for suffix in _SUFFIXES:
+        if base.endswith(suffix):
+            return base.removesuffix(suffix), version
+    return base, version
+
+
+def _named(document: Any) -> str:
+    """The model that an answer to ``/info`` or ``/models`` names."""
+    if isinstance(document, dict):
+        models = document.get("data")
+        models = models if isinstance(models, list) else []
+        listed = [model.get("id") for model in models if isinstance(model, dict)]
+        for name in (document.get("model_name"), document.get("model_id"), *listed):
+            if isinstance(name, str):
+                return untrusted(f"serves {name}")
+    return "reachable"

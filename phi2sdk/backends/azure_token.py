@@ -1,0 +1,130 @@
+"""Microsoft Entra tokens for Azure's endpoints, from any azure-identity credential."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from typing import Any, Protocol
+
+from phi2sdk.errors import AuthenticationFailed, ConfigurationError, ConnectionFailed, Timeout
+from phi2sdk.secret import Secret
+from phi2sdk.status import untrusted
+
+__all__ = ["Credential", "TokenCache", "default_credential"]
+
+EARLY_SECONDS = 300
+"""A token is renewed so long before it expires."""
+
+
+class Credential(Protocol):
+    """What azure-core calls a ``TokenCredential`` or an ``AsyncTokenCredential``."""
+
+    def get_token(self, *scopes: str, **kwargs: Any) -> Any:
+        """An access token with ``token`` and ``expires_on``, or a coroutine that gives one."""
+
+
+class TokenCache:
+    """A credential's token for one scope, fetched once for many calls.
+
+    Args:
+        credential: Synchronous ones are asked on a thread, since they block.
+        scope: What the token is for.
+        timeout: Seconds that the credential may take.
+        owned: Whether :meth:`close` closes the credential.
+    """
+
+    def __init__(
+        self, credential: Credential, scope: str, *, timeout: float, owned: bool = False
+    ) -> None:
+        self._credential = credential
+        self._owned = owned
+        self._scope = scope
+        self._timeout = timeout
+        self._token: Secret | None = None
+        self._expires = 0.0
+        self._lock: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
+
+    async def token(self) -> Secret:
+        """A token that is good for some minutes more.
+
+        Raises:
+            AuthenticationFailed: The credential gives none.
+            ConnectionFailed: It cannot reach whom it asks.
+            Timeout: It takes too long.
+        """
+        if fresh := self._fresh():
+            return fresh
+        async with self._own_lock():
+            if fresh := self._fresh():  # somebody else was waiting for it as well
+                return fresh
+            given = await self._fetch()
+            token, expires = getattr(given, "token", None), getattr(given, "expires_on", None)
+            if not isinstance(token, str) or not isinstance(expires, int | float):
+                raise AuthenticationFailed("the credential gave no token", provider="azure")
+            self._token, self._expires = Secret(token), float(expires)
+            return self._token
+
+    def forget(self) -> None:
+        """The token was refused: fetch another for the next call."""
+        self._token = None
+
+    async def close(self) -> None:
+        """Close the credential, if it is ours."""
+        close = getattr(self._credential, "close", None)
+        if self._owned and close is not None:
+            await asyncio.to_thread(close)
+
+    def _fresh(self) -> Secret | None:
+        return self._token if time.time() < self._expires - EARLY_SECONDS else None
+
+    def _own_lock(self) -> asyncio.Lock:
+        loop = asyncio.get_running_loop()
+        if self._lock is None or self._lock[0] is not loop:
+            self._lock = loop, asyncio.Lock()
+        return self._lock[1]
+
+    async def _fetch(self) -> Any:
+        get = self._credential.get_token
+        try:
+            async with asyncio.timeout(self._timeout):
+                if inspect.iscoroutinefunction(get):
+                    return await get(self._scope)
+                given = await asyncio.to_thread(get, self._scope)
+                return await given if inspect.isawaitable(given) else given
+        except TimeoutError as error:
+            raise Timeout(
+                f"the credential gave no token within {self._timeout:g} s", provider="azure"
+            ) from error
+        except Exception as error:  # a credential is somebody else's code
+            kind = ConnectionFailed if _unreachable(error) else AuthenticationFailed
+            raise kind(
+                f"the credential gave no token: {type(error).__name__}: {untrusted(str(error))}",
+                provider="azure",
+            ) from error
+
+
+def default_credential() -> Credential:
+    """azure-identity's chain: environment, workload, managed identity, command line tools.
+
+    Raises:
+        ConfigurationError: azure-identity is not installed.
+    """
+    try:
+        from azure.identity import DefaultAzureCredential
+    except ImportError as error:
+        raise ConfigurationError(
+            "credential='default' needs azure-identity, which is not installed: "
+            "python -m pip install 'phi2sdk[azure]'",
+            provider="azure",
+        ) from error
+    made: Credential = DefaultAzureCredential()
+    return made
+
+
+def _unreachable(error: Exception) -> bool:
+    try:
+        from azure.core.exceptions import ServiceRequestError, ServiceResponseError
+    except ImportError:
+        return False
+    return isinstance(error, ServiceRequestError | ServiceResponseError)
