@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phi2sdk.emulator import Decoding, ScriptedEngine, Token
@@ -40,6 +40,7 @@ def run(pieces: list[str], stop: tuple[str, ...], most: int = 100, *, keep: bool
 texts = st.text("ab\n", max_size=4)
 
 
+@settings(deadline=None)
 @given(st.lists(texts, max_size=12), st.lists(texts.filter(bool), max_size=3))
 def test_removing_stops_equals_cutting_the_whole_text(pieces: list[str], stops: list[str]) -> None:
     answer = run(pieces, tuple(stops), keep=False)
@@ -54,6 +55,7 @@ def test_removing_stops_equals_cutting_the_whole_text(pieces: list[str], stops: 
     assert (answer.text, answer.finish) == (seen, "eos")
 
 
+@settings(deadline=None)
 @given(st.lists(texts, min_size=1, max_size=12), st.lists(texts.filter(bool), max_size=3))
 def test_keeping_stops_ends_only_where_a_token_ends(pieces: list[str], stops: list[str]) -> None:
     answer = run(pieces, tuple(stops), keep=True)
@@ -65,6 +67,7 @@ def test_keeping_stops_ends_only_where_a_token_ends(pieces: list[str], stops: li
         assert answer.text == whole
 
 
+@settings(deadline=None)
 @given(st.lists(texts.filter(bool), min_size=1, max_size=12), st.integers(1, 12))
 def test_the_length_limit_counts_tokens(pieces: list[str], most: int) -> None:
     for keep in (True, False):
@@ -81,6 +84,7 @@ def test_a_stop_spread_over_tokens_never_leaks() -> None:
     assert answer.count == 4
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_scripted_tokens_concatenate_to_the_answer(text: str) -> None:
     engine = ScriptedEngine(text)
