@@ -18,6 +18,7 @@ except ImportError as error:  # pragma: no cover - the message is all there is t
     ) from None
 
 from phi2sdk import __version__, prompts
+from phi2sdk import memory as sizes
 from phi2sdk.client import AsyncPhi2Client
 from phi2sdk.doctor import Finding, examine
 from phi2sdk.errors import ConfigurationError, InvalidRequest, Phi2Error
@@ -132,6 +133,70 @@ def doctor(config: Config = None) -> None:
     Console().print(table)
     if not any(finding.ok for finding in findings):
         raise typer.Exit(3)
+
+
+@app.command(epilog="Example: phi2 memory --context 2048 --batch 8 --dtype float16")
+def memory(
+    dtype: Annotated[
+        list[str] | None,
+        typer.Option(help="float32, float16, bfloat16, int8, int4; all by default."),
+    ] = None,
+    context: Annotated[
+        list[int] | None, typer.Option(help="Tokens of a sequence, prompt and answer together.")
+    ] = None,
+    batch: Annotated[int, typer.Option(help="Sequences at once.")] = 1,
+) -> None:
+    """Show how much memory Phi-2 needs, and which GPUs hold it."""
+    rows = sizes.table(
+        dtypes=dtype or tuple(sizes.DTYPES), contexts=context or sizes.CONTEXTS, batch=batch
+    )
+    table = Table(box=None, pad_edge=False, caption="GB of 1e9 bytes; fits: peak with the runtime")
+    for column in ("dtype", "context", "weights", "KV cache", "working", "total", "fits"):
+        table.add_column(column, justify="left" if column in ("dtype", "fits") else "right")
+    for need, devices in rows:
+        numbers = (need.weights_bytes, need.kv_bytes, need.working_bytes, need.total_bytes)
+        table.add_row(
+            need.dtype,
+            f"{need.context:,}",
+            *(f"{number / 1e9:.2f}" for number in numbers),
+            " ".join(devices) or "none of them",
+        )
+    Console().print(table)
+
+
+@app.command(
+    epilog="Example: phi2 emulate --model demo --ttft 0.2 --per-token 0.02",
+)
+def emulate(
+    model: Annotated[
+        str | None, typer.Option(help="A checkpoint's folder, or demo for the bundled one.")
+    ] = None,
+    script: Annotated[
+        Path | None, typer.Option(help="A file of answers (JSON, or one plain text).")
+    ] = None,
+    key: Annotated[str, typer.Option(help="The key that every provider accepts.")] = "test-key",
+    ttft: Annotated[float, typer.Option(help="Seconds to the first token.")] = 0.0,
+    per_token: Annotated[float, typer.Option(help="Seconds between tokens.")] = 0.0,
+    port_base: Annotated[int, typer.Option(help="First of consecutive ports; 0: free ones.")] = 0,
+    seconds: Annotated[
+        float | None, typer.Option("--for", help="Stop by itself after so many seconds.")
+    ] = None,
+) -> None:
+    """Serve Azure, Clarifai, Hugging Face and OpenAI on loopback, to test against."""
+    from phi2sdk.emulator import serve as emulator
+
+    try:
+        emulator.serve(
+            model=model,
+            script=script,
+            key=key,
+            ttft=ttft,
+            per_token=per_token,
+            port_base=port_base,
+            seconds=seconds,
+        )
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from error
 
 
 def _cells(finding: Finding) -> tuple[str, str, str, str]:
