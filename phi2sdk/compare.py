@@ -1,0 +1,387 @@
+"""Compare targets: measure them on the same prompts, then report.
+
+::
+
+    report = await compare("paragraphs.txt", ["azure_eastus", "local"], out="run")
+    print(report.targets["azure_eastus"].latency.e2e.p50)
+
+``python -m phi2sdk.compare`` is the same on the command line; with nothing configured it runs the
+demo.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from importlib import metadata
+from os import cpu_count
+from pathlib import Path
+from time import perf_counter_ns
+from typing import Any, Protocol
+
+from phi2sdk import __version__
+from phi2sdk.completion import Request
+from phi2sdk.config import DEFAULT_CONFIG, Target, load_config, resolve
+from phi2sdk.errors import (
+    ConfigurationError,
+    ConnectionFailed,
+    ContextLengthExceeded,
+    InvalidRequest,
+    Phi2Error,
+    TransientError,
+)
+from phi2sdk.measure.candidate import Candidate
+from phi2sdk.measure.folder import RunFolder
+from phi2sdk.measure.records import Key, Record
+from phi2sdk.measure.runner import Runner
+from phi2sdk.measure.schedule import Load, plan, seed_of, warmup
+from phi2sdk.measure.tokens import ReferenceTokenizer, find_tokenizer
+from phi2sdk.measure.validity import Monitor
+from phi2sdk.measure.workload import Workload
+from phi2sdk.prompts import SUMMARY_TEMPLATE, Prompt
+from phi2sdk.report.build import build
+from phi2sdk.report.files import write_reports
+from phi2sdk.report.schema import Report
+from phi2sdk.sampling import Sampling
+
+__all__ = ["Comparison", "Progress", "Settings", "compare", "opened", "report_of"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How to measure.
+
+    Attributes:
+        load: How requests follow each other.
+        repetitions: How often each target answers each prompt; 2 show agreement with itself.
+        warmup: Requests a target before the run, apart from all statistics.
+        seed: Of the order, the arrival times and the sampling.
+        max_tokens: At most so many tokens an answer.
+        timeout: Seconds for a request, retries included; one that takes longer ranks last.
+        reference: The target with which the others are compared; by default the first local one,
+            else the first.
+
+    Raises:
+        ConfigurationError: A value out of its range.
+    """
+
+    load: Load = field(default_factory=Load)
+    repetitions: int = 2
+    warmup: int = 1
+    seed: int = 0
+    max_tokens: int = 128
+    timeout: float = 60.0
+    reference: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("repetitions", 1), ("warmup", 0), ("max_tokens", 1), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise ConfigurationError(f"{name} {getattr(self, name)} must be at least {least}")
+        if not 0 < self.timeout < float("inf"):
+            raise ConfigurationError(f"timeout {self.timeout:g} must be above 0")
+
+
+class Progress(Protocol):
+    """Is told how the run goes on."""
+
+    def begin(self, total: int, done: int) -> None:
+        """The run has ``total`` requests, of which ``done`` have their record already."""
+
+    def record(self, record: Record) -> None:
+        """One more has its record."""
+
+
+class Comparison:
+    """Candidates, a workload and settings: can be checked, run, and reported on.
+
+    Args:
+        workload: What is asked.
+        candidates: Who is asked; open, and not closed here.
+        tokenizer: The reference tokenizer.
+        settings: How.
+        demo: Whether this is the demo.
+
+    Raises:
+        ConfigurationError: Two candidates of one name, or the reference is none of them.
+        InvalidRequest: A text cannot become a prompt.
+    """
+
+    def __init__(
+        self,
+        workload: Workload,
+        candidates: Sequence[Candidate],
+        tokenizer: ReferenceTokenizer,
+        settings: Settings,
+        *,
+        demo: bool = False,
+    ) -> None:
+        self.candidates = {candidate.name: candidate for candidate in candidates}
+        if len(self.candidates) < len(candidates):
+            raise ConfigurationError("a target is named twice")
+        self.settings = replace(settings, reference=self._reference(settings.reference))
+        self.workload = workload
+        self.tokenizer = tokenizer
+        self.demo = demo
+        self._prompts: Mapping[str, Prompt] = workload.prompts()
+
+    def _reference(self, named: str | None) -> str | None:
+        if named is not None and named not in self.candidates:
+            raise ConfigurationError(
+                f"the reference {named!r} is not compared: use one of {', '.join(self.candidates)}"
+            )
+        local = [c.name for c in self.candidates.values() if c.backend == "local"]
+        return named or next(iter([*local, *self.candidates]), None)
+
+    async def check(self) -> None:
+        """See whether every request can be made, before anything is written.
+
+        Raises:
+            ConfigurationError: A target cannot be reached, or refuses the key.
+            InvalidRequest: A prompt is too long for a target, or a parameter cannot be sent.
+        """
+        for candidate in self.candidates.values():
+            self._check_lengths(candidate)
+            for item in self.workload.items:
+                candidate.client.backend.explain(self.request(Key("greedy", "", item.id, 0)))
+            try:
+                await candidate.client.check()
+            except (ConfigurationError, InvalidRequest):
+                raise
+            except Phi2Error as error:
+                if isinstance(error, TransientError) and not isinstance(error, ConnectionFailed):
+                    continue  # busy or asleep: the run itself will tell
+                raise ConfigurationError(f"target {candidate.name}: {error}") from error
+
+    def _check_lengths(self, candidate: Candidate) -> None:
+        limit = candidate.client.backend.capabilities.context_length
+        if limit is None or self.tokenizer.estimated:
+            return
+        for item in self.workload.items:
+            tokens = self.tokenizer.count(self._prompts[item.id].text)
+            if tokens + self.settings.max_tokens > limit:
+                raise ContextLengthExceeded(
+                    f"{self.workload.name}, line {item.line}: {tokens} tokens and max_tokens "
+                    f"{self.settings.max_tokens} do not fit into the context of {limit} of target "
+                    f"{candidate.name}: shorten the text, or lower --max-tokens"
+                )
+
+    def request(self, key: Key) -> Request:
+        """The request of a key."""
+        sampled = key.arm == "sampled"
+        sampling = Sampling(
+            max_tokens=self.settings.max_tokens,
+            temperature=1.0 if sampled else 0.0,
+            seed=seed_of(self.settings.seed, key) if sampled else None,
+        )
+        return Request(self._prompts[key.prompt], sampling, timeout=self.settings.timeout)
+
+    def configuration(self) -> dict[str, Any]:
+        """All that makes two runs the same."""
+        settings, workload = self.settings, self.workload
+        summarize = workload.task == "summarize"
+        return {
+            "demo": self.demo,
+            "task": workload.task,
+            "format": "instruct" if summarize else workload.format,
+            "template": SUMMARY_TEMPLATE if summarize else None,
+            "input": Path(workload.name).name,
+            "prompts": {id: prompt.text for id, prompt in self._prompts.items()},
+            "targets": {name: c.describe() for name, c in self.candidates.items()},
+            "reference": settings.reference,
+            "load": {
+                "kind": settings.load.kind,
+                "concurrency": settings.load.concurrency,
+                "rate": settings.load.rate,
+            },
+            "repetitions": settings.repetitions,
+            "warmup": settings.warmup,
+            "seed": settings.seed,
+            "max_tokens": settings.max_tokens,
+            "timeout": settings.timeout,
+            "tokenizer": self.tokenizer.name,
+        }
+
+    async def run(
+        self, folder: RunFolder, *, resume: bool = False, progress: Progress | None = None
+    ) -> None:
+        """Send everything that has no record yet. Cancelled, it can be resumed.
+
+        Raises:
+            ConfigurationError: The folder holds another run.
+        """
+        settings, names, prompts = self.settings, list(self.candidates), list(self._prompts)
+        started = datetime.now(UTC).isoformat(timespec="seconds")
+        info = {
+            "started": started,
+            "versions": _versions(),
+            "machine": _machine(),
+            "configuration": self.configuration(),
+        }
+        journal, recorded = folder.open(info, resume=resume)
+        with journal:
+            journal.begin(started)
+            runner = Runner(
+                clients={name: c.client for name, c in self.candidates.items()},
+                request=self.request,
+                journal=journal,
+                progress=_ignore if progress is None else progress.record,
+                epoch_ns=perf_counter_ns(),
+            )
+            first = warmup(names, prompts, settings.warmup, recorded.done)
+            lanes = plan(
+                settings.load,
+                names,
+                prompts,
+                repetitions=settings.repetitions,
+                seed=settings.seed,
+                done=recorded.done,
+            )
+            if progress is not None:
+                left = sum(len(lane.dues) for lane in (*first, *lanes))
+                progress.begin(left + len(recorded.done), len(recorded.done))
+            await runner.run(first)
+            async with Monitor(journal.health):
+                await runner.run(lanes)
+
+
+def report_of(folder: RunFolder, tokenizer: ReferenceTokenizer) -> Report:
+    """Make the report of a run as it stands, and write its files.
+
+    Raises:
+        ConfigurationError: This is not the folder of a run.
+    """
+    report = build(folder.read(), tokenizer)
+    write_reports(report, folder.path)
+    return report
+
+
+async def compare(
+    workload: Workload,
+    targets: Sequence[str | Target] = (),
+    *,
+    out: str | Path,
+    config: str | Path | None = None,
+    settings: Settings | None = None,
+    demo: bool = False,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> Report:
+    """Measure targets on a workload, write the folder of the run, and return its report.
+
+    Args:
+        workload: What is asked.
+        targets: Names from the configuration, backends, or targets; all configured ones if none
+            is named.
+        out: The folder of the run.
+        config: The configuration; ``phi2.toml`` of the working directory by default.
+        settings: How to measure.
+        demo: Compare the demo's targets; ``targets`` then names some of them.
+        resume: Go on with the run that is in the folder.
+        progress: Is told how it goes on.
+
+    Raises:
+        ConfigurationError, InvalidRequest: Something must be mended first; nothing was sent.
+    """
+    folder = RunFolder(out)
+    async with opened(targets, config=config, demo=demo) as (candidates, tokenizer):
+        comparison = Comparison(workload, candidates, tokenizer, settings or Settings(), demo=demo)
+        folder.check(comparison.configuration(), resume=resume)
+        await comparison.check()
+        await comparison.run(folder, resume=resume, progress=progress)
+    return report_of(folder, tokenizer)
+
+
+@asynccontextmanager
+async def opened(
+    targets: Sequence[str | Target] = (),
+    *,
+    config: str | Path | None = None,
+    demo: bool = False,
+    notice: Callable[[str], None] | None = None,
+) -> AsyncGenerator[tuple[list[Candidate], ReferenceTokenizer], None]:
+    """Open the candidates and the reference tokenizer; close them in the end.
+
+    Args:
+        targets: As for :func:`compare`.
+        config: As for :func:`compare`.
+        demo: As for :func:`compare`.
+        notice: Is told what takes a while.
+
+    Raises:
+        ConfigurationError: A target is unknown or cannot be built.
+    """
+    if demo:
+        from phi2sdk.compare_demo import demo_candidates
+
+        names = [t if isinstance(t, str) else t.name for t in targets]
+        async with demo_candidates(names, notice=notice) as found:
+            yield found
+        return
+    async with AsyncExitStack() as stack:
+        candidates = []
+        for target in _named(targets, config):
+            candidate = Candidate.of(target)
+            stack.push_async_callback(candidate.client.close)
+            candidates.append(candidate)
+        yield candidates, find_tokenizer()
+
+
+def configured(config: str | Path | None) -> dict[str, Target]:
+    """The targets of the configuration; none where there is no file and none was asked for."""
+    if config is None and not Path(DEFAULT_CONFIG).is_file():
+        return {}
+    return load_config(config or DEFAULT_CONFIG)
+
+
+def _named(targets: Sequence[str | Target], config: str | Path | None) -> list[Target]:
+    if not targets:
+        found = list(configured(config).values())
+        if not found:
+            raise ConfigurationError(
+                "there is nothing to compare: name a target, write a phi2.toml, or run the demo"
+            )
+        return found
+    return [resolve(t, config) if isinstance(t, str) else t for t in targets]
+
+
+def _ignore(record: Record) -> None:
+    pass
+
+
+def _machine() -> dict[str, str | int | float | None]:
+    return {
+        "system": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "cpus": cpu_count(),
+        "python": platform.python_version(),
+    }
+
+
+def _versions() -> dict[str, str]:
+    versions = {"phi2sdk": __version__}
+    for name, module in (
+        ("aiohttp", "aiohttp"),
+        ("grpcio", "grpc"),
+        ("numpy", "numpy"),
+        ("scipy", "scipy"),
+        ("torch", "torch"),
+        ("transformers", "transformers"),
+    ):
+        if module in sys.modules:
+            versions[name] = metadata.version(name)
+    return versions
+
+
+def main() -> None:
+    """``python -m phi2sdk.compare``."""
+    from phi2sdk.compare_cli import main as run
+
+    run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,245 @@
+"""The command line of the comparison: ``phi2 compare`` and ``python -m phi2sdk.compare``."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+
+try:
+    import typer
+    from rich.console import Console
+except ImportError as missing:  # pragma: no cover - the message is all there is to it
+    raise SystemExit(
+        f"phi2 compare needs {missing.name}, which is not installed: "
+        "python -m pip install 'phi2sdk[compare]'"
+    ) from None
+
+from phi2sdk.errors import ConfigurationError, Phi2Error
+from phi2sdk.prompts import Format
+from phi2sdk.terminal import printable
+
+if TYPE_CHECKING:
+    from phi2sdk.compare import Progress, Settings
+    from phi2sdk.measure.tokens import ReferenceTokenizer
+    from phi2sdk.measure.workload import Workload
+    from phi2sdk.report.schema import Report
+
+__all__ = ["compare", "main"]
+
+T = TypeVar("T")
+
+DONE, REQUIREMENT_FAILS, USAGE, FAILED_REQUESTS, INTERRUPTED = 0, 1, 2, 3, 130
+
+DEMO_NOTICE = (
+    "No target is named and none is configured: this is the demo. A small model of this package "
+    "answers here and over every provider's protocol on loopback; latencies and prices of "
+    "emulated providers are simulated."
+)
+
+
+def compare(
+    input: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[INPUT]",
+            help="Paragraphs or prompts: a .jsonl, .csv or .txt file, or - for standard input. "
+            "The demo brings its own.",
+        ),
+    ] = None,
+    task: Annotated[
+        Literal["summarize", "prompt"] | None,
+        typer.Option(help="Summarise each text, or send it as a prompt. [txt, demo: summarize]"),
+    ] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option("--target", "-t", help="A target of phi2.toml or a backend; repeatable."),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="The configuration; phi2.toml here by default.", dir_okay=False),
+    ] = None,
+    format: Annotated[Format, typer.Option(help="Prompt format of task prompt.")] = "instruct",
+    demo: Annotated[bool, typer.Option("--demo", help="Compare the demo's targets.")] = False,
+    load: Annotated[
+        Literal["sequential", "closed", "poisson"], typer.Option(help="How requests follow.")
+    ] = "sequential",
+    concurrency: Annotated[
+        int, typer.Option(help="Requests under way for each target, with --load closed.")
+    ] = 1,
+    rate: Annotated[
+        float | None, typer.Option(help="Requests a second and target, with --load poisson.")
+    ] = None,
+    repeat: Annotated[int, typer.Option(help="How often each prompt is asked.")] = 2,
+    warmup: Annotated[int, typer.Option(help="Requests a target before the run.")] = 1,
+    seed: Annotated[int, typer.Option(help="Of order, arrivals and sampling.")] = 0,
+    max_tokens: Annotated[int, typer.Option(help="At most so many tokens an answer.")] = 128,
+    timeout: Annotated[float, typer.Option(help="Seconds for a request, retries included.")] = 60,
+    reference: Annotated[
+        str | None, typer.Option(help="Whom the others are compared with. [the first local one]")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run's folder. [phi2-run-<date>-<time>]")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print report.json.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the result.")] = False,
+) -> None:
+    """Compare targets on the same prompts: how fast, how dear, and do they answer alike.
+
+    Status: 0 done; 2 bad usage or configuration; 3 done, but with failed requests or an invalid
+    run; 130 interrupted, go on with --resume.
+    """
+    from phi2sdk.compare import Settings
+    from phi2sdk.measure.schedule import Load
+
+    if resume and out is None:
+        raise ConfigurationError("--resume needs --out: the folder of the run to go on with")
+    settings = Settings(
+        load=Load(load, concurrency, rate),
+        repetitions=repeat,
+        warmup=warmup,
+        seed=seed,
+        max_tokens=max_tokens,
+        timeout=timeout,
+        reference=reference,
+    )
+    targets = target or []
+    demo = demo or not (targets or _configured(config))
+    say = Console(stderr=True, soft_wrap=True, quiet=quiet, markup=False, highlight=False)
+    if demo:
+        say.print(DEMO_NOTICE, style="bold")
+    workload = _workload(input, task, format, demo=demo)
+    folder = out or Path(datetime.now().strftime("phi2-run-%Y%m%d-%H%M%S"))
+    status, report = _interruptible(
+        _measure(workload, targets, config, folder, settings, demo, resume, say)
+    )
+    if report is not None:
+        _show(report, json=json)
+        say.print(f"The run is in {folder}: report.md, report.json, records.jsonl")
+    if status == INTERRUPTED:
+        say.print(f"Interrupted: go on with --resume --out {folder}")
+    raise typer.Exit(status)
+
+
+def main() -> None:
+    """Run the command; a user's mistake ends with one line and status 2."""
+    app = typer.Typer(
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.command()(compare)
+    try:
+        app()
+    except Phi2Error as error:
+        print(f"phi2 compare: {printable(str(error))}", file=sys.stderr)  # noqa: T201
+        raise SystemExit(USAGE) from None
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)  # noqa: T201
+        raise SystemExit(INTERRUPTED) from None
+
+
+def _configured(config: Path | None) -> bool:
+    from phi2sdk.compare import configured
+
+    return bool(configured(config))
+
+
+def _workload(
+    input: str | None,
+    task: Literal["summarize", "prompt"] | None,
+    format: Format,
+    *,
+    demo: bool,
+) -> Workload:
+    from phi2sdk.measure.workload import Workload, read_input
+
+    if input is None:
+        if not demo:
+            raise ConfigurationError(
+                "nothing to ask: give a .jsonl, .csv or .txt file, or - for standard input"
+            )
+        from phi2sdk.compare_demo import demo_workload
+
+        return demo_workload()
+    items = read_input(input)
+    if task is None:
+        task = "summarize" if demo or Path(input).suffix.lower() == ".txt" else "prompt"
+    return Workload("standard input" if input == "-" else input, items, task, format)
+
+
+async def _measure(
+    workload: Workload,
+    targets: list[str],
+    config: Path | None,
+    path: Path,
+    settings: Settings,
+    demo: bool,
+    resume: bool,
+    say: Console,
+) -> tuple[int, Report | None]:
+    """The exit status, and the report of what was recorded."""
+    from phi2sdk.compare import Comparison, opened, report_of
+    from phi2sdk.measure.folder import RunFolder
+    from phi2sdk.report.progress import live
+
+    folder = RunFolder(path)
+    begun = False
+    interrupted = False
+    tokenizer: ReferenceTokenizer | None = None
+    try:
+        notice = _notice(say)
+        async with opened(targets, config=config, demo=demo, notice=notice) as found:
+            candidates, tokenizer = found
+            comparison = Comparison(workload, candidates, tokenizer, settings, demo=demo)
+            folder.check(comparison.configuration(), resume=resume)
+            await comparison.check()
+            begun = True
+            with live(say) as progress:
+                watched: Progress = progress
+                await comparison.run(folder, resume=resume, progress=watched)
+    except asyncio.CancelledError:
+        interrupted = True
+    if tokenizer is None or not begun:
+        return INTERRUPTED, None
+    report = report_of(folder, tokenizer)
+    if interrupted:
+        return INTERRUPTED, report
+    return (FAILED_REQUESTS if report.failed or not report.validity.valid else DONE), report
+
+
+def _notice(say: Console) -> Callable[[str], None]:
+    return lambda text: say.print(text, style="dim")
+
+
+def _interruptible(work: Coroutine[Any, Any, T]) -> T:
+    """Run on an event loop of our own; Ctrl-C cancels the work, which then ends in order."""
+
+    async def run() -> T:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        with suppress(NotImplementedError, ValueError, RuntimeError):
+            for name in (signal.SIGINT, signal.SIGTERM):
+                loop.add_signal_handler(name, task.cancel)
+        return await work
+
+    return asyncio.run(run())
+
+
+def _show(report: Report, *, json: bool) -> None:
+    if json:
+        sys.stdout.write(report.to_json())
+        return
+    from phi2sdk.report.terminal import show
+
+    show(report, Console(width=None if sys.stdout.isatty() else 80, highlight=False))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""One of the targets that are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from phi2sdk.client import AsyncPhi2Client
+from phi2sdk.config import Target
+from phi2sdk.pricing import Price
+from phi2sdk.secret import Secret
+
+__all__ = ["Candidate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A client with what a report must know about its target.
+
+    Attributes:
+        name: The target's name.
+        backend: The backend's name.
+        client: Asks it.
+        settings: What identifies it in the run's configuration; never a key.
+        price: What it costs; ``None``: unknown.
+        simulated: Its latencies and price are an emulator's.
+    """
+
+    name: str
+    backend: str
+    client: AsyncPhi2Client
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    price: Price | None = None
+    simulated: bool = False
+
+    @classmethod
+    def of(cls, target: Target) -> Candidate:
+        """A candidate from a configured target.
+
+        Raises:
+            ConfigurationError: Its backend cannot be built.
+        """
+        return cls(
+            target.name,
+            target.backend,
+            AsyncPhi2Client(target),
+            target.settings,
+            target.price,
+            target.simulated,
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """The candidate as ``run.json`` keeps it."""
+        price = None if self.price is None else self.price.model_dump(mode="json")
+        return {
+            "backend": self.backend,
+            "settings": {name: _plain(value) for name, value in self.settings.items()},
+            "price": price,
+            "simulated": self.simulated,
+        }
+
+
+def _plain(value: object) -> Any:
+    """A setting as JSON; what is not plain data is named by its type, keys are not shown."""
+    if isinstance(value, Secret):
+        return "(secret)"
+    if isinstance(value, Mapping):
+        return {str(name): _plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, str | int | float | bool) or value is None:
+        return value
+    return str(value) if isinstance(value, Path) else type(value).__name__

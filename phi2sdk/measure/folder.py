@@ -1,0 +1,156 @@
+"""The folder of a run: ``run.json`` says what it is, ``records.jsonl`` what happened."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from phi2sdk.errors import ConfigurationError
+from phi2sdk.measure.journal import Journal, Recorded, read_journal
+
+__all__ = ["RECORDS", "RUN", "Run", "RunFolder", "configuration_hash", "differences", "write_text"]
+
+RUN = "run.json"
+RECORDS = "records.jsonl"
+SCHEMA = "phi2sdk.run/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run as its folder tells it.
+
+    Attributes:
+        info: ``run.json``.
+        recorded: The journal.
+    """
+
+    info: Mapping[str, Any]
+    recorded: Recorded
+
+    @property
+    def configuration(self) -> Mapping[str, Any]:
+        """What was to be measured, and how."""
+        found: Mapping[str, Any] = self.info["configuration"]
+        return found
+
+
+class RunFolder:
+    """Makes, resumes and reads the folder of a run.
+
+    Args:
+        path: The folder.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def check(self, configuration: Mapping[str, Any], *, resume: bool) -> None:
+        """See whether the run can begin here, writing nothing.
+
+        Raises:
+            ConfigurationError: There is a run already and it is not to be resumed, or it was
+                made with another configuration, or something else lies in the way.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise ConfigurationError(f"{self.path} is a file: choose another --out")
+        if not (self.path / RUN).exists():
+            if (self.path / RECORDS).exists():
+                raise ConfigurationError(f"{self.path} has records but no {RUN}: it cannot go on")
+            return
+        if not resume:
+            raise ConfigurationError(
+                f"{self.path} holds a run already: go on with --resume, or choose another --out"
+            )
+        before = self.read_info()["configuration"]
+        if changes := list(differences(before, json.loads(json.dumps(configuration)))):
+            shown = "; ".join(changes[:5]) + ("; ..." if len(changes) > 5 else "")
+            raise ConfigurationError(
+                f"{self.path} was made with another configuration: {shown}. Resume it with the "
+                "same one, or choose another --out"
+            )
+
+    def open(self, info: Mapping[str, Any], *, resume: bool) -> tuple[Journal, Recorded]:
+        """Begin or go on: the journal to write to, and what it holds.
+
+        Args:
+            info: ``run.json``, with ``configuration``; written where there is none yet.
+            resume: Whether a run that is there may go on.
+
+        Raises:
+            ConfigurationError: As :meth:`check`.
+        """
+        configuration = info["configuration"]
+        self.check(configuration, resume=resume)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if not (self.path / RUN).exists():
+                document = {
+                    "schema": SCHEMA,
+                    "configuration_hash": configuration_hash(configuration),
+                    **info,
+                }
+                write_text(self.path / RUN, json.dumps(document, indent=2, ensure_ascii=False))
+        except OSError as error:
+            raise ConfigurationError(f"{self.path} cannot be written: {error.strerror}") from error
+        recorded = read_journal(self.path / RECORDS)
+        return Journal(self.path / RECORDS, recorded), recorded
+
+    def read(self) -> Run:
+        """The run as it stands.
+
+        Raises:
+            ConfigurationError: This is not the folder of a run, or a file in it is damaged.
+        """
+        return Run(self.read_info(), read_journal(self.path / RECORDS))
+
+    def read_info(self) -> dict[str, Any]:
+        """``run.json``.
+
+        Raises:
+            ConfigurationError: It is missing or damaged.
+        """
+        try:
+            info = json.loads((self.path / RUN).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ConfigurationError(f"{self.path} is not the folder of a run: no {RUN}") from None
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(f"{self.path / RUN} cannot be read: {error}") from error
+        if not isinstance(info, dict) or info.get("schema") != SCHEMA:
+            raise ConfigurationError(f"{self.path / RUN} is no {SCHEMA}")
+        return info
+
+
+def configuration_hash(configuration: Mapping[str, Any]) -> str:
+    """16 hexadecimal digits that change when anything in the configuration does."""
+    canonical = json.dumps(configuration, sort_keys=True, ensure_ascii=False)
+    return hashlib.blake2b(canonical.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+def differences(before: Any, after: Any, path: str = "") -> Iterator[str]:
+    """``path: before -> after`` for each leaf that differs."""
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        for key in sorted({*before, *after}):
+            where = f"{path}.{key}" if path else str(key)
+            yield from differences(before.get(key), after.get(key), where)
+    elif before != after:
+        yield f"{path}: {_short(before)} -> {_short(after)}"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,201 @@
+"""The journal of a run: events in the order in which they happened, one JSON object a line.
+
+``session``, then for each request ``intent`` (before it is sent), ``attempt`` (each call, when it
+ended) and ``done`` (its record); between them ``health`` of this machine. Lines are only ever
+appended, and each is flushed. A process killed while it writes leaves a torn last line, which
+reading passes over and the next session removes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+from phi2sdk.completion import Attempt
+from phi2sdk.errors import ConfigurationError
+from phi2sdk.measure.records import Key, Record
+
+__all__ = ["Journal", "Recorded", "read_journal"]
+
+
+@dataclass(slots=True)
+class Recorded:
+    """What a journal holds.
+
+    Attributes:
+        done: The records, by key.
+        open: Requests that were begun and have no record: spent, with unknown outcome. Each
+            counts how often it was begun.
+        sessions: How many sessions there were.
+        health: The health events.
+        bytes: How much of the file is whole lines.
+    """
+
+    done: dict[Key, Record] = field(default_factory=dict)
+    open: dict[Key, int] = field(default_factory=dict)
+    sessions: int = 0
+    health: list[Mapping[str, Any]] = field(default_factory=list)
+    bytes: int = 0
+
+
+def read_journal(path: Path) -> Recorded:
+    """All that is recorded.
+
+    Raises:
+        ConfigurationError: A line before the last is no event, or a key is done twice.
+    """
+    found = Recorded()
+    attempts: dict[Key, list[Attempt]] = {}
+    if not path.exists():
+        return found
+    for number, line in _whole_lines(path, found):
+        try:
+            _take(json.loads(line), found, attempts)
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConfigurationError(
+                f"{path}, line {number}: no event of a run ({error}); it was written by something "
+                "else, or damaged"
+            ) from error
+    return found
+
+
+def _take(event: Mapping[str, Any], found: Recorded, attempts: dict[Key, list[Attempt]]) -> None:
+    kind = event["event"]
+    if kind == "session":
+        found.sessions = event["session"]
+        return
+    if kind == "health":
+        found.health.append(event)
+        return
+    key = Key(*event["key"])
+    if kind == "intent":
+        found.open[key] = found.open.get(key, 0) + 1
+        attempts.pop(key, None)
+    elif kind == "attempt":
+        attempts.setdefault(key, []).append(_attempt(event))
+    elif kind == "done":
+        if key in found.done:
+            raise ValueError(f"{key} is done twice")
+        record = Record.from_json(event, tuple(attempts.pop(key, ())))
+        found.done[record.key] = record
+        _close(found.open, key)
+    else:
+        raise ValueError(f"unknown event {kind!r}")
+
+
+def _close(open_: dict[Key, int], key: Key) -> None:
+    """The last intent came to its end; earlier ones of the same key stay lost."""
+    left = open_.get(key, 0) - 1
+    if left > 0:
+        open_[key] = left
+    else:
+        open_.pop(key, None)
+
+
+def _whole_lines(path: Path, found: Recorded) -> Iterator[tuple[int, bytes]]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith(b"\n"):
+                return  # torn: its writer was killed
+            found.bytes += len(line)
+            yield number, line
+
+
+def _attempt(event: Mapping[str, Any]) -> Attempt:
+    return Attempt(
+        event["key"][1],
+        event["t_send"],
+        event["t_end"],
+        event.get("error"),
+        event.get("status"),
+        event.get("wait", 0.0),
+    )
+
+
+class Journal:
+    """Appends events to a file; a context manager.
+
+    Only one process may write: a second is refused while the first holds the file.
+
+    Args:
+        path: The file; made where it is missing.
+        recorded: What it holds already; what lies after its whole lines is cut off.
+
+    Raises:
+        ConfigurationError: Another process writes to it.
+    """
+
+    def __init__(self, path: Path, recorded: Recorded) -> None:
+        self.session = recorded.sessions + 1
+        self._file: IO[bytes] = path.open("ab")
+        try:
+            _lock(self._file, path)
+            self._file.truncate(recorded.bytes)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def begin(self, started: str) -> None:
+        """A session begins, at ``started`` (ISO, UTC)."""
+        self._write({"event": "session", "session": self.session, "started": started})
+
+    def intent(self, key: Key) -> None:
+        """A request is about to be sent."""
+        self._write({"event": "intent", "key": list(key), "session": self.session})
+
+    def attempt(self, key: Key, number: int, attempt: Attempt, epoch_ns: int) -> None:
+        """A call has ended."""
+        event: dict[str, Any] = {"event": "attempt", "key": list(key), "n": number}
+        event["t_send"] = attempt.t_send_ns - epoch_ns
+        event["t_end"] = attempt.t_end_ns - epoch_ns
+        if attempt.error is not None:
+            event |= {"error": attempt.error, "status": attempt.status, "wait": attempt.wait}
+        self._write(event)
+
+    def done(self, record: Record) -> None:
+        """A request has come to its end."""
+        self._write({"event": "done", **record.to_json()})
+
+    def health(self, report: Mapping[str, Any]) -> None:
+        """How this machine fared in the last seconds."""
+        self._write({"event": "health", "session": self.session, **report})
+
+    def close(self) -> None:
+        """Close the file and let others write. Closing twice is harmless."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _write(self, event: Mapping[str, Any]) -> None:
+        # One write of one whole line: a kill leaves it there, absent, or torn at the very end.
+        line = json.dumps(event, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        self._file.write(line.encode("utf-8", "backslashreplace") + b"\n")
+        self._file.flush()
+
+
+def _lock(file: IO[bytes], path: Path) -> None:
+    if os.name != "posix":
+        return
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise ConfigurationError(
+            f"{path.parent} is being written by another process: wait for it, or choose another "
+            "--out"
+        ) from None

@@ -1,0 +1,111 @@
+"""Asks: takes lanes of due requests, sends each when it is due, and journals what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from time import perf_counter_ns
+from typing import Protocol
+
+from phi2sdk.completion import Completion, Event, Fold, Request, Retrying
+from phi2sdk.errors import Phi2Error
+from phi2sdk.measure.journal import Journal
+from phi2sdk.measure.records import Key, Record
+from phi2sdk.measure.schedule import Due, Lane
+
+__all__ = ["Client", "Progress", "Runner"]
+
+Progress = Callable[[Record], None]
+
+
+class Client(Protocol):
+    """What is asked of a client: the events of a request."""
+
+    def events(self, request: Request) -> AsyncGenerator[Event, None]:
+        """Policies applied, cut at the stops."""
+        ...
+
+
+@dataclass(slots=True)
+class Runner:
+    """Drives clients through a plan.
+
+    Attributes:
+        clients: By target name.
+        request: Makes the request of a key.
+        journal: Where everything is written.
+        progress: Told of each record.
+        epoch_ns: ``perf_counter_ns`` at the start of the session.
+    """
+
+    clients: Mapping[str, Client]
+    request: Callable[[Key], Request]
+    journal: Journal
+    progress: Progress
+    epoch_ns: int
+
+    async def run(self, lanes: Iterable[Lane]) -> None:
+        """Send everything; return when all has come to its end.
+
+        Cancelling it cancels what is under way, which then has no record.
+        """
+        start_ns = perf_counter_ns()
+        async with asyncio.TaskGroup() as group:
+            for lane in lanes:
+                if lane.width is None:
+                    group.create_task(self._open_lane(lane, start_ns))
+                    continue
+                waiting = iter(lane.dues)
+                for _ in range(min(lane.width, len(lane.dues))):
+                    group.create_task(self._worker(waiting))
+
+    async def _worker(self, waiting: Iterable[Due]) -> None:
+        """One place of a closed lane: it takes the next request when the last has ended."""
+        for due in waiting:
+            await self._ask(due.key, perf_counter_ns())
+
+    async def _open_lane(self, lane: Lane, start_ns: int) -> None:
+        """Send each request at its time, whatever has become of those before."""
+        async with asyncio.TaskGroup() as group:
+            for due in lane.dues:
+                assert due.at is not None
+                due_ns = start_ns + round(due.at * 1e9)
+                if (left_ns := due_ns - perf_counter_ns()) > 0:
+                    await asyncio.sleep(left_ns / 1e9)
+                group.create_task(self._ask(due.key, due_ns))
+
+    async def _ask(self, key: Key, t_scheduled_ns: int) -> None:
+        request = self.request(key)
+        account = Fold(request)
+        self.journal.intent(key)
+        result: Completion | Phi2Error
+        try:
+            async with aclosing(self.clients[key.target].events(request)) as events:
+                async for event in events:
+                    account.take(event)
+                    if isinstance(event, Retrying):
+                        self._note_attempt(key, account)
+            result = account.completion()
+        except Phi2Error as error:
+            account.fail(error, perf_counter_ns())
+            result = error
+        t_close_ns = perf_counter_ns()
+        if account.attempts:
+            self._note_attempt(key, account)
+        record = Record.of(
+            key,
+            account,
+            result,
+            session=self.journal.session,
+            epoch_ns=self.epoch_ns,
+            t_scheduled_ns=t_scheduled_ns,
+            t_close_ns=t_close_ns,
+        )
+        self.journal.done(record)
+        self.progress(record)
+
+    def _note_attempt(self, key: Key, account: Fold) -> None:
+        number = len(account.attempts)
+        self.journal.attempt(key, number, account.attempts[-1], self.epoch_ns)

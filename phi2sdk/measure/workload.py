@@ -1,0 +1,207 @@
+"""What is asked: paragraphs or prompts from a file, each with a name."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from phi2sdk import prompts
+from phi2sdk.errors import ConfigurationError, InvalidRequest
+from phi2sdk.prompts import Format, Prompt
+
+__all__ = ["Item", "Task", "Workload", "read_input"]
+
+Task = Literal["summarize", "prompt"]
+_FIELDS = frozenset({"id", "text", "reference"})
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One entry of the input.
+
+    Attributes:
+        id: Its name in records and reports; the line number where the input gives none.
+        text: The paragraph, or the prompt's text.
+        reference: What a good answer looks like, if the input has one.
+        line: Where it begins in the input, from 1.
+    """
+
+    id: str
+    text: str
+    reference: str | None = None
+    line: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Items, and how they become prompts.
+
+    Attributes:
+        name: Where they come from, for messages.
+        task: ``summarize`` puts the text into the fixed template; ``prompt`` sends it in
+            ``format``.
+        format: The prompt format of task ``prompt``.
+    """
+
+    name: str
+    items: tuple[Item, ...]
+    task: Task = "summarize"
+    format: Format = "instruct"
+
+    def prompts(self) -> dict[str, Prompt]:
+        """The prompt of each item, by its id.
+
+        Raises:
+            InvalidRequest: A text cannot become a prompt; the message names its line.
+        """
+        rendered: dict[str, Prompt] = {}
+        for item in self.items:
+            try:
+                rendered[item.id] = self._render(item.text)
+            except InvalidRequest as error:
+                raise InvalidRequest(f"{self.name}, line {item.line}: {error.message}") from error
+        return rendered
+
+    def _render(self, text: str) -> Prompt:
+        if self.task == "summarize":
+            return prompts.summarize(text)
+        return prompts.render(text, self.format)
+
+
+def read_input(path: str | Path) -> tuple[Item, ...]:
+    """The items of a ``.jsonl``, ``.csv`` or ``.txt`` file, or of standard input (``-``).
+
+    jsonl and csv have ``text``, and optionally ``id`` and ``reference``; txt is split at blank
+    lines. Standard input is jsonl where it begins with ``{``, else txt.
+
+    Raises:
+        ConfigurationError: The input is missing, of another kind, not UTF-8, or empty.
+        InvalidRequest: An entry is wrong; the message names its line.
+    """
+    name = "standard input" if str(path) == "-" else str(path)
+    text = _decode(_read(path), name)
+    kind = _kind(path, text)
+    if kind == "jsonl":
+        found = list(_from_jsonl(text, name))
+    elif kind == "csv":
+        found = list(_from_csv(text, name))
+    else:
+        found = list(_from_txt(text))
+    if not found:
+        raise ConfigurationError(f"{name} is empty: it has nothing to ask")
+    _refuse_doubles(found, name)
+    return tuple(found)
+
+
+def _read(path: str | Path) -> bytes:
+    if str(path) == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        raise ConfigurationError(f"there is no file {path}") from None
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _decode(data: bytes, name: str) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigurationError(
+            f"{name}, line {line}: not UTF-8 (byte {data[error.start]:#04x}); save it as UTF-8"
+        ) from None
+
+
+def _kind(path: str | Path, text: str) -> str:
+    if str(path) == "-":
+        return "jsonl" if text.lstrip().startswith("{") else "txt"
+    kind = Path(path).suffix.lower().lstrip(".")
+    if kind not in ("jsonl", "csv", "txt"):
+        raise ConfigurationError(
+            f"{path}: the input is a .jsonl, .csv or .txt file, or - for stdin"
+        )
+    return kind
+
+
+def _from_jsonl(text: str, name: str) -> Iterator[Item]:
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        where = f"{name}, line {number}"
+        try:
+            entry = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            what = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
+            raise InvalidRequest(f"{where}: not JSON ({what})") from None
+        if not isinstance(entry, dict):
+            raise InvalidRequest(f'{where}: expected an object like {{"text": "..."}}')
+        if unknown := sorted(set(entry) - _FIELDS):
+            raise InvalidRequest(
+                f"{where}: unknown field {unknown[0]!r}; an entry has text, reference and id"
+            )
+        yield _item(entry, number, where)
+
+
+def _from_csv(text: str, name: str) -> Iterator[Item]:
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    line = 1
+    try:
+        if reader.fieldnames is None:
+            return
+        if "text" not in reader.fieldnames:
+            raise InvalidRequest(
+                f"{name}, line 1: the header needs a column text; it has "
+                f"{', '.join(reader.fieldnames)}"
+            )
+        for row in reader:
+            line = reader.line_num
+            where = f"{name}, line {line}"
+            if None in row or None in row.values():
+                raise InvalidRequest(f"{where}: it has another number of columns than the header")
+            yield _item({key: row[key] for key in _FIELDS & set(row)}, line, where)
+    except csv.Error as error:
+        raise InvalidRequest(f"{name}, line {line + 1}: not CSV ({error})") from None
+
+
+def _from_txt(text: str) -> Iterator[Item]:
+    paragraph: list[str] = []
+    begin = count = 0
+    for number, line in enumerate([*text.splitlines(), ""], start=1):
+        if line.strip():
+            begin = begin if paragraph else number
+            paragraph.append(line.strip())
+        elif paragraph:
+            count += 1
+            yield Item(str(count), "\n".join(paragraph), line=begin)
+            paragraph = []
+
+
+def _item(entry: dict[str, object], line: int, where: str) -> Item:
+    text, reference, id = entry.get("text"), entry.get("reference"), entry.get("id")
+    if not isinstance(text, str):
+        raise InvalidRequest(f"{where}: text is {'missing' if text is None else 'not a string'}")
+    if not text.strip():
+        raise InvalidRequest(f"{where}: text is empty")
+    if reference is not None and not isinstance(reference, str):
+        raise InvalidRequest(f"{where}: reference is not a string")
+    if isinstance(id, bool) or not isinstance(id, str | int | None):
+        raise InvalidRequest(f"{where}: id is not a string")
+    return Item(str(line) if id in (None, "") else str(id), text, reference or None, line)
+
+
+def _refuse_doubles(items: Sequence[Item], name: str) -> None:
+    first: dict[str, int] = {}
+    for item in items:
+        if item.id in first:
+            raise InvalidRequest(
+                f"{name}, line {item.line}: the id {item.id!r} stands in line {first[item.id]} too"
+            )
+        first[item.id] = item.line

@@ -1,0 +1,304 @@
+"""From the folder of a run to its report. Reads, computes, writes nothing."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from phi2sdk.measure.agreement import Agreement, Pairing, agreement, pair_up
+from phi2sdk.measure.cost import cost_per_summary
+from phi2sdk.measure.folder import Run
+from phi2sdk.measure.metrics import E2E, LATENCIES, Metric
+from phi2sdk.measure.metrics.icl import longest_stall, tokens_per_chunk
+from phi2sdk.measure.metrics.throughput import busy_seconds, throughput, window_seconds
+from phi2sdk.measure.records import Record
+from phi2sdk.measure.statistics import Estimate, quantile
+from phi2sdk.measure.tokens import ReferenceTokenizer
+from phi2sdk.pricing import Price
+from phi2sdk.report.judge import judge
+from phi2sdk.report.schema import (
+    AgreementReport,
+    CostReport,
+    ErrorsReport,
+    Interval,
+    LatencyReport,
+    LatencySummary,
+    PairReport,
+    QuantileReport,
+    Report,
+    RunReport,
+    TargetReport,
+    ThroughputReport,
+    TokensReport,
+    WarmupReport,
+)
+
+__all__ = ["build"]
+
+
+def build(run: Run, tokenizer: ReferenceTokenizer) -> Report:
+    """The report of a run as it stands, complete or not.
+
+    Args:
+        run: From :meth:`phi2sdk.measure.folder.RunFolder.read`.
+        tokenizer: The reference tokenizer, for all targets.
+    """
+    by_target: dict[str, list[Record]] = defaultdict(list)
+    warmups: dict[str, list[Record]] = defaultdict(list)
+    for record in run.recorded.done.values():
+        kind = warmups if record.key.arm == "warmup" else by_target
+        kind[record.key.target].append(record)
+    for records in by_target.values():
+        records.sort(key=lambda r: (r.key.prompt, r.key.repetition))
+    described: Mapping[str, Any] = run.configuration["targets"]
+    return Report(
+        run=_run(run, tokenizer),
+        validity=judge(run, [r for records in by_target.values() for r in records]),
+        targets={
+            name: _target(run, name, by_target[name], warmups[name], tokenizer)
+            for name in described
+        },
+        pairs={
+            f"{a}:{b}": PairReport(
+                agreement=_agreement(agreement(pair_up(by_target[a], by_target[b]), tokenizer))
+            )
+            for a, b in _pairs(list(described), run.configuration.get("reference"))
+        },
+    )
+
+
+def _pairs(names: Sequence[str], reference: str | None) -> list[tuple[str, str]]:
+    """All pairs, the reference first in its own."""
+    first = sorted(names, key=lambda name: name != reference)
+    return list(combinations(first, 2))
+
+
+def _run(run: Run, tokenizer: ReferenceTokenizer) -> RunReport:
+    config, info = run.configuration, run.info
+    arms = ("greedy", "sampled")
+    recorded = sum(key.arm in arms for key in run.recorded.done)
+    requests = len(config["targets"]) * len(config["prompts"]) * config["repetitions"]
+    return RunReport(
+        configuration_hash=info["configuration_hash"],
+        phi2sdk=info["versions"]["phi2sdk"],
+        started=info["started"],
+        machine=info["machine"],
+        versions=info["versions"],
+        demo=config.get("demo", False),
+        task=config["task"],
+        format=config["format"],
+        template=config.get("template"),
+        input=config["input"],
+        prompts=len(config["prompts"]),
+        repetitions=config["repetitions"],
+        warmup=config["warmup"],
+        seed=config["seed"],
+        load=config["load"]["kind"],
+        concurrency=config["load"]["concurrency"],
+        rate=config["load"]["rate"],
+        max_tokens=config["max_tokens"],
+        timeout=config["timeout"],
+        reference=config.get("reference"),
+        tokenizer=tokenizer.name,
+        tokenizer_estimated=tokenizer.estimated,
+        requests=requests,
+        recorded=recorded,
+        lost=sum(count for key, count in run.recorded.open.items() if key.arm in arms),
+        sessions=run.recorded.sessions,
+        complete=recorded == requests,
+    )
+
+
+def _target(
+    run: Run,
+    name: str,
+    records: Sequence[Record],
+    warmups: Sequence[Record],
+    tokenizer: ReferenceTokenizer,
+) -> TargetReport:
+    config = run.configuration
+    described = config["targets"][name]
+    answers = [record for record in records if record.ok]
+    sequential = config["load"]["kind"] == "sequential"
+    tokens = _tokens(config["prompts"], records, tokenizer)
+    price = None if described["price"] is None else Price.model_validate(described["price"])
+    return TargetReport(
+        backend=described["backend"],
+        route=next((r.route for r in records if r.route), None),
+        model=next((r.model for r in answers if r.model), None),
+        reference=name == config.get("reference"),
+        streams=any(r.streamed for r in records),
+        wrapped=any(r.wrapped for r in records),
+        simulated=described["simulated"],
+        latency=LatencyReport(
+            **{m.name: _latency(m, records, config["timeout"]) for m in LATENCIES}
+        ),
+        throughput=ThroughputReport(
+            tokens_per_second=throughput(records, tokens.output_kept or 0, sequential=sequential)
+            if answers
+            else None,
+            seconds=busy_seconds(records) if sequential else window_seconds(records),
+            basis="busy" if sequential else "window",
+            tokens_per_chunk=tokens_per_chunk(answers),
+            longest_stall=max(
+                (s for s in map(longest_stall, answers) if s is not None), default=None
+            ),
+        ),
+        tokens=tokens,
+        cost=_cost(
+            price, records, config["prompts"], tokenizer, sequential, described["simulated"]
+        ),
+        errors=_errors(records),
+        warmup=_warmup(warmups) if warmups else None,
+        self_agreement=_self_agreement(records, tokenizer),
+    )
+
+
+def _latency(metric: Metric, records: Sequence[Record], limit: float) -> LatencySummary | None:
+    values: list[float] = []
+    prompts: set[str] = set()
+    for record in records:
+        before = len(values)
+        values.extend(metric.values(record))
+        if len(values) > before:
+            prompts.add(record.key.prompt)
+    ordered = np.sort(np.asarray(values))
+    if not len(ordered) or (metric is not E2E and np.isinf(ordered[0]) and metric.name == "ttft"):
+        return None
+    quantiles = {
+        f"p{round(p * 100)}": QuantileReport(
+            **asdict(quantile(ordered, p, prompts=len(prompts), limit=limit))
+        )
+        for p in (0.5, 0.9, 0.95, 0.99)
+    }
+    return LatencySummary(n=len(ordered), censored=int(np.isinf(ordered).sum()), **quantiles)
+
+
+def _tokens(
+    prompts: Mapping[str, str], records: Sequence[Record], tokenizer: ReferenceTokenizer
+) -> TokensReport:
+    totals: Counter[str] = Counter()
+    estimated = False
+    billed_total = counted_total = 0
+    for record in records:
+        if not record.ok:
+            continue
+        usage = record.usage
+        counted = tokenizer.count(record.raw)
+        totals["input"] += (
+            usage.input.value if usage.input else tokenizer.count(prompts[record.key.prompt])
+        )
+        totals["billed"] += usage.output_billed.value if usage.output_billed else counted
+        totals["kept"] += tokenizer.count(record.text)
+        totals["cached"] += usage.cached.value if usage.cached else 0
+        if usage.output_billed is None or usage.input is None or usage.output_billed.estimated:
+            estimated = True
+        elif not record.cut:
+            billed_total += usage.output_billed.value
+            counted_total += counted
+    answered = any(record.ok for record in records)
+    return TokensReport(
+        input=totals["input"] if answered else None,
+        output_billed=totals["billed"] if answered else None,
+        output_kept=totals["kept"] if answered else None,
+        cached=totals["cached"] if any(r.usage.cached for r in records) else None,
+        estimated=estimated or tokenizer.estimated,
+        tokenizer=tokenizer.name,
+        difference=billed_total / counted_total - 1 if counted_total else None,
+    )
+
+
+def _cost(
+    price: Price | None,
+    records: Sequence[Record],
+    prompts: Mapping[str, str],
+    tokenizer: ReferenceTokenizer,
+    sequential: bool,
+    simulated: bool,
+) -> CostReport | None:
+    found = cost_per_summary(price, records, prompts.__getitem__, tokenizer, sequential=sequential)
+    if found is None or price is None:
+        return None
+    per_summary = _interval(found.per_summary)
+    assert per_summary is not None
+    return CostReport(
+        per_summary=per_summary,
+        busy=_interval(found.busy),
+        reserved=_interval(found.reserved),
+        model=price.name,
+        source=price.source,
+        date=price.date,
+        estimated=found.estimated,
+        simulated=simulated,
+    )
+
+
+def _errors(records: Sequence[Record]) -> ErrorsReport:
+    outcomes = Counter(record.outcome for record in records)
+    examples: dict[str, str] = {}
+    for record in records:
+        if record.error and record.message:
+            examples.setdefault(record.error, record.message)
+    return ErrorsReport(
+        attempted=len(records),
+        ok=outcomes["ok"],
+        empty=outcomes["empty"],
+        filtered=outcomes["filtered"],
+        timeout=outcomes["timeout"],
+        error=outcomes["error"],
+        retries=sum(max(0, len(record.attempts) - 1) for record in records),
+        waited=sum(record.waited for record in records),
+        kinds=dict(Counter(record.error for record in records if record.error)),
+        examples=examples,
+    )
+
+
+def _warmup(records: Sequence[Record]) -> WarmupReport:
+    ordered = sorted(records, key=lambda r: (r.session, r.t_scheduled_ns))
+    times = [value for record in ordered for value in E2E.values(record)]
+    finite = [t for t in times if t != float("inf")]
+    return WarmupReport(
+        n=len(ordered),
+        failed=sum(not record.ok for record in ordered),
+        first=times[0] if times[0] != float("inf") else None,
+        median=float(np.median(finite)) if finite else None,
+    )
+
+
+def _self_agreement(
+    records: Sequence[Record], tokenizer: ReferenceTokenizer
+) -> AgreementReport | None:
+    """Each later repetition against the first: the ceiling of agreement with others."""
+    first = {r.key.prompt: r for r in records if r.key.repetition == 0}
+    pairs: dict[str, list[tuple[Record, Record]]] = defaultdict(list)
+    for record in records:
+        mine = first.get(record.key.prompt)
+        if record.key.repetition and mine is not None and mine.ok and record.ok:
+            pairs[record.key.prompt].append((mine, record))
+    if not pairs:
+        return None
+    return _agreement(agreement(Pairing(pairs, len(first) - len(pairs)), tokenizer))
+
+
+def _agreement(found: Agreement) -> AgreementReport:
+    return AgreementReport(
+        prompts=found.prompts,
+        missing=found.missing,
+        exact_bytes=_interval(found.exact_bytes),
+        exact_normalized=_interval(found.exact_normalized),
+        exact_cut=_interval(found.exact_cut),
+        first_divergence=found.first_divergence,
+        prefix_fraction=_interval(found.prefix_fraction),
+        edit_similarity=_interval(found.edit_similarity),
+    )
+
+
+def _interval(estimate: Estimate | None) -> Interval | None:
+    if estimate is None:
+        return None
+    return Interval(value=estimate.value, low=estimate.low, high=estimate.high)

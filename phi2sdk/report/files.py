@@ -1,0 +1,24 @@
+"""The report's files in the folder of a run; each is written whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from phi2sdk.measure.folder import write_text
+from phi2sdk.report.markdown import markdown
+from phi2sdk.report.schema import Report
+
+__all__ = ["FORMATS", "write_reports"]
+
+FORMATS: Mapping[str, Callable[[Report], str]] = {
+    "report.json": Report.to_json,
+    "report.md": markdown,
+}
+"""File name -> how the report is written into it."""
+
+
+def write_reports(report: Report, folder: Path) -> None:
+    """Write the report in every format."""
+    for name, write in FORMATS.items():
+        write_text(folder / name, write(report))

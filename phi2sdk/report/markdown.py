@@ -1,0 +1,77 @@
+"""``report.md``: the report as Markdown."""
+
+from __future__ import annotations
+
+from phi2sdk.report.schema import Report
+from phi2sdk.report.table import COLUMNS, rows
+from phi2sdk.report.words import notes, usd
+from phi2sdk.terminal import printable
+
+__all__ = ["escape", "markdown"]
+
+_SPECIAL = frozenset("\\`*_{}[]<>()#+-.!|~&$")
+
+
+def escape(text: str) -> str:
+    """Text that is not ours, such that Markdown and HTML take nothing in it for markup."""
+    flat = " ".join(printable(text).split())
+    return "".join(
+        f"&#{ord(c)};" if c in "<>&|`\\" else f"\\{c}" if c in _SPECIAL else c for c in flat
+    )
+
+
+def markdown(report: Report) -> str:
+    """The whole report, its verdict first."""
+    run = report.run
+    lines = [report.validity.sentence, "", "# Comparison of Phi-2 targets", ""]
+    if not run.complete:
+        lines += [f"Incomplete: {run.recorded} of {run.requests} requests are recorded.", ""]
+    lines += [
+        f"{run.prompts} prompts x {run.repetitions}, task {run.task}, load {run.load}, at most "
+        f"{run.max_tokens} tokens, seed {run.seed}. Input: {escape(run.input)}. "
+        f"Started {run.started}, phi2sdk {run.phi2sdk}, configuration {run.configuration_hash}.",
+        "",
+    ]
+    lines += _table([column.title for column in COLUMNS], rows(report))
+    lines += ["", *(f"- {escape_note(note)}" for note in notes(report)), ""]
+    lines += ["## What the columns mean", ""]
+    lines += [f"- {column.title}: {column.meaning}." for column in COLUMNS]
+    lines += ["", "## Prices", "", *_prices(report)]
+    if failures := _failures(report):
+        lines += ["", "## Failures", "", *failures]
+    return "\n".join(lines) + "\n"
+
+
+def escape_note(note: str) -> str:
+    """A note of our own: only its marks need care."""
+    return note.replace("*", "\\*").replace("~", "\\~")
+
+
+def _table(titles: list[str], body: list[tuple[str, ...]]) -> list[str]:
+    aligned = ["---", *["---:"] * (len(titles) - 1)]
+    lines = [titles, aligned, *([escape(cell) for cell in row] for row in body)]
+    return [f"| {' | '.join(line)} |" for line in lines]
+
+
+def _prices(report: Report) -> list[str]:
+    lines = []
+    for name, target in report.targets.items():
+        if target.cost is None:
+            lines.append(f"- {escape(name)}: unknown")
+            continue
+        cost = target.cost
+        simulated = ", simulated" if cost.simulated else ""
+        estimated = ", token counts partly estimated" if cost.estimated else ""
+        lines.append(
+            f"- {escape(name)}: {escape(usd(cost.per_summary.value))} a summary ({cost.model}; "
+            f"{escape(cost.source)}, {cost.date}{simulated}{estimated})"
+        )
+    return lines
+
+
+def _failures(report: Report) -> list[str]:
+    return [
+        f"- {escape(name)}: {target.errors.kinds[kind]} x {kind}: {escape(example)}"
+        for name, target in report.targets.items()
+        for kind, example in target.errors.examples.items()
+    ]

@@ -1,0 +1,264 @@
+"""``report.json``: every field with its meaning and unit. New fields keep the version.
+
+Times are seconds, money is US dollars, rates are in [0, 1]. ``null`` means that there is no such
+number; it never stands for zero.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = [
+    "SCHEMA",
+    "AgreementReport",
+    "CostReport",
+    "ErrorsReport",
+    "Interval",
+    "LatencyReport",
+    "LatencySummary",
+    "PairReport",
+    "QuantileReport",
+    "Report",
+    "RunReport",
+    "TargetReport",
+    "TokensReport",
+    "ValidityReport",
+    "json_schema",
+    "published_schema",
+]
+
+SCHEMA = "phi2sdk.report/1"
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Interval(_Model):
+    """A value and its 95 % interval; an end is null where there is none."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+class QuantileReport(_Model):
+    """An order statistic of all requests, failures ranked last.
+
+    ``value`` null: so many failed that it is only known to be above ``censored_above``. ``low``
+    and ``high`` null: too few prompts for a 95 % interval. ``high`` alone null: no upper end.
+    """
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    censored_above: float | None = None
+
+
+class LatencySummary(_Model):
+    """One latency in seconds: ``n`` values, of which ``censored`` never came."""
+
+    n: int
+    censored: int = 0
+    p50: QuantileReport
+    p90: QuantileReport
+    p95: QuantileReport
+    p99: QuantileReport
+
+
+class LatencyReport(_Model):
+    """Null where the target has no such latency: nothing was streamed."""
+
+    ttft: LatencySummary | None = None
+    e2e: LatencySummary | None = None
+    response: LatencySummary | None = None
+    tpot: LatencySummary | None = None
+    icl: LatencySummary | None = None
+
+
+class ThroughputReport(_Model):
+    """``tokens_per_second`` over ``seconds``; ``basis`` says which seconds those are."""
+
+    tokens_per_second: float | None
+    seconds: float
+    basis: Literal["window", "busy"]
+    tokens_per_chunk: float | None = None
+    longest_stall: float | None = None
+
+
+class TokensReport(_Model):
+    """Tokens of all requests: as billed, as kept, as the reference tokenizer counts.
+
+    ``difference`` is (billed - counted) / counted over requests that have both, where the whole
+    answer was received.
+    """
+
+    input: int | None
+    output_billed: int | None
+    output_kept: int | None
+    cached: int | None = None
+    estimated: bool
+    tokenizer: str
+    difference: float | None = None
+
+
+class CostReport(_Model):
+    """US dollars per acceptable answer; see the definition in ``definition``."""
+
+    per_summary: Interval
+    busy: Interval | None = None
+    reserved: Interval | None = None
+    model: str
+    source: str
+    date: str
+    estimated: bool
+    simulated: bool = False
+
+
+class ErrorsReport(_Model):
+    """All requests by outcome. ``kinds`` counts errors by class; ``examples`` has one of each."""
+
+    attempted: int
+    ok: int
+    empty: int
+    filtered: int
+    timeout: int
+    error: int
+    retries: int
+    waited: float
+    kinds: dict[str, int] = {}
+    examples: dict[str, str] = {}
+
+
+class WarmupReport(_Model):
+    """Requests before the run, apart from all statistics; ``first`` is the very first one."""
+
+    n: int
+    failed: int
+    first: float | None = None
+    median: float | None = None
+
+
+class AgreementReport(_Model):
+    """How alike two targets' greedy answers are, over ``prompts`` with an answer from both."""
+
+    prompts: int
+    missing: int
+    exact_bytes: Interval | None = None
+    exact_normalized: Interval | None = None
+    exact_cut: Interval | None = None
+    first_divergence: float | None = None
+    prefix_fraction: Interval | None = None
+    edit_similarity: Interval | None = None
+
+
+class TargetReport(_Model):
+    """All about one target."""
+
+    backend: str
+    route: str | None = None
+    model: str | None = None
+    reference: bool = False
+    streams: bool
+    wrapped: bool = False
+    simulated: bool = False
+    latency: LatencyReport
+    throughput: ThroughputReport
+    tokens: TokensReport
+    cost: CostReport | None
+    errors: ErrorsReport
+    warmup: WarmupReport | None = None
+    self_agreement: AgreementReport | None = None
+
+
+class PairReport(_Model):
+    """Target b against target a, of the pair ``a:b``."""
+
+    agreement: AgreementReport | None = None
+
+
+class LagReport(_Model):
+    """A lag in seconds; null where nothing was recorded."""
+
+    p50: float | None
+    p99: float | None
+    max: float | None
+
+
+class ValidityReport(_Model):
+    """Whether the numbers can be believed: ``sentence`` is the first line of every report."""
+
+    valid: bool
+    sentence: str
+    reasons: tuple[str, ...] = ()
+    schedule_lag: LagReport
+    loop_lag: LagReport
+    cpu_share: float | None = None
+
+
+class RunReport(_Model):
+    """What was measured, when and where."""
+
+    configuration_hash: str
+    phi2sdk: str
+    started: str
+    machine: dict[str, str | int | float | None]
+    versions: dict[str, str]
+    demo: bool = False
+    task: Literal["summarize", "prompt"]
+    format: str
+    template: str | None = None
+    input: str
+    prompts: int
+    repetitions: int
+    warmup: int
+    seed: int
+    load: Literal["sequential", "closed", "poisson"]
+    concurrency: int
+    rate: float | None = None
+    max_tokens: int
+    timeout: float
+    reference: Name | None
+    tokenizer: str
+    tokenizer_estimated: bool
+    requests: int
+    recorded: int
+    lost: int
+    sessions: int
+    complete: bool
+
+
+class Report(_Model):
+    """The whole report of a run."""
+
+    schema_: Literal["phi2sdk.report/1"] = Field(default="phi2sdk.report/1", alias="schema")
+    run: RunReport
+    validity: ValidityReport
+    targets: dict[Name, TargetReport]
+    pairs: dict[str, PairReport] = {}
+
+    @property
+    def failed(self) -> int:
+        """Requests without an answer, over all targets."""
+        return sum(t.errors.attempted - t.errors.ok for t in self.targets.values())
+
+    def to_json(self) -> str:
+        """The document as ``report.json`` holds it."""
+        return self.model_dump_json(by_alias=True, indent=2) + "\n"
+
+
+def json_schema() -> str:
+    """The JSON Schema of ``report.json``, generated from the models above."""
+    schema: dict[str, Any] = Report.model_json_schema(by_alias=True, mode="serialization")
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    return json.dumps(schema, indent=2, sort_keys=True) + "\n"
+
+
+def published_schema() -> str:
+    """The JSON Schema that comes with the package."""
+    return files("phi2sdk.report").joinpath("report.schema.json").read_text(encoding="utf-8")

@@ -1,0 +1,48 @@
+"""The report on a terminal: at most 80 columns, no colour where none belongs."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from phi2sdk.report.schema import Report
+from phi2sdk.report.table import COLUMNS, rows
+from phi2sdk.report.words import notes
+from phi2sdk.terminal import printable
+
+__all__ = ["show"]
+
+
+def show(report: Report, console: Console) -> None:
+    """Print the report. All text is put in as it is: nothing in it is markup."""
+    verdict = Text(report.validity.sentence, style="" if report.validity.valid else "bold red")
+    console.print(verdict, soft_wrap=False)
+    if not report.run.complete:
+        console.print(
+            Text(
+                f"Incomplete: {report.run.recorded} of {report.run.requests} requests are "
+                "recorded; go on with --resume.",
+                style="yellow",
+            )
+        )
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for index, column in enumerate(COLUMNS):
+        first = index == 0
+        table.add_column(
+            Text(column.title, style="bold"),
+            justify="left" if first else "right",
+            overflow="fold" if first else "ellipsis",
+            no_wrap=not first,
+            max_width=20 if first else None,
+        )
+    for cells in rows(report):
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+    console.print(table)
+    for note in notes(report):
+        console.print(Text(note, style="dim"))
+    for name, target in report.targets.items():
+        for kind, example in target.errors.examples.items():
+            count = target.errors.kinds[kind]
+            line = f"{name}: {count} x {kind}: {printable(example)[:300]}"
+            console.print(Text(line, style="red"))

@@ -1,0 +1,98 @@
+"""How numbers are written, the same in every dress of a report."""
+
+from __future__ import annotations
+
+from phi2sdk.report.schema import AgreementReport, CostReport, Interval, QuantileReport, Report
+
+__all__ = ["agreement_cell", "cost_cell", "notes", "quantile_cell", "seconds", "usd"]
+
+UNKNOWN = "-"
+SIMULATED = "~"
+TOO_FEW = "*"
+
+
+def seconds(value: float) -> str:
+    """Three significant digits, in ms below a second."""
+    if value < 1:
+        return f"{_digits(value * 1e3)} ms"
+    return f"{_digits(value)} s"
+
+
+def usd(value: float) -> str:
+    """Dollars, as many digits as it takes to see something."""
+    if value == 0:
+        return "$0"
+    return f"${value:.2f}" if value >= 1 else f"${value:.2g}" if value >= 1e-4 else f"${value:.1e}"
+
+
+def quantile_cell(quantile: QuantileReport | None, *, simulated: bool = False) -> str:
+    """A quantile; censored as ``>60 s``, marked where n is too small or the time simulated."""
+    if quantile is None:
+        return UNKNOWN
+    mark = SIMULATED if simulated else ""
+    if quantile.value is None:
+        above = quantile.censored_above
+        return "failed" if above is None else f">{seconds(above)}"
+    few = TOO_FEW if quantile.low is None and quantile.high is None else ""
+    return f"{mark}{seconds(quantile.value)}{few}"
+
+
+def cost_cell(cost: CostReport | None) -> str:
+    """Dollars per thousand summaries."""
+    if cost is None:
+        return "unknown"
+    mark = SIMULATED if cost.simulated else ""
+    return f"{mark}{usd(cost.per_summary.value * 1000)}"
+
+
+def agreement_cell(agreement: AgreementReport | None, what: str) -> str:
+    """A rate or similarity of an agreement, in percent or as a number."""
+    value: Interval | None = getattr(agreement, what) if agreement else None
+    if value is None:
+        return UNKNOWN
+    if what.startswith("exact"):
+        return f"{value.value:.0%}"
+    return f"{value.value:.3f}"
+
+
+def notes(report: Report) -> list[str]:
+    """What a reader must know to read the table."""
+    said = []
+    if any(target.simulated for target in report.targets.values()):
+        said.append(
+            f"{SIMULATED} simulated: an emulator on this machine answered, so this is neither a "
+            "provider's latency nor its bill."
+        )
+    if _any_too_few(report):
+        said.append(
+            f"{TOO_FEW} too few prompts for a 95 % interval (p50 needs 6, p95 needs 72): read it "
+            "as an example, not as a p95."
+        )
+    if any(not target.streams for target in report.targets.values()):
+        said.append("TTFT - : the route does not stream, and runs on to its end before it answers.")
+    if any(target.wrapped for target in report.targets.values()):
+        wrapped = ", ".join(name for name, t in report.targets.items() if t.wrapped)
+        said.append(f"{wrapped}: the route wraps the prompt in a template, so answers must differ.")
+    if any(target.cost is None for target in report.targets.values()):
+        said.append("unknown: no price was given; it is not zero.")
+    return said
+
+
+def _any_too_few(report: Report) -> bool:
+    summaries = [
+        summary
+        for target in report.targets.values()
+        for summary in (target.latency.ttft, target.latency.e2e)
+        if summary is not None
+    ]
+    return any(
+        q.value is not None and q.low is None and q.high is None
+        for summary in summaries
+        for q in (summary.p50, summary.p95)
+    )
+
+
+def _digits(value: float) -> str:
+    if value >= 100:
+        return f"{value:.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
