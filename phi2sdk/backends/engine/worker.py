@@ -15,7 +15,7 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING, Literal
 
 from phi2sdk.backends.engine.step import Step
-from phi2sdk.errors import OutOfMemory, Phi2Error, ProviderFault
+from phi2sdk.errors import ConfigurationError, OutOfMemory, Phi2Error, ProviderFault
 from phi2sdk.sampling import Sampling
 from phi2sdk.stops import StopCutter
 
@@ -91,19 +91,28 @@ class Worker:
         self.model.set_running_or_notify_cancel()  # from here on nobody can cancel it
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._closing = threading.Event()
+        self._lock = threading.Lock()  # nothing comes after the None that ends the queue
         self._thread = threading.Thread(
             target=self._run, args=(load,), name="phi2-local-model", daemon=True
         )
         self._thread.start()
 
     def submit(self, job: Job) -> None:
-        """Queue a job; its news comes from the worker's thread."""
-        self._jobs.put(job)
+        """Queue a job; its news comes from the worker's thread.
+
+        Raises:
+            ConfigurationError: The worker is closed.
+        """
+        with self._lock:
+            if self._closing.is_set():
+                raise _closed()
+            self._jobs.put(job)
 
     def close(self) -> None:
-        """End what runs, drop what waits, join the thread."""
-        self._closing.set()
-        self._jobs.put(None)
+        """Fail what runs and what waits, and join the thread."""
+        with self._lock:
+            self._closing.set()
+            self._jobs.put(None)
         self._thread.join()
 
     def _run(self, load: Callable[[], LocalModel]) -> None:
@@ -114,11 +123,12 @@ class Worker:
             return
         self.model.set_result(model)
         while (job := self._jobs.get()) is not None:
-            if not self._closing.is_set():
-                self._serve(model, job)
+            self._serve(model, job)
 
     def _serve(self, model: LocalModel, job: Job) -> None:
         try:
+            if self._closing.is_set():
+                raise _closed()
             if not job.cancelled.is_set():
                 job.tell(Admitted(perf_counter_ns()))
                 self._generate(model, job)
@@ -133,8 +143,10 @@ class Worker:
 
     def _generate(self, model: LocalModel, job: Job) -> None:
         for step in model.tokens(job.prompt, job.sampling, cancelled=job.cancelled):
-            if job.cancelled.is_set() or self._closing.is_set():
+            if job.cancelled.is_set():
                 return
+            if self._closing.is_set():
+                raise _closed()
             t_ns = perf_counter_ns()
             job.tell(Generated(t_ns, step))
             job.stops.feed(step.text)
@@ -143,3 +155,7 @@ class Worker:
                 return
         if not job.cancelled.is_set():
             job.tell(Ended(perf_counter_ns(), "length"))
+
+
+def _closed() -> ConfigurationError:
+    return ConfigurationError("this backend is closed: build a new one")
