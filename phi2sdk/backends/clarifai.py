@@ -30,7 +30,7 @@ from phi2sdk.secret import Secret
 from phi2sdk.status import untrusted
 from phi2sdk.wire import Timeouts
 
-__all__ = ["DIALECTS", "ClarifaiBackend", "ModelName"]
+__all__ = ["DIALECTS", "ClarifaiBackend", "ModelName", "OutputReader"]
 
 VOCABULARY_SIZE = 51_200
 """Rows of Phi-2's embedding: as ``top_k`` it excludes nothing, whatever engine reads it. Other
@@ -93,7 +93,7 @@ class ModelName:
         return cls(user, app, model, _version(named, version))
 
     def __str__(self) -> str:
-        name = f"{self.user}/{self.app}/{self.model}"
+        name = f"{self.user}/{self.app}/models/{self.model}"
         return f"{name}/versions/{self.version}" if self.version else name
 
 
@@ -155,7 +155,7 @@ class ClarifaiBackend(Backend):
     async def stream(self, request: Request) -> AsyncGenerator[Event, None]:
         wire, receipt = self.prepare(request)
         body = self._message(request, wire).SerializeToString()
-        reader = _Reader(request, self._wire.redact)
+        reader = OutputReader(request, self._wire.redact)
         yield Sent(perf_counter_ns(), receipt, request.stream)
         if not request.stream:
             t_ns, message = await self._wire.unary(_method(request), body, request.timeout)
@@ -208,7 +208,7 @@ class ClarifaiBackend(Backend):
         return resources_pb2.UserAppIDSet(user_id=self.model.user, app_id=self.model.app)
 
 
-class _Reader:
+class OutputReader:
     """Reads the messages of one answer; a unary answer has one."""
 
     def __init__(self, request: Request, redact: Redact) -> None:

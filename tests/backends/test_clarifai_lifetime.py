@@ -1,0 +1,230 @@
+"""Clarifai's calls end when they should, and leave nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from phi2sdk import prompts
+from phi2sdk.backends.clarifai import (
+    ClarifaiBackend,
+)
+from phi2sdk.completion import Chunk, Request
+from phi2sdk.emulator import Emulator, Fault, Schedule, ScriptedEngine
+from phi2sdk.errors import (
+    ConnectionFailed,
+)
+from phi2sdk.sampling import Sampling
+from phi2sdk.secret import Secret
+from tests.backends.clarifai_server import (
+    ANSWER,
+    PAT,
+    answer,
+    backend_of,
+    both_ways,
+    emulator,
+    ended,
+    request,
+)
+
+
+@pytest.fixture
+async def provider() -> AsyncIterator[Emulator]:
+    async with emulator() as running:
+        yield running
+
+
+@pytest.fixture
+async def backend(provider: Emulator) -> AsyncIterator[ClarifaiBackend]:
+    async with backend_of(provider.clarifai.url) as ready:
+        yield ready
+
+
+async def test_closing_the_generator_early_cancels_the_call_at_the_server() -> None:
+    async with (
+        emulator(schedule=Schedule(per_token=0.01), engine=ScriptedEngine("a b ", eos=False)) as at,
+        backend_of(at.clarifai.url) as backend,
+    ):
+        async with aclosing(backend.stream(request(max_tokens=2000))) as events:
+            async for event in events:
+                if isinstance(event, Chunk):
+                    break
+        call = await ended(at)
+    assert call.cancelled
+    assert call.completion_tokens < 2000
+
+
+@both_ways
+async def test_cancelling_the_task_cancels_the_call_at_the_server(
+    backend: ClarifaiBackend, provider: Emulator, stream: bool
+) -> None:
+    provider.clarifai.faults.push(Fault("hang"))
+    task = asyncio.create_task(answer(backend, request(stream=stream)))
+    await asyncio.to_thread(provider.clarifai.calls.wait_for, 1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (await ended(provider)).cancelled
+
+
+@both_ways
+async def test_a_call_that_is_under_way_at_close_fails_by_name(
+    backend: ClarifaiBackend, provider: Emulator, stream: bool
+) -> None:
+    provider.clarifai.faults.push(Fault("hang"))
+    task = asyncio.create_task(answer(backend, request(stream=stream)))
+    await asyncio.to_thread(provider.clarifai.calls.wait_for, 1)
+    await backend.close()
+    with pytest.raises(ConnectionFailed, match="closed while it answered"):
+        await task
+
+
+async def test_closing_twice_is_harmless_and_a_later_call_opens_again(
+    backend: ClarifaiBackend,
+) -> None:
+    await backend.close()
+    assert (await answer(backend, request())).text == ANSWER
+    await backend.close()
+    await backend.close()
+    assert (await answer(backend, request())).text == ANSWER
+
+
+async def test_many_streams_at_once_do_not_mix() -> None:
+    engine = ScriptedEngine(lambda prompt: f"answer to {prompt.splitlines()[0]}")
+    async with emulator(engine=engine) as at, backend_of(at.clarifai.url) as backend:
+        asked = [Request(prompts.instruct(f"no {i}"), Sampling(), i % 2 == 0) for i in range(64)]
+        answers = await asyncio.gather(*(answer(backend, one) for one in asked))
+    assert [a.text for a in answers] == [f"answer to Instruct: no {i}" for i in range(64)]
+
+
+def _leftovers(run: Callable[[Emulator], None]) -> tuple[list[str], list[Any]]:
+    """Threads that ``run`` left behind, and what it could not raise."""
+    unraised: list[Any] = []
+    hook, sys.unraisablehook = sys.unraisablehook, unraised.append
+    before = set(threading.enumerate())
+    try:
+        with Emulator(ScriptedEngine(ANSWER), key=PAT, providers=["clarifai"]).running() as at:
+            run(at)
+        gc.collect()
+    finally:
+        sys.unraisablehook = hook
+    return [t.name for t in threading.enumerate() if t not in before], unraised
+
+
+def test_two_loops_in_turn_each_get_a_channel_and_nothing_is_left() -> None:
+    def run(at: Emulator) -> None:
+        backend = ClarifaiBackend(pat=Secret(PAT), base=at.clarifai.url)
+
+        async def once(*, close: bool) -> None:
+            assert (await answer(backend, request())).text == ANSWER
+            if close:
+                await backend.close()
+
+        asyncio.run(once(close=False))
+        asyncio.run(once(close=True))
+        asyncio.run(once(close=False))
+        asyncio.run(backend.close())
+
+    assert _leftovers(run) == ([], [])
+
+
+def test_an_abandoned_stream_leaves_nothing_when_its_loop_ends(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def run(at: Emulator) -> None:
+        async def abandon() -> None:
+            backend = ClarifaiBackend(pat=Secret(PAT), base=at.clarifai.url)
+            events = backend.stream(request())
+            while not isinstance(await anext(events), Chunk):
+                pass
+            abandoned.append((backend, events))
+
+        abandoned: list[Any] = []
+        asyncio.run(abandon(), debug=True)
+        abandoned.clear()
+
+    caplog.set_level(logging.WARNING)
+    assert _leftovers(run) == ([], [])
+    assert [r for r in caplog.records if r.levelno >= logging.ERROR] == []
+
+
+async def test_an_early_close_leaves_no_task_that_does_not_end_by_itself(
+    backend: ClarifaiBackend, provider: Emulator
+) -> None:
+    provider.clarifai.faults.push(Fault("hang", after=1))
+    before = asyncio.all_tasks()
+    async with aclosing(backend.stream(request())) as events:
+        async for event in events:
+            if isinstance(event, Chunk):
+                break
+    await ended(provider)
+    ours = {
+        task
+        for task in asyncio.all_tasks() - before
+        if "_AioCall" in getattr(task.get_coro(), "__qualname__", "")
+    }
+    if ours:
+        _, pending = await asyncio.wait(ours, timeout=5)
+        assert not pending
+
+
+_FORK = """
+import asyncio, os, sys
+from phi2sdk import prompts
+from phi2sdk.backends.clarifai import ClarifaiBackend
+from phi2sdk.completion import Request, fold
+from phi2sdk.errors import ConfigurationError
+from phi2sdk.sampling import Sampling
+from phi2sdk.secret import Secret
+
+def make():
+    return ClarifaiBackend(pat=Secret(os.environ["CLARIFAI_PAT"]), base=sys.argv[1])
+
+async def ask(backend):
+    request = Request(prompts.qa("Why?"), Sampling())
+    return (await fold(backend.stream(request), request)).text
+
+backend = make()
+async def first():
+    text = await ask(backend)
+    return text
+print(asyncio.run(first()), flush=True)
+child = os.fork()
+if child == 0:
+    for one in (backend, make()):
+        try:
+            asyncio.run(ask(one))
+        except ConfigurationError as error:
+            print(error, flush=True)
+        asyncio.run(one.close())
+    os._exit(0)
+os.waitpid(child, 0)
+print(asyncio.run(ask(backend)), flush=True)
+asyncio.run(backend.close())
+"""
+
+
+def test_after_a_fork_the_error_says_to_spawn_and_the_parent_goes_on() -> None:
+    with Emulator(ScriptedEngine(ANSWER), key=PAT, providers=["clarifai"]).running() as at:
+        done = subprocess.run(
+            [sys.executable, "-c", _FORK, at.clarifai.url],
+            env=os.environ | {"CLARIFAI_PAT": PAT},
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+        )
+    first, child, other, parent = done.stdout.splitlines()
+    assert first == parent == ANSWER
+    assert child == other
+    assert "'spawn'" in child
