@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from phi2sdk import errors as errors
     from phi2sdk import prompts as prompts
-    from phi2sdk.client import AsyncPhi2Client as AsyncPhi2Client
+    from phi2sdk.async_client import AsyncPhi2Client as AsyncPhi2Client
     from phi2sdk.client import Phi2Client as Phi2Client
     from phi2sdk.completion import Chunk as Chunk
     from phi2sdk.completion import Completion as Completion
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
-    "AsyncPhi2Client": "phi2sdk.client",
+    "AsyncPhi2Client": "phi2sdk.async_client",
     "Chunk": "phi2sdk.completion",
     "Completion": "phi2sdk.completion",
     "Phi2Client": "phi2sdk.client",

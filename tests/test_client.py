@@ -129,7 +129,7 @@ async def test_no_more_requests_run_at_once_than_allowed() -> None:
     gate, running, peak = asyncio.Event(), 0, 0
 
     class Counting(ScriptedBackend):
-        async def stream(self, request):  # type: ignore[no-untyped-def,override]
+        async def stream(self, request):  # type: ignore[no-untyped-def]
             nonlocal running, peak
             running += 1
             peak = max(peak, running)
@@ -182,7 +182,7 @@ def test_the_synchronous_client_raises_cancelled_when_its_loop_cancels() -> None
     never = asyncio.Event()
 
     class Waiting(ScriptedBackend):
-        async def stream(self, request):  # type: ignore[no-untyped-def,override]
+        async def stream(self, request):  # type: ignore[no-untyped-def]
             started.set()
             async for event in super().stream(request):
                 yield event
@@ -247,8 +247,9 @@ def test_a_wrong_key_is_named_and_never_shown(phi2_emulator: Phi2Emulator) -> No
     with Phi2Client("openai", api_key="sk-canary") as phi:
         with pytest.raises(AuthenticationFailed) as caught:
             phi.generate("x")
-        assert caught.value.status == 401
-        assert "canary" not in f"{caught.value} {caught.value!r} {phi!r} {vars(caught.value)}"
+        shown = f"{caught.value} {caught.value!r} {phi!r} {vars(caught.value)}"
+    assert caught.value.status == 401
+    assert "canary" not in shown
 
 
 def test_an_unknown_setting_or_target_or_parameter_is_named_with_the_known_ones() -> None:
@@ -277,9 +278,11 @@ def test_explain_tells_the_fate_of_each_parameter_without_a_call(
         assert receipt.fate("top_k").wire == {"top_k": 40}
         assert receipt.fate("seed").fate == "neutral"
         assert receipt.prompt == "Instruct: question\nOutput:"
-    with Phi2Client("openai", server="openai") as phi:
-        with pytest.raises(UnsupportedParameter, match="top_k"):
-            phi.explain(temperature=1, top_k=40)
+    with (
+        Phi2Client("openai", server="openai") as phi,
+        pytest.raises(UnsupportedParameter, match="top_k"),
+    ):
+        phi.explain(temperature=1, top_k=40)
     with Phi2Client("openai", server="openai", on_unsupported="warn") as phi:
         with pytest.warns(UserWarning, match="top_k is ignored"):
             receipt = phi.explain(temperature=1, top_k=40)
@@ -356,6 +359,6 @@ def test_a_price_makes_a_cost_with_its_source_and_no_price_makes_none() -> None:
 
 
 def test_no_error_of_ours_escapes_as_another_class() -> None:
-    with Phi2Client(ScriptedBackend([Overloaded("busy")]), attempts=1) as phi:
-        with pytest.raises(Phi2Error):
-            phi.generate("x")
+    busy = ScriptedBackend([Overloaded("busy")])
+    with Phi2Client(busy, attempts=1) as phi, pytest.raises(Phi2Error):
+        phi.generate("x")

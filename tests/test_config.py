@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -75,10 +76,9 @@ def test_a_missing_file_is_a_configuration_error(tmp_path: Path) -> None:
 @given(st.binary(max_size=200))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_bytes_are_targets_or_a_configuration_error(tmp_path: Path, data: bytes) -> None:
-    try:
-        load_config(write(tmp_path, data), {})
-    except ConfigurationError as error:
-        assert str(error)
+    path = write(tmp_path, data)
+    with suppress(ConfigurationError):
+        assert isinstance(load_config(path, {}), dict)
 
 
 def test_a_target_of_the_working_directory_comes_before_a_backend_of_that_name(

@@ -7,6 +7,7 @@ backend runs the same checkpoint itself.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ PROMPTS: dict[str, Prompt] = {
 }
 SAMPLING = Sampling(max_tokens=48)
 
-TARGETS: dict[str, tuple[str, dict[str, str]]] = {
+TARGETS: dict[str, tuple[str, dict[str, Any]]] = {
     "azure score": ("azure", {"style": "score"}),
     "azure tgi": ("azure", {"style": "tgi"}),
     "clarifai": ("clarifai", {}),
@@ -94,7 +95,7 @@ def test_the_answers_are_real_text(expected: dict[str, str]) -> None:
     ],
 )
 def test_a_chat_route_is_marked_as_wrapped_and_is_seen_to_differ(
-    backend: str, settings: dict[str, str], environment: Emulator, expected: dict[str, str]
+    backend: str, settings: dict[str, Any], environment: Emulator, expected: dict[str, str]
 ) -> None:
     server = getattr(environment, backend)
     differing = 0

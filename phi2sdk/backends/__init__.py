@@ -86,7 +86,7 @@ def build(
             f"target {target!r}: the backend {name} has no setting {', '.join(unknown)}; "
             f"it takes {', '.join(sorted(accepted))}"
         )
-    given = {
+    given: dict[str, Any] = {
         setting: Secret(value) if isinstance(value, str) and _is_secret(cls, setting) else value
         for setting, value in settings.items()
     }

@@ -1,0 +1,354 @@
+"""The asynchronous client: all logic is here; :mod:`phi2sdk.client` has its synchronous face."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter_ns
+from types import TracebackType
+from typing import Any, Self
+
+from phi2sdk import prompts
+from phi2sdk.backends.base import Backend, OnUnsupported
+from phi2sdk.completion import Chunk, Completion, Done, Event, Fold, Receipt, Request
+from phi2sdk.config import Target, resolve
+from phi2sdk.errors import ConfigurationError, InvalidRequest, Phi2Error
+from phi2sdk.policies import Fallback, Retry, RetryBudget
+from phi2sdk.pricing import Price, cost_of
+from phi2sdk.prompts import Prompt
+from phi2sdk.sampling import Sampling
+from phi2sdk.stops import cut_at_stops
+
+__all__ = ["AsyncPhi2Client", "CompletionStream", "Targets"]
+
+Targets = str | Target | Backend | Sequence[str | Target | Backend]
+
+
+class AsyncPhi2Client:
+    """Phi-2 behind one interface, for asyncio.
+
+    Args:
+        target: A name from ``phi2.toml``, a backend (``local``, ``azure``, ``clarifai``, ``hf``,
+            ``openai``), a :class:`~phi2sdk.config.Target`, a backend object, or several of these
+            to fall back on in order.
+        config: The configuration file; ``phi2.toml`` of the working directory by default.
+        timeout: Seconds for a whole request, retries included; ``None`` for no limit.
+        attempts: Calls at most for one request.
+        on_unsupported: What happens to a parameter that a route cannot do: ``raise``
+            :class:`~phi2sdk.errors.UnsupportedParameter`, or ``warn`` to go without it and say so
+            on the receipt.
+        settings: Settings of the backend, over those of the file (only with a single name).
+
+    Raises:
+        ConfigurationError: A target is unknown, or a key or dependency of it is missing.
+    """
+
+    def __init__(
+        self,
+        target: Targets = "local",
+        *,
+        config: str | Path | None = None,
+        timeout: float | None = 600.0,
+        attempts: int = 4,
+        on_unsupported: OnUnsupported | None = None,
+        **settings: Any,
+    ) -> None:
+        several = [target] if isinstance(target, str | Target | Backend) else list(target)
+        if settings and (len(several) != 1 or not isinstance(several[0], str | Target)):
+            raise ConfigurationError("settings go with one target, given by its name")
+        self._prices: dict[str, Price | None] = {}
+        self._timeout = timeout
+        budget = RetryBudget()
+        opened: list[Backend] = []
+        for one in several:
+            backend = self._open(one, config, on_unsupported, settings)
+            tries = one.attempts or attempts if isinstance(one, Target) else attempts
+            opened.append(Retry(backend, attempts=tries, budget=budget))
+        self.backend: Backend = opened[0] if len(opened) == 1 else Fallback(opened)
+        self._closed = False
+
+    @property
+    def target(self) -> str:
+        """The target's name; several are joined by ``+``."""
+        return self.backend.target
+
+    async def generate(
+        self,
+        prompt: str | Prompt,
+        sampling: Sampling | None = None,
+        *,
+        timeout: float | None = None,
+        **parameters: Any,
+    ) -> Completion:
+        """The answer to a prompt, in one piece.
+
+        Args:
+            prompt: A :class:`~phi2sdk.prompts.Prompt`; a bare string is an instruction.
+            sampling: How tokens are chosen; greedy by default.
+            timeout: Seconds, instead of the client's.
+            parameters: Fields of :class:`~phi2sdk.sampling.Sampling`, over those of ``sampling``.
+
+        Raises:
+            Phi2Error: Whatever went wrong, under its right name.
+        """
+        request = self.request(prompt, sampling, timeout=timeout, stream=False, **parameters)
+        account = Fold(request)
+        try:
+            async with aclosing(self.events(request)) as events:
+                async for event in events:
+                    account.take(event)
+            return self._finish(account)
+        except Phi2Error as error:
+            account.fail(error, perf_counter_ns())
+            raise
+
+    def stream(
+        self,
+        prompt: str | Prompt,
+        sampling: Sampling | None = None,
+        *,
+        timeout: float | None = None,
+        **parameters: Any,
+    ) -> CompletionStream:
+        """The answer in pieces, as they arrive.
+
+        ::
+
+            async with phi.stream("Explain tides.") as stream:
+                async for chunk in stream:
+                    print(chunk.text, end="")
+            print(stream.completion.usage)
+
+        Arguments and errors as for :meth:`generate`; an error that comes after the first chunk
+        has the text so far in ``partial``.
+        """
+        request = self.request(prompt, sampling, timeout=timeout, stream=True, **parameters)
+        return CompletionStream(self.events(request), Fold(request), self._finish)
+
+    async def generate_many(
+        self,
+        prompts: Iterable[str | Prompt],
+        sampling: Sampling | None = None,
+        *,
+        concurrency: int = 8,
+        return_errors: bool = False,
+        timeout: float | None = None,
+        **parameters: Any,
+    ) -> AsyncGenerator[tuple[int, Completion | Phi2Error], None]:
+        """Answers to many prompts, each with its index, as they complete.
+
+        Args:
+            prompts: Taken one by one, so an endless iterator will do.
+            sampling: As for :meth:`generate`.
+            concurrency: Requests under way at most.
+            return_errors: Give a failed request's error in place of its answer. Otherwise the
+                first failure cancels the others and is raised.
+            timeout: Seconds for each request.
+            parameters: As for :meth:`generate`.
+        """
+        if concurrency < 1:
+            raise ConfigurationError(f"concurrency={concurrency!r} must be at least 1")
+
+        async def one(prompt: str | Prompt) -> Completion | Phi2Error:
+            try:
+                return await self.generate(prompt, sampling, timeout=timeout, **parameters)
+            except Phi2Error as error:
+                if return_errors:
+                    return error
+                raise
+
+        waiting = iter(enumerate(prompts))
+        running: dict[asyncio.Task[Completion | Phi2Error], int] = {}
+        try:
+            while True:
+                while len(running) < concurrency and (item := next(waiting, None)):
+                    running[asyncio.ensure_future(one(item[1]))] = item[0]
+                if not running:
+                    return
+                finished, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                for task in finished:
+                    yield running.pop(task), task.result()
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    async def summarize(
+        self,
+        paragraph: str,
+        sampling: Sampling | None = None,
+        *,
+        timeout: float | None = None,
+        **parameters: Any,
+    ) -> Completion:
+        """A one-sentence summary, by the fixed template :data:`~phi2sdk.prompts.SUMMARY_TEMPLATE`.
+
+        Arguments and errors as for :meth:`generate`.
+        """
+        prompt = prompts.summarize(paragraph)
+        return await self.generate(prompt, sampling, timeout=timeout, **parameters)
+
+    def explain(
+        self,
+        sampling: Sampling | None = None,
+        prompt: str | Prompt = "...",
+        **parameters: Any,
+    ) -> Receipt:
+        """What would be sent, and what would become of each parameter, without a call.
+
+        Raises:
+            UnsupportedParameter: As the request itself would.
+        """
+        return self.backend.explain(self.request(prompt, sampling, **parameters))
+
+    async def check(self) -> str:
+        """One cheap call that shows whether the target is reachable; what it said."""
+        return await self.backend.check()
+
+    def request(
+        self,
+        prompt: str | Prompt,
+        sampling: Sampling | None = None,
+        *,
+        timeout: float | None = None,
+        stream: bool = True,
+        **parameters: Any,
+    ) -> Request:
+        """A request as the other methods build it.
+
+        Raises:
+            InvalidRequest: The prompt is empty, or a parameter is unknown or out of its range.
+        """
+        if isinstance(prompt, str):
+            prompt = prompts.instruct(prompt)
+        if unknown := sorted(set(parameters) - set(Sampling.__dataclass_fields__)):
+            raise InvalidRequest(
+                f"there is no sampling parameter {', '.join(unknown)}: "
+                f"use {', '.join(Sampling.__dataclass_fields__)}"
+            )
+        chosen = replace(sampling or Sampling(), **parameters)
+        return Request(prompt, chosen, stream, self._timeout if timeout is None else timeout)
+
+    def events(self, request: Request) -> AsyncGenerator[Event, None]:
+        """The events of a request, policies applied and cut at the stops.
+
+        For those who keep their own account, such as a measurement; fold them with
+        :class:`~phi2sdk.completion.Fold`.
+        """
+        if self._closed:
+            raise ConfigurationError("this client is closed: open a new one")
+        return cut_at_stops(self.backend.stream(request), request)
+
+    async def close(self) -> None:
+        """Give back connections, threads and memory. Closing twice is harmless."""
+        self._closed = True
+        await self.backend.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.target!r})"
+
+    def _open(
+        self,
+        one: str | Target | Backend,
+        config: str | Path | None,
+        on_unsupported: OnUnsupported | None,
+        settings: dict[str, Any],
+    ) -> Backend:
+        if isinstance(one, Backend):
+            return one
+        target = resolve(one, config) if isinstance(one, str) else one
+        if settings:
+            target = replace(target, settings={**target.settings, **settings})
+        self._prices[target.name] = target.price
+        if target.timeout is not None:
+            self._timeout = target.timeout
+        return target.open(on_unsupported=on_unsupported)
+
+    def _finish(self, account: Fold) -> Completion:
+        completion = account.completion()
+        price = self._prices.get(completion.receipt.target)
+        if price is None:
+            return completion
+        return replace(completion, cost=cost_of(price, completion.usage, completion.timing.e2e))
+
+
+class CompletionStream:
+    """An answer under way: chunks with text, then the whole :class:`Completion`.
+
+    Leaving the ``async with`` block early cancels the request at the provider; the completion
+    then holds what had arrived, with finish reason ``cancelled``.
+    """
+
+    def __init__(
+        self,
+        events: AsyncGenerator[Event, None],
+        account: Fold,
+        finish: Callable[[Fold], Completion],
+    ) -> None:
+        self._events = events
+        self._account = account
+        self._finish = finish
+        self._completion: Completion | None = None
+        self._chunks = self._read()
+
+    @property
+    def completion(self) -> Completion:
+        """The whole answer.
+
+        Raises:
+            RuntimeError: The stream has not ended yet.
+        """
+        if self._completion is None:
+            raise RuntimeError("the stream has not ended: read it to its end, or close it")
+        return self._completion
+
+    def __aiter__(self) -> AsyncGenerator[Chunk, None]:
+        """The chunks that hold text."""
+        return self._chunks
+
+    async def close(self) -> None:
+        """End the request at the provider, if it is still under way."""
+        await self._chunks.aclose()
+        await self._events.aclose()
+        account = self._account
+        if self._completion is None and account.sent is not None and not account.failed:
+            account.take(Done(perf_counter_ns(), "cancelled", cut=True))
+            self._completion = self._finish(account)
+
+    async def _read(self) -> AsyncGenerator[Chunk, None]:
+        account = self._account
+        try:
+            async with aclosing(self._events) as events:
+                async for event in events:
+                    account.take(event)
+                    if isinstance(event, Chunk) and event.text:
+                        yield event
+            self._completion = self._finish(account)
+        except Phi2Error as error:
+            account.fail(error, perf_counter_ns())
+            raise
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
