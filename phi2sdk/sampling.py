@@ -200,9 +200,10 @@ def _fate(
     rule = dialect.rules.get(name, Rule())
     if name == "stop":
         return _stop_fate(stops, rule)
-    if name == "temperature" and (rule.key is not None or (dialect.greedy and sampling.greedy)):
-        return _temperature_fate(sampling, dialect, rule.key)
-    if sampling.greedy and dialect.greedy is not None and name in _MOOT_WHEN_GREEDY:
+    by_flag = sampling.greedy and dialect.greedy is not None
+    if name == "temperature" and (by_flag or rule.key is not None):
+        return _temperature_fate(sampling, dialect, rule)
+    if by_flag and name in _MOOT_WHEN_GREEDY:
         note = "greedy decoding: it changes nothing"
         return ParameterFate(name, value, "neutral", note=note)
     if sampling.is_neutral(name):
@@ -226,12 +227,14 @@ def _fate(
     return ParameterFate(name, value, "unsupported", note=f"{dialect.name} has no such parameter")
 
 
-def _temperature_fate(sampling: Sampling, dialect: Dialect, key: str | None) -> ParameterFate:
-    value = sampling.temperature
-    if key is None or (sampling.greedy and dialect.greedy is not None):
-        return ParameterFate("temperature", value, "emulated", dict(dialect.greedy or {}), "greedy")
-    wire = {key: value, **dialect.sampled}
-    return ParameterFate("temperature", value, _sent_or_renamed("temperature", key), wire)
+def _temperature_fate(sampling: Sampling, dialect: Dialect, rule: Rule) -> ParameterFate:
+    by_flag = sampling.greedy and dialect.greedy is not None
+    name, value = "temperature", sampling.temperature
+    if rule.key is None or by_flag:
+        return ParameterFate(name, value, "emulated", dict(dialect.greedy or {}), "greedy")
+    said = rule.convert(value) if rule.convert else value
+    wire = {rule.key: said, **dialect.sampled}
+    return ParameterFate(name, value, _sent_or_renamed(name, rule.key), wire)
 
 
 def _stop_fate(stops: tuple[str, ...], rule: Rule) -> ParameterFate:
