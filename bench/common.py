@@ -1,0 +1,303 @@
+"""What every benchmark here shares: arguments, peers' environments, medians, the report.
+
+Standard library only: a worker may be run by a peer's own Python. Each command builds its
+:class:`Report` like this::
+
+    args = arguments(__doc__)
+    report = Report("client", args)
+    report.row(what="CPU per request", ours=0.3, peer=0.2)
+    report.check("cpu_vs_aiohttp", 1.5, "<=", 2.0)
+    report.check("rps_vs_litellm", None, ">=", 10.0, reason="litellm could not be installed")
+    sys.exit(report.finish())
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+__all__ = [
+    "HERE",
+    "Report",
+    "arguments",
+    "interquartile",
+    "machine",
+    "median",
+    "parser",
+    "peer_python",
+    "peer_versions",
+    "percentile",
+]
+
+HERE = Path(__file__).resolve().parent
+
+Operator = Literal[">=", "<="]
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser with what every benchmark takes; add more to it."""
+    made = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("--json", type=Path, metavar="FILE", help="write the report there as well")
+    made.add_argument("--quick", action="store_true", help="only the checks, in under 50 s")
+    return made
+
+
+def arguments(description: str | None) -> argparse.Namespace:
+    """The arguments of a benchmark that has none of its own."""
+    return parser(description).parse_args()
+
+
+# --------------------------------------------------------------------------- the report
+
+
+class Report:
+    """Rows and checks of one run: a table for a person, JSON for a program.
+
+    Args:
+        bench: The benchmark's name.
+        args: With ``json`` (a path or ``None``) and ``quick``.
+        packages: Packages of this environment whose versions matter; those of peers' own
+            environments go into ``versions`` (see :func:`peer_versions`).
+    """
+
+    def __init__(self, bench: str, args: argparse.Namespace, packages: Iterable[str] = ()) -> None:
+        self.bench = bench
+        self._json: Path | None = args.json
+        self.quick = bool(args.quick)
+        self.rows: list[dict[str, Any]] = []
+        self.checks: list[dict[str, Any]] = []
+        self.notes: list[str] = []
+        self.versions: dict[str, str] = {"python": platform.python_version()}
+        for package in packages:
+            self.versions[package] = _version(package)
+
+    def row(self, **figures: Any) -> None:
+        """One line of the table; units belong into the names."""
+        self.rows.append(figures)
+
+    def note(self, text: str) -> None:
+        """Something to know about the figures."""
+        self.notes.append(text)
+
+    def check(
+        self,
+        name: str,
+        value: float | None,
+        op: Operator,
+        bound: float,
+        reason: str = "",
+    ) -> None:
+        """A figure that must hold; one that could not be had is ``None``, and says why."""
+        if value is None and not reason:
+            raise ValueError(f"{name}: a figure that could not be had needs its reason")
+        holds = value is not None and (value >= bound if op == ">=" else value <= bound)
+        check = {"name": name, "value": value, "op": op, "bound": bound, "holds": holds}
+        self.checks.append({**check, "reason": reason} if reason else check)
+
+    def document(self) -> dict[str, Any]:
+        """The whole report."""
+        return {
+            "bench": self.bench,
+            "quick": self.quick,
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "command": " ".join(["python", *_relative(sys.argv)]),
+            "machine": machine(),
+            "versions": self.versions,
+            "rows": self.rows,
+            "checks": self.checks,
+            "notes": self.notes,
+        }
+
+    def finish(self) -> int:
+        """Print the table, write the JSON; 0 if every check holds, else 1."""
+        about = machine()
+        print(f"\n{self.bench}: {about['cpu']}, {about['cores']} cores, load {about['load']}")
+        for row_keys, rows in _alike(self.rows):
+            print()
+            print(_table(row_keys, rows))
+        print()
+        for check in self.checks:
+            shown = "not had" if check["value"] is None else f"{check['value']:.4g}"
+            verdict = "holds" if check["holds"] else "DOES NOT HOLD"
+            reason = f"  ({check['reason']})" if check.get("reason") else ""
+            print(
+                f"  {check['name']:36} {shown:>9} {check['op']} {check['bound']:<8g}"
+                f" {verdict}{reason}"
+            )
+        for text in self.notes:
+            print(f"  note: {text}")
+        if self._json is not None:
+            self._json.parent.mkdir(parents=True, exist_ok=True)
+            self._json.write_text(json.dumps(self.document(), indent=1) + "\n", encoding="utf-8")
+        return 0 if all(check["holds"] for check in self.checks) else 1
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    return {
+        "cpu": _cpu(),
+        "cores": _cores(),
+        "memory_gib": _memory_gib(),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "load": None if load is None else round(load, 2),
+    }
+
+
+# --------------------------------------------------------------------------- numbers
+
+
+def median(values: Iterable[float]) -> float:
+    """The middle of the values."""
+    return statistics.median(values)
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The smallest value that at least ``share`` (0 to 1) of the values do not exceed."""
+    ordered = sorted(values)
+    at = max(0, -(-len(ordered) * share // 1) - 1)
+    return ordered[min(len(ordered) - 1, int(at))]
+
+
+def interquartile(values: Sequence[float]) -> tuple[float, float]:
+    """The quarter marks, to show how much rounds differ."""
+    if len(values) < 2:
+        return values[0], values[0]
+    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
+    return low, high
+
+
+# --------------------------------------------------------------------------- peers
+
+
+def peer_python(name: str) -> Path:
+    """The Python of a peer's own virtual environment, made on first use.
+
+    ``bench/peers/NAME.txt`` lists what it holds. The environment lies under the user's cache
+    (``PHI2_BENCH_ENVIRONMENTS`` puts it elsewhere) and is made anew when the list changes.
+
+    Raises:
+        RuntimeError: It could not be installed; the message ends with pip's last words.
+    """
+    wanted = HERE / "peers" / f"{name}.txt"
+    stamp = hashlib.sha256(wanted.read_bytes() + platform.python_version().encode())
+    place = _environments() / f"{name}-{stamp.hexdigest()[:10]}"
+    python = place / "bin" / "python"
+    if (place / "complete").exists():
+        return python
+    print(f"making an environment for {name} (once) ...", file=sys.stderr, flush=True)
+    shutil.rmtree(place, ignore_errors=True)
+    subprocess.run([sys.executable, "-m", "venv", place], check=True)
+    pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    made = subprocess.run([*pip, "-r", wanted], capture_output=True, text=True, check=False)
+    if made.returncode:
+        words = " ".join(made.stderr.split())[-300:]
+        raise RuntimeError(f"the environment for {name} could not be made: {words}")
+    # Compiled in advance, so that no peer pays for that in its first measured import.
+    subprocess.run([python, "-m", "compileall", "-qq", place / "lib"], check=False)
+    (place / "complete").touch()
+    return python
+
+
+def peer_versions(name: str, packages: Iterable[str]) -> dict[str, str]:
+    """Versions of packages in a peer's environment."""
+    script = (
+        "import importlib.metadata as m, json, sys;"
+        "print(json.dumps({p: m.version(p) for p in sys.argv[1:]}))"
+    )
+    shown = subprocess.run(
+        [peer_python(name), "-c", script, *packages], capture_output=True, text=True, check=True
+    )
+    found: dict[str, str] = json.loads(shown.stdout)
+    return found
+
+
+def _environments() -> Path:
+    if given := os.environ.get("PHI2_BENCH_ENVIRONMENTS"):
+        return Path(given)
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "phi2sdk-bench"
+
+
+# --------------------------------------------------------------------------- details
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _relative(argv: Sequence[str]) -> list[str]:
+    first = Path(argv[0]).resolve()
+    root = HERE.parent
+    return [str(first.relative_to(root)) if first.is_relative_to(root) else argv[0], *argv[1:]]
+
+
+def _alike(rows: list[dict[str, Any]]) -> list[tuple[tuple[str, ...], list[dict[str, Any]]]]:
+    """Rows with the same columns together, in the order of their first appearance."""
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row), []).append(row)
+    return list(groups.items())
+
+
+def _table(keys: tuple[str, ...], rows: list[dict[str, Any]]) -> str:
+    cells = [[_shown(row[key]) for key in keys] for row in rows]
+    widths = [max(len(key), *(len(line[i]) for line in cells)) for i, key in enumerate(keys)]
+    lines = [[key.ljust(width) for key, width in zip(keys, widths, strict=True)]]
+    for line, row in zip(cells, rows, strict=True):
+        numeric = [isinstance(row[key], int | float) for key in keys]
+        lines.append(
+            [
+                cell.rjust(width) if right else cell.ljust(width)
+                for cell, width, right in zip(line, widths, numeric, strict=True)
+            ]
+        )
+    return "\n".join("  " + "  ".join(line).rstrip() for line in lines)
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _cores() -> int | None:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
+
+
+def _cpu() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _memory_gib() -> float | None:
+    try:
+        pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return None
+    return round(pages * size / 2**30, 1)
