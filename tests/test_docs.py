@@ -1,0 +1,58 @@
+"""The documentation's links lead somewhere, and what it lists is what the code has."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from phi2sdk import backends, errors, prompts
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+_LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_relative_link_leads_to_a_file(page: Path) -> None:
+    missing = [
+        link for link in _LINK.findall(page.read_text()) if not (page.parent / link).exists()
+    ]
+    assert missing == []
+
+
+def test_every_page_can_be_reached_from_the_readme() -> None:
+    reached = {PAGES[0]}
+    frontier = [PAGES[0]]
+    while frontier:
+        page = frontier.pop()
+        for link in _LINK.findall(page.read_text()):
+            target = (page.parent / link).resolve()
+            if target.suffix == ".md" and target not in reached and target.exists():
+                reached.add(target)
+                frontier.append(target)
+    assert set(PAGES) <= reached
+
+
+def test_the_error_table_lists_every_error() -> None:
+    table = (ROOT / "docs/errors.md").read_text()
+    listed = set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE))
+    assert listed == set(errors.__all__) - {"Phi2Error", "TransientError"}
+    for name in listed:
+        row = next(line for line in table.splitlines() if line.startswith(f"| `{name}`"))
+        assert row.endswith("| yes |") == getattr(errors, name).retryable, name
+
+
+def test_the_backend_table_lists_every_backend_and_its_environment() -> None:
+    text = (ROOT / "docs/backends.md").read_text()
+    rows = {m[1]: m[0] for m in re.finditer(r"^\| `(\w+)` \|.*$", text, re.MULTILINE)}
+    assert set(rows) == set(backends.known())
+    for name, row in rows.items():
+        for variable in backends.find(name).environment.values():
+            assert f"`{variable}`" in row or (name, variable) == ("hf", "PHI2_MODEL"), name
+
+
+def test_the_format_table_lists_every_format() -> None:
+    text = (ROOT / "docs/prompt-formats.md").read_text()
+    assert set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == set(prompts.FORMATS)
