@@ -1,15 +1,19 @@
-"""Addresses: where a key may be sent, and by which proxy."""
+"""Where a key may be sent, by which proxy, and how it is kept out of sight."""
 
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping, Sequence
 from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from phi2sdk.errors import ConfigurationError
+from phi2sdk.secret import Secret
 from phi2sdk.status import untrusted
 
-__all__ = ["check_endpoint", "is_loopback", "proxy_for"]
+__all__ = ["check_endpoint", "is_loopback", "keys_in", "proxy_for", "redacted", "revealed"]
+
+SHORTEST_KEY = 4  # characters; what is shorter is no key, and would be found in every text
 
 
 def check_endpoint(url: str, provider: str, insecure_hosts: tuple[str, ...] = ()) -> str:
@@ -71,6 +75,38 @@ def proxy_for(url: str) -> str | None:
             "are spoken here: set HTTPS_PROXY to one, or name the host in NO_PROXY"
         )
     return proxy
+
+
+def revealed(headers: Mapping[str, str | Secret]) -> dict[str, str]:
+    """Headers as they go out.
+
+    Raises:
+        ConfigurationError: A value that no header can carry, most often a key with a line break.
+    """
+    values = {n: v.reveal() if isinstance(v, Secret) else v for n, v in headers.items()}
+    for name, value in values.items():
+        if not (value.isascii() and value.isprintable()):
+            raise ConfigurationError(
+                f"the value for the header {name} holds a line break or a character beyond ASCII: "
+                "look at the key that was given"
+            )
+    return values
+
+
+def keys_in(headers: Mapping[str, str | Secret]) -> Sequence[str]:
+    """Every secret among the headers, with and without ``Bearer`` in front, the longest first."""
+    found = set()
+    for value in headers.values():
+        if isinstance(value, Secret):
+            found |= {value.reveal(), value.reveal().rpartition(" ")[2]}
+    return sorted((key for key in found if len(key) >= SHORTEST_KEY), key=len, reverse=True)
+
+
+def redacted(keys: Sequence[str], text: str) -> str:
+    """``text`` without the keys: servers do quote them in their errors."""
+    for key in keys:
+        text = text.replace(key, "***")
+    return text
 
 
 def _split(url: str) -> SplitResult | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +20,14 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from phi2sdk.endpoint import check_endpoint, is_loopback, proxy_for
+from phi2sdk.endpoint import (
+    check_endpoint,
+    is_loopback,
+    keys_in,
+    proxy_for,
+    redacted,
+    revealed,
+)
 from phi2sdk.errors import (
     BadResponse,
     ConfigurationError,
@@ -38,7 +45,6 @@ __all__ = ["Reply", "Timeouts", "Wire", "check_endpoint", "is_loopback"]
 MAX_RESPONSE_BYTES = 64 * 2**20
 MAX_ERROR_BYTES = 64 * 2**10
 DRAIN_SECONDS = 0.1
-SHORTEST_KEY = 4  # characters; what is shorter is no key, and would be found in every text
 
 Classify = Callable[[Failure], Phi2Error | None]
 """A provider's own reading of a failure; ``None`` leaves it to the status."""
@@ -164,7 +170,7 @@ class Wire:
             a key cannot stand in a header; the proxy is of no kind that is spoken here.
     """
 
-    _of_parents: ClassVar[list[aiohttp.ClientSession]] = []
+    _of_parents: ClassVar[list[object]] = []
     """Sessions from before a fork: closing or collecting them would disturb the parent's loop."""
 
     def __init__(
@@ -182,12 +188,12 @@ class Wire:
         self.provider = provider
         self.timeouts = timeouts
         self._headers = dict(headers or {})
-        _reveal(self._headers)
+        revealed(self._headers)
         self._classify = classify
         self._proxy = proxy_for(self.base_url)
         self._max = max_response_bytes
         self._pid = os.getpid()
-        self._sessions: dict[asyncio.AbstractEventLoop, aiohttp.ClientSession] = {}
+        self._sessions: dict[asyncio.AbstractEventLoop, _Session] = {}
 
     @asynccontextmanager
     async def post(
@@ -240,14 +246,14 @@ class Wire:
         if data is not None:
             own["Content-Type"] = "application/json"
         asked = {**own, **self._headers, **(headers or {})}
-        redact = partial(_redact, _keys(asked))
+        redact = partial(redacted, keys_in(asked))
         with self._named_failures(redact):
             session = await self._open()
             async with session.request(
                 method,
                 self.base_url + path,
                 data=data,
-                headers=_reveal(asked),
+                headers=revealed(asked),
                 timeout=self._limits(timeout),
                 proxy=self._proxy,
                 allow_redirects=False,
@@ -264,28 +270,22 @@ class Wire:
         while self._sessions:
             loop, session = self._sessions.popitem()
             if loop is here or loop.is_closed():
-                await session.close()
+                await session.aclose()
             elif loop.is_running():
-                closing = asyncio.run_coroutine_threadsafe(session.close(), loop)
+                closing = asyncio.run_coroutine_threadsafe(session.aclose(), loop)
                 await asyncio.wrap_future(closing)
 
     async def _open(self) -> aiohttp.ClientSession:
         """The session of this loop and process; after a fork or in a new loop, a new one."""
         self._leave_parent()
         here = asyncio.get_running_loop()
-        if (session := self._sessions.get(here)) is not None:
-            return session
+        if (known := self._sessions.get(here)) is not None and not known.session.closed:
+            return known.session
         for loop in [loop for loop in self._sessions if loop.is_closed()]:
-            await self._sessions.pop(loop).close()
-        # Not trust_env: that looks into ~/.netrc for every call, and an entry for the host would
-        # take the place of our key.
-        session = self._sessions[here] = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60),
-            trust_env=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=("User-Agent",),
-        )
-        return session
+            await self._sessions.pop(loop).aclose()
+        made = self._sessions[here] = _Session()
+        await made.keep()
+        return made.session
 
     def _leave_parent(self) -> None:
         if self._pid != os.getpid():
@@ -349,36 +349,33 @@ class Wire:
             ) from error
 
 
-def _reveal(headers: Mapping[str, str | Secret]) -> dict[str, str]:
-    """Headers as they go out.
+class _Session:
+    """An aiohttp session that ends with its loop, even if nobody closes it."""
 
-    Raises:
-        ConfigurationError: A value that no header can carry, most often a key with a line break.
-    """
-    revealed = {n: v.reveal() if isinstance(v, Secret) else v for n, v in headers.items()}
-    for name, value in revealed.items():
-        if not (value.isascii() and value.isprintable()):
-            raise ConfigurationError(
-                f"the value for the header {name} holds a line break or a character beyond ASCII: "
-                "look at the key that was given"
-            )
-    return revealed
+    def __init__(self) -> None:
+        # Not trust_env: that looks into ~/.netrc for every call, and an entry for the host would
+        # take the place of our key.
+        self.session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60),
+            trust_env=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=("User-Agent",),
+        )
+        self._keeper = _closing(self.session)
 
+    async def keep(self) -> None:
+        """Tie the session to the running loop, which closes open generators as it ends."""
+        await anext(self._keeper)
 
-def _keys(headers: Mapping[str, str | Secret]) -> Sequence[str]:
-    """Every secret among the headers, with and without ``Bearer`` in front, the longest first."""
-    found = set()
-    for value in headers.values():
-        if isinstance(value, Secret):
-            found |= {value.reveal(), value.reveal().rpartition(" ")[2]}
-    return sorted((key for key in found if len(key) >= SHORTEST_KEY), key=len, reverse=True)
+    async def aclose(self) -> None:
+        await self._keeper.aclose()
 
 
-def _redact(keys: Sequence[str], text: str) -> str:
-    """``text`` without the keys: servers do quote them in their errors."""
-    for key in keys:
-        text = text.replace(key, "***")
-    return text
+async def _closing(session: aiohttp.ClientSession) -> AsyncGenerator[None, None]:
+    try:
+        yield
+    finally:
+        await session.close()
 
 
 def _encode(body: Mapping[str, Any]) -> bytes:
