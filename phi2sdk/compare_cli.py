@@ -36,10 +36,10 @@ T = TypeVar("T")
 
 DONE, REQUIREMENT_FAILS, USAGE, FAILED_REQUESTS, INTERRUPTED = 0, 1, 2, 3, 130
 
+NO_TARGET = "No target is named and none is configured, so this is the demo. "
 DEMO_NOTICE = (
-    "No target is named and none is configured: this is the demo. A small model of this package "
-    "answers here and over every provider's protocol on loopback; latencies and prices of "
-    "emulated providers are simulated."
+    "Demo: a small model of this package answers here, and over every provider's protocol on "
+    "loopback. Latencies and prices of emulated providers are simulated."
 )
 
 
@@ -110,12 +110,12 @@ def compare(
         reference=reference,
     )
     targets = target or []
-    demo = demo or not (targets or _configured(config))
+    asked_for, demo = demo, demo or not (targets or _configured(config))
     say = Console(stderr=True, soft_wrap=True, quiet=quiet, markup=False, highlight=False)
-    if demo:
-        say.print(DEMO_NOTICE, style="bold")
     workload = _workload(input, task, format, demo=demo)
     folder = out or Path(datetime.now().strftime("phi2-run-%Y%m%d-%H%M%S"))
+    if demo:
+        say.print(DEMO_NOTICE if asked_for else NO_TARGET + DEMO_NOTICE, style="bold")
     status, report = _interruptible(
         _measure(workload, targets, config, folder, settings, demo, resume, say)
     )

@@ -126,7 +126,7 @@ class Hourly(_Sourced):
         """US dollars for one rental of ``seconds``, rounded up to what is billed."""
         billed = max(seconds, self.minimum)
         if self.granularity:
-            billed = math.ceil(round(billed / self.granularity, 9)) * self.granularity
+            billed = math.ceil(billed / self.granularity * (1 - 1e-12)) * self.granularity
         return billed * self.usd_per_hour / 3600
 
 
@@ -202,7 +202,7 @@ class Price(Strict):
         )
         if (usd := self.usd(bill)) is None:
             return None
-        return Cost(usd, self.source, self.date, self.name, bill.estimated)
+        return Cost(usd, self.source, self.date, self.name, bill.estimated and self.by_token)
 
     def reserved(self, bill: Bill, window: float) -> float | None:
         """The same with the machine paid for the whole ``window`` (seconds), idle or not.
@@ -222,6 +222,11 @@ class Price(Strict):
     def by_time(self) -> bool:
         """Whether machine time is part of the price."""
         return any(isinstance(part, Hourly | Owned) for part in self.parts)
+
+    @property
+    def by_token(self) -> bool:
+        """Whether tokens are part of the price."""
+        return any(isinstance(part, PerToken) for part in self.parts)
 
     @property
     def name(self) -> str:

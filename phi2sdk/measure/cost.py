@@ -125,7 +125,7 @@ def cost_per_summary(
         per_summary=per_summary,
         busy=per_summary if price.by_time else None,
         reserved=reserved,
-        estimated=any(bill.estimated for bill in bills),
+        estimated=price.by_token and any(bill.estimated for bill in bills),
     )
 
 

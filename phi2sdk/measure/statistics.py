@@ -135,7 +135,7 @@ def mean_over_prompts(scores: Sequence[float]) -> Estimate:
 
     Where all scores are equal BCa has no answer, and Wilson's interval stands in.
     """
-    values = np.asarray(scores, dtype=np.float64)
+    values = np.round(np.asarray(scores, dtype=np.float64), 9)
     mean = float(values.mean())
     if len(values) < 2:
         return Estimate(mean)

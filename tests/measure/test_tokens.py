@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from phi2sdk.demo import checkpoint_path
+from phi2sdk.errors import ConfigurationError
+from phi2sdk.measure.tokens import estimating_tokenizer, find_tokenizer, load_tokenizer
+
+
+def test_the_demo_checkpoint_brings_its_own_tokenizer() -> None:
+    tokenizer = load_tokenizer(checkpoint_path())
+    assert not tokenizer.estimated
+    assert tokenizer.count("") == 0
+    assert tokenizer.encode("water and light") == tokenizer.encode("water and light")
+
+
+def test_a_file_that_is_no_tokenizer_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="no tokenizer"):
+        load_tokenizer(tmp_path)
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(ConfigurationError, match="is no tokenizer"):
+        load_tokenizer(tmp_path)
+
+
+def test_without_phi2_in_the_cache_counts_are_marked_as_estimates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    assert find_tokenizer().estimated
+    cached = tmp_path / "models--microsoft--phi-2" / "snapshots" / "abc"
+    cached.mkdir(parents=True)
+    source = checkpoint_path() / "tokenizer.json"
+    (cached / "tokenizer.json").write_bytes(source.read_bytes())
+    assert find_tokenizer().name == "microsoft/phi-2"
+    assert not find_tokenizer().estimated
+
+
+def test_an_estimate_is_near_what_a_real_tokenizer_counts() -> None:
+    text = "The tides follow the moon, and the sun helps; spring tides come twice a month."
+    assert 14 <= estimating_tokenizer().count(text) <= 24

@@ -1,0 +1,72 @@
+"""Runs and reports for tests, without any clock or network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from phi2sdk.measure.folder import Run
+from phi2sdk.measure.journal import Recorded
+from phi2sdk.measure.records import Record
+from phi2sdk.measure.tokens import estimating_tokenizer
+from phi2sdk.report.build import build
+from phi2sdk.report.schema import Report
+
+
+def run_of(
+    records: Sequence[Record],
+    *,
+    load: str = "sequential",
+    prices: Mapping[str, Any] | None = None,
+    simulated: Sequence[str] = (),
+    reference: str | None = None,
+    health: Sequence[Mapping[str, Any]] = (),
+    repetitions: int | None = None,
+) -> Run:
+    """A run whose targets and prompts are those of its records."""
+    names = list(dict.fromkeys(record.key.target for record in records))
+    ids = list(dict.fromkeys(record.key.prompt for record in records))
+    counted = repetitions or 1 + max((record.key.repetition for record in records), default=0)
+    info = {
+        "schema": "phi2sdk.run/1",
+        "configuration_hash": "0123456789abcdef",
+        "started": "2026-11-20T12:00:00+00:00",
+        "versions": {"phi2sdk": "0.1.0"},
+        "machine": {"system": "test", "cpus": 2},
+        "configuration": {
+            "demo": False,
+            "task": "summarize",
+            "format": "instruct",
+            "template": "summarize/1",
+            "input": "input.txt",
+            "prompts": {id: f"prompt {id}" for id in ids},
+            "targets": {
+                name: {
+                    "backend": "openai",
+                    "settings": {},
+                    "price": (prices or {}).get(name),
+                    "simulated": name in simulated,
+                }
+                for name in names
+            },
+            "reference": reference or (names[0] if names else None),
+            "load": {
+                "kind": load,
+                "concurrency": 1,
+                "rate": 1.0 if load == "poisson" else None,
+            },
+            "repetitions": counted,
+            "warmup": 1,
+            "seed": 0,
+            "max_tokens": 64,
+            "timeout": 60.0,
+            "tokenizer": "estimate",
+        },
+    }
+    done = {record.key: record for record in records}
+    return Run(info, Recorded(done=done, sessions=1, health=list(health)))
+
+
+def report_of(records: Sequence[Record], **options: Any) -> Report:
+    """The report of such a run."""
+    return build(run_of(records, **options), estimating_tokenizer())

@@ -1,0 +1,253 @@
+"""The comparison end to end: as a function, and on the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from itertools import count
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from phi2sdk.compare import Comparison, Settings, compare
+from phi2sdk.compare_demo import DEMO_TARGETS, demo_workload
+from phi2sdk.errors import ConfigurationError, ContextLengthExceeded
+from phi2sdk.measure.folder import RunFolder
+from phi2sdk.measure.tokens import estimating_tokenizer
+from phi2sdk.measure.workload import Item, Workload
+from phi2sdk.report.schema import published_schema
+from phi2sdk.testing import Phi2Emulator
+
+PARAGRAPHS = Workload("p.txt", tuple(Item(str(i), f"Paragraph {i} on tides.") for i in range(4)))
+QUICK = Settings(repetitions=1, warmup=1, max_tokens=16)
+RUN = ["run.json", "records.jsonl", "report.json", "report.md"]
+
+
+def command(
+    *arguments: str, cwd: Path, environ: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "phi2sdk.compare", *arguments],
+        cwd=cwd,
+        env={**os.environ, **(environ or {})},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+async def test_the_demo_compares_six_honest_targets(tmp_path: Path) -> None:
+    whole = demo_workload()
+    few = Workload(whole.name, whole.items[:3], whole.task)
+    report = await compare(few, out=tmp_path / "run", demo=True, settings=QUICK)
+    assert tuple(report.targets) == DEMO_TARGETS
+    assert report.run.reference == "local_float32"
+    assert report.run.complete
+    assert report.failed == 0
+    for name, target in report.targets.items():
+        assert target.simulated == (not name.startswith("local"))
+        if target.cost is not None:
+            assert target.cost.simulated
+            assert target.cost.source
+            assert target.cost.date
+    assert report.targets["azure"].latency.ttft is None
+    assert report.targets["clarifai"].cost is None
+    for name in ("azure", "clarifai", "hf", "openai"):
+        agreement = report.pairs[f"local_float32:{name}"].agreement
+        assert agreement is not None
+        assert agreement.exact_cut is not None
+        assert agreement.exact_cut.value == 1.0  # the same weights in the same precision
+    document = json.loads((tmp_path / "run" / "report.json").read_text(encoding="utf-8"))
+    jsonschema.validate(document, json.loads(published_schema()))
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == sorted(RUN)
+
+
+async def test_targets_of_the_environment_are_compared_by_their_backends_name(
+    tmp_path: Path, phi2_emulator: Phi2Emulator
+) -> None:
+    phi2_emulator.answers("Tides follow the moon.")
+    report = await compare(PARAGRAPHS, ["hf", "openai"], out=tmp_path / "run", settings=QUICK)
+    assert report.failed == 0
+    assert not report.targets["hf"].simulated
+    agreement = report.pairs["hf:openai"].agreement
+    assert agreement is not None
+    assert agreement.edit_similarity is not None
+    assert agreement.edit_similarity.value == 1.0
+
+
+async def test_a_wrong_key_is_found_before_anything_is_written(
+    tmp_path: Path, phi2_emulator: Phi2Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "wrong")
+    with pytest.raises(ConfigurationError, match="target openai"):
+        await compare(PARAGRAPHS, ["openai"], out=tmp_path / "run", settings=QUICK)
+    assert not (tmp_path / "run").exists()
+
+
+async def test_an_unreachable_host_is_found_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
+    with pytest.raises(ConfigurationError, match="target openai"):
+        await compare(PARAGRAPHS, ["openai"], out=tmp_path / "run", settings=QUICK)
+    assert not (tmp_path / "run").exists()
+
+
+async def test_a_prompt_that_does_not_fit_is_named_by_its_line(tmp_path: Path) -> None:
+    long = Workload("p.txt", (Item("1", "water " * 3000, line=7),))
+    with pytest.raises(ContextLengthExceeded, match=r"p\.txt, line 7: .*context of 2048"):
+        await compare(long, ["local_float32"], out=tmp_path / "run", demo=True, settings=QUICK)
+    assert not (tmp_path / "run").exists()
+
+
+async def test_a_run_that_is_there_is_neither_overwritten_nor_mixed(
+    tmp_path: Path, phi2_emulator: Phi2Emulator
+) -> None:
+    phi2_emulator.answers("Tides.")
+    out = tmp_path / "run"
+    await compare(PARAGRAPHS, ["openai"], out=out, settings=QUICK)
+    calls = len(phi2_emulator.openai.calls)
+    with pytest.raises(ConfigurationError, match="--resume"):
+        await compare(PARAGRAPHS, ["openai"], out=out, settings=QUICK)
+    again = await compare(PARAGRAPHS, ["openai"], out=out, settings=QUICK, resume=True)
+    assert again.run.complete
+    asked = [c for c in phi2_emulator.openai.calls[calls:] if c.method == "POST"]
+    assert asked == []  # nothing that is done is asked again
+    other = Settings(repetitions=2, max_tokens=16)
+    with pytest.raises(ConfigurationError, match="repetitions: 1 -> 2"):
+        await compare(PARAGRAPHS, ["openai"], out=out, settings=other, resume=True)
+
+
+async def test_no_key_reaches_the_folder_of_a_run(
+    tmp_path: Path, phi2_emulator: Phi2Emulator
+) -> None:
+    phi2_emulator.answers("Tides.")
+    (tmp_path / "phi2.toml").write_text(
+        '[targets.mine]\nbackend = "openai"\n'
+        f'base_url = "{phi2_emulator.openai.url}/v1"\n'
+        'api_key = { env = "OPENAI_API_KEY" }\n'
+    )
+    out = tmp_path / "run"
+    await compare(PARAGRAPHS, config=tmp_path / "phi2.toml", out=out, settings=QUICK)
+    for file in out.iterdir():
+        assert phi2_emulator.key not in file.read_text(encoding="utf-8")
+
+
+def test_settings_out_of_range_are_refused() -> None:
+    for wrong in ({"repetitions": 0}, {"warmup": -1}, {"max_tokens": 0}, {"timeout": 0.0}):
+        with pytest.raises(ConfigurationError):
+            Settings(**wrong)
+
+
+def test_a_reference_must_be_one_of_the_targets() -> None:
+    with pytest.raises(ConfigurationError, match="reference"):
+        Comparison(PARAGRAPHS, [], estimating_tokenizer(), Settings(reference="nobody"))
+
+
+def test_the_demo_runs_on_a_file_of_the_users(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("Tides are the rise of water.\n\nThe moon moves them.\n")
+    done = command(*("mine.txt", "--demo", "--out", "run", "--json", "--repeat", "1"), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    jsonschema.validate(document, json.loads(published_schema()))
+    assert document == json.loads((tmp_path / "run" / "report.json").read_text(encoding="utf-8"))
+    assert done.stderr.startswith("Demo:")
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == sorted(RUN)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["none.txt", "--demo"], "no file"),
+        (["latin1.txt", "--demo"], "line 1: not UTF-8"),
+        (["bad.jsonl", "--demo"], "bad.jsonl, line 2: not JSON"),
+        (["empty.txt", "--demo"], "empty"),
+        (["fine.txt", "--target", "nobody"], "no target 'nobody'"),
+        (["--target", "openai"], "nothing to ask"),
+        (["fine.txt", "--load", "closed", "--concurrency", "0"], "concurrency"),
+        (["fine.txt", "--resume"], "--resume needs --out"),
+        (["fine.txt", "--max-tokens", "0"], "max_tokens"),
+        (["fine.txt", "--demo", "--reference", "nobody"], "reference 'nobody'"),
+        (["fine.txt", "--config", "none.toml"], "cannot be read"),
+        (["--bogus"], "No such option"),
+    ],
+)
+def test_a_mistake_ends_with_one_line_and_status_2_and_writes_nothing(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    from phi2sdk.compare_cli import main
+
+    (tmp_path / "fine.txt").write_text("Tides.")
+    (tmp_path / "latin1.txt").write_bytes(b"caf\xe9")
+    (tmp_path / "bad.jsonl").write_text('{"text":"x"}\n{"text"\n')
+    (tmp_path / "empty.txt").write_text("")
+    before = sorted(p.name for p in tmp_path.iterdir())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["phi2 compare", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    out, err = capfd.readouterr()
+    assert ended.value.code == 2
+    assert out == ""
+    assert message in err
+    assert "Traceback" not in err
+    assert sorted(p.name for p in tmp_path.iterdir()) == before
+
+
+def test_failed_requests_end_with_status_3_and_a_report(
+    tmp_path: Path, phi2_emulator: Phi2Emulator
+) -> None:
+    phi2_emulator.answers({"Tides.": "They rise."})  # the other paragraph has no answer: status 500
+    (tmp_path / "two.txt").write_text("Tides.\n\nMountains.\n")
+    (tmp_path / "phi2.toml").write_text(
+        '[targets.mine]\nbackend = "openai"\nattempts = 1\n'
+        f'base_url = "{phi2_emulator.openai.url}/v1"\napi_key = {{ env = "OPENAI_API_KEY" }}\n'
+    )
+    done = command("two.txt", "--out", "run", "--repeat", "1", "--warmup", "0", cwd=tmp_path)
+    assert done.returncode == 3, done.stderr
+    assert "1/2" in done.stdout
+    assert (tmp_path / "run" / "report.md").exists()
+
+
+async def test_ctrl_c_ends_in_order_and_the_run_can_go_on(
+    tmp_path: Path, phi2_emulator: Phi2Emulator
+) -> None:
+    from phi2sdk.emulator import Schedule
+
+    loop, eighth, asked = asyncio.get_running_loop(), asyncio.Event(), count(1)
+
+    def answer(prompt: str) -> str:
+        if next(asked) == 8:
+            loop.call_soon_threadsafe(eighth.set)
+        return "Tides follow the moon."
+
+    phi2_emulator.answers(answer)
+    phi2_emulator.openai.schedule = Schedule(first=0.05)
+    lines = "\n\n".join(f"Paragraph {i}." for i in range(30))
+    (tmp_path / "many.txt").write_text(lines)
+    arguments = ["many.txt", "--target", "openai", "--out", "run", "--repeat", "1", "--quiet"]
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "phi2sdk.compare", *arguments), cwd=tmp_path
+    )
+    await eighth.wait()
+    process.send_signal(signal.SIGINT)
+    assert await process.wait() == 130
+    partial = json.loads((tmp_path / "run" / "report.json").read_text(encoding="utf-8"))
+    assert not partial["run"]["complete"]
+    phi2_emulator.openai.schedule = Schedule()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "phi2sdk.compare", *arguments, "--resume"), cwd=tmp_path
+    )
+    assert await process.wait() == 0
+    recorded = RunFolder(tmp_path / "run").read().recorded
+    assert sum(key.arm == "greedy" for key in recorded.done) == 30
