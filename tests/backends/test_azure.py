@@ -1,16 +1,12 @@
-"""Azure: every style, every form of reply, keys and credentials."""
+"""Azure: every style, and every form of reply."""
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 from azure.ai.inference.aio import ChatCompletionsClient
-from azure.core.credentials import AccessToken, AzureKeyCredential
-from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
+from azure.core.credentials import AzureKeyCredential
 
 from phi2sdk import Secret, prompts
 from phi2sdk.backends.azure import SCORE, AzureBackend, Score
@@ -21,47 +17,11 @@ from phi2sdk.errors import (
     AuthenticationFailed,
     BadResponse,
     ConfigurationError,
-    ConnectionFailed,
-    ContentFiltered,
-    InvalidRequest,
     ModelNotFound,
-    Overloaded,
-    Phi2Error,
-    ProviderFault,
-    RateLimited,
-    Timeout,
     UnsupportedParameter,
 )
-from phi2sdk.wire import Timeouts
 
-from .conftest import ANSWER, KEY, PROMPT, ask, request
-
-Make = Callable[..., AzureBackend]
-
-
-@pytest.fixture
-async def make(providers: Emulator) -> AsyncIterator[Make]:
-    made: list[AzureBackend] = []
-
-    def build(**settings: Any) -> AzureBackend:
-        given = {"endpoint": providers.azure.url, "key": KEY, **settings}
-        made.append(AzureBackend(**given))
-        return made[-1]
-
-    yield build
-    for backend in made:
-        await backend.close()
-
-
-STYLES: list[dict[str, Any]] = [
-    {"style": "score"},
-    {"style": "score", "form": "params"},
-    {"style": "score", "engine": "older"},
-    {"style": "tgi"},
-    {"style": "chat"},
-    {"style": "v1"},
-    {"style": "v1", "route": "chat"},
-]
+from .conftest import ANSWER, KEY, PROMPT, STYLES, Make, ask, request
 
 
 @pytest.mark.parametrize("settings", STYLES, ids=lambda s: "-".join(s.values()))
@@ -203,94 +163,6 @@ async def test_the_older_engine_is_told_that_top_k_is_off(providers: Emulator, m
     assert (decoding.top_k, decoding.repetition_penalty) == (None, 1.2)
 
 
-# --------------------------------------------------------------------------- failures
-
-SCORE_ERROR = "ms-azureml-model-error-statuscode"
-
-
-@pytest.mark.parametrize(
-    ("status", "headers", "body", "error"),
-    [
-        (400, {}, {"error": {"code": "content_filter", "message": "no"}}, ContentFiltered),
-        (400, {}, {"error": {"code": "context_length_exceeded"}}, InvalidRequest),
-        (401, {}, "key_auth_access_denied", AuthenticationFailed),
-        (404, {}, {"error": {"code": "DeploymentNotFound"}}, ModelNotFound),
-        (408, {}, {"error": "request timed out"}, Timeout),
-        (424, {}, {"error": "no"}, ProviderFault),
-        (424, {SCORE_ERROR: "400"}, {"error": "no"}, InvalidRequest),
-        (424, {SCORE_ERROR: "429"}, {"error": "no"}, RateLimited),
-        (424, {SCORE_ERROR: "500"}, "Traceback", ProviderFault),
-        (424, {SCORE_ERROR: "503"}, "", Overloaded),
-        (424, {SCORE_ERROR: "200"}, "", ProviderFault),
-        (424, {SCORE_ERROR: "nonsense"}, "", ProviderFault),
-        (424, {SCORE_ERROR: "²"}, "", ProviderFault),
-        (429, {}, {"error": {"code": "TooManyRequests"}}, RateLimited),
-        (502, {}, "<html>", ProviderFault),
-        (503, {}, "", Overloaded),
-        (504, {}, "", Timeout),
-    ],
-)
-async def test_each_failure_has_its_name(
-    providers: Emulator,
-    make: Make,
-    status: int,
-    headers: dict[str, str],
-    body: Any,
-    error: type[Phi2Error],
-) -> None:
-    providers.azure.faults.push(Fault("status", status=status, headers=headers, body=body))
-    with pytest.raises(error) as raised:
-        await ask(make())
-    assert raised.value.status == status
-    assert raised.value.provider == "azure"
-
-
-async def test_the_models_own_reason_is_the_code(providers: Emulator, make: Make) -> None:
-    headers = {SCORE_ERROR: "500", "ms-azureml-model-error-reason": "model_error"}
-    providers.azure.faults.push(Fault("status", status=424, headers=headers, body="x"))
-    with pytest.raises(ProviderFault) as raised:
-        await ask(make())
-    assert raised.value.code == "model_error"
-
-
-@pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [
-        ({"retry-after-ms": "1500"}, 1.5),
-        ({"x-ms-retry-after-ms": "250", "Retry-After": "9"}, 0.25),
-        ({"Retry-After": "3"}, 3.0),
-    ],
-)
-async def test_a_wait_is_read_from_azures_headers(
-    providers: Emulator, make: Make, headers: dict[str, str], seconds: float
-) -> None:
-    providers.azure.faults.push(Fault("status", status=429, headers=headers))
-    with pytest.raises(RateLimited) as raised:
-        await ask(make())
-    assert raised.value.retry_after == seconds
-
-
-@pytest.mark.parametrize("settings", STYLES, ids=lambda s: "-".join(s.values()))
-async def test_a_wrong_key_is_refused_by_every_style(make: Make, settings: dict[str, Any]) -> None:
-    with pytest.raises(AuthenticationFailed) as raised:
-        await ask(make(key=Secret("wrong-key"), **settings))
-    assert raised.value.status == 401
-
-
-async def test_a_stream_that_only_reports_an_error_fails(providers: Emulator, make: Make) -> None:
-    providers.azure.faults.push(Fault("error_event", after=0))
-    with pytest.raises(ProviderFault):
-        await ask(make(style="chat"))
-
-
-async def test_a_chat_stream_without_a_finish_reason_was_cut_off(
-    providers: Emulator, make: Make
-) -> None:
-    providers.azure.faults.push(Fault("cut", after=2))
-    with pytest.raises(BadResponse, match="cut off"):
-        await ask(make(style="chat"))
-
-
 # --------------------------------------------------------------------- chat, v1, checks
 
 
@@ -392,113 +264,6 @@ async def test_a_check_needs_no_generation(
     assert providers.azure.meter.completion_tokens == 0
     with pytest.raises(AuthenticationFailed):
         await make(key=Secret("wrong-key"), **settings).check()
-
-
-# ------------------------------------------------------------------------ credentials
-
-
-class SyncCredential:
-    """As azure-identity's: blocks, and is asked on a thread."""
-
-    def __init__(self, token: str = "test-key", *, lives: float = 3600) -> None:
-        self.lives, self.value = lives, token
-        self.scopes: list[str] = []
-        self.error: Exception | None = None
-
-    def get_token(self, *scopes: str, **_: Any) -> AccessToken:
-        self.scopes.extend(scopes)
-        if self.error:
-            raise self.error
-        return AccessToken(self.value, int(time.time() + self.lives))
-
-
-class AsyncCredential(SyncCredential):
-    async def get_token(self, *scopes: str, **_: Any) -> AccessToken:  # type: ignore[override]
-        return super().get_token(*scopes)
-
-
-@pytest.mark.parametrize("kind", [SyncCredential, AsyncCredential])
-async def test_a_credential_is_asked_once_for_many_calls(
-    make: Make, kind: type[SyncCredential]
-) -> None:
-    credential = kind()
-    backend = make(key=None, credential=credential)
-    answers = await asyncio.gather(*(ask(backend) for _ in range(8)))
-    assert {answer.text for answer in answers} == {ANSWER}
-    assert credential.scopes == ["https://ml.azure.com/.default"]
-
-
-async def test_a_token_is_renewed_before_it_expires(make: Make) -> None:
-    credential = SyncCredential(lives=200)
-    backend = make(key=None, credential=credential, scope="mine/.default")
-    await ask(backend)
-    await ask(backend)
-    assert credential.scopes == ["mine/.default"] * 2
-
-
-async def test_a_token_that_was_refused_is_not_used_again(make: Make) -> None:
-    credential = SyncCredential("refused-token")
-    backend = make(key=None, credential=credential, style="v1")
-    with pytest.raises(AuthenticationFailed):
-        await ask(backend)
-    credential.value = "test-key"
-    assert (await ask(backend)).text == ANSWER
-    assert credential.scopes == ["https://cognitiveservices.azure.com/.default"] * 2
-
-
-async def test_a_credential_comes_before_a_key(make: Make) -> None:
-    assert (await ask(make(key=Secret("wrong-key"), credential=SyncCredential()))).text == ANSWER
-
-
-@pytest.mark.parametrize(
-    ("raised", "error"),
-    [
-        (ClientAuthenticationError("signed out"), AuthenticationFailed),
-        (ServiceRequestError("no route"), ConnectionFailed),
-        (RuntimeError("odd"), AuthenticationFailed),
-    ],
-)
-async def test_a_credential_that_fails_is_named(
-    providers: Emulator, make: Make, raised: Exception, error: type[Phi2Error]
-) -> None:
-    credential = SyncCredential()
-    credential.error = raised
-    with pytest.raises(error):
-        await ask(make(key=None, credential=credential))
-    assert providers.azure.calls == []
-
-
-async def test_a_credential_that_hangs_is_a_timeout(make: Make) -> None:
-    class Hanging:
-        async def get_token(self, *scopes: str, **_: Any) -> AccessToken:
-            await asyncio.get_running_loop().create_future()
-            raise AssertionError
-
-    backend = make(key=None, credential=Hanging(), timeouts=Timeouts(attempt=0.05))
-    with pytest.raises(Timeout):
-        await ask(backend)
-
-
-async def test_a_credential_without_a_token_is_an_authentication_failure(make: Make) -> None:
-    class Empty:
-        def get_token(self, *scopes: str, **_: Any) -> None:
-            return None
-
-    with pytest.raises(AuthenticationFailed):
-        await ask(make(key=None, credential=Empty()))
-
-
-async def test_the_same_backend_works_in_one_loop_after_another(providers: Emulator) -> None:
-    credential = AsyncCredential(lives=0)
-    backend = AzureBackend(endpoint=providers.azure.url, credential=credential)
-
-    async def twice() -> list[str]:
-        answers = await asyncio.gather(ask(backend), ask(backend))
-        await backend.close()
-        return [answer.text for answer in answers]
-
-    assert await asyncio.to_thread(asyncio.run, twice()) == [ANSWER] * 2
-    assert await asyncio.to_thread(asyncio.run, twice()) == [ANSWER] * 2
 
 
 # ---------------------------------------------------------------------- configuration
