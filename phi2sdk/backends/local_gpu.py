@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 from phi2sdk.backends import missing_dependency
 from phi2sdk.backends.base import Backend, Capabilities, OnUnsupported
 from phi2sdk.backends.engine.files import find_model
-from phi2sdk.backends.engine.worker import Admitted, Failed, Generated, Job, News, Worker
+from phi2sdk.backends.engine.job import Admitted, Failed, Generated, Job, News
+from phi2sdk.backends.engine.worker import Worker
 from phi2sdk.completion import Chunk, Count, Done, Event, Opened, Request, Sent, Usage
 from phi2sdk.errors import ConfigurationError, Phi2Error, Timeout
 from phi2sdk.sampling import Dialect, Rule
@@ -61,6 +62,8 @@ class LocalBackend(Backend):
         dtype: ``float32``, ``float16``, ``bfloat16``, or ``auto``: what fits.
         device: ``cuda``, ``mps``, ``cpu``, or ``auto``: the first of these that is there.
         revision: Pins a hub id to a branch, tag or commit.
+        slots: So many requests are answered at once, where memory holds them; the others wait
+            their turn.
 
     The model is loaded by the first request, before its clock starts, or by :meth:`load`.
 
@@ -79,6 +82,7 @@ class LocalBackend(Backend):
         dtype: DTypeName = "auto",
         device: DeviceName = "auto",
         revision: str | None = None,
+        slots: int = 16,
         target: str | None = None,
         on_unsupported: OnUnsupported = "raise",
     ) -> None:
@@ -88,6 +92,9 @@ class LocalBackend(Backend):
                 raise missing_dependency("local", ImportError(name=package), self.extra)
         _one_of("dtype", dtype, get_args(DTypeName))
         _one_of("device", device, get_args(DeviceName))
+        if isinstance(slots, bool) or not isinstance(slots, int) or slots < 1:
+            raise ConfigurationError(f"slots={slots!r} must be at least 1")
+        self._slots = slots
         self._model = model
         self._dtype: DTypeName = dtype
         self._device: DeviceName = device
@@ -129,22 +136,22 @@ class LocalBackend(Backend):
         _, receipt = self.prepare(request)
         begun = perf_counter_ns()
         model = await self._load_within(request.timeout)
-        prompt_tokens = len(model.encode(request.prompt.text))
-        model.check_fits(prompt_tokens, request.sampling.max_tokens)
+        prompt = model.encode(request.prompt.text)
+        model.check_fits(len(prompt), request.sampling.max_tokens)
         mailbox = _Mailbox()
         stops = StopCutter(
             stops_of(request),
             top_level=request.prompt.format == "code",
             line_start=request.prompt.text.endswith("\n"),
         )
-        job = Job(request.prompt.text, request.sampling, stops, mailbox.put_from_thread)
+        job = Job(prompt, request.sampling, stops, mailbox.put_from_thread)
         yield Sent(perf_counter_ns(), receipt, request.stream)
         if request.timeout is not None:
             left = request.timeout - (perf_counter_ns() - begun) / 1e9
             mailbox.time_out_after(left, request.timeout)
         try:
             self._engine().submit(job)
-            events = _events(mailbox, model.name, prompt_tokens, request.stream)
+            events = _events(mailbox, model.name, len(prompt), request.stream)
             async with aclosing(events):
                 async for event in events:
                     yield event
@@ -205,7 +212,7 @@ class LocalBackend(Backend):
                 progress=progress,
             )
 
-        return Worker(load)
+        return Worker(load, self._slots)
 
     def _context_length(self) -> int | None:
         worker = self._worker

@@ -13,6 +13,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from phi2sdk.backends.engine import LocalModel
 
+torch.set_num_threads(1)  # of no use to models this small, and slow on a busy machine
 transformers: Any = importlib.import_module("transformers")  # its types are not for mypy --strict
 
 WORDS = (

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from phi2sdk.backends.engine import LocalModel
-from phi2sdk.backends.engine.cache import SlotAttend, SlotCache
+from phi2sdk.backends.engine.cache import ChunkAttend, SlotCache
 from phi2sdk.errors import ContextLengthExceeded, InvalidRequest
 from phi2sdk.sampling import Sampling
 from tests.engine.conftest import Greedy, generate, load_reference, save_tiny
@@ -24,7 +24,7 @@ def logits(model: LocalModel, ids: list[int]) -> torch.Tensor:
     with torch.inference_mode():
         for start, part in ((0, ids[:half]), (half, ids[half:])):
             positions = torch.arange(start, start + len(part))
-            attend = SlotAttend(cache, 0, start, len(part))
+            attend = ChunkAttend(cache, 0, start, len(part))
             rows.append(phi.logits(phi.hidden(torch.tensor(part), positions, attend)))
     return torch.cat(rows)
 

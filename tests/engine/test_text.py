@@ -23,14 +23,14 @@ def test_any_text_survives_encoding_and_decoding(tiny: LocalModel, text: str) ->
 def test_pieces_join_to_what_the_tokenizer_itself_decodes(
     tiny: LocalModel, tiny_folder: Path, ids: list[int]
 ) -> None:
-    reader = tiny._codec.detokenizer()
+    reader = tiny.detokenizer()
     text = "".join(reader.feed(id) for id in ids) + reader.flush()
     assert text == Tokenizer.from_file(str(tiny_folder / "tokenizer.json")).decode(ids)
 
 
 def test_a_character_spread_over_tokens_comes_whole(tiny: LocalModel) -> None:
     ids = tiny.encode("🙃")  # not in the training text: four byte tokens
-    reader = tiny._codec.detokenizer()
+    reader = tiny.detokenizer()
     pieces = [reader.feed(id) for id in ids]
     assert len(ids) > 1
     assert pieces[-1] == "🙃"
@@ -38,7 +38,7 @@ def test_a_character_spread_over_tokens_comes_whole(tiny: LocalModel) -> None:
 
 
 def test_an_unfinished_character_is_flushed_as_a_replacement(tiny: LocalModel) -> None:
-    reader = tiny._codec.detokenizer()
+    reader = tiny.detokenizer()
     assert reader.feed(tiny.encode("🙃")[0]) == ""
     assert reader.flush() == "\ufffd"
 

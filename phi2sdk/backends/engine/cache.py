@@ -1,25 +1,29 @@
 """Keys and values of sequences that are being written, and attention over them.
 
-S slots, each one sequence; L layers; K key-value heads, D head_dim.
+S slots, each one sequence; L layers; K key-value heads, D head_dim. A slot has one column more
+than the context: what must not be kept is written there.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from phi2sdk.backends.engine.phi import Attend
 from phi2sdk.memory import Shape
 
-__all__ = ["SlotCache", "SlotAttend"]
+__all__ = ["ChunkAttend", "RowsAttend", "SlotCache", "StepAttend"]
 
 
 class SlotCache:
-    """Keys and values, ``[L, S, length, K, D]`` each; zero where nothing was written.
+    """Keys and values, ``[L, S, length + 1, K, D]`` each; zero where nothing was written.
 
     Attributes:
         slots: S.
-        length: Tokens that a slot can hold.
+        length: Tokens that a slot can hold; also the number of the scratch column.
     """
 
     def __init__(
@@ -27,13 +31,60 @@ class SlotCache:
     ) -> None:
         self.slots = slots
         self.length = length
-        size = (shape.layers, slots, length, shape.kv_heads, shape.head_dim)
+        size = (shape.layers, slots, length + 1, shape.kv_heads, shape.head_dim)
         self.keys = torch.zeros(size, dtype=dtype, device=device)
         self.values = torch.zeros(size, dtype=dtype, device=device)
 
+    def move(self, source: int, target: int, count: int) -> None:
+        """Copy the first ``count`` tokens of a slot to another."""
+        for kind in (self.keys, self.values):
+            kind[:, target, :count] = kind[:, source, :count]
 
-class SlotAttend:
-    """The tokens at ``start`` ... ``start + N - 1`` of one slot, each seeing those up to itself."""
+    def scrub(self, slot: int) -> None:
+        """Zero a slot that may hold NaN, which leaks out of masked columns too."""
+        self.keys[:, slot] = 0
+        self.values[:, slot] = 0
+
+
+class RowsAttend:
+    """One new token for each of the first B slots, each seeing its own past.
+
+    Args:
+        cache: Where they live.
+        positions: ``[B]`` the new tokens' positions.
+        kv: Columns that are read: more than the largest position.
+        even: All positions are ``kv - 1``: nothing needs masking.
+    """
+
+    def __init__(self, cache: SlotCache, positions: Tensor, kv: int, *, even: bool) -> None:
+        self._cache = cache
+        self._positions = positions
+        self._count = positions.shape[0]
+        self._rows = torch.arange(self._count, device=positions.device)
+        self._kv = kv
+        self._mask: Tensor | None = None
+        if not even:
+            unseen = torch.arange(kv, device=positions.device) > positions.unsqueeze(1)
+            mask = torch.zeros(unseen.shape, dtype=cache.keys.dtype, device=positions.device)
+            self._mask = mask.masked_fill_(unseen, -torch.inf)[:, None, None]  # [B, 1, 1, kv]
+
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        keys = self._cache.keys[layer, : self._count]  # [B, length + 1, K, D]
+        values = self._cache.values[layer, : self._count]
+        keys[self._rows, self._positions] = k
+        values[self._rows, self._positions] = v
+        seen = F.scaled_dot_product_attention(
+            q.unsqueeze(2),  # [B, H, 1, D]
+            keys[:, : self._kv].transpose(1, 2),  # [B, K, kv, D]
+            values[:, : self._kv].transpose(1, 2),
+            attn_mask=self._mask,
+            enable_gqa=q.shape[1] != k.shape[1],
+        )
+        return seen.flatten(1)  # [B, H * D]
+
+
+class ChunkAttend:
+    """The tokens ``start`` ... ``start + N - 1`` of one slot, each seeing those up to itself."""
 
     def __init__(self, cache: SlotCache, slot: int, start: int, count: int) -> None:
         self._cache = cache
@@ -46,7 +97,7 @@ class SlotAttend:
             self._mask = seen.tril(diagonal=start)  # [N, end]
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        keys = self._cache.keys[layer, self._slot]  # [length, K, D]
+        keys = self._cache.keys[layer, self._slot]  # [length + 1, K, D]
         values = self._cache.values[layer, self._slot]
         keys[self._start : self._end] = k
         values[self._start : self._end] = v
@@ -59,3 +110,19 @@ class SlotAttend:
             enable_gqa=q.shape[1] != k.shape[1],
         )
         return seen[0].transpose(0, 1).flatten(1)  # [N, H * D]
+
+
+class StepAttend:
+    """Several attentions side by side: each takes so many of the N tokens, in order."""
+
+    def __init__(self, parts: Sequence[tuple[int, Attend]]) -> None:
+        self._parts = parts
+
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        seen = []
+        at = 0
+        for count, attend in self._parts:
+            part = slice(at, at + count)
+            seen.append(attend(layer, q[part], k[part], v[part]))
+            at += count
+        return torch.cat(seen)

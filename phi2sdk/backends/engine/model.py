@@ -10,12 +10,12 @@ from typing import Literal
 import torch
 
 from phi2sdk import memory
-from phi2sdk.backends.engine.cache import SlotAttend, SlotCache
+from phi2sdk.backends.engine.answer import Answer
 from phi2sdk.backends.engine.files import ModelFiles, find_model
 from phi2sdk.backends.engine.phi import Phi
-from phi2sdk.backends.engine.sampler import Chooser, choose
+from phi2sdk.backends.engine.slots import Slots
 from phi2sdk.backends.engine.step import Step
-from phi2sdk.backends.engine.text import TextCodec
+from phi2sdk.backends.engine.text import Detokenizer, TextCodec
 from phi2sdk.backends.engine.weights import Progress, load_weights
 from phi2sdk.errors import ConfigurationError, ContextLengthExceeded, InvalidRequest
 from phi2sdk.sampling import Sampling
@@ -34,6 +34,7 @@ class LocalModel:
         context_length: Prompt and answer together have at most so many tokens.
         vocab_size: Rows of the embedding.
         phi: The model itself.
+        eos_ids: Tokens that end an answer.
     """
 
     def __init__(self, files: ModelFiles, phi: Phi) -> None:
@@ -42,8 +43,9 @@ class LocalModel:
         self.phi = phi
         self.context_length = shape.context_length
         self.vocab_size = shape.vocab
-        self._eos_ids = files.eos_ids
+        self.eos_ids = files.eos_ids
         self._codec = TextCodec(files.tokenizer, shape.vocab)
+        self._spare: list[Slots] = []  # caches of one slot, used again by `tokens`
 
     @classmethod
     def load(
@@ -101,6 +103,20 @@ class LocalModel:
         """The text of tokens; control tokens have none."""
         return self._codec.decode(ids)
 
+    def slots(self, count: int) -> Slots:
+        """Room for ``count`` sequences at once, or as many as memory holds; at least one."""
+        shape, dtype = self.phi.config.shape, self.dtype
+        free = _free_bytes(self.phi.device)
+        one = memory.plan(dtype, shape=shape, context=shape.context_length)
+        per_slot = one.kv_bytes + one.working_bytes
+        count = max(1, min(count, (free - one.prefill_bytes) // per_slot))
+        gpu = self.phi.device.type == "cuda"
+        return Slots(self.phi, count, prefill_among=256 if gpu else 64, ahead=gpu)
+
+    def detokenizer(self) -> Detokenizer:
+        """A new reader of one answer's tokens."""
+        return self._codec.detokenizer()
+
     def check_fits(self, prompt_tokens: int, max_tokens: int) -> None:
         """Refuse what cannot fit into the context.
 
@@ -135,35 +151,16 @@ class LocalModel:
     def _generate(
         self, prompt: list[int], sampling: Sampling, cancelled: threading.Event
     ) -> Iterator[Step]:
-        phi = self.phi
-        shape = phi.config.shape
-        cache = SlotCache(shape, 1, len(prompt) + sampling.max_tokens, phi.dtype, phi.device)
-        chooser = Chooser.start(sampling, prompt, self.vocab_size, phi.device)
-        reader = self._codec.detokenizer()
-        ids, start = prompt, 0
-        for count in range(1, sampling.max_tokens + 1):
-            if cancelled.is_set():
-                return
-            token, logprob = self._next(ids, start, cache, chooser)
-            if token in self._eos_ids:
-                yield Step(token, reader.flush(), logprob, special=True)
-                return
-            text = reader.feed(token)
-            if count == sampling.max_tokens:
-                text += reader.flush()
-            yield Step(token, text, logprob)
-            ids, start = [token], start + len(ids)
-
-    @torch.inference_mode()
-    def _next(
-        self, ids: list[int], start: int, cache: SlotCache, chooser: Chooser
-    ) -> tuple[int, float]:
-        phi = self.phi
-        tokens = torch.tensor(ids, device=phi.device)  # [N]
-        positions = torch.arange(start, start + len(ids), device=phi.device)
-        x = phi.hidden(tokens, positions, SlotAttend(cache, 0, start, len(ids)))
-        token, logprob = choose(phi.logits(x[-1:]), [chooser])
-        return int(token), float(logprob)
+        slots = self._spare.pop() if self._spare else self.slots(1)
+        row = slots.join(prompt, sampling)
+        answer = Answer(self, sampling.max_tokens)
+        try:
+            while not (answer.ended or cancelled.is_set()):
+                for token in slots.step():
+                    yield answer.take(token)
+        finally:
+            slots.leave(row, scrub=answer.overflowed)
+            self._spare.append(slots)
 
 
 def _device(name: DeviceName) -> torch.device:

@@ -155,7 +155,7 @@ class Phi:
         self.head = head  # [N, d] -> [N, V]
         self.device = embed.device
         self.dtype = embed.dtype
-        length = config.shape.context_length
+        length = config.shape.context_length + 1  # with the cache's scratch column
         self.rotary = Rotary(
             config.rotary_dims, config.rope_theta, length, embed.dtype, embed.device
         )

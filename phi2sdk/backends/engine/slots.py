@@ -1,0 +1,225 @@
+"""Continuous batching: sequences in slots of one cache, each at its own position.
+
+Every step is one pass through the model. It makes one token for each sequence that is writing, and
+reads the next piece of the prompts that are joining; both share the reading of the weights. The
+first n slots are always those that write: when one leaves, the last takes its slot.
+
+Nothing here waits for the device but :meth:`Slots.read`: a step can be launched before the tokens
+of the one before it are known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from phi2sdk.backends.engine.cache import ChunkAttend, RowsAttend, SlotCache, StepAttend
+from phi2sdk.backends.engine.phi import Attend, Phi
+from phi2sdk.backends.engine.sampler import Chooser, choose
+from phi2sdk.memory import PREFILL_TOKENS
+from phi2sdk.sampling import Sampling
+
+__all__ = ["Flight", "Row", "Slots", "Token"]
+
+
+@dataclass(slots=True, eq=False)
+class Row:
+    """One sequence.
+
+    Attributes:
+        prompt: Its prompt's tokens.
+        chooser: How its tokens are chosen.
+        read: Tokens of the prompt that are in the cache.
+        length: Tokens that are in the cache, answer included.
+        live: It has a slot.
+    """
+
+    prompt: Sequence[int]
+    chooser: Chooser
+    read: int = 0
+    length: int = 0
+    live: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A row's next token, with its log-probability under the model; NaN if the model overflowed."""
+
+    row: Row
+    id: int
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """A step that was launched: its rows, their tokens and log-probabilities, on the device."""
+
+    rows: Sequence[Row]
+    tokens: Tensor  # [n] int64
+    logprobs: Tensor  # [n] float32
+
+
+class Slots:
+    """A model with a cache of S slots.
+
+    Args:
+        phi: The model.
+        slots: S: so many sequences at once.
+        length: Tokens of a slot; the model's context if not given.
+        prefill_among: While sequences are writing, a step reads at most so many tokens of
+            prompts: the bound on how long a joining prompt can hold them up.
+        ahead: Launch each step before the tokens of the last are read, so that a GPU never waits
+            for the host; a row that ends is then computed once too often.
+    """
+
+    def __init__(
+        self,
+        phi: Phi,
+        slots: int,
+        *,
+        length: int | None = None,
+        prefill_among: int = 64,
+        ahead: bool = False,
+    ) -> None:
+        shape = phi.config.shape
+        self.phi = phi
+        self.prefill_among = prefill_among
+        self.cache = SlotCache(shape, slots, length or shape.context_length, phi.dtype, phi.device)
+        self.rows: list[Row] = []  # the row at index i has slot i
+        self._writing = 0  # the first so many are writing, the others still reading
+        self._ahead = ahead
+        self._flight: Flight | None = None  # launched and not read
+        self._last = torch.zeros(slots, dtype=torch.int64, device=phi.device)  # their last tokens
+
+    @property
+    def free(self) -> int:
+        """How many sequences may join."""
+        return self.cache.slots - len(self.rows)
+
+    def join(self, prompt: Sequence[int], sampling: Sampling) -> Row:
+        """Take a sequence in; its prompt is read by the next steps, in the order of joining."""
+        assert self.free, "no slot is free"
+        assert 0 < len(prompt) <= self.cache.length, "the prompt does not fit into a slot"
+        phi = self.phi
+        chooser = Chooser.start(sampling, prompt, phi.config.shape.vocab, phi.device)
+        row = Row(prompt, chooser)
+        self.rows.append(row)
+        return row
+
+    @torch.inference_mode()
+    def leave(self, row: Row, *, scrub: bool = False) -> None:
+        """Free a sequence's slot at once.
+
+        Args:
+            row: Who leaves; leaving twice is harmless.
+            scrub: The model overflowed: leave no NaN behind.
+        """
+        if not row.live:
+            return
+        row.live = False
+        slot = self.rows.index(row)
+        if scrub:
+            self.cache.scrub(slot)
+        if slot < self._writing:
+            self._writing -= 1
+            if slot != self._writing:
+                self._move(self._writing, slot)
+            slot = self._writing
+        for behind in range(slot, len(self.rows) - 1):  # those that read move up, in their order
+            self._move(behind + 1, behind)
+        self.rows.pop()
+
+    def step(self) -> list[Token]:
+        """Launch a step, and wait for its tokens: with ``ahead``, for those of the step before."""
+        launched = self.launch() if self.rows else None
+        if self._ahead:
+            launched, self._flight = self._flight, launched
+        return self.read(launched) if launched else []
+
+    @torch.inference_mode()
+    def launch(self) -> Flight:
+        """Start one step: a token for each writing row and each whose prompt is now read."""
+        writing = self.rows[: self._writing]
+        chunks = self._chunks()
+        x = self._forward(writing, chunks)
+        finished = [row for row, count in chunks if row.read + count == len(row.prompt)]
+        rows = [*writing, *finished]
+        if not rows:
+            tokens, logprobs = self._last[:0], torch.empty(0)
+        else:
+            logits = self.phi.logits(x[self._ends(len(writing), chunks)])  # [n, V]
+            tokens, logprobs = choose(logits, [row.chooser for row in rows])
+            self._last[: len(rows)] = tokens
+        for row in writing:
+            row.length += 1
+        for row, count in chunks:
+            row.read += count
+            row.length += count
+        self._writing = len(rows)
+        return Flight(rows, tokens, logprobs)
+
+    def read(self, flight: Flight) -> list[Token]:
+        """Wait for a step's tokens; those of rows that have left meanwhile are thrown away."""
+        tokens, logprobs = flight.tokens.tolist(), flight.logprobs.tolist()
+        return [
+            Token(row, id, logprob)
+            for row, id, logprob in zip(flight.rows, tokens, logprobs, strict=True)
+            if row.live
+        ]
+
+    def _chunks(self) -> list[tuple[Row, int]]:
+        """Which rows read how much of their prompts now: first come, first served."""
+        left = self.prefill_among if self._writing else PREFILL_TOKENS
+        chunks = []
+        for row in self.rows[self._writing :]:
+            count = min(left, len(row.prompt) - row.read)
+            if not count:
+                break
+            chunks.append((row, count))
+            left -= count
+        return chunks
+
+    def _forward(self, writing: Sequence[Row], chunks: Sequence[tuple[Row, int]]) -> Tensor:
+        """Hidden states ``[N, d]``: the writing rows first, then the pieces of the prompts."""
+        device = self.phi.device
+        n = len(writing)
+        positions = [row.length for row in writing]
+        parts: list[tuple[int, Attend]] = []
+        if n:
+            kv = max(positions) + 1
+            even = min(positions) + 1 == kv
+            parts.append((n, RowsAttend(self.cache, _tensor(positions, device), kv, even=even)))
+        ids: list[int] = []
+        for slot, (row, count) in enumerate(chunks, start=n):
+            parts.append((count, ChunkAttend(self.cache, slot, row.read, count)))
+            ids += row.prompt[row.read : row.read + count]
+            positions += range(row.read, row.read + count)
+        tokens = self._last[:n]
+        if ids:
+            tokens = torch.cat((tokens, _tensor(ids, device)))
+        attend = parts[0][1] if len(parts) == 1 else StepAttend(parts)
+        return self.phi.hidden(tokens, _tensor(positions, device), attend)
+
+    @staticmethod
+    def _ends(n: int, chunks: Sequence[tuple[Row, int]]) -> list[int]:
+        """Which of the N tokens are followed by a new one."""
+        ends, at = list(range(n)), n
+        for row, count in chunks:
+            at += count
+            if row.read + count == len(row.prompt):
+                ends.append(at - 1)
+        return ends
+
+    def _move(self, source: int, target: int) -> None:
+        row = self.rows[source]
+        self.rows[target] = row
+        if row.length:
+            self.cache.move(source, target, row.length)
+            self._last[target] = self._last[source]
+
+
+def _tensor(values: Sequence[int], device: torch.device) -> Tensor:
+    return torch.tensor(values, dtype=torch.int64, device=device)
