@@ -39,7 +39,7 @@ def writing_prompt(subject: str) -> str:
 
 
 def _answer_about(rng: Random, subject: str) -> str:
-    """One or two sentences that say what ``subject`` is."""
+    """A sentence that says what ``subject`` is."""
     while True:
         drawn = paragraph(rng, about=subject)
         if drawn.kind in ("definition", "benefit", "cause", "history", "composition"):
