@@ -10,7 +10,7 @@ import asyncio
 import importlib.util
 import os
 import threading
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from time import perf_counter_ns
@@ -28,6 +28,7 @@ from phi2sdk.stops import StopCutter, stops_of
 
 if TYPE_CHECKING:
     from phi2sdk.backends.engine.model import LocalModel
+    from phi2sdk.backends.engine.scoring import Score
 
 __all__ = ["DIALECTS", "LocalBackend"]
 
@@ -158,6 +159,33 @@ class LocalBackend(Backend):
         finally:
             job.cancelled.set()
             mailbox.close()
+
+    async def score(
+        self, prompt: str | Sequence[int], text: str | Sequence[int], *, temperature: float = 1.0
+    ) -> Score:
+        """How likely ``text`` is after ``prompt``, token by token (see :class:`Score`).
+
+        Prompt and text as strings or as tokens. Running streams wait meanwhile.
+
+        Raises:
+            ContextLengthExceeded: Together they do not fit.
+            InvalidRequest: One is empty, or the temperature is not above 0.
+        """
+        scores = await self.score_many([(prompt, text)], temperature=temperature)
+        return scores[0]
+
+    async def score_many(
+        self,
+        pairs: Sequence[tuple[str | Sequence[int], str | Sequence[int]]],
+        *,
+        temperature: float = 1.0,
+    ) -> list[Score]:
+        """:meth:`score` for many at once, in order."""
+        await self.load()
+        future = self._engine().call(
+            lambda model: list(model.score_many(pairs, temperature=temperature))
+        )
+        return await asyncio.wrap_future(future)
 
     async def check(self) -> str:
         worker = self._worker

@@ -223,6 +223,20 @@ async def test_a_load_that_failed_may_be_tried_again(tmp_path: Path) -> None:
     await backend.close()
 
 
+async def test_a_score_is_that_of_the_answer_and_comes_between_the_steps_of_others(
+    backend: LocalBackend,
+) -> None:
+    completion = await answer(backend, ask(temperature=1.0, seed=4))
+    prompt = OPEN_ENDED.text
+    async with aclosing(backend.stream(ask(max_tokens=1500))) as events:
+        await anext(events)
+        score = await backend.score(prompt, completion.token_ids)
+    await backend.close()
+    assert score.logprob == pytest.approx(completion.logprobs, abs=1e-3)
+    with pytest.raises(ConfigurationError, match="closed"):
+        await backend.score(prompt, "a")
+
+
 async def test_check_says_what_is_there_without_loading_it(backend: LocalBackend) -> None:
     assert "loaded with the first request" in await backend.check()
     await backend.load()

@@ -3,7 +3,6 @@ from __future__ import annotations
 import random
 from typing import Any
 
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st

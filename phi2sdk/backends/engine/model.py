@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +13,7 @@ from phi2sdk import memory
 from phi2sdk.backends.engine.answer import Answer
 from phi2sdk.backends.engine.files import ModelFiles, find_model
 from phi2sdk.backends.engine.phi import Phi
+from phi2sdk.backends.engine.scoring import LOGITS_BYTES, Score, score_sequences
 from phi2sdk.backends.engine.slots import Slots
 from phi2sdk.backends.engine.step import Step
 from phi2sdk.backends.engine.text import Detokenizer, TextCodec
@@ -102,6 +103,59 @@ class LocalModel:
     def decode(self, ids: list[int]) -> str:
         """The text of tokens; control tokens have none."""
         return self._codec.decode(ids)
+
+    def score(
+        self, prompt: str | Sequence[int], text: str | Sequence[int], *, temperature: float = 1.0
+    ) -> Score:
+        """How likely ``text`` is after ``prompt``, token by token.
+
+        Args:
+            prompt: What stands before; text, or its tokens.
+            text: What is scored; as tokens where they are known, since a text that a model wrote
+                need not be tokenised in the way in which it was written.
+            temperature: Of the distribution; above 0.
+
+        Raises:
+            ContextLengthExceeded: Together they do not fit.
+            InvalidRequest: One is empty, a token does not exist, or the temperature is not above 0.
+        """
+        return next(self.score_many([(prompt, text)], temperature=temperature))
+
+    def score_many(
+        self,
+        pairs: Iterable[tuple[str | Sequence[int], str | Sequence[int]]],
+        *,
+        temperature: float = 1.0,
+        logits_bytes: int = LOGITS_BYTES,
+    ) -> Iterator[Score]:
+        """:meth:`score` for many, in order, several in one pass; lazily.
+
+        Args:
+            pairs: Prompt and text of each.
+            temperature: Of the distribution; above 0.
+            logits_bytes: Logits and what is made of them take at most so much memory.
+        """
+        if not temperature > 0:
+            raise InvalidRequest(f"temperature={temperature!r} must be above 0 to score a text")
+        sequences = ((self._ids(prompt), self._ids(text)) for prompt, text in pairs)
+        return score_sequences(
+            self.phi,
+            (self._scorable(*sequence) for sequence in sequences),
+            temperature=temperature,
+            logits_bytes=logits_bytes,
+        )
+
+    def _ids(self, text: str | Sequence[int]) -> list[int]:
+        ids = self.encode(text) if isinstance(text, str) else list(text)
+        if any(not 0 <= id < self.vocab_size for id in ids):
+            raise InvalidRequest(f"tokens must be from 0 to {self.vocab_size - 1}")
+        return ids
+
+    def _scorable(self, prompt: list[int], text: list[int]) -> tuple[list[int], list[int]]:
+        if not text:
+            raise InvalidRequest("the text to score is empty")
+        self.check_fits(len(prompt), len(text))
+        return prompt, text
 
     def slots(self, count: int) -> Slots:
         """Room for ``count`` sequences at once, or as many as memory holds; at least one."""

@@ -13,7 +13,8 @@ N tokens; d hidden; H heads, K key-value heads, D head_dim; I intermediate; V vo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -137,6 +138,9 @@ class Rotary:
         part.copy_(part * cos + part.roll(self.dims // 2, -1) * sin)
 
 
+_SMALL = 4_000_000  # parameters in matrices
+
+
 class Phi:
     """The model.
 
@@ -159,6 +163,22 @@ class Phi:
         self.rotary = Rotary(
             config.rotary_dims, config.rope_theta, length, embed.dtype, embed.device
         )
+
+    @contextmanager
+    def threads(self) -> Iterator[None]:
+        """Compute on one thread where the model is so small that waiting for others costs more.
+
+        On two busy cores a step of the bundled checkpoint takes 1.6 ms on one thread, 26 on two.
+        """
+        usual = torch.get_num_threads()
+        if self.config.shape.matrix_parameters > _SMALL or usual == 1:
+            yield
+            return
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(usual)
 
     def hidden(self, ids: Tensor, positions: Tensor, attend: Attend) -> Tensor:
         """Tokens ``[N]`` at their positions ``[N]`` -> hidden states ``[N, d]``."""

@@ -139,9 +139,12 @@ class Slots:
             launched, self._flight = self._flight, launched
         return self.read(launched) if launched else []
 
-    @torch.inference_mode()
     def launch(self) -> Flight:
         """Start one step: a token for each writing row and each whose prompt is now read."""
+        with torch.inference_mode(), self.phi.threads():
+            return self._launch()
+
+    def _launch(self) -> Flight:
         writing = self.rows[: self._writing]
         chunks = self._chunks()
         x = self._forward(writing, chunks)

@@ -10,7 +10,7 @@ import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from phi2sdk.backends.engine.job import Failed, Job
 from phi2sdk.errors import ConfigurationError, Overloaded
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from phi2sdk.backends.engine.model import LocalModel
 
 __all__ = ["MAX_WAITING", "Worker"]
+
+T = TypeVar("T")
 
 MAX_WAITING = 16_384
 """So many requests may wait for a slot; one more is :class:`~phi2sdk.errors.Overloaded`."""
@@ -40,7 +42,7 @@ class Worker:
         self.pid = os.getpid()
         self.model: Future[LocalModel] = Future()
         self.model.set_running_or_notify_cancel()  # from here on nobody can cancel it
-        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Job | Callable[[], None] | None] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._lock = threading.Lock()  # nothing comes after the None that ends the queue
         self._thread = threading.Thread(
@@ -61,6 +63,29 @@ class Worker:
             if self._jobs.qsize() >= MAX_WAITING:
                 raise Overloaded(f"{MAX_WAITING} requests wait for this model: send fewer at once")
             self._jobs.put(job)
+
+    def call(self, function: Callable[[LocalModel], T]) -> Future[T]:
+        """Run a function of the model on its thread, between two steps of the jobs.
+
+        Raises:
+            ConfigurationError: The worker is closed.
+        """
+        future: Future[T] = Future()
+
+        def run() -> None:
+            if future.set_running_or_notify_cancel():
+                try:
+                    if self._closing.is_set():
+                        raise _closed()
+                    future.set_result(function(self.model.result()))
+                except BaseException as error:
+                    future.set_exception(error)
+
+        with self._lock:
+            if self._closing.is_set():
+                raise _closed()
+            self._jobs.put(run)
+        return future
 
     def close(self) -> None:
         """Fail what runs and what waits, and join the thread."""
@@ -83,14 +108,20 @@ class Worker:
         while not self._closing.is_set():
             while scheduler.free and not (scheduler.busy and self._jobs.empty()):
                 job = self._jobs.get()  # waits only where there is nothing else to do
-                if job is None:
+                if isinstance(job, Job):
+                    scheduler.join(job)
+                elif job is None:
                     break
-                scheduler.join(job)
+                else:
+                    job()
             scheduler.step()
         scheduler.fail_all(_closed())
         while not self._jobs.empty():
-            if (job := self._jobs.get()) is not None:
+            job = self._jobs.get()
+            if isinstance(job, Job):
                 job.tell(Failed(_closed()))
+            elif job is not None:
+                job()
 
 
 def _closed() -> ConfigurationError:

@@ -1,0 +1,167 @@
+"""How likely a given text is, token by token: what the identity tests stand on.
+
+Sequences lie flat behind one another in one pass, each seeing only itself. Hidden states become
+logits in blocks, so that 51,200 numbers a token never exist for many tokens at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from phi2sdk.backends.engine.phi import Phi
+
+__all__ = ["LOGITS_BYTES", "Score", "score_sequences"]
+
+LOGITS_BYTES = 64 * 2**20
+"""Logits and what is made of them take at most so much at a time."""
+
+PASS_TOKENS = 1024
+"""Sequences are scored together up to so many tokens; a longer one goes alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """The tokens of a text under the model's distribution at a temperature; nats.
+
+    Each tuple has one entry a token. Let ``p`` be the distribution of the next token there.
+
+    Attributes:
+        ids: The tokens.
+        logprob: ``log p`` of the token itself.
+        entropy: Of ``p``: the mean of ``-log p`` under ``p``.
+        variance: Of ``log p`` under ``p``.
+        argmax: The likeliest token.
+        margin: Its logit minus the second's, before the temperature: greedy decoding of two
+            implementations may differ where it is tiny.
+    """
+
+    ids: tuple[int, ...]
+    logprob: tuple[float, ...]
+    entropy: tuple[float, ...]
+    variance: tuple[float, ...]
+    argmax: tuple[int, ...]
+    margin: tuple[float, ...]
+
+    @property
+    def total(self) -> float:
+        """Log-probability of the whole text."""
+        return sum(self.logprob)
+
+
+def score_sequences(
+    phi: Phi,
+    sequences: Iterable[tuple[Sequence[int], Sequence[int]]],
+    *,
+    temperature: float = 1.0,
+    logits_bytes: int = LOGITS_BYTES,
+) -> Iterator[Score]:
+    """Score texts after their prompts, in order; both as tokens, neither empty."""
+    for batch in _packed(sequences):
+        with torch.inference_mode(), phi.threads():
+            yield from _score_pass(phi, batch, temperature, logits_bytes)
+
+
+def _packed(
+    sequences: Iterable[tuple[Sequence[int], Sequence[int]]],
+) -> Iterator[list[tuple[Sequence[int], Sequence[int]]]]:
+    batch: list[tuple[Sequence[int], Sequence[int]]] = []
+    size = 0
+    for prompt, text in sequences:
+        count = len(prompt) + len(text)
+        if batch and size + count > PASS_TOKENS:
+            yield batch
+            batch, size = [], 0
+        batch.append((prompt, text))
+        size += count
+    if batch:
+        yield batch
+
+
+def _score_pass(
+    phi: Phi,
+    batch: Sequence[tuple[Sequence[int], Sequence[int]]],
+    temperature: float,
+    logits_bytes: int,
+) -> Iterator[Score]:
+    ids: list[int] = []
+    positions: list[int] = []
+    lengths: list[int] = []
+    before: list[int] = []  # the tokens after which each scored one comes
+    targets: list[int] = []
+    for prompt, text in batch:
+        length = len(prompt) + len(text) - 1  # the last token predicts nothing that is asked
+        before += range(len(ids) + len(prompt) - 1, len(ids) + length)
+        ids += [*prompt, *text][:length]
+        positions += range(length)
+        lengths.append(length)
+        targets += text
+    device = phi.device
+    hidden = phi.hidden(
+        torch.tensor(ids, device=device), torch.tensor(positions, device=device), _Packed(lengths)
+    )[torch.tensor(before, device=device)]  # [T, d]: the states that predict the texts' tokens
+    wanted = torch.tensor(targets, device=device)
+    # The logits, their softmax and its logarithm exist at once, in float32.
+    rows = max(1, logits_bytes // (4 * 4 * phi.config.shape.vocab))
+    parts = [
+        _statistics(phi.logits(hidden[at : at + rows]), wanted[at : at + rows], temperature)
+        for at in range(0, len(targets), rows)
+    ]
+    logprob, entropy, variance, argmax, margin = (
+        torch.cat(columns).tolist() for columns in zip(*parts, strict=True)
+    )
+    at = 0
+    for _, text in batch:
+        own = slice(at, at + len(text))
+        yield Score(
+            ids=tuple(text),
+            logprob=tuple(logprob[own]),
+            entropy=tuple(entropy[own]),
+            variance=tuple(variance[own]),
+            argmax=tuple(argmax[own]),
+            margin=tuple(margin[own]),
+        )
+        at += len(text)
+
+
+def _statistics(logits: Tensor, wanted: Tensor, temperature: float) -> tuple[Tensor, ...]:
+    """``[n, V]`` and ``[n]`` -> log-probability, entropy, variance, argmax, margin: ``[n]``."""
+    best = logits.topk(2, -1)
+    logp = (logits / temperature).log_softmax(-1)
+    p = logp.exp()
+    entropy = -(p * logp).sum(-1)
+    variance = (p * (logp + entropy.unsqueeze(-1)).square()).sum(-1)
+    return (
+        logp.gather(-1, wanted.unsqueeze(-1)).squeeze(-1),
+        entropy,
+        variance,
+        best.indices[:, 0],
+        best.values[:, 0] - best.values[:, 1],
+    )
+
+
+class _Packed:
+    """Sequences behind one another, each causal in itself; nothing is kept."""
+
+    def __init__(self, lengths: Sequence[int]) -> None:
+        self._lengths = lengths
+
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        seen = []
+        at = 0
+        for length in self._lengths:
+            own = slice(at, at + length)
+            part = F.scaled_dot_product_attention(
+                q[own].transpose(0, 1).unsqueeze(0),  # [1, H, length, D]
+                k[own].transpose(0, 1).unsqueeze(0),
+                v[own].transpose(0, 1).unsqueeze(0),
+                is_causal=True,
+                enable_gqa=q.shape[1] != k.shape[1],
+            )
+            seen.append(part[0].transpose(0, 1))
+            at += length
+        return torch.cat(seen).flatten(1)  # [N, H * D]
