@@ -11,6 +11,7 @@ A deployment's catalogue item decides its style:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
@@ -100,7 +101,8 @@ class Score(Route):
     """``POST /score`` of Microsoft's item.
 
     The reply repeats the prompt in front of the answer, or does not, depending on the release;
-    a reply that begins with the prompt has it taken off, once.
+    a reply that begins with the prompt has it taken off, once. The card's own samples repeat it
+    with its line breaks turned into spaces, so white space is not compared.
 
     Args:
         engine: ``newer`` (no repetition penalty) or ``older`` (no stops).
@@ -130,7 +132,7 @@ class Score(Route):
     def read_reply(self, document: Any, t_ns: int, prompt: str) -> Iterable[Chunk | Done]:
         if failure := Failure.in_event(document):
             raise error_for(failure)
-        text = _answer(document).removeprefix(prompt)
+        text = _without(prompt, _answer(document))
         if text:
             yield Chunk(text, text, t_ns)
         yield Done(t_ns, None)
@@ -352,6 +354,14 @@ def _answer(document: Any) -> str:
             "it does not speak the style 'score'"
         )
     return found
+
+
+def _without(prompt: str, text: str) -> str:
+    """``text`` without the prompt in front of it, whatever white space the prompt has there."""
+    if text.startswith(prompt):
+        return text.removeprefix(prompt)
+    echo = re.match(r"\s*" + r"\s+".join(map(re.escape, prompt.split())), text)
+    return text[echo.end() :] if echo else text
 
 
 def _split_endpoint(endpoint: str) -> tuple[str, str | None]:
