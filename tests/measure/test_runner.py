@@ -85,8 +85,9 @@ async def test_what_is_measured_is_what_the_server_did(tmp_path: Path) -> None:
     for record in done.values():
         assert record.text == "alpha beta gamma delta"
         (ttft,), (e2e,) = TTFT.values(record), E2E.values(record)
-        assert ttft == pytest.approx(0.03, abs=0.02)
-        assert e2e == pytest.approx(0.03 + 3 * 0.005, abs=0.02)
+        # Never before the server's schedule; how long after it is the machine's load, no error.
+        assert 0.03 <= ttft < 1.0
+        assert 0.03 + 3 * 0.005 <= e2e < 1.0
         assert record.usage.output_billed is not None
         assert record.finish_reason == "stop"
     assert b.seen == list(done.values())
