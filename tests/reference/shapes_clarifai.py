@@ -6,7 +6,7 @@ from typing import Any
 
 from .shapes import TEXT
 
-CLARIFAI_SOURCE = (
+SOURCE = (
     "docs.clarifai.com/resources/api-overview/api-outputs, and apiOutput of Clarifai's schema "
     "(github.com/api-evangelist/clarifai, json-schema/apiOutput.json) for the token counts"
 )
