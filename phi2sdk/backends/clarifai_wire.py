@@ -29,6 +29,7 @@ __all__ = ["PUBLIC_ENDPOINT", "Endpoint", "GrpcWire"]
 PUBLIC_ENDPOINT = "https://api.clarifai.com"
 
 _SERVICE = "/clarifai.api.V2/"
+_SETTLE_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,53 @@ class Endpoint:
         return cls(f"{name}:{port or (443 if secure else 80)}", secure, is_loopback(host))
 
 
+class _Call:
+    """A call that ends in order: when it has ended, gRPC has no event of it to deliver.
+
+    What is cancelled in the middle of a read would have its event come later, and if the loop is
+    closed by then, gRPC logs an error in whichever loop is polling. So a read is never cancelled:
+    the call is, and the read then ends by itself.
+    """
+
+    def __init__(self, channel: _Channel, call: Any) -> None:
+        self._channel = channel
+        self._call = call
+        self._reading: asyncio.Task[Any] | None = None
+        channel.calls.add(self)
+
+    async def read(self, patience: float) -> bytes | None:
+        """The next message, ``None`` at the end.
+
+        Raises:
+            TimeoutError: ``patience`` seconds without a message.
+            AioRpcError: The call failed.
+            ConnectionFailed: The channel was closed.
+        """
+        self._reading = reading = asyncio.ensure_future(self._call.read())
+        await asyncio.wait((reading,), timeout=patience)
+        if not reading.done():
+            raise TimeoutError
+        if reading.cancelled():
+            raise ConnectionFailed("closed while it answered", provider=PROVIDER)
+        message = reading.result()
+        if message is grpc.aio.EOF:  # type: ignore[attr-defined]
+            return None
+        assert isinstance(message, bytes)
+        return message
+
+    async def end(self) -> None:
+        """Cancel what is left of it."""
+        self._channel.calls.discard(self)
+        if not self._call.done():
+            # The public cancel() also cancels the task that awaits the headers: see above.
+            cancel = getattr(self._call, "_cancel", None)
+            _ = cancel("cancelled by phi2sdk") if cancel else self._call.cancel()
+        reading = self._reading
+        if reading is not None:
+            await asyncio.wait((reading,))
+            _ = reading.cancelled() or reading.exception()  # seen: nobody else will look
+
+
 class _Channel:
     """A channel with the loop and the process that it belongs to."""
 
@@ -85,7 +133,8 @@ class _Channel:
         self.loop = asyncio.get_running_loop()
         self.process = os.getpid()
         self.closed = False
-        self._methods: dict[tuple[str, bool], Any] = {}
+        self.calls: set[_Call] = set()
+        self._methods: dict[str, Any] = {}
         target = f"dns:///{endpoint.address}"
         options = _options(endpoint, timeouts, max_bytes)
         self._channel = (
@@ -94,19 +143,34 @@ class _Channel:
             else grpc.aio.insecure_channel(target, options=options)
         )
 
-    def method(self, name: str, *, streamed: bool) -> Any:
-        """A callable for one method: bytes in, bytes out."""
-        found = self._methods.get((name, streamed))
-        if found is None:
-            make = self._channel.unary_stream if streamed else self._channel.unary_unary
-            found = make(_SERVICE + name, request_serializer=None, response_deserializer=None)
-            self._methods[name, streamed] = found
-        return found
+    def call(
+        self, method: str, body: bytes, *, timeout: float, metadata: tuple[tuple[str, str], ...]
+    ) -> _Call:
+        """Start a call: bytes in, a stream of bytes out.
+
+        A method that answers once is a stream of one message: on the wire they are the same.
+        """
+        start = self._methods.get(method)
+        if start is None:
+            start = self._methods[method] = self._channel.unary_stream(
+                _SERVICE + method, request_serializer=None, response_deserializer=None
+            )
+        return _Call(self, start(body, timeout=timeout, metadata=metadata))
 
     async def close(self) -> None:
+        """End the calls that run, close, and wait until gRPC is through with what was cancelled."""
         self.closed = True
         self._methods.clear()
+        await asyncio.gather(*(call.end() for call in list(self.calls)))
         await self._channel.close(None)
+        # gRPC watches each call in a task of its own, which outlives a cancelled call by a moment.
+        watching = [
+            task
+            for task in asyncio.all_tasks()
+            if getattr(task.get_coro(), "__name__", "") == "_handle_status_once_received"
+        ]
+        if watching:  # another channel's calls may be among them, hence the limit
+            await asyncio.wait(watching, timeout=_SETTLE_SECONDS)
 
 
 _opened_in: int | None = None
@@ -144,12 +208,15 @@ class GrpcWire:
         Raises:
             Phi2Error: By gRPC code.
         """
-        async with aclosing(self._receive(method, body, timeout, streamed=False)) as replies:
+        last: tuple[int, bytes] | None = None
+        async with aclosing(self.stream(method, body, timeout)) as replies:
             async for reply in replies:
-                return reply
-        raise BadResponse("the call ended without a reply", provider=PROVIDER)
+                last = reply
+        if last is None:
+            raise BadResponse("the call ended without a reply", provider=PROVIDER)
+        return last
 
-    def stream(
+    async def stream(
         self, method: str, body: bytes, timeout: float | None
     ) -> AsyncGenerator[tuple[int, bytes], None]:
         """``(t_ns, message)`` for each message of a stream; closing it early cancels the call.
@@ -157,7 +224,37 @@ class GrpcWire:
         Raises:
             Phi2Error: By gRPC code.
         """
-        return self._receive(method, body, timeout, streamed=True)
+        limit = self.timeouts.attempt
+        call = self._open().call(
+            method,
+            body,
+            timeout=limit if timeout is None else min(limit, max(timeout, 0.001)),
+            metadata=(("authorization", f"Key {self._pat.reveal()}"),),
+        )
+        received = 0
+        failure: Phi2Error | None = None
+        try:
+            while (message := await call.read(self.timeouts.idle)) is not None:
+                t_ns = perf_counter_ns()
+                received += len(message)
+                if received > self._max:
+                    raise BadResponse(
+                        f"the response is longer than {self._max} bytes: not read further",
+                        provider=PROVIDER,
+                    )
+                yield t_ns, message
+        except grpc.aio.AioRpcError as error:
+            failure = error_for_rpc(error, self.redact)
+        except TimeoutError:
+            failure = Timeout(
+                f"no answer from {self.endpoint.address} for {self.timeouts.idle} s",
+                provider=PROVIDER,
+            )
+        finally:
+            await call.end()
+        if failure is not None:
+            # Raised out here, gRPC's exception is not attached: it quotes the server unredacted.
+            raise failure
 
     def redact(self, text: str) -> str:
         """``text`` without the key in it."""
@@ -171,53 +268,6 @@ class GrpcWire:
         self._current = None
         if channel.loop is asyncio.get_running_loop():
             await channel.close()
-
-    async def _receive(
-        self, method: str, body: bytes, timeout: float | None, *, streamed: bool
-    ) -> AsyncGenerator[tuple[int, bytes], None]:
-        channel = self._open()
-        limit = self.timeouts.attempt
-        call = channel.method(method, streamed=streamed)(
-            body,
-            timeout=limit if timeout is None else min(limit, max(timeout, 0.001)),
-            metadata=(("authorization", f"Key {self._pat.reveal()}"),),
-        )
-        received = 0
-        failure: Phi2Error | None = None
-        try:
-            while failure is None:
-                try:
-                    async with asyncio.timeout(self.timeouts.idle):
-                        message = await (call.read() if streamed else call)
-                except grpc.aio.AioRpcError as error:
-                    failure = error_for_rpc(error, self.redact)
-                except TimeoutError:
-                    failure = Timeout(
-                        f"no answer from {self.endpoint.address} for {self.timeouts.idle} s",
-                        provider=PROVIDER,
-                    )
-                except asyncio.CancelledError:
-                    if not channel.closed or _being_cancelled():
-                        raise
-                    failure = ConnectionFailed("closed while it answered", provider=PROVIDER)
-                else:
-                    t_ns = perf_counter_ns()
-                    if message is grpc.aio.EOF:  # type: ignore[attr-defined]
-                        return
-                    received += len(message)
-                    if received > self._max:
-                        failure = BadResponse(
-                            f"the response is longer than {self._max} bytes: not read further",
-                            provider=PROVIDER,
-                        )
-                    else:
-                        yield t_ns, message
-                        if not streamed:
-                            return
-        finally:
-            call.cancel()
-        # Raised out here, gRPC's exception is not attached: it quotes the server unredacted.
-        raise failure
 
     def _open(self) -> _Channel:
         """The channel of this loop; in a new loop, a new one."""
@@ -234,11 +284,6 @@ class GrpcWire:
             _opened_in = process
             channel = self._current = _Channel(self.endpoint, self.timeouts, self._max)
         return channel
-
-
-def _being_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 def _options(

@@ -267,12 +267,14 @@ async def test_a_stream_without_a_message_is_a_bad_response(raw: RawServer) -> N
 
 async def test_a_mixed_status_is_judged_by_its_output(raw: RawServer) -> None:
     fine = message("Yes.", code=10010, status=status_pb2.Status(code=10000))
-    broken = message("", code=10010, status=status_pb2.Status(code=21354))
+    busy = status_pb2.Status(code=21354)
+    broken = [message("", code=code, status=busy) for code in (10000, 10010, 10020)]
     async with backend_of(raw.url) as backend:
         raw.replies = [fine.SerializeToString()]
         assert (await answer(backend, request())).text == "Yes."
-        raw.replies = [broken.SerializeToString()]
-        assert (await failure(backend, request())).code == "21354"
+        for reply in broken:
+            raw.replies = [reply.SerializeToString()]
+            assert (await failure(backend, request())).code == "21354"
 
 
 async def test_every_call_has_a_deadline_and_carries_the_key_once(raw: RawServer) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import traceback
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
@@ -287,12 +287,8 @@ async def test_an_endless_stream_is_bounded(provider: Emulator) -> None:
 async def test_a_message_over_the_limit_is_not_taken(raw: RawServer, stream: bool) -> None:
     raw.replies = [message("x" * 70_000).SerializeToString()]
     wire = GrpcWire(Endpoint.parse(raw.url), Secret(PAT), Timeouts(), 65_536)
-    if stream:
-        reading: Coroutine[Any, Any, object] = drain(wire.stream("GenerateModelOutputs", b"", 10))
-    else:
-        reading = wire.unary("PostModelOutputs", b"", 10)
     with pytest.raises(Phi2Error) as caught:
-        await reading
+        await drain(wire.stream("GenerateModelOutputs" if stream else "PostModelOutputs", b"", 10))
     assert caught.value.code == "RESOURCE_EXHAUSTED"
     await wire.close()
 

@@ -19,7 +19,7 @@ from phi2sdk import prompts
 from phi2sdk.backends.clarifai import (
     ClarifaiBackend,
 )
-from phi2sdk.completion import Chunk, Request
+from phi2sdk.completion import Chunk, Completion, Request
 from phi2sdk.emulator import Emulator, Fault, Schedule, ScriptedEngine
 from phi2sdk.errors import (
     ConnectionFailed,
@@ -138,44 +138,62 @@ def test_two_loops_in_turn_each_get_a_channel_and_nothing_is_left() -> None:
     assert _leftovers(run) == ([], [])
 
 
-def test_an_abandoned_stream_leaves_nothing_when_its_loop_ends(
-    caplog: pytest.LogCaptureFixture,
+@both_ways
+def test_what_was_cancelled_leaves_nothing_once_the_backend_is_closed(
+    stream: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def run(at: Emulator) -> None:
-        async def abandon() -> None:
-            backend = ClarifaiBackend(pat=Secret(PAT), base=at.clarifai.url)
-            events = backend.stream(request())
-            while not isinstance(await anext(events), Chunk):
-                pass
-            abandoned.append((backend, events))
+    async def left_early(at: Emulator) -> None:
+        backend = ClarifaiBackend(pat=Secret(PAT), base=at.clarifai.url)
+        before = asyncio.all_tasks()
+        async with aclosing(backend.stream(request())) as events:
+            async for event in events:
+                if isinstance(event, Chunk):
+                    break
+        seen = len(at.clarifai.calls)
+        at.clarifai.faults.push(Fault("hang"))
+        task = asyncio.create_task(answer(backend, request(stream=stream)))
+        await asyncio.to_thread(at.clarifai.calls.wait_for, seen + 1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await backend.close()
+        assert asyncio.all_tasks() == before
 
-        abandoned: list[Any] = []
-        asyncio.run(abandon(), debug=True)
-        abandoned.clear()
+    def run(at: Emulator) -> None:
+        for _ in range(20):  # each loop ends at once: a late event would find it closed
+            asyncio.run(left_early(at))
 
     caplog.set_level(logging.WARNING)
     assert _leftovers(run) == ([], [])
-    assert [r for r in caplog.records if r.levelno >= logging.ERROR] == []
+    assert [record.getMessage() for record in caplog.records] == []
 
 
-async def test_an_early_close_leaves_no_task_that_does_not_end_by_itself(
-    backend: ClarifaiBackend, provider: Emulator
+@both_ways
+def test_a_request_may_be_cancelled_at_any_step(
+    stream: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    provider.clarifai.faults.push(Fault("hang", after=1))
-    before = asyncio.all_tasks()
-    async with aclosing(backend.stream(request())) as events:
-        async for event in events:
-            if isinstance(event, Chunk):
-                break
-    await ended(provider)
-    ours = {
-        task
-        for task in asyncio.all_tasks() - before
-        if "_AioCall" in getattr(task.get_coro(), "__qualname__", "")
-    }
-    if ours:
-        _, pending = await asyncio.wait(ours, timeout=5)
-        assert not pending
+    async def cancelled_after(steps: int, at: Emulator) -> bool:
+        backend = ClarifaiBackend(pat=Secret(PAT), base=at.clarifai.url)
+        before = asyncio.all_tasks()
+        task = asyncio.create_task(answer(backend, request(stream=stream)))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        outcome = await asyncio.gather(task, return_exceptions=True)
+        await backend.close()
+        assert asyncio.all_tasks() == before
+        assert isinstance(outcome[0], asyncio.CancelledError | Completion), outcome
+        return task.cancelled()
+
+    def run(at: Emulator) -> None:
+        for steps in range(60):
+            cancelled.append(asyncio.run(cancelled_after(steps, at)))
+
+    cancelled: list[bool] = []
+    caplog.set_level(logging.WARNING)
+    assert _leftovers(run) == ([], [])
+    assert cancelled[0]
+    assert [record.getMessage() for record in caplog.records] == []
 
 
 _FORK = """
