@@ -26,9 +26,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from phi2sdk import backends, pricing
 from phi2sdk.backends.base import Backend, OnUnsupported
 from phi2sdk.errors import ConfigurationError
+from phi2sdk.pricebook import Entries, PriceBook, price_book
 from phi2sdk.secret import Secret
 
-__all__ = ["DEFAULT_CONFIG", "Target", "load_config", "resolve"]
+__all__ = ["DEFAULT_CONFIG", "Target", "load_book", "load_config", "own_prices", "resolve"]
 
 DEFAULT_CONFIG = "phi2.toml"
 """Read from the working directory where nothing else is said."""
@@ -101,9 +102,7 @@ class _TargetTable(BaseModel):
     attempts: int | None = Field(default=None, ge=1)
 
 
-class _File(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class _File(Entries):
     targets: dict[str, _TargetTable] = {}
 
 
@@ -119,6 +118,31 @@ def load_config(path: str | Path, environ: Mapping[str, str] | None = None) -> d
             it is wrong; the message names the place.
     """
     environ = os.environ if environ is None else environ
+    file = _read(path)
+    book = price_book().with_entries(file)
+    return {n: _target(n, table, environ, path, book) for n, table in file.targets.items()}
+
+
+def load_book(path: str | Path | None = None) -> PriceBook:
+    """The price book, with the entries of a configuration file over its own.
+
+    Args:
+        path: The file; ``phi2.toml`` of the working directory by default, if there is one.
+
+    Raises:
+        ConfigurationError: The file is missing or wrong.
+    """
+    return price_book().with_entries(own_prices(path))
+
+
+def own_prices(path: str | Path | None = None) -> Entries:
+    """The entries of the price book that a configuration file brings; none without a file."""
+    if path is None and not Path(DEFAULT_CONFIG).is_file():
+        return Entries()
+    return _read(path or DEFAULT_CONFIG)
+
+
+def _read(path: str | Path) -> _File:
     try:
         document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -128,12 +152,11 @@ def load_config(path: str | Path, environ: Mapping[str, str] | None = None) -> d
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{path}: {error}") from error
     try:
-        file = _File.model_validate(document)
+        return _File.model_validate(document)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ConfigurationError(f"{path}: {where}: {first['msg']}") from None
-    return {name: _target(name, table, environ, path) for name, table in file.targets.items()}
 
 
 def resolve(
@@ -163,7 +186,13 @@ def resolve(
     raise ConfigurationError(f"there is no target {target!r}: use one of {', '.join(names)}")
 
 
-def _target(name: str, table: _TargetTable, environ: Mapping[str, str], path: str | Path) -> Target:
+def _target(
+    name: str,
+    table: _TargetTable,
+    environ: Mapping[str, str],
+    path: str | Path,
+    book: PriceBook,
+) -> Target:
     settings: dict[str, Any] = {}
     for key, value in (table.model_extra or {}).items():
         where = f"{path}: targets.{name}.{key}"
@@ -180,7 +209,7 @@ def _target(name: str, table: _TargetTable, environ: Mapping[str, str], path: st
             )
         else:
             settings[key] = tuple(value) if isinstance(value, list) else value
-    price = pricing.resolve(table.price) if table.price is not None else None
+    price = pricing.resolve(table.price, book) if table.price is not None else None
     return Target(name, table.backend, settings, price, table.timeout, table.attempts)
 
 

@@ -1,37 +1,23 @@
-"""What requests cost: small cost models, and a book of prices with source and date.
+"""What requests cost: prices made of small cost models, each with its source and date.
 
-Four models, which add up when several are given::
-
-    per-token     input, output, cached; USD per 1M tokens
-    per-request   USD per call
-    hourly        USD per hour of a rented machine, by billing granularity
-    owned         price / (life x utilisation) + watts x PUE x USD/kWh, per second
-
-A price that is not known is ``None`` and stays ``None``: it never becomes 0. Each model names the
-source and the date of its price, and both travel with every cost that it computes.
+The models are those of :mod:`phi2sdk.cost_models`; they add up when several are given. A price
+that is not known is ``None`` and stays ``None``: it never becomes 0. Source and date of every
+price travel with every cost that is computed from it.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date as Date  # noqa: N812 - a field is called `date`
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import AliasChoices, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
+from phi2sdk import genai_source
 from phi2sdk.completion import Cost, Usage
+from phi2sdk.cost_models import Bill, Hourly, Model, Owned, PerRequest, PerToken
 from phi2sdk.errors import ConfigurationError
-from phi2sdk.pricebook import (
-    NonNegative,
-    Positive,
-    PriceBook,
-    Strict,
-    Text,
-    first_mistake,
-    price_book,
-)
+from phi2sdk.pricebook import PriceBook, Strict, first_mistake, price_book, stale
 
 __all__ = [
     "Bill",
@@ -45,126 +31,8 @@ __all__ = [
     "resolve",
 ]
 
-SECONDS_PER_YEAR = 365.25 * 24 * 3600
-
-
-# --------------------------------------------------------------------------- the models
-
-
-@dataclass(frozen=True, slots=True)
-class Bill:
-    """What is charged for: tokens, calls, seconds. ``None`` where nothing is known.
-
-    Attributes:
-        input, output, cached: Tokens; ``cached`` are those of ``input`` from a cache.
-        requests: Calls over the wire.
-        seconds: Machine time.
-        estimated: Whether a token count is an estimate.
-    """
-
-    input: float | None = None
-    output: float | None = None
-    cached: float = 0.0
-    requests: float = 1.0
-    seconds: float | None = None
-    estimated: bool = False
-
-
-class _Sourced(Strict):
-    source: Text
-    date: Date
-
-
-class PerToken(_Sourced):
-    """USD per 1M tokens. ``cached`` input costs as other input where it has no price."""
-
-    model: Literal["per-token"] = "per-token"
-    input: NonNegative
-    output: NonNegative
-    cached: NonNegative | None = None
-
-    def usd(self, bill: Bill) -> float | None:
-        """US dollars for a bill; ``None`` where its tokens are not known."""
-        if bill.input is None or bill.output is None:
-            return None
-        cached = min(bill.cached, bill.input)
-        cached_price = self.input if self.cached is None else self.cached
-        fresh = (bill.input - cached) * self.input
-        return (fresh + cached * cached_price + bill.output * self.output) / 1e6
-
-
-class PerRequest(_Sourced):
-    """USD per call, failed ones included."""
-
-    model: Literal["per-request"] = "per-request"
-    usd_per_request: NonNegative = Field(validation_alias=AliasChoices("usd_per_request", "usd"))
-
-    def usd(self, bill: Bill) -> float | None:
-        """US dollars for a bill."""
-        return bill.requests * self.usd_per_request
-
-
-class Hourly(_Sourced):
-    """USD per hour of a rented machine.
-
-    Attributes:
-        usd_per_hour: The price of an hour.
-        granularity: A started interval of so many seconds is billed whole; 0 bills exactly.
-        minimum: At least so many seconds are billed.
-    """
-
-    model: Literal["hourly"] = "hourly"
-    usd_per_hour: NonNegative = Field(validation_alias=AliasChoices("usd_per_hour", "usd"))
-    granularity: NonNegative = 0.0
-    minimum: NonNegative = 0.0
-
-    def usd(self, bill: Bill) -> float | None:
-        """US dollars for the seconds used, pro rata: the machine's time is shared by requests."""
-        return None if bill.seconds is None else bill.seconds * self.usd_per_hour / 3600
-
-    def rental(self, seconds: float) -> float:
-        """US dollars for one rental of ``seconds``, rounded up to what is billed."""
-        billed = max(seconds, self.minimum)
-        if self.granularity:
-            billed = math.ceil(billed / self.granularity * (1 - 1e-12)) * self.granularity
-        return billed * self.usd_per_hour / 3600
-
-
-class Owned(_Sourced):
-    """A machine of one's own: its price over its useful life, and its energy.
-
-    ``USD per second = price / (life x utilisation) + watts x PUE x USD_per_kWh / 3.6e6``
-
-    Attributes:
-        device_usd: What it cost.
-        life_years: How long it is used.
-        utilisation: The share of that time in which it does useful work.
-        watts: Power while it works.
-        pue: Power usage effectiveness of the room: total energy over the device's.
-        usd_per_kwh: The price of energy.
-    """
-
-    model: Literal["owned"] = "owned"
-    device_usd: NonNegative = Field(validation_alias=AliasChoices("device_usd", "usd"))
-    life_years: Positive
-    utilisation: Annotated[float, Field(gt=0, le=1)]
-    watts: NonNegative
-    pue: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
-    usd_per_kwh: NonNegative
-
-    @property
-    def usd_per_second(self) -> float:
-        """US dollars for a second of useful work."""
-        capital = self.device_usd / (self.life_years * SECONDS_PER_YEAR * self.utilisation)
-        return capital + self.watts * self.pue * self.usd_per_kwh / 3.6e6
-
-    def usd(self, bill: Bill) -> float | None:
-        """US dollars for the seconds of useful work."""
-        return None if bill.seconds is None else bill.seconds * self.usd_per_second
-
-
-_Model = Annotated[PerToken | PerRequest | Hourly | Owned, Field(discriminator="model")]
-_MODEL: TypeAdapter[PerToken | PerRequest | Hourly | Owned] = TypeAdapter(_Model)
+_Part = PerToken | PerRequest | Hourly | Owned
+_MODEL: TypeAdapter[_Part] = TypeAdapter(Model)
 
 
 class Price(Strict):
@@ -174,15 +42,63 @@ class Price(Strict):
     2.6e-05
     """
 
-    parts: Annotated[tuple[_Model, ...], Field(min_length=1)]
+    parts: Annotated[tuple[Model, ...], Field(min_length=1)]
 
     def usd(self, bill: Bill) -> float | None:
-        """US dollars for a bill; ``None`` as soon as one part cannot tell."""
+        """US dollars for a bill; ``None`` as soon as one part cannot tell.
+
+        Machine time costs what its seconds do at the stated utilisation.
+        """
+        return self._sum(self.parts, lambda part: part.usd(bill))
+
+    def token_priced(self, bill: Bill) -> float | None:
+        """What tokens and calls alone cost; ``None`` where the price has neither."""
+        chosen = [part for part in self.parts if isinstance(part, PerToken | PerRequest)]
+        return self._sum(chosen, lambda part: part.usd(bill)) if chosen else None
+
+    def busy(self, bill: Bill) -> float | None:
+        """With machine time paid for the seconds used only; ``None`` where none is paid."""
+        if not self.by_time:
+            return None
+        full = [
+            part.model_copy(update={"utilisation": 1.0})
+            if isinstance(part, Hourly | Owned)
+            else part
+            for part in self.parts
+        ]
+        return self._sum(full, lambda part: part.usd(bill))
+
+    def reserved(self, bill: Bill, window: float | None) -> float | None:
+        """With the machine's idle time paid too; ``None`` where no machine is paid by time.
+
+        A rented machine is paid for the whole ``window`` (seconds), as one rental; at a stated
+        utilisation below 1 for its share of idle time instead. An owned one is paid at its
+        stated utilisation. ``None`` also where a window would be needed and is not known.
+        """
+        if not self.by_time:
+            return None
+
+        def one(part: _Part) -> float | None:
+            if not isinstance(part, Hourly) or part.utilisation < 1:
+                return part.usd(bill)
+            return None if window is None else part.rental(window)
+
+        return self._sum(self.parts, one)
+
+    def ceiling(self, bill: Bill) -> float | None:
+        """The most that a bill can come to: no token is cheaper for being cached."""
+        return self._sum(
+            self.parts,
+            lambda part: part.ceiling(bill) if isinstance(part, PerToken) else part.usd(bill),
+        )
+
+    @staticmethod
+    def _sum(parts: Iterable[_Part], usd: Callable[[_Part], float | None]) -> float | None:
         total = 0.0
-        for part in self.parts:
-            if (usd := part.usd(bill)) is None:
+        for part in parts:
+            if (one := usd(part)) is None:
                 return None
-            total += usd
+            total += one
         return total
 
     def cost(self, usage: Usage, seconds: float | None) -> Cost | None:
@@ -203,20 +119,6 @@ class Price(Strict):
         if (usd := self.usd(bill)) is None:
             return None
         return Cost(usd, self.source, self.date, self.name, bill.estimated and self.by_token)
-
-    def reserved(self, bill: Bill, window: float) -> float | None:
-        """The same with the machine paid for the whole ``window`` (seconds), idle or not.
-
-        ``None`` where no part is paid by time. An owned machine's idle time is in its stated
-        utilisation already.
-        """
-        if not any(isinstance(part, Hourly) for part in self.parts):
-            return None
-        others = tuple(part for part in self.parts if not isinstance(part, Hourly))
-        usd = Price(parts=others).usd(bill) if others else 0.0
-        if usd is None:
-            return None
-        return usd + sum(part.rental(window) for part in self.parts if isinstance(part, Hourly))
 
     @property
     def by_time(self) -> bool:
@@ -243,6 +145,15 @@ class Price(Strict):
         """The date of the oldest price (ISO)."""
         return min(part.date for part in self.parts).isoformat()
 
+    def stale(self, today: Date) -> bool:
+        """Whether one of its prices is too old to rely on (see the price book)."""
+        return any(stale(part.date, today) for part in self.parts)
+
+    def measured(self, watts: float) -> Price:
+        """With the power that an owned device told, in place of the stated one."""
+        parts = (p.measured(watts) if isinstance(p, Owned) else p for p in self.parts)
+        return Price(parts=tuple(parts))
+
 
 def cost_of(price: Price | None, usage: Usage, seconds: float | None) -> Cost | None:
     """:meth:`Price.cost`, or ``None`` where the price is unknown."""
@@ -266,8 +177,11 @@ def resolve(
         price = { book = "together/phi-2" }
         price = { model = "hourly", usd = 3.673, source = "...", date = "2026-11-01" }
         price = { model = "owned", device = "H200", utilisation = 0.3, usd_per_kwh = 0.2 }
+        price = { book = "hf/aws-t4", idle = 900, cold_start = 60 }
+        price = { book = "genai-prices:openai/gpt-4o" }
 
-    A list of such tables adds up. ``book`` takes value, source and date from ``prices.toml``.
+    A list of such tables adds up. ``book`` takes value, source and date from the price book, or
+    from the package genai-prices; what else stands in the table goes over it.
     An owned device takes from there what is not given; the source then says what was assumed.
 
     Raises:
@@ -294,7 +208,8 @@ def _complete(table: dict[str, Any], book: PriceBook) -> dict[str, Any]:
             "convert it, and say so in the source"
         )
     if (id := table.pop("book", None)) is not None:
-        return {**_from_book(str(id), book), **table}
+        found = genai_source.token_price(str(id)) or _from_book(str(id), book)
+        return {**found, **table}
     if table.get("model") == "owned":
         return _owned_from_book(table, book)
     return table
@@ -311,15 +226,16 @@ def _from_book(id: str, book: PriceBook) -> dict[str, Any]:
         }
     input, output = book.quote(f"{id}/input", "1M tokens"), book.quote(f"{id}/output", "1M tokens")
     if input is None or output is None:
-        known = sorted({q.id.removesuffix("/input").removesuffix("/output") for q in book.prices})
-        raise ConfigurationError(f"the price book has no {id!r}; it has {', '.join(known)}")
-    return {
-        "model": "per-token",
-        "input": input.value,
-        "output": output.value,
-        "source": f"{input.source} ({id})",
-        "date": min(input.date, output.date),
-    }
+        hours = [q.id for q in book.prices if q.unit == "hour"]
+        known = ", ".join(sorted([*hours, *book.models()]))
+        raise ConfigurationError(f"the price book has no {id!r}; it has {known}")
+    quotes = [input, output]
+    found: dict[str, Any] = {"model": "per-token", "input": input.value, "output": output.value}
+    if cached := book.quote(f"{id}/cached", "1M tokens"):
+        found["cached"] = cached.value
+        quotes.append(cached)
+    sources = "; ".join(dict.fromkeys(quote.source for quote in quotes))
+    return {**found, "source": f"{sources} ({id})", "date": min(q.date for q in quotes)}
 
 
 def _owned_from_book(table: dict[str, Any], book: PriceBook) -> dict[str, Any]:

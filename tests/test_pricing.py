@@ -135,7 +135,7 @@ def test_a_wrong_price_is_refused(wrong: object) -> None:
 
 def test_the_book_is_valid_and_every_entry_has_source_and_date() -> None:
     book = price_book()
-    assert len(book.prices) == 39
+    assert len(book.prices) == 41
     assert all(quote.source and quote.date <= date.today() for quote in book.prices)
     gpt4 = resolve({"book": "openai/gpt-4"}).usd(Bill(input=200, output=60))
     phi2 = resolve({"book": "together/phi-2"}).usd(Bill(input=200, output=60))
