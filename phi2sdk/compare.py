@@ -11,19 +11,14 @@ demo.
 
 from __future__ import annotations
 
-import platform
-import sys
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from importlib import metadata
-from os import cpu_count
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any, Protocol
 
-from phi2sdk import __version__
 from phi2sdk.completion import Request
 from phi2sdk.config import DEFAULT_CONFIG, Target, load_config, resolve
 from phi2sdk.errors import (
@@ -34,8 +29,10 @@ from phi2sdk.errors import (
     Phi2Error,
     TransientError,
 )
+from phi2sdk.measure.calibration import WIRES, Calibration, calibrate
 from phi2sdk.measure.candidate import Candidate
-from phi2sdk.measure.folder import RunFolder
+from phi2sdk.measure.environment import machine, versions
+from phi2sdk.measure.folder import Run, RunFolder
 from phi2sdk.measure.records import Key, Record
 from phi2sdk.measure.runner import Runner
 from phi2sdk.measure.schedule import Load, plan, seed_of, warmup
@@ -43,12 +40,26 @@ from phi2sdk.measure.tokens import ReferenceTokenizer, find_tokenizer
 from phi2sdk.measure.validity import Monitor
 from phi2sdk.measure.workload import Workload
 from phi2sdk.prompts import SUMMARY_TEMPLATE, Prompt
+from phi2sdk.report.analysis import Analysis
 from phi2sdk.report.build import build
 from phi2sdk.report.files import write_reports
 from phi2sdk.report.schema import Report
 from phi2sdk.sampling import Sampling
 
-__all__ = ["Comparison", "Progress", "Settings", "compare", "opened", "report_of"]
+__all__ = [
+    "Comparison",
+    "Progress",
+    "Settings",
+    "compare",
+    "configured",
+    "opened",
+    "report_of",
+    "run_tokenizer",
+]
+
+
+MOST_STREAMS = 64
+"""A calibration has at most so many requests under way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +75,7 @@ class Settings:
         timeout: Seconds for a request, retries included; one that takes longer ranks last.
         reference: The target with which the others are compared; by default the first local one,
             else the first.
+        calibrate: Measure the harness' own error first, against servers whose truth is known.
 
     Raises:
         ConfigurationError: A value out of its range.
@@ -76,6 +88,7 @@ class Settings:
     max_tokens: int = 128
     timeout: float = 60.0
     reference: str | None = None
+    calibrate: bool = True
 
     def __post_init__(self) -> None:
         for name, least in (("repetitions", 1), ("warmup", 0), ("max_tokens", 1), ("seed", 0)):
@@ -156,6 +169,16 @@ class Comparison:
                     continue  # busy or asleep: the run itself will tell
                 raise ConfigurationError(f"target {candidate.name}: {error}") from error
 
+    async def _calibrate(self) -> list[Calibration]:
+        """The harness' own error on each wire of this run, under its concurrency."""
+        if not self.settings.calibrate:
+            return []
+        backends = {candidate.backend for candidate in self.candidates.values()}
+        wires = [WIRES[backend] for backend in backends if backend in WIRES]
+        load = self.settings.load
+        streams = load.concurrency * len(self.candidates) if load.kind == "closed" else 1
+        return await calibrate(wires, streams=min(streams, MOST_STREAMS))
+
     def _check_lengths(self, candidate: Candidate) -> None:
         limit = candidate.client.backend.capabilities.context_length
         if limit is None or self.tokenizer.estimated:
@@ -215,15 +238,19 @@ class Comparison:
         """
         settings, names, prompts = self.settings, list(self.candidates), list(self._prompts)
         started = datetime.now(UTC).isoformat(timespec="seconds")
-        info = {
+        info: dict[str, Any] = {
             "started": started,
-            "versions": _versions(),
-            "machine": _machine(),
+            "versions": versions(),
+            "machine": machine(),
             "configuration": self.configuration(),
         }
+        calibrations = [found.to_json() for found in await self._calibrate()]
+        info["calibration"] = calibrations
         journal, recorded = folder.open(info, resume=resume)
         with journal:
             journal.begin(started)
+            for found in calibrations:
+                journal.calibration(found)
             runner = Runner(
                 clients={name: c.client for name, c in self.candidates.items()},
                 request=self.request,
@@ -248,13 +275,15 @@ class Comparison:
                 await runner.run(lanes)
 
 
-def report_of(folder: RunFolder, tokenizer: ReferenceTokenizer) -> Report:
+def report_of(
+    folder: RunFolder, tokenizer: ReferenceTokenizer, analysis: Analysis | None = None
+) -> Report:
     """Make the report of a run as it stands, and write its files.
 
     Raises:
         ConfigurationError: This is not the folder of a run.
     """
-    report = build(folder.read(), tokenizer)
+    report = build(folder.read(), tokenizer, analysis or Analysis())
     write_reports(report, folder.path)
     return report
 
@@ -266,6 +295,7 @@ async def compare(
     out: str | Path,
     config: str | Path | None = None,
     settings: Settings | None = None,
+    analysis: Analysis | None = None,
     demo: bool = False,
     resume: bool = False,
     progress: Progress | None = None,
@@ -279,6 +309,7 @@ async def compare(
         out: The folder of the run.
         config: The configuration; ``phi2.toml`` of the working directory by default.
         settings: How to measure.
+        analysis: What to ask of the numbers: margin, service levels, requirements.
         demo: Compare the demo's targets; ``targets`` then names some of them.
         resume: Go on with the run that is in the folder.
         progress: Is told how it goes on.
@@ -289,10 +320,12 @@ async def compare(
     folder = RunFolder(out)
     async with opened(targets, config=config, demo=demo) as (candidates, tokenizer):
         comparison = Comparison(workload, candidates, tokenizer, settings or Settings(), demo=demo)
+        if analysis is not None:
+            analysis.check(list(comparison.candidates))
         folder.check(comparison.configuration(), resume=resume)
         await comparison.check()
         await comparison.run(folder, resume=resume, progress=progress)
-    return report_of(folder, tokenizer)
+    return report_of(folder, tokenizer, analysis)
 
 
 @asynccontextmanager
@@ -330,6 +363,15 @@ async def opened(
         yield candidates, find_tokenizer()
 
 
+def run_tokenizer(run: Run) -> ReferenceTokenizer:
+    """The reference tokenizer of a run that was made before."""
+    if run.configuration["demo"]:
+        from phi2sdk.compare_demo import demo_tokenizer
+
+        return demo_tokenizer()
+    return find_tokenizer()
+
+
 def configured(config: str | Path | None) -> dict[str, Target]:
     """The targets of the configuration; none where there is no file and none was asked for."""
     if config is None and not Path(DEFAULT_CONFIG).is_file():
@@ -350,30 +392,6 @@ def _named(targets: Sequence[str | Target], config: str | Path | None) -> list[T
 
 def _ignore(record: Record) -> None:
     pass
-
-
-def _machine() -> dict[str, str | int | float | None]:
-    return {
-        "system": platform.platform(),
-        "processor": platform.processor() or platform.machine(),
-        "cpus": cpu_count(),
-        "python": platform.python_version(),
-    }
-
-
-def _versions() -> dict[str, str]:
-    versions = {"phi2sdk": __version__}
-    for name, module in (
-        ("aiohttp", "aiohttp"),
-        ("grpcio", "grpc"),
-        ("numpy", "numpy"),
-        ("scipy", "scipy"),
-        ("torch", "torch"),
-        ("transformers", "transformers"),
-    ):
-        if module in sys.modules:
-            versions[name] = metadata.version(name)
-    return versions
 
 
 def main() -> None:

@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     from phi2sdk.compare import Progress, Settings
     from phi2sdk.measure.tokens import ReferenceTokenizer
     from phi2sdk.measure.workload import Workload
+    from phi2sdk.report.analysis import Analysis
     from phi2sdk.report.schema import Report
 
-__all__ = ["compare", "main"]
+__all__ = ["compare", "main", "percent"]
 
 T = TypeVar("T")
 
@@ -83,6 +84,19 @@ def compare(
     reference: Annotated[
         str | None, typer.Option(help="Whom the others are compared with. [the first local one]")
     ] = None,
+    margin: Annotated[
+        str, typer.Option(help="Latencies within it count as equivalent.", metavar="PERCENT")
+    ] = "5%",
+    slo: Annotated[
+        str | None, typer.Option(help="Service levels, as in ttft=0.5,e2e=5 (seconds): goodput.")
+    ] = None,
+    require: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What must hold, as in 'targets.azure.latency.e2e.p95 < 2'; repeatable. Status "
+            "1 and junit.xml where one does not."
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="The run's folder. [phi2-run-<date>-<time>]")
     ] = None,
@@ -92,11 +106,15 @@ def compare(
 ) -> None:
     """Compare targets on the same prompts: how fast, how dear, and do they answer alike.
 
-    Status: 0 done; 2 bad usage or configuration; 3 done, but with failed requests or an invalid
-    run; 130 interrupted, go on with --resume.
+    Status: 0 done, and every requirement holds; 1 a requirement fails; 2 bad usage or
+    configuration; 3 done, but with failed requests or an invalid run; 130 interrupted, go on
+    with --resume.
     """
     from phi2sdk.compare import Settings
+    from phi2sdk.measure.metrics.goodput import parse_slo
     from phi2sdk.measure.schedule import Load
+    from phi2sdk.report.analysis import Analysis
+    from phi2sdk.report.require import Requirement
 
     if resume and out is None:
         raise ConfigurationError("--resume needs --out: the folder of the run to go on with")
@@ -109,6 +127,11 @@ def compare(
         timeout=timeout,
         reference=reference,
     )
+    analysis = Analysis(
+        margin=percent(margin),
+        slo=parse_slo(slo) if slo else {},
+        requirements=tuple(Requirement.parse(text) for text in require or []),
+    )
     targets = target or []
     asked_for, demo = demo, demo or not (targets or _configured(config))
     say = Console(stderr=True, soft_wrap=True, quiet=quiet, markup=False, highlight=False)
@@ -117,7 +140,7 @@ def compare(
     if demo:
         say.print(DEMO_NOTICE if asked_for else NO_TARGET + DEMO_NOTICE, style="bold")
     status, report = _interruptible(
-        _measure(workload, targets, config, folder, settings, demo, resume, say)
+        _measure(workload, targets, config, folder, settings, analysis, demo, resume, say)
     )
     if report is not None:
         _show(report, json=json)
@@ -180,6 +203,7 @@ async def _measure(
     config: Path | None,
     path: Path,
     settings: Settings,
+    analysis: Analysis,
     demo: bool,
     resume: bool,
     say: Console,
@@ -198,6 +222,7 @@ async def _measure(
         async with opened(targets, config=config, demo=demo, notice=notice) as found:
             candidates, tokenizer = found
             comparison = Comparison(workload, candidates, tokenizer, settings, demo=demo)
+            analysis.check(list(comparison.candidates))
             folder.check(comparison.configuration(), resume=resume)
             await comparison.check()
             begun = True
@@ -208,10 +233,26 @@ async def _measure(
         interrupted = True
     if tokenizer is None or not begun:
         return INTERRUPTED, None
-    report = report_of(folder, tokenizer)
-    if interrupted:
-        return INTERRUPTED, report
-    return (FAILED_REQUESTS if report.failed or not report.validity.valid else DONE), report
+    report = report_of(folder, tokenizer, analysis)
+    return INTERRUPTED if interrupted else _status(report), report
+
+
+def _status(report: Report) -> int:
+    if any(not result.holds for result in report.requirements):
+        return REQUIREMENT_FAILS
+    return FAILED_REQUESTS if report.failed or not report.validity.valid else DONE
+
+
+def percent(text: str) -> float:
+    """``5%`` or ``5`` as 0.05.
+
+    Raises:
+        ConfigurationError: It is no number.
+    """
+    try:
+        return float(text.strip().removesuffix("%")) / 100
+    except ValueError:
+        raise ConfigurationError(f"margin {text!r} is no percentage: write it as in 5%") from None
 
 
 def _notice(say: Console) -> Callable[[str], None]:

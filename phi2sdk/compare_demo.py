@@ -21,7 +21,7 @@ from phi2sdk.measure.workload import Workload, read_input
 from phi2sdk.pricing import resolve
 from phi2sdk.secret import Secret
 
-__all__ = ["DEMO_TARGETS", "demo_candidates", "demo_workload"]
+__all__ = ["DEMO_TARGETS", "demo_candidates", "demo_tokenizer", "demo_workload"]
 
 DEMO_TARGETS = ("local_float32", "local_bfloat16", "azure", "clarifai", "hf", "openai")
 REFERENCE = "local_float32"
@@ -104,7 +104,14 @@ async def demo_candidates(
             else:
                 candidates.append(_emulated(name, emulator))
                 stack.push_async_callback(candidates[-1].client.close)
-        yield candidates, load_tokenizer(checkpoint_path(), "the demo checkpoint's own")
+        yield candidates, demo_tokenizer()
+
+
+def demo_tokenizer() -> ReferenceTokenizer:
+    """The bundled checkpoint's own tokenizer."""
+    from phi2sdk.demo import checkpoint_path
+
+    return load_tokenizer(checkpoint_path(), "the demo checkpoint's own")
 
 
 def _choose(names: Sequence[str]) -> list[str]:

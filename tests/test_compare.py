@@ -24,7 +24,7 @@ from phi2sdk.report.schema import published_schema
 from phi2sdk.testing import Phi2Emulator
 
 PARAGRAPHS = Workload("p.txt", tuple(Item(str(i), f"Paragraph {i} on tides.") for i in range(4)))
-QUICK = Settings(repetitions=1, warmup=1, max_tokens=16)
+QUICK = Settings(repetitions=1, warmup=1, max_tokens=16, calibrate=False)
 RUN = ["run.json", "records.jsonl", "report.json", "report.md"]
 
 
@@ -119,7 +119,7 @@ async def test_a_run_that_is_there_is_neither_overwritten_nor_mixed(
     assert again.run.complete
     asked = [c for c in phi2_emulator.openai.calls[calls:] if c.method == "POST"]
     assert asked == []  # nothing that is done is asked again
-    other = Settings(repetitions=2, max_tokens=16)
+    other = Settings(repetitions=2, max_tokens=16, calibrate=False)
     with pytest.raises(ConfigurationError, match="repetitions: 1 -> 2"):
         await compare(PARAGRAPHS, ["openai"], out=out, settings=other, resume=True)
 
@@ -215,7 +215,7 @@ def test_failed_requests_end_with_status_3_and_a_report(
     )
     done = command("two.txt", "--out", "run", "--repeat", "1", "--warmup", "0", cwd=tmp_path)
     assert done.returncode == 3, done.stderr
-    assert "1/2" in done.stdout
+    assert "mine: 1 of 2 failed" in done.stdout
     assert (tmp_path / "run" / "report.md").exists()
 
 

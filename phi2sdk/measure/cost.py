@@ -9,11 +9,18 @@ from dataclasses import dataclass
 from phi2sdk.completion import Count
 from phi2sdk.measure.metrics.throughput import busy_seconds, window_seconds
 from phi2sdk.measure.records import Record
-from phi2sdk.measure.statistics import Estimate, bootstrap_ratio
+from phi2sdk.measure.statistics import Estimate, bootstrap_ratio, bootstrap_ratio_of_ratios
 from phi2sdk.measure.tokens import ReferenceTokenizer
 from phi2sdk.pricing import Bill, Price
 
-__all__ = ["CostPerSummary", "acceptable", "billed", "cost_per_summary", "counted_input"]
+__all__ = [
+    "CostPerSummary",
+    "acceptable",
+    "billed",
+    "cost_per_summary",
+    "cost_ratio",
+    "counted_input",
+]
 
 DEFINITION = (
     "All attributable spend, failures and retries included, over acceptable answers: no error, "
@@ -96,18 +103,13 @@ def cost_per_summary(
     """
     if price is None or not records:
         return None
-    lengths = [_seconds(record) for record in records]
-    # Requests side by side share the machine: each gets its part of the busy seconds.
-    share = busy_seconds(records) / sum(lengths) if sum(lengths) > 0 else 0.0
-    bills = [
-        billed(record, prompts(record.key.prompt), tokenizer, length * share)
-        for record, length in zip(records, lengths, strict=True)
-    ]
-    spent = [price.usd(bill) for bill in bills]
-    if any(usd is None for usd in spent):
+    charged = _spent(price, records, prompts, tokenizer)
+    if charged is None:
         return None
-    good = [1.0 if acceptable(record) else 0.0 for record in records]
-    per_summary = _per_prompt(records, [usd or 0.0 for usd in spent], good)
+    bills, spent = charged
+    good = sum(acceptable(record) for record in records)
+    usd_by_prompt, answers = _per_prompt(records, spent)
+    per_summary = bootstrap_ratio(list(usd_by_prompt.values()), list(answers.values()))
     if per_summary is None:
         return None
     reserved: Estimate | None = None
@@ -120,7 +122,7 @@ def cost_per_summary(
             seconds=busy_seconds(records),
         )
         usd = price.reserved(total, window_seconds(records))
-        reserved = None if usd is None else Estimate(usd / sum(good))
+        reserved = None if usd is None else Estimate(usd / good)
     return CostPerSummary(
         per_summary=per_summary,
         busy=per_summary if price.by_time else None,
@@ -136,12 +138,57 @@ def _seconds(record: Record) -> float:
     return (end_ns - record.t_send_ns) / 1e9
 
 
-def _per_prompt(
-    records: Sequence[Record], spent: Sequence[float], good: Sequence[float]
+def cost_ratio(
+    a: tuple[Price, Sequence[Record]],
+    b: tuple[Price, Sequence[Record]],
+    prompts: Callable[[str], str],
+    tokenizer: ReferenceTokenizer,
 ) -> Estimate | None:
+    """B's cost per summary over A's, bootstrapped over the prompts that both were asked.
+
+    ``None`` where one of the two has no cost per summary, or A's is nothing.
+    """
+    sides = []
+    for price, records in (a, b):
+        charged = _spent(price, records, prompts, tokenizer) if records else None
+        if charged is None:
+            return None
+        sides.append(_per_prompt(records, charged[1]))
+    (usd_a, answers_a), (usd_b, answers_b) = sides
+    both = [prompt for prompt in usd_a if prompt in usd_b]
+    columns = [[side[prompt] for prompt in both] for side in (usd_a, answers_a, usd_b, answers_b)]
+    return bootstrap_ratio_of_ratios(*columns)
+
+
+def _spent(
+    price: Price,
+    records: Sequence[Record],
+    prompts: Callable[[str], str],
+    tokenizer: ReferenceTokenizer,
+) -> tuple[list[Bill], list[float]] | None:
+    """What each request is charged for, and its USD; ``None`` where one cannot be told."""
+    lengths = [_seconds(record) for record in records]
+    # Requests side by side share the machine: each gets its part of the busy seconds.
+    share = busy_seconds(records) / sum(lengths) if sum(lengths) > 0 else 0.0
+    bills = [
+        billed(record, prompts(record.key.prompt), tokenizer, length * share)
+        for record, length in zip(records, lengths, strict=True)
+    ]
+    spent = []
+    for bill in bills:
+        if (usd := price.usd(bill)) is None:
+            return None
+        spent.append(usd)
+    return bills, spent
+
+
+def _per_prompt(
+    records: Sequence[Record], spent: Sequence[float]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """``(usd, acceptable answers)`` by prompt."""
     usd: dict[str, float] = defaultdict(float)
     answers: dict[str, float] = defaultdict(float)
-    for record, one, accepted in zip(records, spent, good, strict=True):
+    for record, one in zip(records, spent, strict=True):
         usd[record.key.prompt] += one
-        answers[record.key.prompt] += accepted
-    return bootstrap_ratio(list(usd.values()), list(answers.values()))
+        answers[record.key.prompt] += acceptable(record)
+    return usd, answers

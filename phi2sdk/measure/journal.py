@@ -1,9 +1,9 @@
 """The journal of a run: events in the order in which they happened, one JSON object a line.
 
 ``session``, then for each request ``intent`` (before it is sent), ``attempt`` (each call, when it
-ended) and ``done`` (its record); between them ``health`` of this machine. Lines are only ever
-appended, and each is flushed. A process killed while it writes leaves a torn last line, which
-reading passes over and the next session removes.
+ended) and ``done`` (its record); besides, ``calibration`` of the harness and ``health`` of this
+machine. Lines are only ever appended, and each is flushed. A process killed while it writes leaves
+a torn last line, which reading passes over and the next session removes.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class Recorded:
             counts how often it was begun.
         sessions: How many sessions there were.
         health: The health events.
+        calibrations: What the harness found its own error to be, before each session.
         bytes: How much of the file is whole lines.
     """
 
@@ -40,6 +41,7 @@ class Recorded:
     open: dict[Key, int] = field(default_factory=dict)
     sessions: int = 0
     health: list[Mapping[str, Any]] = field(default_factory=list)
+    calibrations: list[Mapping[str, Any]] = field(default_factory=list)
     bytes: int = 0
 
 
@@ -69,8 +71,8 @@ def _take(event: Mapping[str, Any], found: Recorded, attempts: dict[Key, list[At
     if kind == "session":
         found.sessions = event["session"]
         return
-    if kind == "health":
-        found.health.append(event)
+    if kind in ("health", "calibration"):
+        (found.health if kind == "health" else found.calibrations).append(event)
         return
     key = Key(*event["key"])
     if kind == "intent":
@@ -164,6 +166,10 @@ class Journal:
     def health(self, report: Mapping[str, Any]) -> None:
         """How this machine fared in the last seconds."""
         self._write({"event": "health", "session": self.session, **report})
+
+    def calibration(self, found: Mapping[str, Any]) -> None:
+        """The harness' own error on one wire."""
+        self._write({"event": "calibration", "session": self.session, **found})
 
     def close(self) -> None:
         """Close the file and let others write. Closing twice is harmless."""

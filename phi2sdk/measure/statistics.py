@@ -7,7 +7,7 @@ counts prompts, not requests. That is exact where repetitions agree, and wide wh
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
@@ -21,6 +21,7 @@ __all__ = [
     "Estimate",
     "Quantile",
     "bootstrap_ratio",
+    "bootstrap_ratio_of_ratios",
     "mean_over_prompts",
     "quantile",
     "smallest_n",
@@ -167,24 +168,52 @@ def bootstrap_ratio(numerators: Sequence[float], denominators: Sequence[float]) 
     ``None`` where the denominators add up to nothing. A resample without denominator counts as
     infinite; where more than 2.5 % are, there is no upper end.
     """
-    top = np.asarray(numerators, dtype=np.float64)
-    bottom = np.asarray(denominators, dtype=np.float64)
-    n = len(top)
-    if n == 0 or bottom.sum() == 0:
+    return _bootstrap_sums((numerators, denominators), _ratio)
+
+
+def bootstrap_ratio_of_ratios(
+    a_top: Sequence[float],
+    a_bottom: Sequence[float],
+    b_top: Sequence[float],
+    b_bottom: Sequence[float],
+) -> Estimate | None:
+    """``(sum b_top / sum b_bottom) / (sum a_top / sum a_bottom)``, as :func:`bootstrap_ratio`."""
+
+    def ratio(sums: Floats) -> Floats:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return _ratio(sums[2:]) / _ratio(sums[:2])
+
+    return _bootstrap_sums((a_top, a_bottom, b_top, b_bottom), ratio)
+
+
+def _ratio(sums: Floats) -> Floats:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(sums[1] > 0, sums[0] / sums[1], np.inf)
+
+
+def _bootstrap_sums(
+    columns: Sequence[Sequence[float]], of: Callable[[Floats], Floats]
+) -> Estimate | None:
+    """A function of sums over prompts (first axis: columns), with a percentile bootstrap."""
+    table = np.asarray(columns, dtype=np.float64)
+    n = table.shape[1]
+    value = float(of(table.sum(axis=1, keepdims=True))[0]) if n else math.nan
+    if not math.isfinite(value):
         return None
-    value = float(top.sum() / bottom.sum())
     if n < 2:
         return Estimate(value)
     rng = np.random.default_rng(0)
-    ratios = np.empty(RESAMPLES)
+    resampled = np.empty(RESAMPLES)
     block = max(1, 2_000_000 // n)
     for start in range(0, RESAMPLES, block):
         size = min(block, RESAMPLES - start)
         chosen = rng.integers(0, n, size=(size, n))
-        sums, counts = top[chosen].sum(axis=1), bottom[chosen].sum(axis=1)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratios[start : start + size] = np.where(counts > 0, sums / counts, np.inf)
-    ratios.sort()
+        sums = np.stack([column[chosen].sum(axis=1) for column in table])
+        resampled[start : start + size] = of(sums)
+    resampled = np.sort(np.nan_to_num(resampled, nan=np.inf, posinf=np.inf))
     tail = (1 - CONFIDENCE) / 2
-    low, high = ratios[math.floor(tail * RESAMPLES)], ratios[math.ceil((1 - tail) * RESAMPLES) - 1]
-    return Estimate(value, float(low), float(high) if np.isfinite(high) else None)
+    low = float(resampled[math.floor(tail * RESAMPLES)])
+    high = float(resampled[math.ceil((1 - tail) * RESAMPLES) - 1])
+    return Estimate(
+        value, low if math.isfinite(low) else None, high if math.isfinite(high) else None
+    )

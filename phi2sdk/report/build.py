@@ -5,30 +5,34 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from itertools import combinations
 from typing import Any
 
 import numpy as np
 
-from phi2sdk.measure.agreement import Agreement, Pairing, agreement, pair_up
+from phi2sdk.measure.agreement import Pairing, agreement
+from phi2sdk.measure.calibration import WIRES
 from phi2sdk.measure.cost import cost_per_summary
 from phi2sdk.measure.folder import Run
 from phi2sdk.measure.metrics import E2E, LATENCIES, Metric
+from phi2sdk.measure.metrics.goodput import is_good
 from phi2sdk.measure.metrics.icl import longest_stall, tokens_per_chunk
 from phi2sdk.measure.metrics.throughput import busy_seconds, throughput, window_seconds
 from phi2sdk.measure.records import Record
-from phi2sdk.measure.statistics import Estimate, quantile
+from phi2sdk.measure.statistics import mean_over_prompts, quantile
 from phi2sdk.measure.tokens import ReferenceTokenizer
 from phi2sdk.pricing import Price
+from phi2sdk.report.analysis import Analysis
 from phi2sdk.report.judge import judge
+from phi2sdk.report.pairs import agreement_report, compare_pairs, interval_report
+from phi2sdk.report.require import evaluate
 from phi2sdk.report.schema import (
     AgreementReport,
     CostReport,
     ErrorsReport,
+    GoodputReport,
     Interval,
     LatencyReport,
     LatencySummary,
-    PairReport,
     QuantileReport,
     Report,
     RunReport,
@@ -41,13 +45,15 @@ from phi2sdk.report.schema import (
 __all__ = ["build"]
 
 
-def build(run: Run, tokenizer: ReferenceTokenizer) -> Report:
+def build(run: Run, tokenizer: ReferenceTokenizer, analysis: Analysis | None = None) -> Report:
     """The report of a run as it stands, complete or not.
 
     Args:
         run: From :meth:`phi2sdk.measure.folder.RunFolder.read`.
         tokenizer: The reference tokenizer, for all targets.
+        analysis: What to ask of the numbers.
     """
+    analysis = analysis or Analysis()
     by_target: dict[str, list[Record]] = defaultdict(list)
     warmups: dict[str, list[Record]] = defaultdict(list)
     for record in run.recorded.done.values():
@@ -56,29 +62,23 @@ def build(run: Run, tokenizer: ReferenceTokenizer) -> Report:
     for records in by_target.values():
         records.sort(key=lambda r: (r.key.prompt, r.key.repetition))
     described: Mapping[str, Any] = run.configuration["targets"]
-    return Report(
-        run=_run(run, tokenizer),
-        validity=judge(run, [r for records in by_target.values() for r in records]),
-        targets={
-            name: _target(run, name, by_target[name], warmups[name], tokenizer)
-            for name in described
-        },
-        pairs={
-            f"{a}:{b}": PairReport(
-                agreement=_agreement(agreement(pair_up(by_target[a], by_target[b]), tokenizer))
-            )
-            for a, b in _pairs(list(described), run.configuration.get("reference"))
-        },
+    everything = [record for records in by_target.values() for record in records]
+    validity = judge(run, everything)
+    targets = {
+        name: _target(run, name, by_target[name], warmups[name], tokenizer, analysis)
+        for name in described
+    }
+    report = Report(
+        run=_run(run, tokenizer, analysis),
+        validity=validity,
+        targets=targets,
+        pairs=compare_pairs(run, by_target, targets, validity, tokenizer, analysis.margin),
     )
+    results = tuple(evaluate(requirement, report) for requirement in analysis.requirements)
+    return report.model_copy(update={"requirements": results})
 
 
-def _pairs(names: Sequence[str], reference: str | None) -> list[tuple[str, str]]:
-    """All pairs, the reference first in its own."""
-    first = sorted(names, key=lambda name: name != reference)
-    return list(combinations(first, 2))
-
-
-def _run(run: Run, tokenizer: ReferenceTokenizer) -> RunReport:
+def _run(run: Run, tokenizer: ReferenceTokenizer, analysis: Analysis) -> RunReport:
     config, info = run.configuration, run.info
     arms = ("greedy", "sampled")
     recorded = sum(key.arm in arms for key in run.recorded.done)
@@ -111,6 +111,7 @@ def _run(run: Run, tokenizer: ReferenceTokenizer) -> RunReport:
         lost=sum(count for key, count in run.recorded.open.items() if key.arm in arms),
         sessions=run.recorded.sessions,
         complete=recorded == requests,
+        margin=analysis.margin,
     )
 
 
@@ -120,6 +121,7 @@ def _target(
     records: Sequence[Record],
     warmups: Sequence[Record],
     tokenizer: ReferenceTokenizer,
+    analysis: Analysis,
 ) -> TargetReport:
     config = run.configuration
     described = config["targets"][name]
@@ -135,6 +137,7 @@ def _target(
         streams=any(r.streamed for r in records),
         wrapped=any(r.wrapped for r in records),
         simulated=described["simulated"],
+        wire=WIRES.get(described["backend"]),
         latency=LatencyReport(
             **{m.name: _latency(m, records, config["timeout"]) for m in LATENCIES}
         ),
@@ -149,6 +152,7 @@ def _target(
                 (s for s in map(longest_stall, answers) if s is not None), default=None
             ),
         ),
+        goodput=_goodput(records, analysis.slo) if analysis.slo and records else None,
         tokens=tokens,
         cost=_cost(
             price, records, config["prompts"], tokenizer, sequential, described["simulated"]
@@ -177,6 +181,23 @@ def _latency(metric: Metric, records: Sequence[Record], limit: float) -> Latency
         for p in (0.5, 0.9, 0.95, 0.99)
     }
     return LatencySummary(n=len(ordered), censored=int(np.isinf(ordered).sum()), **quantiles)
+
+
+def _goodput(records: Sequence[Record], slo: Mapping[str, float]) -> GoodputReport:
+    """A prompt is the unit of the interval: its share of good requests."""
+    shares: dict[str, list[float]] = defaultdict(list)
+    for record in records:
+        shares[record.key.prompt].append(float(is_good(record, slo)))
+    good = round(sum(sum(one) for one in shares.values()))
+    spread = mean_over_prompts([sum(one) / len(one) for one in shares.values()])
+    seconds = window_seconds(records)
+    return GoodputReport(
+        slo=dict(slo),
+        good=good,
+        attempted=len(records),
+        fraction=Interval(value=good / len(records), low=spread.low, high=spread.high),
+        per_second=good / seconds if seconds > 0 else None,
+    )
 
 
 def _tokens(
@@ -224,12 +245,12 @@ def _cost(
     found = cost_per_summary(price, records, prompts.__getitem__, tokenizer, sequential=sequential)
     if found is None or price is None:
         return None
-    per_summary = _interval(found.per_summary)
+    per_summary = interval_report(found.per_summary)
     assert per_summary is not None
     return CostReport(
         per_summary=per_summary,
-        busy=_interval(found.busy),
-        reserved=_interval(found.reserved),
+        busy=interval_report(found.busy),
+        reserved=interval_report(found.reserved),
         model=price.name,
         source=price.source,
         date=price.date,
@@ -282,23 +303,4 @@ def _self_agreement(
             pairs[record.key.prompt].append((mine, record))
     if not pairs:
         return None
-    return _agreement(agreement(Pairing(pairs, len(first) - len(pairs)), tokenizer))
-
-
-def _agreement(found: Agreement) -> AgreementReport:
-    return AgreementReport(
-        prompts=found.prompts,
-        missing=found.missing,
-        exact_bytes=_interval(found.exact_bytes),
-        exact_normalized=_interval(found.exact_normalized),
-        exact_cut=_interval(found.exact_cut),
-        first_divergence=found.first_divergence,
-        prefix_fraction=_interval(found.prefix_fraction),
-        edit_similarity=_interval(found.edit_similarity),
-    )
-
-
-def _interval(estimate: Estimate | None) -> Interval | None:
-    if estimate is None:
-        return None
-    return Interval(value=estimate.value, low=estimate.low, high=estimate.high)
+    return agreement_report(agreement(Pairing(pairs, len(first) - len(pairs)), tokenizer))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from phi2sdk.measure.folder import write_text
 from phi2sdk.report.markdown import markdown
+from phi2sdk.report.require import junit
 from phi2sdk.report.schema import Report
 
 __all__ = ["FORMATS", "write_reports"]
@@ -19,6 +20,8 @@ FORMATS: Mapping[str, Callable[[Report], str]] = {
 
 
 def write_reports(report: Report, folder: Path) -> None:
-    """Write the report in every format."""
+    """Write the report in every format, and ``junit.xml`` where something was required."""
     for name, write in FORMATS.items():
         write_text(folder / name, write(report))
+    if report.requirements:
+        write_text(folder / "junit.xml", junit(report.requirements))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from phi2sdk.report.schema import Report
-from phi2sdk.report.table import COLUMNS, rows
-from phi2sdk.report.words import notes, usd
+from phi2sdk.report.table import COLUMNS, failures, rows, verdicts
+from phi2sdk.report.words import notes, requirement_line, usd
 from phi2sdk.terminal import printable
 
 __all__ = ["escape", "markdown"]
@@ -33,12 +33,16 @@ def markdown(report: Report) -> str:
         "",
     ]
     lines += _table([column.title for column in COLUMNS], rows(report))
+    lines += ["", *(f"- {escape(line)}" for line in verdicts(report))]
     lines += ["", *(f"- {escape_note(note)}" for note in notes(report)), ""]
     lines += ["## What the columns mean", ""]
     lines += [f"- {column.title}: {column.meaning}." for column in COLUMNS]
     lines += ["", "## Prices", "", *_prices(report)]
-    if failures := _failures(report):
-        lines += ["", "## Failures", "", *failures]
+    if report.requirements:
+        required = [f"- {escape(requirement_line(result))}" for result in report.requirements]
+        lines += ["", "## Requirements", "", *required]
+    if failed := failures(report):
+        lines += ["", "## Failures", "", *(f"- {escape(line)}" for line in failed)]
     return "\n".join(lines) + "\n"
 
 
@@ -67,11 +71,3 @@ def _prices(report: Report) -> list[str]:
             f"{escape(cost.source)}, {cost.date}{simulated}{estimated})"
         )
     return lines
-
-
-def _failures(report: Report) -> list[str]:
-    return [
-        f"- {escape(name)}: {target.errors.kinds[kind]} x {kind}: {escape(example)}"
-        for name, target in report.targets.items()
-        for kind, example in target.errors.examples.items()
-    ]

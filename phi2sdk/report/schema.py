@@ -15,14 +15,20 @@ from pydantic import BaseModel, ConfigDict, Field
 __all__ = [
     "SCHEMA",
     "AgreementReport",
+    "CalibrationReport",
     "CostReport",
     "ErrorsReport",
+    "GoodputReport",
+    "HarnessError",
     "Interval",
+    "LatencyRatioReport",
     "LatencyReport",
     "LatencySummary",
     "PairReport",
     "QuantileReport",
+    "RatioReport",
     "Report",
+    "RequirementReport",
     "RunReport",
     "TargetReport",
     "TokensReport",
@@ -157,8 +163,34 @@ class AgreementReport(_Model):
     edit_similarity: Interval | None = None
 
 
+class GoodputReport(_Model):
+    """Requests that met every service level: per second, and as a fraction of all attempted."""
+
+    slo: dict[str, float]
+    good: int
+    attempted: int
+    fraction: Interval
+    per_second: float | None
+
+
+class HarnessError(_Model):
+    """The harness' own error of a latency in seconds, as its calibration found it."""
+
+    p50: float
+    p99: float
+
+
+class CalibrationReport(_Model):
+    """The harness' own error on one wire, with ``streams`` requests under way."""
+
+    streams: int
+    n: int
+    ttft: HarnessError
+    e2e: HarnessError
+
+
 class TargetReport(_Model):
-    """All about one target."""
+    """All about one target. ``wire`` names its calibration, null where there is none."""
 
     backend: str
     route: str | None = None
@@ -167,8 +199,10 @@ class TargetReport(_Model):
     streams: bool
     wrapped: bool = False
     simulated: bool = False
+    wire: str | None = None
     latency: LatencyReport
     throughput: ThroughputReport
+    goodput: GoodputReport | None = None
     tokens: TokensReport
     cost: CostReport | None
     errors: ErrorsReport
@@ -176,10 +210,40 @@ class TargetReport(_Model):
     self_agreement: AgreementReport | None = None
 
 
+class RatioReport(_Model):
+    """A latency of b over that of a, prompt by prompt: below 1, b is faster.
+
+    ``p`` is adjusted for all pairs (Holm), as is ``p_equivalent``, that of a difference as large
+    as the margin or larger. ``prompts_needed``: about how many would settle an open verdict.
+    """
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    difference: float | None = None
+    pairs: int
+    left_out: int
+    p: float | None = None
+    p_equivalent: float | None = None
+    verdict: Literal["faster", "slower", "equivalent", "not resolvable", "not shown"]
+    prompts_needed: int | None = None
+    sentence: str
+
+
+class LatencyRatioReport(_Model):
+    """By latency; null where one of the two has no such latency."""
+
+    e2e: RatioReport | None = None
+    ttft: RatioReport | None = None
+
+
 class PairReport(_Model):
     """Target b against target a, of the pair ``a:b``."""
 
+    latency_ratio: LatencyRatioReport = LatencyRatioReport()
+    cost_ratio: Interval | None = None
     agreement: AgreementReport | None = None
+    simulated: bool = False
 
 
 class LagReport(_Model):
@@ -199,6 +263,19 @@ class ValidityReport(_Model):
     schedule_lag: LagReport
     loop_lag: LagReport
     cpu_share: float | None = None
+    calibration: dict[str, CalibrationReport] = {}
+
+
+class RequirementReport(_Model):
+    """One ``--require``: only ``holds`` passes; ``not shown`` says that the data do not decide."""
+
+    requirement: str
+    holds: bool
+    outcome: Literal["holds", "fails", "not shown"]
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    reason: str | None = None
 
 
 class RunReport(_Model):
@@ -231,6 +308,7 @@ class RunReport(_Model):
     lost: int
     sessions: int
     complete: bool
+    margin: float
 
 
 class Report(_Model):
@@ -241,6 +319,7 @@ class Report(_Model):
     validity: ValidityReport
     targets: dict[Name, TargetReport]
     pairs: dict[str, PairReport] = {}
+    requirements: tuple[RequirementReport, ...] = ()
 
     @property
     def failed(self) -> int:

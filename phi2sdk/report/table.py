@@ -5,9 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from phi2sdk.report.schema import AgreementReport, Report, TargetReport
-from phi2sdk.report.words import SIMULATED, UNKNOWN, agreement_cell, cost_cell, quantile_cell
+from phi2sdk.report.words import (
+    SIMULATED,
+    UNKNOWN,
+    agreement_cell,
+    cost_cell,
+    quantile_cell,
+    seconds,
+)
 
-__all__ = ["COLUMNS", "Column", "comparison", "rows"]
+__all__ = ["COLUMNS", "Column", "comparison", "failures", "rows", "verdicts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +34,7 @@ COLUMNS = (
     Column("$/1000", "US dollars for a thousand acceptable answers"),
     Column("same", "answers equal to the reference's after cutting at the stop"),
     Column("edit", "edit similarity with the reference's answers, in tokens"),
-    Column("failed", "requests without an answer, of all"),
+    Column("±", "our own error of these latencies (99th percentile), from calibration"),
 )
 
 
@@ -42,13 +49,41 @@ def comparison(report: Report, name: str) -> AgreementReport | None:
     return pair.agreement if pair else None
 
 
+def verdicts(report: Report) -> list[str]:
+    """Each target against the reference, in words."""
+    said = []
+    for name, pair in report.pairs.items():
+        ratio = pair.latency_ratio.e2e
+        if name.startswith(f"{report.run.reference}:") and ratio is not None:
+            simulated = f"{SIMULATED} " if pair.simulated else ""
+            said.append(f"{simulated}{ratio.sentence}")
+    return said
+
+
+def failures(report: Report) -> list[str]:
+    """Requests without an answer, by target and kind, each with an example."""
+    said = []
+    for name, target in report.targets.items():
+        errors = target.errors
+        if errors.attempted == errors.ok:
+            continue
+        said.append(f"{name}: {errors.attempted - errors.ok} of {errors.attempted} failed")
+        if errors.empty:
+            said.append(f"{name}: {errors.empty} x empty answer")
+        said += [
+            f"{name}: {n} x {k}: {errors.examples.get(k, '')}" for k, n in errors.kinds.items()
+        ]
+    return said
+
+
 def _row(report: Report, name: str, target: TargetReport) -> tuple[str, ...]:
     simulated, latency = target.simulated, target.latency
     speed = target.throughput.tokens_per_second
     agreement = comparison(report, name)
     same = "ref" if target.reference else agreement_cell(agreement, "exact_cut")
     edit = "ref" if target.reference else agreement_cell(agreement, "edit_similarity")
-    errors = target.errors
+    calibration = report.validity.calibration.get(target.wire or "")
+    error = None if calibration is None else max(calibration.ttft.p99, calibration.e2e.p99)
     return (
         name,
         quantile_cell(latency.ttft.p50 if latency.ttft else None, simulated=simulated),
@@ -58,5 +93,5 @@ def _row(report: Report, name: str, target: TargetReport) -> tuple[str, ...]:
         cost_cell(target.cost),
         same,
         edit,
-        f"{errors.attempted - errors.ok}/{errors.attempted}",
+        UNKNOWN if error is None else seconds(error),
     )

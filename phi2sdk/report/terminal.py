@@ -7,8 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from phi2sdk.report.schema import Report
-from phi2sdk.report.table import COLUMNS, rows
-from phi2sdk.report.words import notes
+from phi2sdk.report.table import COLUMNS, failures, rows, verdicts
+from phi2sdk.report.words import notes, requirement_line
 from phi2sdk.terminal import printable
 
 __all__ = ["show"]
@@ -39,10 +39,12 @@ def show(report: Report, console: Console) -> None:
     for cells in rows(report):
         table.add_row(*(Text(printable(cell)) for cell in cells))
     console.print(table)
+    for sentence in verdicts(report):
+        console.print(Text(printable(sentence)))
     for note in notes(report):
         console.print(Text(note, style="dim"))
-    for name, target in report.targets.items():
-        for kind, example in target.errors.examples.items():
-            count = target.errors.kinds[kind]
-            line = f"{name}: {count} x {kind}: {printable(example)[:300]}"
-            console.print(Text(line, style="red"))
+    for line in failures(report):
+        console.print(Text(printable(line)[:300], style="red"))
+    for result in report.requirements:
+        style = "green" if result.holds else "bold red"
+        console.print(Text(printable(requirement_line(result)), style=style))

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
-from phi2sdk.report.schema import AgreementReport, CostReport, Interval, QuantileReport, Report
+from phi2sdk.report.schema import (
+    AgreementReport,
+    CostReport,
+    Interval,
+    QuantileReport,
+    Report,
+    RequirementReport,
+)
 
-__all__ = ["agreement_cell", "cost_cell", "notes", "quantile_cell", "seconds", "usd"]
+__all__ = [
+    "agreement_cell",
+    "cost_cell",
+    "notes",
+    "quantile_cell",
+    "requirement_line",
+    "seconds",
+    "usd",
+]
 
 UNKNOWN = "-"
 SIMULATED = "~"
@@ -53,6 +68,18 @@ def agreement_cell(agreement: AgreementReport | None, what: str) -> str:
     if what.startswith("exact"):
         return f"{value.value:.0%}"
     return f"{value.value:.3f}"
+
+
+def requirement_line(result: RequirementReport) -> str:
+    """A requirement and what became of it."""
+    value = "" if result.value is None else f": it is {result.value:.4g}"
+    ends = (
+        ""
+        if result.low is None or result.high is None
+        else (f" [{result.low:.4g}, {result.high:.4g}]")
+    )
+    reason = "" if result.reason is None else f" ({result.reason})"
+    return f"{result.outcome}: {result.requirement}{value}{ends}{reason}"
 
 
 def notes(report: Report) -> list[str]:

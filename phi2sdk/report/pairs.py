@@ -1,0 +1,175 @@
+"""Each target against each other: faster, cheaper, alike?"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+from phi2sdk.measure.agreement import Agreement, agreement, pair_up
+from phi2sdk.measure.cost import cost_ratio
+from phi2sdk.measure.folder import Run
+from phi2sdk.measure.metrics import E2E, TTFT, Metric
+from phi2sdk.measure.paired import PairedRatio, compare_paired, judge_all
+from phi2sdk.measure.records import Record
+from phi2sdk.measure.statistics import Estimate
+from phi2sdk.measure.tokens import ReferenceTokenizer
+from phi2sdk.pricing import Price
+from phi2sdk.report.schema import (
+    AgreementReport,
+    Interval,
+    LatencyRatioReport,
+    PairReport,
+    RatioReport,
+    TargetReport,
+    ValidityReport,
+)
+
+__all__ = [
+    "agreement_report",
+    "by_prompt",
+    "compare_pairs",
+    "interval_report",
+    "ratio_report",
+]
+
+
+def compare_pairs(
+    run: Run,
+    by_target: Mapping[str, Sequence[Record]],
+    targets: Mapping[str, TargetReport],
+    validity: ValidityReport,
+    tokenizer: ReferenceTokenizer,
+    margin: float,
+) -> dict[str, PairReport]:
+    """All pairs ``a:b``, the reference first in its own; p-values are adjusted over all."""
+    first = sorted(targets, key=lambda name: not targets[name].reference)
+    names = list(combinations(first, 2))
+    e2e = _ratios(E2E, names, by_target, targets, validity, margin)
+    ttft = _ratios(TTFT, names, by_target, targets, validity, margin)
+    return {
+        f"{a}:{b}": PairReport(
+            latency_ratio=LatencyRatioReport(
+                e2e=ratio_report(a, b, e2e.get(f"{a}:{b}"), margin, "E2E"),
+                ttft=ratio_report(a, b, ttft.get(f"{a}:{b}"), margin, "TTFT"),
+            ),
+            cost_ratio=_cost_ratio(run, a, b, by_target, tokenizer),
+            agreement=agreement_report(agreement(pair_up(by_target[a], by_target[b]), tokenizer)),
+            simulated=targets[a].simulated or targets[b].simulated,
+        )
+        for a, b in names
+    }
+
+
+def by_prompt(metric: Metric, records: Sequence[Record]) -> dict[str, list[float]]:
+    """A metric's values by prompt, repetition by repetition."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for record in sorted(records, key=lambda r: r.key.repetition):
+        found[record.key.prompt].extend(metric.values(record))
+    return found
+
+
+def ratio_report(
+    a: str, b: str, pair: PairedRatio | None, margin: float, what: str
+) -> RatioReport | None:
+    """A paired ratio with its verdict in words."""
+    if pair is None:
+        return None
+    return RatioReport(
+        value=pair.ratio,
+        low=pair.low,
+        high=pair.high,
+        difference=pair.difference,
+        pairs=pair.pairs,
+        left_out=pair.left_out,
+        p=pair.p_adjusted,
+        p_equivalent=pair.p_equivalent,
+        verdict=pair.verdict,
+        prompts_needed=pair.prompts_needed,
+        sentence=_sentence(a, b, pair, margin, what),
+    )
+
+
+def agreement_report(found: Agreement) -> AgreementReport:
+    """An agreement as the report has it."""
+    return AgreementReport(
+        prompts=found.prompts,
+        missing=found.missing,
+        exact_bytes=interval_report(found.exact_bytes),
+        exact_normalized=interval_report(found.exact_normalized),
+        exact_cut=interval_report(found.exact_cut),
+        first_divergence=found.first_divergence,
+        prefix_fraction=interval_report(found.prefix_fraction),
+        edit_similarity=interval_report(found.edit_similarity),
+    )
+
+
+def interval_report(estimate: Estimate | None) -> Interval | None:
+    """An estimate as the report has it."""
+    if estimate is None:
+        return None
+    return Interval(value=estimate.value, low=estimate.low, high=estimate.high)
+
+
+def _ratios(
+    metric: Metric,
+    names: Sequence[tuple[str, str]],
+    by_target: Mapping[str, Sequence[Record]],
+    targets: Mapping[str, TargetReport],
+    validity: ValidityReport,
+    margin: float,
+) -> dict[str, PairedRatio]:
+    values = {name: by_prompt(metric, by_target[name]) for name in targets}
+    found, errors = {}, {}
+    for a, b in names:
+        if all(getattr(targets[name].latency, metric.name) is not None for name in (a, b)):
+            found[f"{a}:{b}"] = compare_paired(values[a], values[b], margin=margin)
+            errors[f"{a}:{b}"] = _error(metric, (targets[a], targets[b]), validity)
+    return judge_all(found, errors)
+
+
+def _error(metric: Metric, pair: Sequence[TargetReport], validity: ValidityReport) -> float | None:
+    """The larger of the two wires' own errors; ``None`` where one has none."""
+    errors = []
+    for target in pair:
+        calibration = validity.calibration.get(target.wire or "")
+        if calibration is None:
+            return None
+        errors.append((calibration.ttft if metric is TTFT else calibration.e2e).p99)
+    return max(errors)
+
+
+def _cost_ratio(
+    run: Run,
+    a: str,
+    b: str,
+    by_target: Mapping[str, Sequence[Record]],
+    tokenizer: ReferenceTokenizer,
+) -> Interval | None:
+    config: Mapping[str, Any] = run.configuration
+    prices = [config["targets"][name]["price"] for name in (a, b)]
+    if prices[0] is None or prices[1] is None:
+        return None
+    left, right = (Price.model_validate(price) for price in prices)
+    prompt = config["prompts"].__getitem__
+    found = cost_ratio((left, by_target[a]), (right, by_target[b]), prompt, tokenizer)
+    return interval_report(found)
+
+
+def _sentence(a: str, b: str, pair: PairedRatio, margin: float, what: str) -> str:
+    if pair.verdict == "equivalent":
+        return f"{b} and {a} are equivalent in {what} within {margin:.0%}."
+    if pair.verdict == "not resolvable":
+        return f"{b} and {a} differ in {what} by less than twice our own error: not resolvable."
+    if pair.verdict == "not shown":
+        more = (
+            ""
+            if pair.prompts_needed is None
+            else (f"; about {pair.prompts_needed} prompts would settle it")
+        )
+        return f"Neither {a} nor {b} is shown to be faster in {what} ({pair.pairs} prompts{more})."
+    if pair.ratio is None:
+        return f"{b} is {pair.verdict} than {a} in {what}: one of them mostly failed."
+    ends = "" if pair.low is None or pair.high is None else f" [{pair.low:.2f}, {pair.high:.2f}]"
+    return f"{b} is {pair.verdict} than {a} in {what}: {pair.ratio:.2f} times{ends} its latency."
