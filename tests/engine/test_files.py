@@ -65,6 +65,13 @@ def test_what_the_engine_cannot_compute_is_refused_by_name(folder: Path) -> None
         load(folder)
 
 
+def test_rotary_dimensions_that_do_not_pair_up_are_refused(folder: Path) -> None:
+    rope = {"partial_rotary_factor": 0.3, "rope_theta": 10000.0, "rope_type": "default"}
+    change(folder / "config.json", rope_parameters=rope)
+    with pytest.raises(ConfigurationError, match="do not pair up"):
+        load(folder)
+
+
 def test_a_tensor_of_another_shape_is_named(folder: Path) -> None:
     change(folder / "config.json", intermediate_size=64)
     with pytest.raises(ConfigurationError, match=r"mlp\.fc1\.weight has the shape"):

@@ -57,9 +57,15 @@ class PhiConfig:
         if asked := [name for name, present in unknown.items() if present]:
             raise ConfigurationError(f"config.json: this engine has no {', '.join(asked)}")
         factor = rope.get("partial_rotary_factor", config.get("partial_rotary_factor", 0.5))
+        rotary_dims = int(shape.head_dim * factor)
+        if rotary_dims % 2:
+            raise ConfigurationError(
+                f"config.json: {factor} of the head's {shape.head_dim} dimensions are "
+                f"{rotary_dims}, which do not pair up for the rotary embedding"
+            )
         return cls(
             shape=shape,
-            rotary_dims=int(shape.head_dim * factor),
+            rotary_dims=rotary_dims,
             rope_theta=float(rope.get("rope_theta", config.get("rope_theta", 10000.0))),
             norm_eps=float(config.get("layer_norm_eps", 1e-5)),
             gelu=gelu[config.get("hidden_act", "gelu_new")],
