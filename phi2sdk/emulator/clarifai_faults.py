@@ -17,7 +17,7 @@ from phi2sdk.emulator.http_faults import hang
 
 __all__ = ["play_before", "play_in_stream"]
 
-_ENDING = frozenset({"cut", "hang", "grpc", "reset", "clarifai", "error_event", "status"})
+_ENDING = frozenset({"cut", "hang", "grpc", "reset", "clarifai", "error_event", "status", "huge"})
 
 
 async def play_before(exchange: Exchange, reply_type: Any) -> Any:
@@ -35,6 +35,8 @@ async def play_before(exchange: Exchange, reply_type: Any) -> Any:
         return _with_status(exchange, fault, reply_type)
     elif fault.kind == "garbage" and fault.after is None:
         return _garbage(exchange, fault, reply_type)
+    elif fault.kind in ("huge", "gzip") and fault.after is None:
+        return _huge(exchange, fault)
     return None
 
 
@@ -44,15 +46,24 @@ async def play_in_stream(
     """Pass messages on, and play the fault that is due between two of them."""
     fault, count = exchange.fault, 0
     last: tuple[Any, int] | None = None
+    held: tuple[Any, int] | None = None
     async with aclosing(messages):
         async for message in messages:
             if fault is not None and count == (1 if fault.after is None else fault.after):
-                async for played in _play(exchange, fault, last or message):
+                shown = message if fault.kind == "twice" else last or message
+                async for played in _play(exchange, fault, shown):
                     yield played
                 if fault.kind in _ENDING:
                     return
+            count += 1
+            last = message
+            if fault is not None and fault.kind == "swapped" and count == (fault.after or 0) + 1:
+                held = message
+                continue
             yield message
-            last, count = message, count + 1
+            if held is not None:
+                yield held
+                held = None
 
 
 async def _play(
@@ -66,6 +77,10 @@ async def _play(
         yield _with_status(exchange, fault, service_pb2.MultiOutputResponse), 0
     elif fault.kind == "garbage":
         yield _garbage(exchange, fault, service_pb2.MultiOutputResponse), 0
+    elif fault.kind == "huge":
+        yield _huge(exchange, fault), 0
+    elif fault.kind == "twice":
+        yield message
     while fault.kind == "endless":
         yield message
         await asyncio.sleep(0)
@@ -85,6 +100,16 @@ def _with_status(exchange: Exchange, fault: Fault, reply_type: Any) -> Any:
         top = exchange.answered(status_code_pb2.FAILURE, details)
         return service_pb2.MultiOutputResponse(status=top, outputs=[output])
     return reply_type(status=exchange.answered(code, details))
+
+
+def _huge(exchange: Exchange, fault: Fault) -> Any:
+    """One message of ``fault.size`` bytes; compressed, if the fault is ``gzip``."""
+    if fault.kind == "gzip":
+        exchange.context.set_compression(grpc.Compression.Gzip)
+    output = resources_pb2.Output()
+    output.data.text.raw = "a" * fault.size
+    ok = exchange.answered(status_code_pb2.SUCCESS)
+    return service_pb2.MultiOutputResponse(status=ok, outputs=[output])
 
 
 def _garbage(exchange: Exchange, fault: Fault, reply_type: Any) -> Any:

@@ -20,12 +20,24 @@ FaultKind = Literal[
     "error_event",
     "endless",
     "drip",
+    "huge",
+    "gzip",
+    "twice",
+    "swapped",
     "grpc",
     "clarifai",
 ]
 ResetPoint = Literal["before_headers", "in_headers", "in_body", "between_events"]
 GarbageForm = Literal[
-    "bytes", "truncated", "wrong_shape", "empty", "object", "null", "html", "invalid_utf8"
+    "bytes",
+    "truncated",
+    "wrong_shape",
+    "empty",
+    "object",
+    "null",
+    "html",
+    "invalid_utf8",
+    "control",
 ]
 
 
@@ -48,6 +60,11 @@ class Fault:
       provider's own)
     - ``endless``: a stream that repeats itself after ``after`` events and never ends
     - ``drip``: the right reply, a byte every ``seconds``
+    - ``huge``: a body of ``size`` bytes, in a stream one event of that size after ``after`` good
+      ones; sent until the client has enough
+    - ``gzip``: such a body from its start, compressed: small on the wire, ``size`` unpacked
+    - ``twice``: in a stream, the event after ``after`` good ones is sent two times
+    - ``swapped``: in a stream, the event after ``after`` good ones comes behind its successor
     - ``grpc``: abort with the status name ``code``, ``after`` messages
     - ``clarifai``: answer with the Clarifai status ``status`` (``where="output"``: in the output)
 
@@ -59,6 +76,7 @@ class Fault:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Any = None
     seconds: float = 0.0
+    size: int = 1 << 30
     after: int | None = None
     where: ResetPoint | Literal["output"] = "before_headers"
     form: GarbageForm = "bytes"

@@ -6,6 +6,8 @@ import asyncio
 import json
 import socket
 import struct
+import zlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NoReturn
 
 from aiohttp import web
@@ -16,7 +18,12 @@ if TYPE_CHECKING:
     from phi2sdk.emulator.faults import Fault
     from phi2sdk.emulator.server import Exchange
 
-__all__ = ["ConnectionAborted", "deliver", "garbage", "play_before", "reset"]
+__all__ = ["ConnectionAborted", "deliver", "flood", "garbage", "play_before", "reset"]
+
+_PIECE_BYTES = 1 << 20
+
+
+_IN_A_BODY = frozenset({"reset", "cut", "drip", "hang", "endless", "huge", "gzip"})
 
 
 class ConnectionAborted(Exception):
@@ -39,6 +46,7 @@ def garbage(form: str) -> tuple[bytes, str]:
         "null": (b"null", json_type),
         "html": (b"<!doctype html><html><body><h1>It works</h1></body></html>", "text/html"),
         "invalid_utf8": (b'{"output":["\xff\xfe"],"generated_text":"\xc3\x28"}', json_type),
+        "control": (b'{"choices":[{"text":"a\x00\x1b[2J"}],"output":["a\x00"]}', json_type),
     }[form]
 
 
@@ -68,7 +76,7 @@ async def play_before(exchange: Exchange) -> web.StreamResponse | None:
 async def deliver(exchange: Exchange, response: web.Response) -> web.StreamResponse:
     """Send a whole body, with the fault that meets it, if there is one."""
     fault = exchange.fault
-    if fault is None or fault.kind not in ("reset", "cut", "drip", "hang", "endless"):
+    if fault is None or fault.kind not in _IN_A_BODY:
         return response
     body = response.body
     if not isinstance(body, bytes):
@@ -80,6 +88,13 @@ async def deliver(exchange: Exchange, response: web.Response) -> web.StreamRespo
         while True:
             await partial.write(body)
             await asyncio.sleep(0)
+    if fault.kind in ("huge", "gzip"):
+        partial.headers.popall("Content-Length", None)
+        if fault.kind == "gzip":
+            partial.headers["Content-Encoding"] = "gzip"
+        await partial.prepare(exchange.request)
+        await flood(exchange, partial, b'{"text":"')
+        return partial
     partial.content_length = len(body)
     await partial.prepare(exchange.request)
     if fault.kind == "drip":
@@ -95,6 +110,32 @@ async def deliver(exchange: Exchange, response: web.Response) -> web.StreamRespo
     if exchange.request.transport is not None:
         exchange.request.transport.close()
     raise ConnectionAborted(partial)
+
+
+async def flood(exchange: Exchange, response: web.StreamResponse, head: bytes) -> None:
+    """Send ``head`` and then the letter a, ``fault.size`` bytes in all; count what has left."""
+    fault = exchange.fault
+    assert fault is not None
+    pieces = _packed if fault.kind == "gzip" else _plain
+    for piece in pieces(head, fault.size):
+        await response.write(piece)
+        exchange.call.mark_sent(len(piece))
+
+
+def _plain(head: bytes, size: int) -> Iterator[bytes]:
+    yield head
+    piece = b"a" * _PIECE_BYTES
+    for _ in range(size // _PIECE_BYTES):
+        yield piece
+
+
+def _packed(head: bytes, size: int) -> Iterator[bytes]:
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    yield packer.compress(head) + packer.flush(zlib.Z_FULL_FLUSH)
+    # After a full flush a piece packs to the same bytes every time, so it is packed once.
+    piece = packer.compress(b"a" * _PIECE_BYTES) + packer.flush(zlib.Z_FULL_FLUSH)
+    for _ in range(size // _PIECE_BYTES):
+        yield piece
 
 
 async def hang() -> NoReturn:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from phi2sdk.emulator.http_faults import ConnectionAborted, garbage, hang, reset
+from phi2sdk.emulator.http_faults import ConnectionAborted, flood, garbage, hang, reset
 
 if TYPE_CHECKING:
     from phi2sdk.emulator.server import Exchange
@@ -31,6 +31,7 @@ class EventStream:
         self._space = space
         self._events = 0
         self._last = b""
+        self._held = b""
         self.response = web.StreamResponse(
             headers={
                 "Content-Type": "text/event-stream; charset=utf-8",
@@ -38,6 +39,8 @@ class EventStream:
                 "x-request-id": exchange.request_id,
             }
         )
+        if exchange.fault is not None and exchange.fault.kind == "gzip":
+            self.response.headers["Content-Encoding"] = "gzip"
 
     async def open(self) -> None:
         """Send the headers."""
@@ -54,8 +57,10 @@ class EventStream:
                 await self._flush(data, characters)
                 data, characters = b"", 0
                 await self._play(event)
-            data += event
             self._events += 1
+            if self._swaps(event):
+                continue
+            data, self._held = data + event + self._held, b""
             self._last = event
         await self._flush(data, characters)
 
@@ -66,9 +71,21 @@ class EventStream:
             await self._play(self._last)
         return self.response
 
+    def _swaps(self, event: bytes) -> bool:
+        """Whether the event just counted is kept back until after its successor."""
+        fault = self._exchange.fault
+        if fault is None or fault.kind != "swapped" or self._events != (fault.after or 0) + 1:
+            return False
+        self._held = event
+        return True
+
     def _due(self) -> bool:
         fault = self._exchange.fault
-        return fault is not None and self._events == (1 if fault.after is None else fault.after)
+        if fault is None:
+            return False
+        if fault.kind == "gzip":  # the encoding holds for the whole body
+            return self._events == 0
+        return self._events == (1 if fault.after is None else fault.after)
 
     async def _play(self, event: bytes) -> None:
         fault = self._exchange.fault
@@ -92,6 +109,11 @@ class EventStream:
                 )
             else:
                 await self.response.write(event_bytes(fault.body, space=self._space))
+            raise ConnectionAborted(self.response)
+        elif fault.kind == "twice":
+            await self.response.write(event)
+        elif fault.kind in ("huge", "gzip"):
+            await flood(self._exchange, self.response, b"data: ")
             raise ConnectionAborted(self.response)
         elif fault.kind == "endless":
             repeated = self._last or event
