@@ -34,6 +34,7 @@ __all__ = ["DIALECTS", "LocalBackend"]
 
 DTypeName = Literal["auto", "float32", "float16", "bfloat16"]
 DeviceName = Literal["auto", "cuda", "cpu", "mps"]
+QuantizeName = Literal["int8", "int4"]
 
 DIALECTS: tuple[Dialect, ...] = (
     Dialect(
@@ -63,6 +64,7 @@ class LocalBackend(Backend):
         dtype: ``float32``, ``float16``, ``bfloat16``, or ``auto``: what fits.
         device: ``cuda``, ``mps``, ``cpu``, or ``auto``: the first of these that is there.
         revision: Pins a hub id to a branch, tag or commit.
+        quantize: ``int8`` or ``int4``: keep the layers' matrices in so few bits.
         slots: So many requests are answered at once, where memory holds them; the others wait
             their turn.
 
@@ -83,6 +85,7 @@ class LocalBackend(Backend):
         dtype: DTypeName = "auto",
         device: DeviceName = "auto",
         revision: str | None = None,
+        quantize: QuantizeName | None = None,
         slots: int = 16,
         target: str | None = None,
         on_unsupported: OnUnsupported = "raise",
@@ -93,6 +96,8 @@ class LocalBackend(Backend):
                 raise missing_dependency("local", ImportError(name=package), self.extra)
         _one_of("dtype", dtype, get_args(DTypeName))
         _one_of("device", device, get_args(DeviceName))
+        if quantize is not None:
+            _one_of("quantize", quantize, get_args(QuantizeName))
         if isinstance(slots, bool) or not isinstance(slots, int) or slots < 1:
             raise ConfigurationError(f"slots={slots!r} must be at least 1")
         self._slots = slots
@@ -100,6 +105,7 @@ class LocalBackend(Backend):
         self._dtype: DTypeName = dtype
         self._device: DeviceName = device
         self._revision = revision
+        self._quantize: QuantizeName | None = quantize
         self._lock = threading.Lock()
         self._worker: Worker | None = None
         self._closed = False
@@ -237,6 +243,7 @@ class LocalBackend(Backend):
                 dtype=self._dtype,
                 device=self._device,
                 revision=self._revision,
+                quantize=self._quantize,
                 progress=progress,
             )
 

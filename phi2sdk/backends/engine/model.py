@@ -21,10 +21,11 @@ from phi2sdk.backends.engine.weights import Progress, load_weights
 from phi2sdk.errors import ConfigurationError, ContextLengthExceeded, InvalidRequest
 from phi2sdk.sampling import Sampling
 
-__all__ = ["DTypeName", "DeviceName", "LocalModel"]
+__all__ = ["DTypeName", "DeviceName", "LocalModel", "QuantizeName"]
 
 DTypeName = Literal["auto", "float16", "bfloat16", "float32"]
 DeviceName = Literal["auto", "cuda", "cpu", "mps"]
+QuantizeName = Literal["int8", "int4"]
 
 
 class LocalModel:
@@ -35,13 +36,15 @@ class LocalModel:
         context_length: Prompt and answer together have at most so many tokens.
         vocab_size: Rows of the embedding.
         phi: The model itself.
+        quantize: How its matrices are kept: ``int8``, ``int4``, or ``None``: like the rest.
         eos_ids: Tokens that end an answer.
     """
 
-    def __init__(self, files: ModelFiles, phi: Phi) -> None:
+    def __init__(self, files: ModelFiles, phi: Phi, quantize: QuantizeName | None = None) -> None:
         shape = phi.config.shape
         self.name = files.name
         self.phi = phi
+        self.quantize = quantize
         self.context_length = shape.context_length
         self.vocab_size = shape.vocab
         self.eos_ids = files.eos_ids
@@ -56,6 +59,7 @@ class LocalModel:
         dtype: DTypeName = "auto",
         device: DeviceName = "auto",
         revision: str | None = None,
+        quantize: QuantizeName | None = None,
         progress: Progress | None = None,
     ) -> LocalModel:
         """Load a model.
@@ -65,6 +69,8 @@ class LocalModel:
             dtype: ``auto`` takes what fits (:func:`phi2sdk.memory.choose_dtype`).
             device: ``auto`` takes CUDA, then MPS, then the CPU.
             revision: Pins a hub id to a branch, tag or commit.
+            quantize: Keep the layers' matrices in 8 or 4 bits; the rest is then bfloat16 (on a
+                GPU float16), or what ``dtype`` says.
             progress: Called with the bytes loaded so far and in all.
 
         Raises:
@@ -75,16 +81,20 @@ class LocalModel:
         where = _device(device)
         files = find_model(model, revision=revision)
         shape = memory.Shape.of_config(files.config)
-        gpu = where.type != "cpu"
         free = _free_bytes(where)
-        if dtype == "auto":
-            dtype = memory.choose_dtype(free, gpu=gpu, shape=shape)  # type: ignore[assignment]
-        need = memory.plan(dtype, context=shape.context_length, shape=shape, runtime=False)
+        chosen = _storage(dtype, quantize, where, free, shape)
+        need = memory.plan(
+            quantize or chosen, context=shape.context_length, shape=shape, runtime=False
+        )
         memory.refuse_unless_fits(need, free, shape=shape)
-        kinds = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-        if dtype not in kinds:
-            raise ConfigurationError(f"there is no dtype {dtype!r}: use one of {', '.join(kinds)}")
-        return cls(files, load_weights(files, dtype=kinds[dtype], device=where, progress=progress))
+        phi = load_weights(
+            files,
+            dtype=getattr(torch, chosen),
+            device=where,
+            quantize=quantize,
+            progress=progress,
+        )
+        return cls(files, phi, quantize)
 
     @property
     def dtype(self) -> str:
@@ -159,7 +169,7 @@ class LocalModel:
 
     def slots(self, count: int) -> Slots:
         """Room for ``count`` sequences at once, or as many as memory holds; at least one."""
-        shape, dtype = self.phi.config.shape, self.dtype
+        shape, dtype = self.phi.config.shape, self.quantize or self.dtype
         free = _free_bytes(self.phi.device)
         one = memory.plan(dtype, shape=shape, context=shape.context_length)
         per_slot = one.kv_bytes + one.working_bytes
@@ -229,6 +239,25 @@ def _device(name: DeviceName) -> torch.device:
             'use device="auto", or install a build of torch for it'
         )
     return torch.device(name, 0) if name == "cuda" else torch.device(name)
+
+
+def _storage(
+    dtype: str,
+    quantize: str | None,
+    device: torch.device,
+    free: int,
+    shape: memory.Shape,
+) -> str:
+    """The dtype of all that is not quantised."""
+    known = ("float16", "bfloat16") if quantize else ("float32", "float16", "bfloat16")
+    if dtype == "auto":
+        gpu = device.type != "cpu"
+        if quantize:
+            return "float16" if gpu else "bfloat16"
+        return memory.choose_dtype(free, gpu=gpu, shape=shape)
+    if dtype not in known:
+        raise ConfigurationError(f"dtype={dtype!r}: use auto, {' or '.join(known)}")
+    return dtype
 
 
 def _free_bytes(device: torch.device) -> int:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from phi2sdk.backends.engine.files import ModelFiles
 from phi2sdk.backends.engine.phi import Block, Matrix, Norm, Phi, PhiConfig
+from phi2sdk.backends.engine.quantize import quantise
 from phi2sdk.errors import ConfigurationError
 
 __all__ = ["Progress", "load_weights"]
@@ -25,16 +26,18 @@ def load_weights(
     *,
     dtype: torch.dtype,
     device: torch.device,
+    quantize: str | None = None,
     progress: Progress | None = None,
 ) -> Phi:
-    """Read a model.
+    """Read a model; each layer is quantised as soon as it is read.
 
     Raises:
         ConfigurationError: A tensor is missing or has another shape than ``config.json`` says.
     """
     config = PhiConfig.read(files.config)
     with ExitStack() as stack:
-        return _Reader(files.weights, stack, config, dtype, device, progress).model()
+        reader = _Reader(files.weights, stack, config, dtype, device, quantize, progress)
+        return reader.model()
 
 
 class _Reader:
@@ -45,6 +48,7 @@ class _Reader:
         config: PhiConfig,
         dtype: torch.dtype,
         device: torch.device,
+        quantize: str | None,
         progress: Progress | None,
     ) -> None:
         try:
@@ -57,6 +61,7 @@ class _Reader:
         self._config = config
         self._dtype = dtype
         self._device = device
+        self._quantize = quantize
         self._progress = progress
         self._total = sum(path.stat().st_size for path in paths)
         self._loaded = 0
@@ -92,7 +97,10 @@ class _Reader:
         self._fill(narrow.weight[:, :d], f"{name}.self_attn.dense.weight")
         self._fill(narrow.weight[:, d:], f"{name}.mlp.fc2.weight")
         narrow.bias.add_(self._vector(f"{name}.mlp.fc2.bias", d))
-        return Block(self._norm(f"{name}.input_layernorm"), wide, narrow)
+        norm = self._norm(f"{name}.input_layernorm")
+        if self._quantize is None:
+            return Block(norm, wide, narrow)
+        return Block(norm, quantise(wide, self._quantize), quantise(narrow, self._quantize))
 
     def _norm(self, name: str) -> Norm:
         d = self._config.shape.hidden
