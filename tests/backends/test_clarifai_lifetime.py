@@ -138,6 +138,15 @@ def test_two_loops_in_turn_each_get_a_channel_and_nothing_is_left() -> None:
     assert _leftovers(run) == ([], [])
 
 
+def _errors_of_loops(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What an event loop logged, such as an event that came for a loop already closed."""
+    return [
+        record.getMessage()
+        for record in caplog.records
+        if record.name == "asyncio" and record.levelno >= logging.ERROR
+    ]
+
+
 @both_ways
 def test_what_was_cancelled_leaves_nothing_once_the_backend_is_closed(
     stream: bool, caplog: pytest.LogCaptureFixture
@@ -165,7 +174,43 @@ def test_what_was_cancelled_leaves_nothing_once_the_backend_is_closed(
 
     caplog.set_level(logging.WARNING)
     assert _leftovers(run) == ([], [])
-    assert [record.getMessage() for record in caplog.records] == []
+    assert _errors_of_loops(caplog) == []
+
+
+@pytest.mark.parametrize("under_way", [True, False], ids=["under way", "left early"])
+def test_closing_waits_until_grpc_is_through(
+    under_way: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def closed_at_once(at: Emulator) -> None:
+        backend = ClarifaiBackend(pat=Secret(PAT), base=at.clarifai.url)
+        before = asyncio.all_tasks()
+        seen = len(at.clarifai.calls)
+        at.clarifai.faults.push(Fault("hang", after=None if under_way else 1))
+        task = asyncio.create_task(_first_chunk(backend))
+        if under_way:
+            await asyncio.to_thread(at.clarifai.calls.wait_for, seen + 1)
+            await backend.close()
+            with pytest.raises(ConnectionFailed):
+                await task
+        else:
+            await task
+            await backend.close()
+        assert asyncio.all_tasks() == before
+
+    def run(at: Emulator) -> None:
+        for _ in range(20):
+            asyncio.run(closed_at_once(at))
+
+    caplog.set_level(logging.WARNING)
+    assert _leftovers(run) == ([], [])
+    assert _errors_of_loops(caplog) == []
+
+
+async def _first_chunk(backend: ClarifaiBackend) -> None:
+    async with aclosing(backend.stream(request())) as events:
+        async for event in events:
+            if isinstance(event, Chunk):
+                return
 
 
 @both_ways
@@ -193,7 +238,7 @@ def test_a_request_may_be_cancelled_at_any_step(
     caplog.set_level(logging.WARNING)
     assert _leftovers(run) == ([], [])
     assert cancelled[0]
-    assert [record.getMessage() for record in caplog.records] == []
+    assert _errors_of_loops(caplog) == []
 
 
 _FORK = """
