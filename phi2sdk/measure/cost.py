@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from phi2sdk.completion import Count
-from phi2sdk.measure.metrics.throughput import busy_seconds, window_seconds
+from phi2sdk.cost_models import Hourly
+from phi2sdk.measure.metrics.throughput import window_seconds
 from phi2sdk.measure.records import Record
+from phi2sdk.measure.spend import Floats, Spend, acceptable, billed, counted_input, spend_of
 from phi2sdk.measure.statistics import Estimate, bootstrap_ratio, bootstrap_ratio_of_ratios
 from phi2sdk.measure.tokens import ReferenceTokenizer
 from phi2sdk.pricing import Bill, Price
@@ -20,12 +20,14 @@ __all__ = [
     "cost_per_summary",
     "cost_ratio",
     "counted_input",
+    "why_unknown",
 ]
 
 DEFINITION = (
-    "All attributable spend, failures and retries included, over acceptable answers: no error, "
-    "not filtered, not empty after cutting. Busy time is paid for the seconds in which a request "
-    "was under way; reserved time for the whole window, idle or not."
+    "All attributable spend, failures, retries and the warm-up included, over acceptable answers: "
+    "no error, not filtered, not empty after cutting. Token-priced: tokens and calls alone. Busy "
+    "time: a machine is paid for the seconds in which a request was under way. Idle-inclusive: it "
+    "is paid while it idles too, for the whole window or at its stated utilisation."
 )
 
 
@@ -34,54 +36,23 @@ class CostPerSummary:
     """USD per acceptable answer of one target.
 
     Attributes:
-        per_summary: What the price says: tokens, requests, busy seconds, together.
-        busy: The same, where machine time is part of the price.
-        reserved: With the machine paid for the whole window; ``None`` where no machine is paid
-            by time, and under sequential load, where the window is mostly other targets' time.
+        per_summary: What the price says: tokens, requests, machine seconds, together.
+        token_priced: Tokens and calls alone.
+        busy: With machine time paid for the seconds used only.
+        reserved: With the machine's idle time paid too. Without an interval where it is paid
+            for the window, of which there is one.
+        warmup_usd: Of the spend, what the warm-up cost, in all.
+        unknown: Why a number above is ``None``, by its name.
         estimated: Whether a token count behind it is an estimate.
     """
 
     per_summary: Estimate
+    token_priced: Estimate | None
     busy: Estimate | None
     reserved: Estimate | None
-    estimated: bool
-
-
-def acceptable(record: Record) -> bool:
-    """Whether an answer counts as delivered."""
-    return record.ok
-
-
-def counted_input(prompt: str, tokenizer: ReferenceTokenizer) -> Count:
-    """The prompt's tokens by the reference tokenizer."""
-    return Count(tokenizer.count(prompt), estimated=True)
-
-
-def billed(record: Record, prompt: str, tokenizer: ReferenceTokenizer, seconds: float) -> Bill:
-    """What one request is charged for.
-
-    Where the provider gave no counts they are the reference tokenizer's, marked as estimates. A
-    request that failed before any text came is charged for no tokens; each attempt is a call.
-
-    Args:
-        record: The request.
-        prompt: Its prompt.
-        tokenizer: Counts what the provider did not.
-        seconds: Its share of the machine's time.
-    """
-    failed_early = not record.raw and record.usage.input is None and record.error is not None
-    read = record.usage.input or counted_input(prompt, tokenizer)
-    wrote = record.usage.output_billed or Count(tokenizer.count(record.raw), estimated=True)
-    if failed_early:
-        read = wrote = Count(0)
-    return Bill(
-        input=read.value,
-        output=wrote.value,
-        cached=record.usage.cached.value if record.usage.cached else 0,
-        requests=len(record.attempts),
-        seconds=seconds,
-        estimated=read.estimated or wrote.estimated,
-    )
+    warmup_usd: float
+    unknown: Mapping[str, str] = field(default_factory=dict)
+    estimated: bool = False
 
 
 def cost_per_summary(
@@ -91,8 +62,9 @@ def cost_per_summary(
     tokenizer: ReferenceTokenizer,
     *,
     sequential: bool,
+    warmups: Sequence[Record] = (),
 ) -> CostPerSummary | None:
-    """The cost of one target; ``None`` where its price is unknown or nothing was acceptable.
+    """The cost of one target; ``None`` as :func:`why_unknown` says.
 
     Args:
         price: The target's.
@@ -100,42 +72,36 @@ def cost_per_summary(
         prompts: The prompt's text by its id.
         tokenizer: Counts what the provider did not.
         sequential: Whether the target idled while others were asked.
+        warmups: Its records from before the run, which are paid for too.
     """
-    if price is None or not records:
+    if price is None or not any(acceptable(record) for record in records):
         return None
-    charged = _spent(price, records, prompts, tokenizer)
-    if charged is None:
+    spend = spend_of(price, records, prompts, tokenizer, warmups)
+    if spend is None:
         return None
-    bills, spent = charged
-    good = sum(acceptable(record) for record in records)
-    usd_by_prompt, answers = _per_prompt(records, spent)
-    per_summary = bootstrap_ratio(list(usd_by_prompt.values()), list(answers.values()))
-    if per_summary is None:
-        return None
-    reserved: Estimate | None = None
-    if not sequential:
-        total = Bill(
-            input=sum(bill.input or 0 for bill in bills),
-            output=sum(bill.output or 0 for bill in bills),
-            cached=sum(bill.cached for bill in bills),
-            requests=sum(bill.requests for bill in bills),
-            seconds=busy_seconds(records),
-        )
-        usd = price.reserved(total, window_seconds(records))
-        reserved = None if usd is None else Estimate(usd / good)
+    per_summary = _per_summary(spend, spend.usd, price.usd(spend.warmup))
+    assert per_summary is not None
+    window = None if sequential else window_seconds(records)
     return CostPerSummary(
         per_summary=per_summary,
-        busy=per_summary if price.by_time else None,
-        reserved=reserved,
-        estimated=price.by_token and any(bill.estimated for bill in bills),
+        token_priced=_per_summary(spend, spend.token_usd, price.token_priced(spend.warmup)),
+        busy=_per_summary(spend, spend.busy_usd, price.busy(spend.warmup)),
+        reserved=_reserved(price, spend, per_summary, window),
+        warmup_usd=price.usd(spend.warmup) or 0.0,
+        unknown=_unknown(price, sequential=sequential),
+        estimated=spend.estimated,
     )
 
 
-def _seconds(record: Record) -> float:
-    if record.t_send_ns is None:
-        return 0.0
-    end_ns = record.t_close_ns if record.t_last_ns is None else record.t_last_ns
-    return (end_ns - record.t_send_ns) / 1e9
+def why_unknown(price: Price | None, records: Sequence[Record]) -> str:
+    """Why a target has no cost per summary."""
+    if price is None:
+        return "no price is given"
+    if not records:
+        return "nothing was asked"
+    if not any(acceptable(record) for record in records):
+        return "no answer was acceptable"
+    return "something that is charged for was not measured"
 
 
 def cost_ratio(
@@ -146,49 +112,59 @@ def cost_ratio(
 ) -> Estimate | None:
     """B's cost per summary over A's, bootstrapped over the prompts that both were asked.
 
-    ``None`` where one of the two has no cost per summary, or A's is nothing.
+    ``None`` where one of the two has no cost per summary, or A's is nothing. The warm-up is left
+    out: it belongs to no prompt.
     """
     sides = []
     for price, records in (a, b):
-        charged = _spent(price, records, prompts, tokenizer) if records else None
-        if charged is None:
+        spend = spend_of(price, records, prompts, tokenizer) if records else None
+        if spend is None:
             return None
-        sides.append(_per_prompt(records, charged[1]))
-    (usd_a, answers_a), (usd_b, answers_b) = sides
-    both = [prompt for prompt in usd_a if prompt in usd_b]
-    columns = [[side[prompt] for prompt in both] for side in (usd_a, answers_a, usd_b, answers_b)]
-    return bootstrap_ratio_of_ratios(*columns)
+        sides.append(spend)
+    asked = set(sides[1].prompts)
+    both = [prompt for prompt in sides[0].prompts if prompt in asked]
+    columns = [side_by for side in sides for side_by in (side.usd, side.good)]
+    places = [sides[0].at(both)] * 2 + [sides[1].at(both)] * 2
+    return bootstrap_ratio_of_ratios(
+        *(c[at].tolist() for c, at in zip(columns, places, strict=True))
+    )
 
 
-def _spent(
-    price: Price,
-    records: Sequence[Record],
-    prompts: Callable[[str], str],
-    tokenizer: ReferenceTokenizer,
-) -> tuple[list[Bill], list[float]] | None:
-    """What each request is charged for, and its USD; ``None`` where one cannot be told."""
-    lengths = [_seconds(record) for record in records]
-    # Requests side by side share the machine: each gets its part of the busy seconds.
-    share = busy_seconds(records) / sum(lengths) if sum(lengths) > 0 else 0.0
-    bills = [
-        billed(record, prompts(record.key.prompt), tokenizer, length * share)
-        for record, length in zip(records, lengths, strict=True)
-    ]
-    spent = []
-    for bill in bills:
-        if (usd := price.usd(bill)) is None:
-            return None
-        spent.append(usd)
-    return bills, spent
+def _per_summary(spend: Spend, usd: Floats | None, warmup: float | None) -> Estimate | None:
+    """Spend over acceptable answers; every prompt bears its part of the warm-up."""
+    if usd is None or warmup is None:
+        return None
+    shared = usd + warmup / len(usd)
+    return bootstrap_ratio(shared.tolist(), spend.good.tolist())
 
 
-def _per_prompt(
-    records: Sequence[Record], spent: Sequence[float]
-) -> tuple[dict[str, float], dict[str, float]]:
-    """``(usd, acceptable answers)`` by prompt."""
-    usd: dict[str, float] = defaultdict(float)
-    answers: dict[str, float] = defaultdict(float)
-    for record, one in zip(records, spent, strict=True):
-        usd[record.key.prompt] += one
-        answers[record.key.prompt] += acceptable(record)
-    return usd, answers
+def _reserved(
+    price: Price, spend: Spend, stated: Estimate, window: float | None
+) -> Estimate | None:
+    if not price.by_time:
+        return None
+    if not _for_a_window(price):
+        return stated  # every machine's idle time is in its stated utilisation
+    usd = price.reserved(spend.total, window)
+    if usd is None:
+        return None
+    warmup: Bill = spend.warmup
+    return Estimate((usd + (price.usd(warmup) or 0.0)) / float(spend.good.sum()))
+
+
+def _for_a_window(price: Price) -> bool:
+    return any(isinstance(part, Hourly) and part.utilisation == 1 for part in price.parts)
+
+
+def _unknown(price: Price, *, sequential: bool) -> dict[str, str]:
+    reasons = {}
+    if price.token_priced(Bill(0, 0)) is None:
+        reasons["token_priced"] = "the price has no part by token or call"
+    if not price.by_time:
+        reasons["busy"] = reasons["reserved"] = "the price has no machine time"
+    elif sequential and _for_a_window(price):
+        reasons["reserved"] = (
+            "under sequential load most of the window is other targets' time: state a "
+            "utilisation, or ask for a volume"
+        )
+    return reasons

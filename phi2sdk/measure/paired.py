@@ -172,7 +172,8 @@ def _verdict(pair: PairedRatio, error: float | None) -> Verdict:
 
 def _signed_rank(d: Floats, alternative: str) -> float:
     """The p-value of Wilcoxon's test of symmetry about 0; infinite values have the last ranks."""
-    moved = d[d != 0]
+    rounded = np.round(d, 12)  # equal ratios are ties, whatever the last bit says
+    moved = rounded[rounded != 0]
     if len(moved) == 0:
         return 1.0
     ranks = np.sign(moved) * stats.rankdata(np.abs(moved))

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -107,6 +107,7 @@ def test_a_mean_of_equal_scores_has_wilsons_interval_and_not_nan() -> None:
     assert mean_over_prompts([0.4]).low is None
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=60))
 def test_the_interval_of_a_mean_stays_in_its_range(scores: list[float]) -> None:
     found = mean_over_prompts(scores)
