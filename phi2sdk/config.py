@@ -103,7 +103,7 @@ class _TargetTable(BaseModel):
 
 
 class _File(Entries):
-    targets: dict[str, _TargetTable] = {}
+    targets: dict[str, _TargetTable] = Field(default_factory=dict)
 
 
 def load_config(path: str | Path, environ: Mapping[str, str] | None = None) -> dict[str, Target]:

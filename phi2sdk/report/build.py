@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from datetime import date as Date  # noqa: N812 - a field is called `date`
 from typing import Any
 
 import numpy as np
 
 from phi2sdk.measure.agreement import Pairing, agreement
 from phi2sdk.measure.calibration import WIRES
-from phi2sdk.measure.cost import cost_per_summary
+from phi2sdk.measure.cost import cost_per_summary, why_unknown
 from phi2sdk.measure.folder import Run
 from phi2sdk.measure.metrics import E2E, LATENCIES, Metric
 from phi2sdk.measure.metrics.goodput import is_good
@@ -21,8 +22,11 @@ from phi2sdk.measure.records import Record
 from phi2sdk.measure.statistics import mean_over_prompts, quantile
 from phi2sdk.measure.tokens import ReferenceTokenizer
 from phi2sdk.pricing import Price
+from phi2sdk.report.against import with_money
 from phi2sdk.report.analysis import Analysis
+from phi2sdk.report.choose import decision_report
 from phi2sdk.report.judge import judge
+from phi2sdk.report.money import Options
 from phi2sdk.report.pairs import agreement_report, compare_pairs, interval_report
 from phi2sdk.report.require import evaluate
 from phi2sdk.report.schema import (
@@ -74,8 +78,13 @@ def build(run: Run, tokenizer: ReferenceTokenizer, analysis: Analysis | None = N
         targets=targets,
         pairs=compare_pairs(run, by_target, targets, validity, tokenizer, analysis.margin),
     )
+    unknown = {n: t.cost_unknown for n, t in targets.items() if t.cost_unknown is not None}
+    options = Options.of(run, by_target, warmups, tokenizer, unknown)
+    evens = options.break_even()
+    report = with_money(report, options, evens, analysis)
     results = tuple(evaluate(requirement, report) for requirement in analysis.requirements)
-    return report.model_copy(update={"requirements": results})
+    report = report.model_copy(update={"requirements": results})
+    return report.model_copy(update={"decision": decision_report(report, options, evens)})
 
 
 def _run(run: Run, tokenizer: ReferenceTokenizer, analysis: Analysis) -> RunReport:
@@ -154,9 +163,8 @@ def _target(
         ),
         goodput=_goodput(records, analysis.slo) if analysis.slo and records else None,
         tokens=tokens,
-        cost=_cost(
-            price, records, config["prompts"], tokenizer, sequential, described["simulated"]
-        ),
+        cost=(cost := _cost(run, name, price, records, warmups, tokenizer)),
+        cost_unknown=None if cost else why_unknown(price, records),
         errors=_errors(records),
         warmup=_warmup(warmups) if warmups else None,
         self_agreement=_self_agreement(records, tokenizer),
@@ -235,27 +243,39 @@ def _tokens(
 
 
 def _cost(
+    run: Run,
+    name: str,
     price: Price | None,
     records: Sequence[Record],
-    prompts: Mapping[str, str],
+    warmups: Sequence[Record],
     tokenizer: ReferenceTokenizer,
-    sequential: bool,
-    simulated: bool,
 ) -> CostReport | None:
-    found = cost_per_summary(price, records, prompts.__getitem__, tokenizer, sequential=sequential)
+    config = run.configuration
+    found = cost_per_summary(
+        price,
+        records,
+        config["prompts"].__getitem__,
+        tokenizer,
+        sequential=config["load"]["kind"] == "sequential",
+        warmups=warmups,
+    )
     if found is None or price is None:
         return None
     per_summary = interval_report(found.per_summary)
     assert per_summary is not None
     return CostReport(
         per_summary=per_summary,
+        token_priced=interval_report(found.token_priced),
         busy=interval_report(found.busy),
         reserved=interval_report(found.reserved),
+        unknown=dict(found.unknown),
+        warmup_usd=found.warmup_usd,
+        stale=price.stale(Date.fromisoformat(run.info["started"][:10])),
         model=price.name,
         source=price.source,
         date=price.date,
         estimated=found.estimated,
-        simulated=simulated,
+        simulated=config["targets"][name]["simulated"],
     )
 
 

@@ -8,9 +8,18 @@ from __future__ import annotations
 
 import json
 from importlib.resources import files
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from phi2sdk.report.schema_base import Interval, Name
+from phi2sdk.report.schema_money import (
+    BaselineReport,
+    BreakEvenReport,
+    CurveReport,
+    DecisionReport,
+    VolumeReport,
+)
 
 __all__ = [
     "SCHEMA",
@@ -38,19 +47,10 @@ __all__ = [
 ]
 
 SCHEMA = "phi2sdk.report/1"
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-
-class Interval(_Model):
-    """A value and its 95 % interval; an end is null where there is none."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
 
 
 class QuantileReport(_Model):
@@ -114,11 +114,20 @@ class TokensReport(_Model):
 
 
 class CostReport(_Model):
-    """US dollars per acceptable answer; see the definition in ``definition``."""
+    """US dollars per acceptable answer; failures, retries and the warm-up are paid for too.
+
+    ``token_priced``: tokens and calls alone. ``busy``: machine time for the seconds used only.
+    ``reserved``: idle time included. ``unknown`` says why one of them is null. ``stale``: the
+    price was more than 180 days old when the run began.
+    """
 
     per_summary: Interval
+    token_priced: Interval | None = None
     busy: Interval | None = None
     reserved: Interval | None = None
+    unknown: dict[str, str] = {}
+    warmup_usd: float = 0.0
+    stale: bool = False
     model: str
     source: str
     date: str
@@ -205,6 +214,7 @@ class TargetReport(_Model):
     goodput: GoodputReport | None = None
     tokens: TokensReport
     cost: CostReport | None
+    cost_unknown: str | None = None
     errors: ErrorsReport
     warmup: WarmupReport | None = None
     self_agreement: AgreementReport | None = None
@@ -319,7 +329,12 @@ class Report(_Model):
     validity: ValidityReport
     targets: dict[Name, TargetReport]
     pairs: dict[str, PairReport] = {}
+    break_even: dict[str, BreakEvenReport] = {}
+    volume: VolumeReport | None = None
+    cost_curve: CurveReport | None = None
+    baseline: BaselineReport | None = None
     requirements: tuple[RequirementReport, ...] = ()
+    decision: DecisionReport | None = None
 
     @property
     def failed(self) -> int:
