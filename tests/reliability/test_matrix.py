@@ -18,6 +18,7 @@ from tests.reliability.matrix import (
     Place,
     cells,
 )
+from tests.reliability.published import PAGE, page
 from tests.reliability.stage import Outcome, play, secrets, url_of
 
 CELLS = list(cells())
@@ -120,3 +121,7 @@ def check_account(cell: Cell, outcome: Outcome, call: object) -> None:
 def test_every_row_has_a_name_of_its_own() -> None:
     names = [row.name for row in ROWS]
     assert len(set(names)) == len(names)
+
+
+def test_the_published_page_is_this_matrix() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), "run python -m tests.reliability.published"
