@@ -20,6 +20,8 @@ except ImportError as error:  # pragma: no cover - the message is all there is t
 from phi2sdk import __version__, prompts
 from phi2sdk import memory as sizes
 from phi2sdk.client import AsyncPhi2Client
+from phi2sdk.compare_cli import compare
+from phi2sdk.diff_cli import diff
 from phi2sdk.doctor import Finding, examine
 from phi2sdk.errors import ConfigurationError, InvalidRequest, Phi2Error
 from phi2sdk.prompts import FORMATS
@@ -67,6 +69,12 @@ def _version(
     if version:
         typer.echo(f"phi2sdk {__version__}")
         raise typer.Exit
+
+
+app.command(
+    epilog="Example: phi2 compare paragraphs.txt --target gpu --target azure --out run/",
+)(compare)
+app.command(epilog="Example: phi2 diff run-monday run-tuesday")(diff)
 
 
 @app.command(

@@ -98,7 +98,7 @@ def test_doctor_tells_what_is_ready_and_what_to_do_about_the_rest(
 def test_help_shows_every_command_with_an_example() -> None:
     status, out, _ = phi2("--help")
     assert status == 0
-    for command in ("compare", "generate", "emulate", "memory", "doctor"):
+    for command in ("compare", "diff", "generate", "emulate", "memory", "doctor"):
         assert command in out
         status, help_text, _ = phi2(command, "--help")
         assert status == 0
