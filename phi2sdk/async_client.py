@@ -24,6 +24,8 @@ from phi2sdk.stops import cut_at_stops
 
 __all__ = ["AsyncPhi2Client", "CompletionStream", "Targets"]
 
+_GREEDY = Sampling()
+
 Targets = str | Target | Backend | Sequence[str | Target | Backend]
 
 
@@ -224,12 +226,14 @@ class AsyncPhi2Client:
         """
         if isinstance(prompt, str):
             prompt = prompts.instruct(prompt)
-        if unknown := sorted(set(parameters) - set(Sampling.__dataclass_fields__)):
+        if unknown := parameters.keys() - Sampling.__dataclass_fields__.keys():
             raise InvalidRequest(
-                f"there is no sampling parameter {', '.join(unknown)}: "
+                f"there is no sampling parameter {', '.join(sorted(unknown))}: "
                 f"use {', '.join(Sampling.__dataclass_fields__)}"
             )
-        chosen = replace(sampling or Sampling(), **parameters)
+        chosen = sampling or _GREEDY
+        if parameters:
+            chosen = replace(chosen, **parameters)
         return Request(prompt, chosen, stream, self._timeout if timeout is None else timeout)
 
     def events(self, request: Request) -> AsyncGenerator[Event, None]:

@@ -12,7 +12,7 @@ into text, timing, usage and receipt; a failed request folds into the same accou
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 from phi2sdk.errors import BadResponse, Phi2Error
@@ -360,7 +360,16 @@ class Fold:
         """What was asked so far, with all attempts; ``None`` before anything was sent."""
         if self.sent is None:
             return None
-        return replace(self.sent.receipt, attempts=tuple(self.attempts))
+        asked = self.sent.receipt
+        return Receipt(
+            asked.target,
+            asked.provider,
+            asked.route,
+            asked.prompt,
+            asked.wrapped,
+            asked.parameters,
+            tuple(self.attempts),
+        )
 
     def timing(self) -> Timing | None:
         """Clock readings of the last attempt; ``None`` before anything was sent."""
@@ -372,7 +381,7 @@ class Fold:
             t_send_ns=self.sent.t_ns,
             t_first_ns=content[0].t_ns if content and self.sent.streamed else None,
             t_last_ns=content[-1].t_ns if content else end_ns,
-            chunks=tuple((chunk.t_ns, len(chunk.raw), chunk.tokens) for chunk in content),
+            chunks=tuple([(chunk.t_ns, len(chunk.raw), chunk.tokens) for chunk in content]),
         )
 
     def completion(self) -> Completion:
@@ -385,7 +394,7 @@ class Fold:
         if self.done is None or receipt is None or timing is None:
             raise BadResponse("the stream ended without its end", partial="".join(self.text))
         cut = "".join(self.text)
-        raw = "".join(chunk.raw for chunk in self.chunks)
+        raw = "".join([chunk.raw for chunk in self.chunks])
         return Completion(
             text=cut.rstrip() if self.request.prompt.format == "code" else cut.strip(),
             raw_text=raw,
@@ -395,8 +404,8 @@ class Fold:
             receipt=receipt,
             model=self.done.model or (self.opened.model if self.opened else None),
             request_id=self.done.request_id or (self.opened.request_id if self.opened else None),
-            token_ids=tuple(i for chunk in self.chunks for i in chunk.token_ids),
-            logprobs=tuple(p for chunk in self.chunks for p in chunk.logprobs),
+            token_ids=tuple([i for chunk in self.chunks for i in chunk.token_ids]),
+            logprobs=tuple([p for chunk in self.chunks for p in chunk.logprobs]),
         )
 
 
@@ -424,4 +433,4 @@ def _complete_usage(done: Done, chunks: list[Chunk], *, kept: int, received: int
             output_kept = Count(billed.value, estimated=billed.estimated)
         elif received:
             output_kept = Count(round(billed.value * kept / received), estimated=True)
-    return replace(usage, output_billed=billed, output_kept=output_kept)
+    return Usage(usage.input, billed, output_kept, usage.cached)

@@ -6,7 +6,6 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import replace
 from time import monotonic, perf_counter_ns
 
 from tenacity import RetryCallState, wait_random_exponential
@@ -237,7 +236,7 @@ def _within(request: Request, deadline: float | None) -> Request:
     left = deadline - monotonic()
     if left <= 0:
         raise Timeout(f"no answer within {request.timeout:g} s, all attempts together")
-    return replace(request, timeout=left)
+    return Request(request.prompt, request.sampling, request.stream, left)
 
 
 def _fits(wait: float, deadline: float | None) -> bool:

@@ -191,6 +191,8 @@ def request_id(headers: Mapping[str, str]) -> str | None:
 
 def untrusted(text: str, limit: int = 300) -> str:
     """Somebody else's words on one line: no control characters, no more than ``limit`` of them."""
+    if len(text) <= limit and text.isprintable() and "  " not in text and text == text.strip():
+        return text
     clean = "".join(c if c.isprintable() else " " for c in text[: limit * 4])
     line = " ".join(clean.split())
     return line if len(line) <= limit else line[:limit] + "..."

@@ -112,10 +112,12 @@ class StopCutter:
         """How many characters at the end may still grow into a stop."""
         keep = 1 if self._code is not None and window.endswith("\n") else 0
         for stop in self._stops:
-            for size in range(min(len(stop) - 1, len(window)), keep, -1):
-                if window.endswith(stop[:size]):
-                    keep = size
+            first, at = stop[0], max(0, len(window) - len(stop) + 1)
+            while 0 <= (at := window.find(first, at)) < len(window) - keep:
+                if stop.startswith(window[at:]):
+                    keep = len(window) - at
                     break
+                at += 1
         return keep
 
 

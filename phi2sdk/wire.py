@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter_ns
@@ -46,6 +46,10 @@ MAX_RESPONSE_BYTES = 64 * 2**20
 MAX_ERROR_BYTES = 64 * 2**10
 DRAIN_SECONDS = 0.1
 
+_OWN_HEADERS: Mapping[str, str] = {"Accept-Encoding": "identity", "User-Agent": "phi2sdk"}
+
+Redact = Callable[[str], str]
+
 Classify = Callable[[Failure], Phi2Error | None]
 """A provider's own reading of a failure; ``None`` leaves it to the status."""
 
@@ -74,13 +78,14 @@ class Reply:
         t_ns: int,
         *,
         max_bytes: int,
-        redact: Callable[[str], str],
+        redact: Redact,
     ) -> None:
         self.t_headers_ns = t_ns
         self.status = response.status
         self.headers = response.headers
         self._response = response
-        self._max = max_bytes
+        self._content = response.content
+        self._max = self._left = max_bytes
         self._redact = redact
 
     async def json(self) -> tuple[int, Any]:
@@ -89,11 +94,10 @@ class Reply:
         Raises:
             BadResponse: It is no JSON document, or longer than the limit.
         """
-        body = bytearray()
-        async for piece in self._pieces():
-            body += piece
-        t_ns = perf_counter_ns()
-        return t_ns, self.parse(bytes(body))
+        pieces = []
+        while piece := await self._read():
+            pieces.append(piece)
+        return perf_counter_ns(), self.parse(b"".join(pieces))
 
     async def events(self) -> AsyncGenerator[tuple[int, ServerEvent], None]:
         """``(t_ns, event)`` for each server-sent event; the time is that of its last byte.
@@ -104,7 +108,7 @@ class Reply:
         if (kind := self._response.content_type) != "text/event-stream":
             raise BadResponse(f"expected a stream of events, received {untrusted(kind)}")
         reader = SSEReader()
-        async for piece in self._pieces():
+        while piece := await self._read():
             t_ns = perf_counter_ns()
             for event in reader.feed(piece):
                 yield t_ns, event
@@ -119,7 +123,7 @@ class Reply:
         """
         with suppress(TimeoutError, aiohttp.ClientError):
             async with asyncio.timeout(DRAIN_SECONDS):
-                while await self._response.content.readany():
+                while await self._content.readany():
                     pass
 
     def parse(self, data: bytes) -> Any:
@@ -128,26 +132,23 @@ class Reply:
         Raises:
             BadResponse: It is none; the message shows how it begins.
         """
-        if not data.strip():
-            raise BadResponse("the reply is empty", status=self.status)
         try:
             return json.loads(data)
         except (ValueError, RecursionError):
+            if not data.strip():
+                raise BadResponse("the reply is empty", status=self.status) from None
             start = untrusted(self._redact(data[:4000].decode("utf-8", "replace")), 80)
             raise BadResponse(
                 f"the reply is no JSON document; it begins {start!r}", status=self.status
             ) from None
 
-    async def _pieces(self) -> AsyncIterator[bytes]:
-        received = 0
-        content = self._response.content
-        while piece := await content.readany():
-            received += len(piece)
-            if received > self._max:
-                raise BadResponse(
-                    f"the response is longer than {self._max} bytes: not read further"
-                )
-            yield piece
+    async def _read(self) -> bytes:
+        """The next bytes; none at the end."""
+        piece = await self._content.readany()
+        self._left -= len(piece)
+        if self._left < 0:
+            raise BadResponse(f"the response is longer than {self._max} bytes: not read further")
+        return piece
 
 
 class Wire:
@@ -187,23 +188,25 @@ class Wire:
         self.base_url = check_endpoint(base_url, provider, insecure_hosts)
         self.provider = provider
         self.timeouts = timeouts
-        self._headers = dict(headers or {})
-        revealed(self._headers)
+        self._headers = {**_OWN_HEADERS, **(headers or {})}
+        self._revealed = revealed(self._headers)
+        self._redact: Redact = partial(redacted, keys_in(self._headers))
+        self._where = urlsplit(self.base_url).netloc
         self._classify = classify
         self._proxy = proxy_for(self.base_url)
         self._max = max_response_bytes
         self._pid = os.getpid()
         self._sessions: dict[asyncio.AbstractEventLoop, _Session] = {}
+        self._usual_limits = _client_timeout(timeouts, timeouts.attempt)
 
-    @asynccontextmanager
-    async def post(
+    def post(
         self,
         path: str,
         body: Mapping[str, Any],
         *,
         headers: Mapping[str, str | Secret] | None = None,
         timeout: float | None = None,
-    ) -> AsyncGenerator[Reply, None]:
+    ) -> AbstractAsyncContextManager[Reply]:
         """Send ``body`` as JSON; give the reply once its headers are there and say success.
 
         Leaving the block early closes the connection, so that the provider stops working.
@@ -217,51 +220,55 @@ class Wire:
         Raises:
             Phi2Error: By status, provider's code, or kind of connection failure.
         """
-        async with self._request("POST", path, body, headers, timeout) as reply:
-            yield reply
+        data = aiohttp.BytesPayload(_encode(body), content_type="application/json")
+        return self._request("POST", path, data, headers, timeout)
 
-    @asynccontextmanager
-    async def get(
+    def get(
         self,
         path: str,
         *,
         headers: Mapping[str, str | Secret] | None = None,
         timeout: float | None = None,
-    ) -> AsyncGenerator[Reply, None]:
+    ) -> AbstractAsyncContextManager[Reply]:
         """The same for a GET without a body."""
-        async with self._request("GET", path, None, headers, timeout) as reply:
-            yield reply
+        return self._request("GET", path, None, headers, timeout)
 
     @asynccontextmanager
     async def _request(
         self,
         method: str,
         path: str,
-        body: Mapping[str, Any] | None,
+        data: aiohttp.BytesPayload | None,
         headers: Mapping[str, str | Secret] | None,
         timeout: float | None,
     ) -> AsyncGenerator[Reply, None]:
-        data = None if body is None else _encode(body)
-        own = {"Accept-Encoding": "identity", "User-Agent": "phi2sdk"}
-        if data is not None:
-            own["Content-Type"] = "application/json"
-        asked = {**own, **self._headers, **(headers or {})}
-        redact = partial(redacted, keys_in(asked))
-        with self._named_failures(redact):
+        redact = self._redact
+        if headers:  # those of the wire go out with the session
+            redact = partial(redacted, keys_in({**self._headers, **headers}))
+        try:
             session = await self._open()
             async with session.request(
                 method,
                 self.base_url + path,
                 data=data,
-                headers=revealed(asked),
+                headers=revealed(headers) if headers else None,
                 timeout=self._limits(timeout),
                 proxy=self._proxy,
                 allow_redirects=False,
             ) as response:
                 t_ns = perf_counter_ns()
-                if response.status // 100 != 2:
+                if not 200 <= response.status < 300:
                     raise await self._failure(response, redact)
                 yield Reply(response, t_ns, max_bytes=self._max, redact=redact)
+        except Phi2Error as error:
+            error.provider = error.provider or self.provider
+            error.message = redact(error.message)
+            error.code = error.code and redact(error.code)
+            error.request_id = error.request_id and redact(error.request_id)
+            error.args = (error.message,)
+            raise
+        except (TimeoutError, aiohttp.ClientError, UnicodeError, OSError) as error:
+            raise self._named(error, redact) from error
 
     async def close(self) -> None:
         """Close the pooled connections. Closing twice, or from another loop, is harmless."""
@@ -283,7 +290,7 @@ class Wire:
             return known.session
         for loop in [loop for loop in self._sessions if loop.is_closed()]:
             await self._sessions.pop(loop).aclose()
-        made = self._sessions[here] = _Session()
+        made = self._sessions[here] = _Session(self._revealed)
         await made.keep()
         return made.session
 
@@ -295,14 +302,11 @@ class Wire:
 
     def _limits(self, timeout: float | None) -> aiohttp.ClientTimeout:
         limits = self.timeouts
-        total = limits.attempt if timeout is None else min(limits.attempt, max(timeout, 0.001))
-        return aiohttp.ClientTimeout(
-            total=total, sock_connect=limits.connect, sock_read=limits.idle, ceil_threshold=1e9
-        )
+        if timeout is None or timeout >= limits.attempt:
+            return self._usual_limits
+        return _client_timeout(limits, max(timeout, 0.001))
 
-    async def _failure(
-        self, response: aiohttp.ClientResponse, redact: Callable[[str], str]
-    ) -> Phi2Error:
+    async def _failure(self, response: aiohttp.ClientResponse, redact: Redact) -> Phi2Error:
         body = bytearray()
         # The status says what failed, even if the connection breaks while it is explained.
         with suppress(aiohttp.ClientError, OSError):
@@ -313,53 +317,41 @@ class Wire:
         named = self._classify(failure) if self._classify else None
         return named or error_for(failure)
 
-    @contextmanager
-    def _named_failures(self, redact: Callable[[str], str]) -> Iterator[None]:
-        """aiohttp's exceptions under our names, most specific first."""
-        where = urlsplit(self.base_url).netloc
-        try:
-            yield
-        except Phi2Error as error:
-            error.provider = error.provider or self.provider
-            error.message = redact(error.message)
-            error.code = error.code and redact(error.code)
-            error.request_id = error.request_id and redact(error.request_id)
-            error.args = (error.message,)
-            raise
-        except TimeoutError as error:  # aiohttp's timeouts all derive from it
-            raise Timeout(f"no answer from {where} in time", provider=self.provider) from error
-        except aiohttp.ClientConnectorCertificateError as error:
-            raise ConfigurationError(
-                f"the certificate of {where} is not valid for it: check the endpoint's name, or "
-                "point SSL_CERT_FILE at your own authority",
-                provider=self.provider,
-            ) from error
-        except (aiohttp.InvalidURL, UnicodeError) as error:
-            raise ConfigurationError(
-                f"{redact(self.base_url)} is no valid URL", provider=self.provider
-            ) from error
-        except aiohttp.ClientResponseError as error:
-            raise BadResponse(
-                f"{where} does not speak HTTP as expected", provider=self.provider
-            ) from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise ConnectionFailed(
-                f"the connection to {where} failed ({type(error).__name__})",
-                provider=self.provider,
-            ) from error
+    def _named(self, error: Exception, redact: Redact) -> Phi2Error:
+        """aiohttp's exception under our name, most specific first."""
+        where = self._where
+        made: Phi2Error
+        match error:
+            case TimeoutError():  # aiohttp's timeouts all derive from it
+                made = Timeout(f"no answer from {where} in time")
+            case aiohttp.ClientConnectorCertificateError():
+                made = ConfigurationError(
+                    f"the certificate of {where} is not valid for it: check the endpoint's name, "
+                    "or point SSL_CERT_FILE at your own authority"
+                )
+            case aiohttp.InvalidURL() | UnicodeError():
+                made = ConfigurationError(f"{redact(self.base_url)} is no valid URL")
+            case aiohttp.ClientResponseError():
+                made = BadResponse(f"{where} does not speak HTTP as expected")
+            case _:
+                made = ConnectionFailed(
+                    f"the connection to {where} failed ({type(error).__name__})"
+                )
+        made.provider = self.provider
+        return made
 
 
 class _Session:
     """An aiohttp session that ends with its loop, even if nobody closes it."""
 
-    def __init__(self) -> None:
+    def __init__(self, headers: Mapping[str, str]) -> None:
         # Not trust_env: that looks into ~/.netrc for every call, and an entry for the host would
         # take the place of our key.
         self.session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60),
             trust_env=False,
             cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=("User-Agent",),
+            headers=headers,
         )
         self._keeper = _closing(self.session)
 
@@ -378,10 +370,18 @@ async def _closing(session: aiohttp.ClientSession) -> AsyncGenerator[None, None]
         await session.close()
 
 
+def _client_timeout(limits: Timeouts, total: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(
+        total=total, sock_connect=limits.connect, sock_read=limits.idle, ceil_threshold=1e9
+    )
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
 def _encode(body: Mapping[str, Any]) -> bytes:
-    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     try:
-        return text.encode()
+        return _ENCODER.encode(body).encode()
     except UnicodeEncodeError:
         raise InvalidRequest(
             "the request holds half of a surrogate pair, which is no character: clean the text"

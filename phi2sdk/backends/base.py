@@ -6,15 +6,24 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import ClassVar, Literal
 
 from phi2sdk.completion import Event, Receipt, Request
-from phi2sdk.sampling import Dialect, translate
+from phi2sdk.sampling import Dialect, ParameterFate, Sampling, translate
 from phi2sdk.stops import stops_of
 
 __all__ = ["Backend", "Capabilities", "OnUnsupported"]
 
 OnUnsupported = Literal["raise", "warn"]
+
+Translation = tuple[dict[str, object], tuple[ParameterFate, ...]]
+
+REMEMBERED = 64
+"""Translated samplings that a backend keeps at most."""
+
+kinds_of = attrgetter(*(f"{name}.__class__" for name in Sampling.__dataclass_fields__))
+"""The types of a sampling's values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +71,7 @@ class Backend(ABC):
     def __init__(self, *, target: str | None = None, on_unsupported: OnUnsupported = "raise"):
         self.target = target or self.provider
         self.on_unsupported: OnUnsupported = on_unsupported
+        self._translated: dict[object, tuple[Dialect, Translation]] = {}
 
     @property
     @abstractmethod
@@ -102,12 +112,7 @@ class Backend(ABC):
 
         Warns of each parameter that is left out, where ``on_unsupported`` is ``warn``.
         """
-        wire, fates = translate(
-            request.sampling,
-            self.dialect,
-            stops=stops_of(request),
-            on_unsupported=self.on_unsupported,
-        )
+        wire, fates = self._translate(request.sampling, stops_of(request))
         for fate in fates:
             if fate.fate == "unsupported":
                 warnings.warn(f"{self.target}: {fate.note}: {fate.name} is ignored", stacklevel=2)
@@ -119,7 +124,22 @@ class Backend(ABC):
             wrapped=self.capabilities.wraps,
             parameters=fates,
         )
-        return wire, receipt
+        return dict(wire), receipt
+
+    def _translate(self, sampling: Sampling, stops: tuple[str, ...]) -> Translation:
+        """:func:`translate`, remembered: most requests of a program have the same sampling.
+
+        1 and 1.0 are equal but not the same on the wire, so the kinds belong to the key.
+        """
+        dialect = self.dialect
+        key = (sampling, kinds_of(sampling), stops, self.on_unsupported)
+        known = self._translated.get(key)
+        if known is None or known[0] is not dialect:
+            made = translate(sampling, dialect, stops=stops, on_unsupported=self.on_unsupported)
+            if len(self._translated) >= REMEMBERED:
+                self._translated.clear()
+            known = self._translated[key] = (dialect, made)
+        return known[1]
 
     async def check(self) -> str:
         """One cheap call that shows whether the provider is reachable; what it said.
