@@ -112,7 +112,7 @@ class Served:
             _event(writer, {"choices": [_choice("", chat, role=True)]})
         for write in range(scenario.writes):
             await _until(read_ns, scenario.due(write))
-            text = "".join(f" w{write * scenario.tokens + i}" for i in range(scenario.tokens))
+            text = "".join(f" w{write * scenario.tokens + i:03d}" for i in range(scenario.tokens))
             last = write == scenario.writes - 1
             answered.write_ns.append(perf_counter_ns())
             _event(writer, {"choices": [_choice(text, chat, finish="length" if last else None)]})

@@ -58,7 +58,7 @@ async def test_a_role_long_before_the_first_content_is_no_first_token() -> None:
 async def test_several_tokens_a_write_stalls_and_bursts_arrive_as_they_left() -> None:
     scenario = Scenario(first=0.01, gap=0.004, writes=8, tokens=3, stall=(4, 0.1), burst=2)
     account, truth = await answered(scenario, "completions")
-    assert account.completion().raw_text == "".join(f" w{i}" for i in range(24))
+    assert account.completion().raw_text == "".join(f" w{i:03d}" for i in range(24))
     usage = account.completion().usage
     assert usage.output_billed is not None
     assert usage.output_billed.value == 24

@@ -49,9 +49,14 @@ def test_retries_and_their_waits_count() -> None:
     assert record.waited == 0.2
 
 
-def test_tpot_takes_the_first_chunk_for_one_token_where_nobody_says() -> None:
-    record = answer(chunks_ms=(10, 50), usage=Usage(None, Count(5)))
-    assert values(TPOT, record) == pytest.approx([0.010])
+def test_tpot_takes_a_chunk_for_a_token_where_there_are_as_many() -> None:
+    record = answer(chunks_ms=(10, 30, 50), usage=Usage(None, Count(3)))
+    assert values(TPOT, record) == pytest.approx([0.020])
+
+
+def test_tpot_shares_tokens_out_by_characters_where_a_chunk_holds_several() -> None:
+    record = answer(chunks_ms=(10, 50), usage=Usage(None, Count(10)))
+    assert values(TPOT, record) == pytest.approx([0.040 / 5])
 
 
 def test_tpot_is_none_where_everything_came_at_once() -> None:
@@ -60,7 +65,7 @@ def test_tpot_is_none_where_everything_came_at_once() -> None:
 
 def test_tokens_billed_past_our_cut_do_not_make_a_target_faster() -> None:
     usage = Usage(None, Count(100), Count(5, estimated=True))
-    record = replace(answer(chunks_ms=(10, 50), usage=usage), cut=True)
+    record = replace(answer(chunks_ms=(10, 20, 30, 40, 50), usage=usage), cut=True)
     assert values(TPOT, record) == pytest.approx([0.010])
 
 
