@@ -65,6 +65,7 @@ class LocalBackend(Backend):
         device: ``cuda``, ``mps``, ``cpu``, or ``auto``: the first of these that is there.
         revision: Pins a hub id to a branch, tag or commit.
         quantize: ``int8`` or ``int4``: keep the layers' matrices in so few bits.
+        compile: Fuse the one-token step on a CPU; loading then takes 10 to 40 seconds longer.
         slots: So many requests are answered at once, where memory holds them; the others wait
             their turn.
 
@@ -86,6 +87,7 @@ class LocalBackend(Backend):
         device: DeviceName = "auto",
         revision: str | None = None,
         quantize: QuantizeName | None = None,
+        compile: bool = False,
         slots: int = 16,
         target: str | None = None,
         on_unsupported: OnUnsupported = "raise",
@@ -105,6 +107,7 @@ class LocalBackend(Backend):
         self._dtype: DTypeName = dtype
         self._device: DeviceName = device
         self._revision = revision
+        self._compile = compile
         self._quantize: QuantizeName | None = quantize
         self._lock = threading.Lock()
         self._worker: Worker | None = None
@@ -244,6 +247,7 @@ class LocalBackend(Backend):
                 device=self._device,
                 revision=self._revision,
                 quantize=self._quantize,
+                compile=self._compile,
                 progress=progress,
             )
 

@@ -121,7 +121,7 @@ async def test_requests_at_once_are_answered_as_if_each_were_alone(backend: Loca
 async def test_a_closed_stream_frees_the_thread_for_the_next_request(
     backend: LocalBackend,
 ) -> None:
-    async with aclosing(backend.stream(ask(max_tokens=1500))) as events:
+    async with aclosing(backend.stream(ask(max_tokens=1500, temperature=50.0, seed=1))) as events:
         async for event in events:
             if isinstance(event, Chunk):
                 break
@@ -135,7 +135,7 @@ async def test_a_cancelled_task_ends_its_request(backend: LocalBackend) -> None:
     started = asyncio.Event()
 
     async def long() -> None:
-        async for event in backend.stream(ask(max_tokens=1500)):
+        async for event in backend.stream(ask(max_tokens=1500, temperature=50.0, seed=1)):
             if isinstance(event, Chunk):
                 started.set()
 
@@ -152,7 +152,7 @@ async def test_a_cancelled_task_ends_its_request(backend: LocalBackend) -> None:
 async def test_a_deadline_is_a_timeout_and_ends_the_work(backend: LocalBackend) -> None:
     await backend.load()
     with pytest.raises(Timeout, match=r"within 0\.02 s"):
-        await answer(backend, ask(max_tokens=1900, repetition_penalty=1.3, timeout=0.02))
+        await answer(backend, ask(max_tokens=1900, temperature=50.0, seed=1, timeout=0.02))
     completion = await asyncio.wait_for(answer(backend, ask(max_tokens=1)), 10)
     await backend.close()
     assert len(completion.token_ids) == 1
@@ -203,7 +203,7 @@ async def test_closing_twice_is_harmless_and_leaves_no_thread(backend: LocalBack
 
 
 async def test_closing_ends_a_request_that_runs(backend: LocalBackend) -> None:
-    request = ask(max_tokens=1900, repetition_penalty=1.3)
+    request = ask(max_tokens=1900, temperature=50.0, seed=1)
     async with aclosing(backend.stream(request)) as events:
         async for event in events:
             if isinstance(event, Chunk):
@@ -228,7 +228,7 @@ async def test_a_score_is_that_of_the_answer_and_comes_between_the_steps_of_othe
 ) -> None:
     completion = await answer(backend, ask(temperature=1.0, seed=4))
     prompt = OPEN_ENDED.text
-    async with aclosing(backend.stream(ask(max_tokens=1500))) as events:
+    async with aclosing(backend.stream(ask(max_tokens=1500, temperature=50.0, seed=1))) as events:
         await anext(events)
         score = await backend.score(prompt, completion.token_ids)
     await backend.close()

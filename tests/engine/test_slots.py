@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 from typing import Any
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phi2sdk.backends.engine import LocalModel
+from phi2sdk.backends.engine.decode import CompiledStep, GraphStep
 from phi2sdk.backends.engine.slots import Row, Slots
 from phi2sdk.sampling import Sampling
 from tests.engine.conftest import generate
@@ -152,6 +155,33 @@ def test_launching_ahead_changes_no_token(tiny: LocalModel) -> None:
     assert run(Slots(tiny.phi, 4, ahead=True), requests) == run(Slots(tiny.phi, 4), requests)
 
 
+def test_rows_padded_to_a_captured_shape_change_no_token(tiny: LocalModel) -> None:
+    """What a GPU replays as graphs, without the capturing."""
+    padded = partial(GraphStep, capture=False)
+    requests = [
+        (text, Sampling(max_tokens=4 + index, temperature=float(index % 2), seed=index))
+        for index, text in enumerate(prompts(14, longest=150, seed=6))
+    ]
+    for slots in (1, 5, 8):
+        got = run(Slots(tiny.phi, slots, step=padded, ahead=True), requests)
+        assert got == run(Slots(tiny.phi, slots), requests)
+
+
+def test_every_shape_can_be_prepared_before_any_request(tiny: LocalModel) -> None:
+    slots = Slots(tiny.phi, 6)
+    step = GraphStep(tiny.phi, slots.cache, capture=False)
+    with torch.inference_mode():
+        step.prepare_all()
+    assert set(step._shapes) == {(rows, kv) for rows in (1, 2, 4, 6) for kv in (128, 256)}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, while it compiles
+def test_a_compiled_step_changes_no_token(tiny: LocalModel) -> None:
+    requests = [(text, Sampling(max_tokens=6)) for text in prompts(5, longest=40, seed=7)]
+    slots = Slots(tiny.phi, 3, step=CompiledStep)
+    assert run(slots, requests) == run(Slots(tiny.phi, 3), requests)
+
+
 def test_a_joining_prompt_is_read_in_pieces_while_others_write(tiny: LocalModel) -> None:
     slots = Slots(tiny.phi, 2, prefill_among=10)
     writer = slots.join([1, 2, 3], Sampling())
@@ -181,8 +211,8 @@ def test_a_row_that_overflowed_leaves_no_nan_behind(tiny: LocalModel) -> None:
     slots = Slots(tiny.phi, 2)
     sick, well = slots.join([1, 2, 3], Sampling()), slots.join([4] * 20, Sampling())
     slots.step()
-    slots.cache.values[:, 0] = torch.nan
-    slots.cache.keys[:, 0] = torch.nan
+    for kept in (*slots.cache.keys, *slots.cache.values):
+        kept[0] = torch.nan
     tokens = {token.row: token.logprob for token in slots.step()}
     assert tokens[sick] != tokens[sick]
     assert tokens[well] == tokens[well]

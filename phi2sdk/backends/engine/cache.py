@@ -19,11 +19,14 @@ __all__ = ["ChunkAttend", "RowsAttend", "SlotCache", "StepAttend"]
 
 
 class SlotCache:
-    """Keys and values, ``[L, S, length + 1, K, D]`` each; zero where nothing was written.
+    """Keys and values; zero where nothing was written.
 
     Attributes:
+        keys, values: For each layer ``[S, length + 1, K, D]``: tensors of their own, so that a
+            compiled step writes into them in place.
         slots: S.
         length: Tokens that a slot can hold; also the number of the scratch column.
+        grouped: Several heads share their keys and values.
     """
 
     def __init__(
@@ -31,19 +34,24 @@ class SlotCache:
     ) -> None:
         self.slots = slots
         self.length = length
-        size = (shape.layers, slots, length + 1, shape.kv_heads, shape.head_dim)
-        self.keys = torch.zeros(size, dtype=dtype, device=device)
-        self.values = torch.zeros(size, dtype=dtype, device=device)
+        self.grouped = shape.kv_heads != shape.heads
+        self.dtype = dtype
+        self.device = device
+        size = (slots, length + 1, shape.kv_heads, shape.head_dim)
+        self.keys, self.values = (
+            [torch.zeros(size, dtype=dtype, device=device) for _ in range(shape.layers)]
+            for _ in range(2)
+        )
 
     def move(self, source: int, target: int, count: int) -> None:
         """Copy the first ``count`` tokens of a slot to another."""
-        for kind in (self.keys, self.values):
-            kind[:, target, :count] = kind[:, source, :count]
+        for kept in (*self.keys, *self.values):
+            kept[target, :count] = kept[source, :count]
 
     def scrub(self, slot: int) -> None:
         """Zero a slot that may hold NaN, which leaks out of masked columns too."""
-        self.keys[:, slot] = 0
-        self.values[:, slot] = 0
+        for kept in (*self.keys, *self.values):
+            kept[slot] = 0
 
 
 class RowsAttend:
@@ -65,20 +73,20 @@ class RowsAttend:
         self._mask: Tensor | None = None
         if not even:
             unseen = torch.arange(kv, device=positions.device) > positions.unsqueeze(1)
-            mask = torch.zeros(unseen.shape, dtype=cache.keys.dtype, device=positions.device)
+            mask = torch.zeros(unseen.shape, dtype=cache.dtype, device=positions.device)
             self._mask = mask.masked_fill_(unseen, -torch.inf)[:, None, None]  # [B, 1, 1, kv]
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        keys = self._cache.keys[layer, : self._count]  # [B, length + 1, K, D]
-        values = self._cache.values[layer, : self._count]
-        keys[self._rows, self._positions] = k
-        values[self._rows, self._positions] = v
+        keys = self._cache.keys[layer]  # [S, length + 1, K, D]
+        values = self._cache.values[layer]
+        keys.index_put_((self._rows, self._positions), k)
+        values.index_put_((self._rows, self._positions), v)
         seen = F.scaled_dot_product_attention(
             q.unsqueeze(2),  # [B, H, 1, D]
-            keys[:, : self._kv].transpose(1, 2),  # [B, K, kv, D]
-            values[:, : self._kv].transpose(1, 2),
+            keys[: self._count, : self._kv].transpose(1, 2),  # [B, K, kv, D]
+            values[: self._count, : self._kv].transpose(1, 2),
             attn_mask=self._mask,
-            enable_gqa=q.shape[1] != k.shape[1],
+            enable_gqa=self._cache.grouped,
         )
         return seen.flatten(1)  # [B, H * D]
 
@@ -93,12 +101,12 @@ class ChunkAttend:
         self._end = start + count
         self._mask: Tensor | None = None
         if start and count > 1:
-            seen = torch.ones(count, self._end, dtype=torch.bool, device=cache.keys.device)
+            seen = torch.ones(count, self._end, dtype=torch.bool, device=cache.device)
             self._mask = seen.tril(diagonal=start)  # [N, end]
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        keys = self._cache.keys[layer, self._slot]  # [length + 1, K, D]
-        values = self._cache.values[layer, self._slot]
+        keys = self._cache.keys[layer][self._slot]  # [length + 1, K, D]
+        values = self._cache.values[layer][self._slot]
         keys[self._start : self._end] = k
         values[self._start : self._end] = v
         seen = F.scaled_dot_product_attention(
@@ -107,7 +115,7 @@ class ChunkAttend:
             values[: self._end].transpose(0, 1).unsqueeze(0),
             attn_mask=self._mask,
             is_causal=self._start == 0 and self._end > 1,
-            enable_gqa=q.shape[1] != k.shape[1],
+            enable_gqa=self._cache.grouped,
         )
         return seen[0].transpose(0, 1).flatten(1)  # [N, H * D]
 
@@ -119,6 +127,8 @@ class StepAttend:
         self._parts = parts
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        if len(self._parts) == 1:
+            return self._parts[0][1](layer, q, k, v)
         seen = []
         at = 0
         for count, attend in self._parts:

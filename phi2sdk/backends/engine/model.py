@@ -11,6 +11,7 @@ import torch
 
 from phi2sdk import memory
 from phi2sdk.backends.engine.answer import Answer
+from phi2sdk.backends.engine.decode import CompiledStep, EagerStep, GraphStep
 from phi2sdk.backends.engine.files import ModelFiles, find_model
 from phi2sdk.backends.engine.phi import Phi
 from phi2sdk.backends.engine.scoring import LOGITS_BYTES, Score, score_sequences
@@ -40,7 +41,14 @@ class LocalModel:
         eos_ids: Tokens that end an answer.
     """
 
-    def __init__(self, files: ModelFiles, phi: Phi, quantize: QuantizeName | None = None) -> None:
+    def __init__(
+        self,
+        files: ModelFiles,
+        phi: Phi,
+        quantize: QuantizeName | None = None,
+        *,
+        compile: bool = False,
+    ) -> None:
         shape = phi.config.shape
         self.name = files.name
         self.phi = phi
@@ -49,6 +57,7 @@ class LocalModel:
         self.vocab_size = shape.vocab
         self.eos_ids = files.eos_ids
         self._codec = TextCodec(files.tokenizer, shape.vocab)
+        self._compile = compile
         self._spare: list[Slots] = []  # caches of one slot, used again by `tokens`
 
     @classmethod
@@ -60,6 +69,7 @@ class LocalModel:
         device: DeviceName = "auto",
         revision: str | None = None,
         quantize: QuantizeName | None = None,
+        compile: bool = False,
         progress: Progress | None = None,
     ) -> LocalModel:
         """Load a model.
@@ -71,6 +81,8 @@ class LocalModel:
             revision: Pins a hub id to a branch, tag or commit.
             quantize: Keep the layers' matrices in 8 or 4 bits; the rest is then bfloat16 (on a
                 GPU float16), or what ``dtype`` says.
+            compile: Fuse the one-token step on a CPU: faster, after 10 to 40 seconds of compiling
+                when it first runs. (On a GPU it is captured as CUDA graphs in any case.)
             progress: Called with the bytes loaded so far and in all.
 
         Raises:
@@ -94,7 +106,7 @@ class LocalModel:
             quantize=quantize,
             progress=progress,
         )
-        return cls(files, phi, quantize)
+        return cls(files, phi, quantize, compile=compile)
 
     @property
     def dtype(self) -> str:
@@ -175,7 +187,8 @@ class LocalModel:
         per_slot = one.kv_bytes + one.working_bytes
         count = max(1, min(count, (free - one.prefill_bytes) // per_slot))
         gpu = self.phi.device.type == "cuda"
-        return Slots(self.phi, count, prefill_among=256 if gpu else 64, ahead=gpu)
+        step = GraphStep if gpu else CompiledStep if self._compile else EagerStep
+        return Slots(self.phi, count, prefill_among=256 if gpu else 64, ahead=gpu, step=step)
 
     def detokenizer(self) -> Detokenizer:
         """A new reader of one answer's tokens."""

@@ -38,6 +38,7 @@ class Scheduler:
     def __init__(self, model: LocalModel, slots: int) -> None:
         self._model = model
         self._slots = model.slots(slots)
+        self._slots.warm_up()  # part of loading, not of the first request
         self._seats: dict[Row, _Seat] = {}  # in the order of joining
 
     @property

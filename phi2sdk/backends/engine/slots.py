@@ -10,13 +10,14 @@ of the one before it are known.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from phi2sdk.backends.engine.cache import ChunkAttend, RowsAttend, SlotCache, StepAttend
+from phi2sdk.backends.engine.decode import EagerStep, GraphStep, OneTokenStep
 from phi2sdk.backends.engine.phi import Attend, Phi
 from phi2sdk.backends.engine.sampler import Chooser, choose
 from phi2sdk.memory import PREFILL_TOKENS
@@ -73,6 +74,7 @@ class Slots:
             prompts: the bound on how long a joining prompt can hold them up.
         ahead: Launch each step before the tokens of the last are read, so that a GPU never waits
             for the host; a row that ends is then computed once too often.
+        step: How a step in which no prompt is read is computed.
     """
 
     def __init__(
@@ -83,11 +85,13 @@ class Slots:
         length: int | None = None,
         prefill_among: int = 64,
         ahead: bool = False,
+        step: Callable[[Phi, SlotCache], OneTokenStep] = EagerStep,
     ) -> None:
         shape = phi.config.shape
         self.phi = phi
         self.prefill_among = prefill_among
         self.cache = SlotCache(shape, slots, length or shape.context_length, phi.dtype, phi.device)
+        self._one_token = step(phi, self.cache)
         self.rows: list[Row] = []  # the row at index i has slot i
         self._writing = 0  # the first so many are writing, the others still reading
         self._ahead = ahead
@@ -132,6 +136,19 @@ class Slots:
             self._move(behind + 1, behind)
         self.rows.pop()
 
+    def warm_up(self) -> None:
+        """Two sequences of a few tokens, so that whatever happens only once happens now."""
+        assert not self.rows, "sequences are running"
+        if isinstance(self._one_token, GraphStep) and self.phi.device.type == "cuda":
+            with torch.inference_mode():
+                self._one_token.prepare_all()
+        rows = [self.join([0, 0], Sampling()) for _ in range(min(2, self.free))]
+        for _ in range(3):
+            self.step()
+        for row in rows:
+            self.leave(row)
+            self.step()
+
     def step(self) -> list[Token]:
         """Launch a step, and wait for its tokens: with ``ahead``, for those of the step before."""
         launched = self.launch() if self.rows else None
@@ -147,15 +164,14 @@ class Slots:
     def _launch(self) -> Flight:
         writing = self.rows[: self._writing]
         chunks = self._chunks()
-        x = self._forward(writing, chunks)
         finished = [row for row, count in chunks if row.read + count == len(row.prompt)]
         rows = [*writing, *finished]
-        if not rows:
-            tokens, logprobs = self._last[:0], torch.empty(0)
+        if chunks:
+            logits = self._mixed(writing, chunks)
         else:
-            logits = self.phi.logits(x[self._ends(len(writing), chunks)])  # [n, V]
-            tokens, logprobs = choose(logits, [row.chooser for row in rows])
-            self._last[: len(rows)] = tokens
+            logits = self._one_token(self._last[: len(rows)], [row.length for row in rows])
+        tokens, logprobs = choose(logits, [row.chooser for row in rows])
+        self._last[: len(rows)] = tokens
         for row in writing:
             row.length += 1
         for row, count in chunks:
@@ -185,26 +201,28 @@ class Slots:
             left -= count
         return chunks
 
-    def _forward(self, writing: Sequence[Row], chunks: Sequence[tuple[Row, int]]) -> Tensor:
-        """Hidden states ``[N, d]``: the writing rows first, then the pieces of the prompts."""
+    def _mixed(self, writing: Sequence[Row], chunks: Sequence[tuple[Row, int]]) -> Tensor:
+        """Logits ``[n, V]`` of a step in which prompts are read.
+
+        The N tokens are first those of the writing rows, then the pieces of the prompts; n of them
+        are followed by a new one.
+        """
         device = self.phi.device
-        n = len(writing)
         positions = [row.length for row in writing]
         parts: list[tuple[int, Attend]] = []
-        if n:
+        if writing:
             kv = max(positions) + 1
             even = min(positions) + 1 == kv
-            parts.append((n, RowsAttend(self.cache, _tensor(positions, device), kv, even=even)))
+            rows = RowsAttend(self.cache, _tensor(positions, device), kv, even=even)
+            parts.append((len(writing), rows))
         ids: list[int] = []
-        for slot, (row, count) in enumerate(chunks, start=n):
+        for slot, (row, count) in enumerate(chunks, start=len(writing)):
             parts.append((count, ChunkAttend(self.cache, slot, row.read, count)))
             ids += row.prompt[row.read : row.read + count]
             positions += range(row.read, row.read + count)
-        tokens = self._last[:n]
-        if ids:
-            tokens = torch.cat((tokens, _tensor(ids, device)))
-        attend = parts[0][1] if len(parts) == 1 else StepAttend(parts)
-        return self.phi.hidden(tokens, _tensor(positions, device), attend)
+        tokens = torch.cat((self._last[: len(writing)], _tensor(ids, device)))
+        x = self.phi.hidden(tokens, _tensor(positions, device), StepAttend(parts))
+        return self.phi.logits(x[self._ends(len(writing), chunks)])
 
     @staticmethod
     def _ends(n: int, chunks: Sequence[tuple[Row, int]]) -> list[int]:
