@@ -115,6 +115,11 @@ class Retry(_Wrapper):
         self._longest_wait = longest_wait
         self._backoff = wait_random_exponential(multiplier=base, max=longest_wait)
         self._budget = budget or RetryBudget()
+        self._closed = False
+
+    async def close(self) -> None:
+        self._closed = True
+        await super().close()
 
     async def stream(self, request: Request) -> AsyncGenerator[Event, None]:
         deadline = None if request.timeout is None else monotonic() + request.timeout
@@ -134,12 +139,14 @@ class Retry(_Wrapper):
             if failure is None:
                 return
             wait = self._wait(failure, attempt)
-            if delivered or wait is None or not _fits(wait, deadline):
+            if self._closed or delivered or wait is None or not _fits(wait, deadline):
                 raise failure
             if not self._budget.withdraw():
                 raise failure
             yield Retrying(perf_counter_ns(), failure, wait)
             await asyncio.sleep(wait)
+            if self._closed:  # another attempt would open what was closed, for nobody to close
+                raise failure
             attempt += 1
 
     def _wait(self, error: Phi2Error, attempt: int) -> float | None:

@@ -265,9 +265,10 @@ class GrpcWire:
         channel = self._current
         if channel is None or channel.process != os.getpid():
             return  # after a fork it is the parent's: even to drop it would touch gRPC's threads
-        self._current = None
         if channel.loop is asyncio.get_running_loop():
-            await channel.close()
+            await channel.close()  # cancelled in here, it can be closed again
+        if self._current is channel:
+            self._current = None
 
     def _open(self) -> _Channel:
         """The channel of this loop; in a new loop, a new one."""

@@ -208,9 +208,11 @@ class LocalBackend(Backend):
 
     async def close(self) -> None:
         with self._lock:
-            worker, self._worker, self._closed = self._worker, None, True
+            worker, self._closed = self._worker, True
         if worker is not None and worker.pid == os.getpid():
-            await asyncio.to_thread(worker.close)
+            await asyncio.to_thread(worker.close)  # cancelled in here, it can be closed again
+        with self._lock:
+            self._worker = None
 
     async def _load_within(self, timeout: float | None) -> LocalModel:
         try:
