@@ -97,6 +97,16 @@ def compare(
             "1 and junit.xml where one does not."
         ),
     ] = None,
+    volume: Annotated[
+        float | None, typer.Option(help="Summaries a day: who is cheapest there.")
+    ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(help="How many times cheaper than it: a model as gpt-4, or a target."),
+    ] = None,
+    tokenizer_ratio: Annotated[
+        float, typer.Option(help="The baseline's tokens for each token that was measured.")
+    ] = 1.0,
     out: Annotated[
         Path | None, typer.Option(help="The run's folder. [phi2-run-<date>-<time>]")
     ] = None,
@@ -111,6 +121,7 @@ def compare(
     with --resume.
     """
     from phi2sdk.compare import Settings
+    from phi2sdk.config import load_book
     from phi2sdk.measure.metrics.goodput import parse_slo
     from phi2sdk.measure.schedule import Load
     from phi2sdk.report.analysis import Analysis
@@ -131,6 +142,10 @@ def compare(
         margin=percent(margin),
         slo=parse_slo(slo) if slo else {},
         requirements=tuple(Requirement.parse(text) for text in require or []),
+        volume=volume,
+        baseline=baseline,
+        tokenizer_ratio=tokenizer_ratio,
+        book=load_book(config),
     )
     targets = target or []
     asked_for, demo = demo, demo or not (targets or _configured(config))

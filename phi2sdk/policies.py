@@ -26,7 +26,7 @@ from phi2sdk.errors import (
 )
 from phi2sdk.sampling import Dialect
 
-__all__ = ["Fallback", "Retry", "RetryBudget"]
+__all__ = ["Fallback", "Retry", "RetryBudget", "Wrapper"]
 
 
 class RetryBudget:
@@ -56,7 +56,7 @@ class RetryBudget:
         return True
 
 
-class _Wrapper(Backend):
+class Wrapper(Backend):
     """A backend around another; what it does not change it passes on."""
 
     provider = "policy"
@@ -73,6 +73,10 @@ class _Wrapper(Backend):
     def dialect(self) -> Dialect:
         return self.inner.dialect
 
+    @property
+    def most_calls(self) -> int:
+        return self.inner.most_calls
+
     def prepare(self, request: Request) -> tuple[dict[str, object], Receipt]:
         return self.inner.prepare(request)
 
@@ -83,7 +87,7 @@ class _Wrapper(Backend):
         await self.inner.close()
 
 
-class Retry(_Wrapper):
+class Retry(Wrapper):
     """Tries again what may succeed then: exponential back-off with full jitter.
 
     A stream is tried again only before its first chunk: nothing that was delivered is ever
@@ -120,6 +124,10 @@ class Retry(_Wrapper):
     async def close(self) -> None:
         self._closed = True
         await super().close()
+
+    @property
+    def most_calls(self) -> int:
+        return self._attempts * self.inner.most_calls
 
     async def stream(self, request: Request) -> AsyncGenerator[Event, None]:
         deadline = None if request.timeout is None else monotonic() + request.timeout
@@ -197,6 +205,10 @@ class Fallback(Backend):
     @property
     def dialect(self) -> Dialect:
         return self._backends[0].dialect
+
+    @property
+    def most_calls(self) -> int:
+        return sum(backend.most_calls for backend in self._backends)
 
     def prepare(self, request: Request) -> tuple[dict[str, object], Receipt]:
         return self._backends[0].prepare(request)

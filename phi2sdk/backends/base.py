@@ -88,6 +88,11 @@ class Backend(ABC):
         """Where requests go, for receipts: dialect and path."""
         return self.dialect.name
 
+    @property
+    def most_calls(self) -> int:
+        """How many calls over the wire one request may make at most."""
+        return 1
+
     @abstractmethod
     def stream(self, request: Request) -> AsyncGenerator[Event, None]:
         """Answer a request: ``Sent``, ``Opened``, ``Chunk`` ..., ``Done``.

@@ -101,12 +101,11 @@ def what_would_change(
     for rival in priced:
         if found := pairs.get(frozenset((chosen.name, rival.name))):
             said += _volumes(chosen, rival, found, volume)
-    for rival in rivals:
-        if rival.cost is None:
-            said.append(
-                f"{rival.name}: cost unknown; below {_usd(chosen.cost.value)} a summary it would "
-                "be chosen."
-            )
+    if unknown := [rival.name for rival in rivals if rival.cost is None]:
+        said.append(
+            f"{', '.join(unknown)}: cost unknown; below {_usd(chosen.cost.value)} a summary it "
+            "would be chosen."
+        )
     for one in (chosen, *priced):
         if one.stale:
             said.append(f"{one.name}: its price is older than 180 days; check it.")
@@ -122,10 +121,11 @@ def _against(chosen: Candidate, cost: Estimate, rival: Candidate) -> list[str]:
     assert rival.cost is not None
     if rival.cost.value == 0 or cost.value == rival.cost.value:
         return [f"{chosen.name} and {rival.name} cost the same: the p95 decided."]
-    fall = 1 - cost.value / rival.cost.value
+    if cost.value == 0:
+        return [f"{chosen.name} costs nothing at its price; {rival.name} is next."]
     said = [
-        f"{rival.name} would be chosen if its cost (price, or time on a machine) fell by more "
-        f"than {fall:.0%}."
+        f"{rival.name} costs {rival.cost.value / cost.value:.3g} times as much; it would be chosen "
+        "if its price, or its time on a machine, fell by more than that factor."
     ]
     if _overlap(cost, rival.cost):
         said.append(

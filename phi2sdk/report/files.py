@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from phi2sdk.measure.folder import write_text
+from phi2sdk.report.chart import draw_cost_curve
 from phi2sdk.report.markdown import markdown
 from phi2sdk.report.require import junit
 from phi2sdk.report.schema import Report
@@ -20,8 +21,12 @@ FORMATS: Mapping[str, Callable[[Report], str]] = {
 
 
 def write_reports(report: Report, folder: Path) -> None:
-    """Write the report in every format, and ``junit.xml`` where something was required."""
+    """Write the report in every format, and ``junit.xml`` where something was required.
+
+    A curve of cost over volume is drawn where it has two targets at least.
+    """
     for name, write in FORMATS.items():
         write_text(folder / name, write(report))
     if report.requirements:
         write_text(folder / "junit.xml", junit(report.requirements))
+    draw_cost_curve(report, folder)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from phi2sdk.report.money_words import sections
 from phi2sdk.report.schema import Report
 from phi2sdk.report.table import COLUMNS, failures, rows, verdicts
-from phi2sdk.report.words import notes, requirement_line, usd
+from phi2sdk.report.words import notes, requirement_line
 from phi2sdk.terminal import printable
 
 __all__ = ["escape", "markdown"]
@@ -37,12 +40,16 @@ def markdown(report: Report) -> str:
     lines += ["", *(f"- {escape_note(note)}" for note in notes(report)), ""]
     lines += ["## What the columns mean", ""]
     lines += [f"- {column.title}: {column.meaning}." for column in COLUMNS]
-    lines += ["", "## Prices", "", *_prices(report)]
     if report.requirements:
         required = [f"- {escape(requirement_line(result))}" for result in report.requirements]
         lines += ["", "## Requirements", "", *required]
     if failed := failures(report):
         lines += ["", "## Failures", "", *(f"- {escape(line)}" for line in failed)]
+    for section in sections(report):
+        lines += ["", f"## {section.title}", ""]
+        if section.rows:
+            lines += [*_table(section.columns, section.rows), ""]
+        lines += [f"- {escape(line)}" for line in section.lines]
     return "\n".join(lines) + "\n"
 
 
@@ -51,23 +58,7 @@ def escape_note(note: str) -> str:
     return note.replace("*", "\\*").replace("~", "\\~")
 
 
-def _table(titles: list[str], body: list[tuple[str, ...]]) -> list[str]:
+def _table(titles: Sequence[str], body: Sequence[tuple[str, ...]]) -> list[str]:
     aligned = ["---", *["---:"] * (len(titles) - 1)]
     lines = [titles, aligned, *([escape(cell) for cell in row] for row in body)]
     return [f"| {' | '.join(line)} |" for line in lines]
-
-
-def _prices(report: Report) -> list[str]:
-    lines = []
-    for name, target in report.targets.items():
-        if target.cost is None:
-            lines.append(f"- {escape(name)}: unknown")
-            continue
-        cost = target.cost
-        simulated = ", simulated" if cost.simulated else ""
-        estimated = ", token counts partly estimated" if cost.estimated else ""
-        lines.append(
-            f"- {escape(name)}: {escape(usd(cost.per_summary.value))} a summary ({cost.model}; "
-            f"{escape(cost.source)}, {cost.date}{simulated}{estimated})"
-        )
-    return lines

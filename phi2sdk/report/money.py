@@ -28,7 +28,7 @@ from phi2sdk.report.schema_money import (
 
 __all__ = ["Options", "break_even_report", "curve_report", "interval", "volume_report"]
 
-CURVE = tuple(float(f"{v:.4g}") for v in np.geomspace(10, 1e7, 61))
+CURVE = tuple(float(f"{v:.4g}") for v in np.geomspace(10, 1e7, 121))
 """Summaries a day of the curve."""
 
 
@@ -108,7 +108,7 @@ def _sentence(a: str, b: str, found: BreakEven) -> str:
         return f"{a} and {b} cost the same at every volume."
     if not found.changes:
         other = b if found.below == a else a
-        return f"{found.below} is cheaper than {other} at every volume up to {HIGHEST:.0e} a day."
+        return f"{found.below} is cheaper than {other} at every volume up to {HIGHEST:,.0f} a day."
     first = found.changes[0][1]
     said = f"{first} is cheaper than {found.below} from {_volume(found.volume)} a day on"
     later = [f"{name} from {at:,.0f}" for at, name in found.changes[1:3]]

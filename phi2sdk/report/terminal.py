@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from phi2sdk.report.money_words import Section, sections
 from phi2sdk.report.schema import Report
 from phi2sdk.report.table import COLUMNS, failures, rows, verdicts
 from phi2sdk.report.words import notes, requirement_line
@@ -48,3 +49,26 @@ def show(report: Report, console: Console) -> None:
     for result in report.requirements:
         style = "green" if result.holds else "bold red"
         console.print(Text(printable(requirement_line(result)), style=style))
+    for section in sections(report):
+        _show_section(section, console)
+
+
+def _show_section(section: Section, console: Console) -> None:
+    console.print()
+    console.print(Text(section.title, style="bold"))
+    if section.rows:
+        table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+        for index, title in enumerate(section.columns):
+            left = index == 0 or not section.numbers
+            table.add_column(
+                Text(title, style="bold"),
+                justify="left" if left else "right",
+                overflow="fold",
+                no_wrap=not left,
+                max_width=20 if index == 0 else None,
+            )
+        for cells in section.rows:
+            table.add_row(*(Text(printable(cell)) for cell in cells))
+        console.print(table)
+    for line in section.lines:
+        console.print(Text(printable(line), style="dim" if section.rows else ""))
