@@ -74,7 +74,7 @@ class Pace:
     def first(self) -> float:
         """Seconds until a new stream's first chunk."""
         self._started += 1
-        return self.interval * (1 + (self._started % self._phases) / self._phases)
+        return self.interval * (self._started % self._phases) / self._phases
 
 
 class Http(asyncio.Protocol):

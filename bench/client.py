@@ -1,0 +1,332 @@
+"""phi2sdk beside bare aiohttp, bare grpc.aio, the vendors' SDKs, litellm, any-llm and aisuite.
+
+    python bench/client.py --quick             the checks, in under 50 s
+    python bench/client.py --json client.json  everything, in about five minutes
+    python bench/client_plot.py client.json    the plot of docs/performance.md
+
+One server process of fixed replies on one core; each client in a process, an environment and, in
+turn, the core of its own. Rounds alternate between the clients and every ratio is made within its
+round; the median over the rounds is quoted. Everybody asks for the same chat completion, with the
+same parameters, through asyncio and keeps 64 requests in flight, unless the row says otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from typing import Any, Self
+
+from client_peers import PEERS
+from common import (
+    HERE,
+    Report,
+    arguments,
+    interquartile,
+    median,
+    peer_python,
+    peer_versions,
+    percentile,
+)
+
+IN_FLIGHT = 64
+STREAM_ROUNDS = 9
+NAMES = {
+    "ours": "phi2sdk",
+    "ours completions": "phi2sdk (completions)",
+    "ours azure score": "phi2sdk (azure score)",
+    "ours azure chat": "phi2sdk (azure chat)",
+    "ours hf tgi": "phi2sdk (hf tgi)",
+    "ours clarifai": "phi2sdk (clarifai)",
+    "aiohttp": "aiohttp",
+    "grpc": "grpc.aio (clarifai)",
+    "openai": "openai",
+    "azure": "azure-ai-inference",
+    "hf": "huggingface_hub",
+    "clarifai": "clarifai (64 threads)",
+    "litellm": "litellm",
+    "anyllm": "any-llm",
+    "aisuite": "aisuite (64 threads)",
+}
+QUIET = {
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # else its import waits for a download
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}
+CORES = sorted(os.sched_getaffinity(0))
+
+
+class Process:
+    """A child that answers lines of JSON; it ends when its standard input does."""
+
+    def __init__(self, command: list[str]) -> None:
+        self._child = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            cwd=HERE,
+            env=os.environ | QUIET,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._child.stdin is not None
+        self._child.stdin.close()
+        try:
+            self._child.wait(20)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+
+    def read(self) -> dict[str, Any]:
+        assert self._child.stdout is not None
+        line = self._child.stdout.readline()
+        if not line:
+            raise RuntimeError("it ended")
+        answer: dict[str, Any] = json.loads(line)
+        if "failed" in answer:
+            raise RuntimeError(answer["failed"])
+        return answer
+
+    def ask(self, **command: Any) -> dict[str, Any]:
+        assert self._child.stdin is not None
+        self._child.stdin.write(json.dumps(command) + "\n")
+        self._child.stdin.flush()
+        return self.read()
+
+
+class Bench:
+    """The server, the workers, and what went wrong with which client."""
+
+    def __init__(self, stack: ExitStack, report: Report) -> None:
+        self.report = report
+        self.failed: dict[str, str] = {}
+        self._stack = stack
+        self._workers: dict[str, Process] = {}
+        server = [sys.executable, "client_server.py", "--core", str(CORES[-1])]
+        if not report.quick:
+            server.append("--grpc")
+        self._server = stack.enter_context(Process(server))
+        self._urls = self._server.read()
+
+    def worker(self, name: str) -> Process:
+        """The client's own process, started on first use."""
+        if name not in self._workers:
+            self._workers[name] = self._stack.enter_context(self.fresh(name))
+        return self._workers[name]
+
+    def fresh(self, name: str) -> Process:
+        """A process of its own for one measurement."""
+        python = sys.executable if name.startswith("ours") else str(peer_python(name))
+        urls = self._urls["http"], self._urls["grpc"]
+        return Process([python, "client_worker.py", name, *urls, str(CORES[0])])
+
+    def each(self, names: Iterable[str], measure: Callable[[str], Any]) -> dict[str, Any]:
+        """Measure every client once; one that fails is left out from then on."""
+        results = {}
+        for name in names:
+            if name in self.failed:
+                continue
+            try:
+                results[name] = measure(name)
+            except (RuntimeError, OSError, json.JSONDecodeError) as error:
+                self.failed[name] = str(error)
+                self.report.note(f"{NAMES[name]} was left out: {error}")
+        return results
+
+    def rounds(
+        self, names: Iterable[str], count: int, measure: Callable[[str], Any]
+    ) -> dict[str, list[Any]]:
+        """Alternating rounds; every other one runs backwards, so that drift cancels out."""
+        order = list(names)
+        found: dict[str, list[Any]] = {name: [] for name in order}
+        for number in range(count):
+            turn = order if number % 2 == 0 else order[::-1]
+            for name, value in self.each(turn, measure).items():
+                found[name].append(value)
+        return {name: values for name, values in found.items() if len(values) == count}
+
+
+def ratio(ours: list[float] | None, theirs: list[float] | None) -> float | None:
+    """The median over the rounds of ours divided by theirs."""
+    if not ours or not theirs:
+        return None
+    return median(a / b for a, b in zip(ours, theirs, strict=True))
+
+
+def first_clients(bench: Bench, names: list[str], count: int) -> dict[str, list[dict[str, float]]]:
+    """How long until a client stands, and in how much memory: each time in a fresh process."""
+
+    def measure(name: str) -> dict[str, float]:
+        if count == 1:  # the process that goes on to measure the rest, to import but once
+            return bench.worker(name).ask(do="first")
+        with bench.fresh(name) as process:
+            return process.ask(do="first")
+
+    return bench.rounds(names, count, measure)
+
+
+def loads(
+    bench: Bench, names: list[str], count: int, seconds: float
+) -> dict[str, list[dict[str, float]]]:
+    """Requests/s and CPU a request with 64 in flight."""
+    requests: dict[str, int] = {}
+
+    def warm(name: str) -> None:
+        worker = bench.worker(name)
+        # Twice: the first connections cost more than all requests after them.
+        for _ in range(2):
+            said = worker.ask(do="load", requests=IN_FLIGHT, concurrency=IN_FLIGHT)
+        requests[name] = max(IN_FLIGHT, int(said["rps"] * seconds))
+
+    def measure(name: str) -> dict[str, float]:
+        worker = bench.worker(name)
+        return worker.ask(do="load", requests=requests[name], concurrency=IN_FLIGHT)
+
+    bench.each(names, warm)
+    return bench.rounds(names, count, measure)
+
+
+def streams(bench: Bench, names: list[str], count: int) -> dict[str, list[dict[str, float]]]:
+    """How old a chunk is when its reader has it, with 64 streams of 20 chunks/s."""
+
+    def measure(name: str) -> dict[str, float]:
+        said = bench.worker(name).ask(do="stream", streams=IN_FLIGHT)
+        lags = said["lags"]
+        if len(lags) < 2000:
+            raise RuntimeError(f"only {len(lags)} chunks came")
+        return {
+            "chunks": len(lags),
+            "p50": percentile(lags, 0.5),
+            "p99": percentile(lags, 0.99),
+            "cpu": said["cpu"],
+        }
+
+    return bench.rounds(names, count, measure)
+
+
+def syncs(bench: Bench, names: list[str], count: int, requests: int) -> dict[str, list[float]]:
+    """p50 of one request after the other through the synchronous client, in ms."""
+
+    def measure(name: str) -> float:
+        said = bench.worker(name).ask(do="sync", requests=requests)
+        return percentile(said["ms"], 0.5)
+
+    bench.each(names, measure)
+    return bench.rounds(names, count, measure)
+
+
+def run(report: Report) -> None:
+    quick = report.quick
+    with ExitStack() as stack:
+        bench = Bench(stack, report)
+        main = ["aiohttp", "ours", "openai", "litellm"]
+        others = [name for name in PEERS if name not in main]
+        firsts = first_clients(
+            bench,
+            ["ours", "litellm"] if quick else [*main, "openai", "azure", "hf", "clarifai",
+                                               "anyllm", "aisuite", "ours clarifai"],
+            1 if quick else 5,
+        )  # fmt: skip
+        load = loads(bench, main, 5 if quick else 9, 0.2 if quick else 0.7)
+        sync = syncs(
+            bench,
+            ["ours", "openai"] if quick else ["ours", "openai", "azure", "hf", "litellm", "anyllm",
+                                              "aisuite", "ours clarifai", "clarifai"],
+            3 if quick else 5,
+            100 if quick else 200,
+        )  # fmt: skip
+        lag = streams(bench, ["aiohttp", "ours"], STREAM_ROUNDS)
+        if not quick:
+            load |= loads(bench, others, 5, 0.5)
+            lag |= streams(
+                bench,
+                ["openai", "azure", "hf", "litellm", "ours hf tgi", "grpc", "ours clarifai"],
+                3,
+            )
+        _rows(report, load, sync, lag, firsts)
+        _checks(report, bench, load, sync, lag, firsts)
+
+
+def _rows(report: Report, load: Any, sync: Any, lag: Any, firsts: Any) -> None:
+    for name in PEERS:
+        if name in load:
+            rps = [said["rps"] for said in load[name]]
+            cpu = [said["cpu"] * 1e3 for said in load[name]]
+            low, high = interquartile(rps)
+            report.row(
+                client=NAMES[name],
+                rps=round(median(rps)),
+                rps_quarters=f"{low:.0f}-{high:.0f}",
+                cpu_ms=round(median(cpu), 3),
+                sync_p50_ms=round(median(sync[name]), 3) if name in sync else None,
+            )
+    for name in PEERS:
+        if name in lag:
+            report.row(
+                stream=NAMES[name],
+                chunks=min(said["chunks"] for said in lag[name]),
+                lag_p50_ms=round(median(said["p50"] for said in lag[name]), 3),
+                lag_p99_ms=round(median(said["p99"] for said in lag[name]), 3),
+                cpu_ms_a_chunk=round(median(said["cpu"] for said in lag[name]) * 1e3, 3),
+            )
+    for name in PEERS:
+        if name in firsts:
+            report.row(
+                first_client=NAMES[name],
+                seconds=round(median(said["client"] for said in firsts[name]), 3),
+                mib=round(median(said["mib"] for said in firsts[name]), 1),
+                seconds_to_first_answer=round(median(said["answer"] for said in firsts[name]), 3),
+            )
+
+
+def _checks(report: Report, bench: Bench, load: Any, sync: Any, lag: Any, firsts: Any) -> None:
+    def of(found: Any, name: str, key: str) -> list[float] | None:
+        return [said[key] for said in found[name]] if name in found else None
+
+    def check(name: str, value: float | None, op: Any, bound: float, *peers: str) -> None:
+        missing = [f"{NAMES[p]}: {bench.failed[p]}" for p in peers if p in bench.failed]
+        reason = "; ".join(missing) or "not every round of it was had"
+        report.check(name, value, op, bound, "" if value is not None else reason)
+
+    cpu, rps = of(load, "ours", "cpu"), of(load, "ours", "rps")
+    both = ("ours", "aiohttp")
+    check("cpu_vs_aiohttp", ratio(cpu, of(load, "aiohttp", "cpu")), "<=", 2.0, *both)
+    for peer, bound in (("openai", 4.0), ("litellm", 10.0)):
+        value = ratio(rps, of(load, peer, "rps"))
+        check(f"rps_vs_{peer}", value, ">=", bound, "ours", peer)
+    value = ratio(sync.get("ours"), sync.get("openai"))
+    check("sync_p50_vs_openai", value, "<=", 0.5, "ours", "openai")
+    value = ratio(of(firsts, "ours", "client"), of(firsts, "litellm", "client"))
+    check("first_client_vs_litellm_import", value, "<=", 0.125, "ours", "litellm")
+    value = ratio(of(lag, "ours", "p99"), of(lag, "aiohttp", "p99"))
+    check("stream_lag_p99_vs_aiohttp", value, "<=", 1.5, *both)
+
+
+def main() -> int:
+    """Run it; 0 if every check holds."""
+    args = arguments(__doc__)
+    report = Report("client", args, ["phi2sdk", "aiohttp"])
+    peers = ["aiohttp", "openai", "litellm"]
+    if not args.quick:
+        peers += ["grpc", "azure", "hf", "clarifai", "anyllm", "aisuite"]
+    for name in peers:
+        try:
+            for package, version in peer_versions(name, PEERS[name].packages).items():
+                report.versions[package] = version
+        except (RuntimeError, subprocess.CalledProcessError) as error:
+            report.note(f"{NAMES[name]} could not be installed: {error}")
+    started = time.monotonic()
+    run(report)
+    report.note(f"took {time.monotonic() - started:.0f} s")
+    return report.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

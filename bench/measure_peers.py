@@ -1,0 +1,165 @@
+"""Other load tools on the golden server: what each of them reports, request by request."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.common import peer_python
+
+__all__ = ["PEERS", "Reported", "Tool"]
+
+HERE = Path(__file__).resolve().parent
+TOKENIZER = HERE.parent / "phi2sdk" / "demo" / "checkpoint"
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """What a tool says about one request, in seconds.
+
+    Attributes:
+        prompt: What was asked, ``None`` where the tool does not tell.
+        ttft: Time to first token; e2e: end-to-end latency; tpot: time per token after the first.
+    """
+
+    prompt: str | None
+    ttft: float
+    e2e: float
+    tpot: float | None
+
+
+class Tool(ABC):
+    """One peer, in an environment of its own."""
+
+    name: str
+    packages: tuple[str, ...]
+
+    def run(self, port: int, *, streams: int, requests: int, chat: bool) -> list[Reported]:
+        """Its report on so many requests, ``streams`` at a time.
+
+        Raises:
+            RuntimeError: It could not be installed, or failed; the message ends with its words.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            data = Path(folder) / "prompts.txt"
+            data.write_text("".join(f"golden {i:04d}\n" for i in range(requests)))
+            made = subprocess.run(
+                self.command(port, streams, requests, chat, Path(folder)),
+                capture_output=True,
+                text=True,
+                timeout=180,
+                check=False,
+                cwd=folder,
+                env=self.environment(),
+            )
+            try:
+                return self.read(Path(folder))
+            except (OSError, LookupError, ValueError, TypeError) as error:
+                words = " ".join((made.stderr or made.stdout).split())[-300:]
+                raise RuntimeError(f"{self.name} failed: {words}") from error
+
+    def program(self) -> str:
+        """The tool's command, beside its Python."""
+        return str(peer_python(self.name).parent / self.name)
+
+    def environment(self) -> dict[str, str]:
+        """What it is run in: offline, and without telemetry."""
+        import os
+
+        quiet = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "NO_COLOR": "1"}
+        return {**os.environ, **quiet}
+
+    @abstractmethod
+    def command(
+        self, port: int, streams: int, requests: int, chat: bool, folder: Path
+    ) -> list[str]:
+        """Its command line."""
+
+    @abstractmethod
+    def read(self, folder: Path) -> list[Reported]:
+        """What it wrote."""
+
+
+class GuideLLM(Tool):
+    """vLLM project's guidellm."""
+
+    name = "guidellm"
+    packages = ("guidellm",)
+
+    def command(
+        self, port: int, streams: int, requests: int, chat: bool, folder: Path
+    ) -> list[str]:
+        lines = (folder / "prompts.txt").read_text().splitlines()
+        data = folder / "prompts.jsonl"
+        data.write_text("".join(json.dumps({"prompt": line}) + "\n" for line in lines))
+        route = "/v1/chat/completions" if chat else "/v1/completions"
+        backend = f"kind=openai_http,target=http://127.0.0.1:{port},model=golden"
+        return [
+            *(self.program(), "run", "--disable-console"),
+            *("--backend", f"{backend},request_format={route}"),
+            *("--profile", f"kind=concurrent,streams={streams}"),
+            *("--constraint", f"kind=max_requests,count={requests}"),
+            *("--data", f"kind=json_file,path={data}"),
+            *("--tokenizer", f"kind=huggingface_auto,model={TOKENIZER}"),
+            *("--output", f"kind=json,path={folder / 'report.json'}"),
+        ]
+
+    def read(self, folder: Path) -> list[Reported]:
+        document = json.loads((folder / "report.json").read_text())
+        found = []
+        for request in document["benchmarks"][0]["requests"]["successful"]:
+            itl = request.get("inter_token_latency_ms")
+            found.append(
+                Reported(
+                    prompt=_asked(json.loads(request["request_args"])["body"]),
+                    ttft=request["time_to_first_token_ms"] / 1e3,
+                    e2e=request["request_latency"],
+                    tpot=None if itl is None else itl / 1e3,
+                )
+            )
+        return found
+
+
+class GenAIBench(Tool):
+    """SGLang project's genai-bench. It always asks the chat route, and names no prompts."""
+
+    name = "genai-bench"
+    packages = ("genai-bench",)
+
+    def command(
+        self, port: int, streams: int, requests: int, chat: bool, folder: Path
+    ) -> list[str]:
+        return [
+            *(self.program(), "benchmark", "--api-backend", "vllm"),
+            *("--api-base", f"http://127.0.0.1:{port}", "--api-key", "none"),
+            *("--task", "text-to-text", "--api-model-name", "golden"),
+            *("--model-tokenizer", str(TOKENIZER), "--num-concurrency", str(streams)),
+            *("--traffic-scenario", "D(20,20)", "--max-requests-per-run", str(requests)),
+            *("--max-time-per-run", "1", "--dataset-path", str(folder / "prompts.txt")),
+            *("--experiment-base-dir", str(folder), "--experiment-folder-name", "out"),
+            *("--log-dir", str(folder)),
+        ]
+
+    def read(self, folder: Path) -> list[Reported]:
+        (file,) = (folder / "out").glob("D*_time_*.json")
+        rows: list[dict[str, Any]] = json.loads(file.read_text())["individual_request_metrics"]
+        return [
+            Reported(None, row["ttft"], row["e2e_latency"], row["tpot"])
+            for row in rows
+            if row["error_code"] is None
+        ]
+
+
+def _asked(body: dict[str, Any]) -> str:
+    if "prompt" in body:
+        return str(body["prompt"])
+    content = body["messages"][-1]["content"]
+    return content if isinstance(content, str) else str(content[0]["text"])
+
+
+PEERS: tuple[Tool, ...] = (GuideLLM(), GenAIBench())
