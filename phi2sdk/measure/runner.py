@@ -19,6 +19,9 @@ __all__ = ["Client", "Progress", "Runner"]
 
 Progress = Callable[[Record], None]
 
+STAGGER_S = 0.0037
+"""Between the openings of two places; no divisor of the round numbers that servers are paced by."""
+
 
 class Client(Protocol):
     """What is asked of a client: the events of a request."""
@@ -58,11 +61,16 @@ class Runner:
                     group.create_task(self._open_lane(lane, start_ns))
                     continue
                 waiting = iter(lane.dues)
-                for _ in range(min(lane.width, len(lane.dues))):
-                    group.create_task(self._worker(waiting))
+                for place in range(min(lane.width, len(lane.dues))):
+                    group.create_task(self._worker(waiting, place * STAGGER_S))
 
-    async def _worker(self, waiting: Iterable[Due]) -> None:
-        """One place of a closed lane: it takes the next request when the last has ended."""
+    async def _worker(self, waiting: Iterable[Due], delay: float) -> None:
+        """One place of a closed lane: it takes the next request when the last has ended.
+
+        Places open one after the other. Opened at once they would send all together, and where
+        answers are alike go on doing so: a burst, not the load that was asked for.
+        """
+        await asyncio.sleep(delay)
         for due in waiting:
             await self._ask(due.key, perf_counter_ns())
 
