@@ -11,7 +11,7 @@ demo.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Container, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -19,6 +19,7 @@ from pathlib import Path
 from time import perf_counter_ns
 from typing import Any, Protocol
 
+from phi2sdk.budget import Spending
 from phi2sdk.completion import Request
 from phi2sdk.config import DEFAULT_CONFIG, Target, load_config, resolve
 from phi2sdk.errors import (
@@ -33,9 +34,11 @@ from phi2sdk.measure.calibration import WIRES, Calibration, calibrate
 from phi2sdk.measure.candidate import Candidate
 from phi2sdk.measure.environment import machine, versions
 from phi2sdk.measure.folder import Run, RunFolder
+from phi2sdk.measure.journal import Recorded
 from phi2sdk.measure.records import Key, Record
+from phi2sdk.measure.run_budget import RunBudget
 from phi2sdk.measure.runner import Runner
-from phi2sdk.measure.schedule import Load, plan, seed_of, warmup
+from phi2sdk.measure.schedule import Lane, Load, plan, seed_of, warmup
 from phi2sdk.measure.tokens import ReferenceTokenizer, find_tokenizer
 from phi2sdk.measure.validity import Monitor
 from phi2sdk.measure.workload import Workload
@@ -228,15 +231,49 @@ class Comparison:
             "tokenizer": self.tokenizer.name,
         }
 
+    def budget(self, usd: float, recorded: Recorded | None = None) -> RunBudget:
+        """A hard cap for :meth:`run`, of which what is recorded has spent its part already.
+
+        Raises:
+            ConfigurationError: It is not above 0, or a candidate has no price.
+        """
+        budget = RunBudget(Spending(usd), self.candidates, self.request)
+        budget.count(recorded or Recorded())
+        return budget
+
+    def _plan(self, done: Container[Key]) -> tuple[tuple[Lane, ...], tuple[Lane, ...]]:
+        """The lanes of the warm-up and of the run itself, without what is done."""
+        settings, names, prompts = self.settings, list(self.candidates), list(self._prompts)
+        return warmup(names, prompts, settings.warmup, done), plan(
+            settings.load,
+            names,
+            prompts,
+            repetitions=settings.repetitions,
+            seed=settings.seed,
+            done=done,
+        )
+
+    def left(self, recorded: Recorded | None = None) -> list[Key]:
+        """The requests that have no record yet."""
+        first, lanes = self._plan((recorded or Recorded()).done)
+        return [due.key for lane in (*first, *lanes) for due in lane.dues]
+
     async def run(
-        self, folder: RunFolder, *, resume: bool = False, progress: Progress | None = None
+        self,
+        folder: RunFolder,
+        *,
+        resume: bool = False,
+        progress: Progress | None = None,
+        budget: RunBudget | None = None,
     ) -> None:
         """Send everything that has no record yet. Cancelled, it can be resumed.
+
+        With a budget, nothing is sent any more once the next request could exceed it; the run can
+        be resumed with a larger one.
 
         Raises:
             ConfigurationError: The folder holds another run.
         """
-        settings, names, prompts = self.settings, list(self.candidates), list(self._prompts)
         started = datetime.now(UTC).isoformat(timespec="seconds")
         info: dict[str, Any] = {
             "started": started,
@@ -257,16 +294,9 @@ class Comparison:
                 journal=journal,
                 progress=_ignore if progress is None else progress.record,
                 epoch_ns=perf_counter_ns(),
+                gate=budget,
             )
-            first = warmup(names, prompts, settings.warmup, recorded.done)
-            lanes = plan(
-                settings.load,
-                names,
-                prompts,
-                repetitions=settings.repetitions,
-                seed=settings.seed,
-                done=recorded.done,
-            )
+            first, lanes = self._plan(recorded.done)
             if progress is not None:
                 left = sum(len(lane.dues) for lane in (*first, *lanes))
                 progress.begin(left + len(recorded.done), len(recorded.done))
@@ -296,6 +326,7 @@ async def compare(
     config: str | Path | None = None,
     settings: Settings | None = None,
     analysis: Analysis | None = None,
+    budget_usd: float | None = None,
     demo: bool = False,
     resume: bool = False,
     progress: Progress | None = None,
@@ -310,6 +341,8 @@ async def compare(
         config: The configuration; ``phi2.toml`` of the working directory by default.
         settings: How to measure.
         analysis: What to ask of the numbers: margin, service levels, requirements.
+        budget_usd: A hard cap on what the run may cost; it stops in order before it would come
+            above, and can be resumed with a larger one.
         demo: Compare the demo's targets; ``targets`` then names some of them.
         resume: Go on with the run that is in the folder.
         progress: Is told how it goes on.
@@ -323,8 +356,11 @@ async def compare(
         if analysis is not None:
             analysis.check(list(comparison.candidates))
         folder.check(comparison.configuration(), resume=resume)
+        budget = None
+        if budget_usd is not None:
+            budget = comparison.budget(budget_usd, folder.recorded())
         await comparison.check()
-        await comparison.run(folder, resume=resume, progress=progress)
+        await comparison.run(folder, resume=resume, progress=progress, budget=budget)
     return report_of(folder, tokenizer, analysis)
 
 

@@ -26,6 +26,7 @@ from phi2sdk.terminal import printable
 
 if TYPE_CHECKING:
     from phi2sdk.compare import Progress, Settings
+    from phi2sdk.compare_cap import Cap
     from phi2sdk.measure.tokens import ReferenceTokenizer
     from phi2sdk.measure.workload import Workload
     from phi2sdk.report.analysis import Analysis
@@ -107,6 +108,13 @@ def compare(
     tokenizer_ratio: Annotated[
         float, typer.Option(help="The baseline's tokens for each token that was measured.")
     ] = 1.0,
+    budget_usd: Annotated[
+        float | None,
+        typer.Option(help="A hard cap on what the run may cost; it stops in order before it."),
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Spend up to the budget without being asked.")
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(help="The run's folder. [phi2-run-<date>-<time>]")
     ] = None,
@@ -117,10 +125,11 @@ def compare(
     """Compare targets on the same prompts: how fast, how dear, and do they answer alike.
 
     Status: 0 done, and every requirement holds; 1 a requirement fails; 2 bad usage or
-    configuration; 3 done, but with failed requests or an invalid run; 130 interrupted, go on
-    with --resume.
+    configuration; 3 done, but with failed requests, an invalid run or stopped by the budget; 130
+    interrupted, go on with --resume.
     """
     from phi2sdk.compare import Settings
+    from phi2sdk.compare_cap import Cap
     from phi2sdk.config import load_book
     from phi2sdk.measure.metrics.goodput import parse_slo
     from phi2sdk.measure.schedule import Load
@@ -154,12 +163,15 @@ def compare(
     folder = out or Path(datetime.now().strftime("phi2-run-%Y%m%d-%H%M%S"))
     if demo:
         say.print(DEMO_NOTICE if asked_for else NO_TARGET + DEMO_NOTICE, style="bold")
+    cap = None if budget_usd is None else Cap(budget_usd, yes, say)
     status, report = _interruptible(
-        _measure(workload, targets, config, folder, settings, analysis, demo, resume, say)
+        _measure(workload, targets, config, folder, settings, analysis, cap, demo, resume, say)
     )
     if report is not None:
         _show(report, json=json)
         say.print(f"The run is in {folder}: report.md, report.json, records.jsonl")
+    if cap is not None:
+        cap.tell(folder)
     if status == INTERRUPTED:
         say.print(f"Interrupted: go on with --resume --out {folder}")
     raise typer.Exit(status)
@@ -219,6 +231,7 @@ async def _measure(
     path: Path,
     settings: Settings,
     analysis: Analysis,
+    cap: Cap | None,
     demo: bool,
     resume: bool,
     say: Console,
@@ -239,23 +252,26 @@ async def _measure(
             comparison = Comparison(workload, candidates, tokenizer, settings, demo=demo)
             analysis.check(list(comparison.candidates))
             folder.check(comparison.configuration(), resume=resume)
+            budget = None if cap is None else cap.agree(comparison, folder.recorded())
             await comparison.check()
             begun = True
             with live(say) as progress:
                 watched: Progress = progress
-                await comparison.run(folder, resume=resume, progress=watched)
+                await comparison.run(folder, resume=resume, progress=watched, budget=budget)
     except asyncio.CancelledError:
         interrupted = True
     if tokenizer is None or not begun:
         return INTERRUPTED, None
     report = report_of(folder, tokenizer, analysis)
-    return INTERRUPTED if interrupted else _status(report), report
+    stopped = cap is not None and cap.stopped
+    return INTERRUPTED if interrupted else _status(report, stopped=stopped), report
 
 
-def _status(report: Report) -> int:
+def _status(report: Report, *, stopped: bool = False) -> int:
     if any(not result.holds for result in report.requirements):
         return REQUIREMENT_FAILS
-    return FAILED_REQUESTS if report.failed or not report.validity.valid else DONE
+    failed = stopped or report.failed or not report.validity.valid
+    return FAILED_REQUESTS if failed else DONE
 
 
 def percent(text: str) -> float:

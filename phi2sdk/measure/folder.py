@@ -108,6 +108,14 @@ class RunFolder:
         """
         return Run(self.read_info(), read_journal(self.path / RECORDS))
 
+    def recorded(self) -> Recorded:
+        """What its journal holds; nothing where there is none yet.
+
+        Raises:
+            ConfigurationError: The journal is damaged.
+        """
+        return read_journal(self.path / RECORDS)
+
     def read_info(self) -> dict[str, Any]:
         """``run.json``.
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter_ns
 from typing import Protocol
 
+from phi2sdk.budget import Hold
 from phi2sdk.completion import Completion, Event, Fold, Request, Retrying
 from phi2sdk.errors import Phi2Error
 from phi2sdk.measure.journal import Journal
 from phi2sdk.measure.records import Key, Record
 from phi2sdk.measure.schedule import Due, Lane
 
-__all__ = ["Client", "Progress", "Runner"]
+__all__ = ["Client", "Gate", "Progress", "Runner"]
 
 Progress = Callable[[Record], None]
 
@@ -31,6 +32,18 @@ class Client(Protocol):
         ...
 
 
+class Gate(Protocol):
+    """Says whether a request may be sent."""
+
+    def admit(self, key: Key) -> Hold | None:
+        """Let a request through; ``None``: neither it nor any after it."""
+        ...
+
+    def settle(self, hold: Hold, record: Record) -> None:
+        """It has come to its end."""
+        ...
+
+
 @dataclass(slots=True)
 class Runner:
     """Drives clients through a plan.
@@ -41,6 +54,8 @@ class Runner:
         journal: Where everything is written.
         progress: Told of each record.
         epoch_ns: ``perf_counter_ns`` at the start of the session.
+        gate: Asked before each request, if there is one. Once it says no, what is under way comes
+            to its end and nothing more begins.
     """
 
     clients: Mapping[str, Client]
@@ -48,6 +63,8 @@ class Runner:
     journal: Journal
     progress: Progress
     epoch_ns: int
+    gate: Gate | None = None
+    _shut: bool = field(default=False, init=False)
 
     async def run(self, lanes: Iterable[Lane]) -> None:
         """Send everything; return when all has come to its end.
@@ -73,6 +90,8 @@ class Runner:
         await asyncio.sleep(delay)
         for due in waiting:
             await self._ask(due.key, perf_counter_ns())
+            if self._shut:
+                return
 
     async def _open_lane(self, lane: Lane, start_ns: int) -> None:
         """Send each request at its time, whatever has become of those before."""
@@ -82,9 +101,17 @@ class Runner:
                 due_ns = start_ns + round(due.at * 1e9)
                 if (left_ns := due_ns - perf_counter_ns()) > 0:
                     await asyncio.sleep(left_ns / 1e9)
+                if self._shut:
+                    return
                 group.create_task(self._ask(due.key, due_ns))
 
     async def _ask(self, key: Key, t_scheduled_ns: int) -> None:
+        hold: Hold | None = None
+        if self.gate is not None:
+            hold = self.gate.admit(key)
+            if hold is None:
+                self._shut = True
+                return
         request = self.request(key)
         account = Fold(request)
         self.journal.intent(key)
@@ -112,6 +139,8 @@ class Runner:
             t_close_ns=t_close_ns,
         )
         self.journal.done(record)
+        if self.gate is not None and hold is not None:
+            self.gate.settle(hold, record)
         self.progress(record)
 
     def _note_attempt(self, key: Key, account: Fold) -> None:
