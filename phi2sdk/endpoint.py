@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -11,7 +11,7 @@ from phi2sdk.errors import ConfigurationError
 from phi2sdk.secret import Secret
 from phi2sdk.status import untrusted
 
-__all__ = ["check_endpoint", "is_loopback", "keys_in", "proxy_for", "redacted", "revealed"]
+__all__ = ["check_endpoint", "is_loopback", "proxy_for", "revealed", "Redactor"]
 
 SHORTEST_KEY = 4  # characters; what is shorter is no key, and would be found in every text
 
@@ -93,20 +93,27 @@ def revealed(headers: Mapping[str, str | Secret]) -> dict[str, str]:
     return values
 
 
-def keys_in(headers: Mapping[str, str | Secret]) -> Sequence[str]:
-    """Every secret among the headers, with and without ``Bearer`` in front, the longest first."""
-    found = set()
-    for value in headers.values():
-        if isinstance(value, Secret):
-            found |= {value.reveal(), value.reveal().rpartition(" ")[2]}
-    return sorted((key for key in found if len(key) >= SHORTEST_KEY), key=len, reverse=True)
+class Redactor:
+    """Takes keys out of a text: servers do quote them in their errors. Does not show them itself.
 
+    Args:
+        headers: Every secret among them counts, with and without ``Bearer`` in front.
+    """
 
-def redacted(keys: Sequence[str], text: str) -> str:
-    """``text`` without the keys: servers do quote them in their errors."""
-    for key in keys:
-        text = text.replace(key, "***")
-    return text
+    __slots__ = ("_keys",)
+
+    def __init__(self, headers: Mapping[str, str | Secret]) -> None:
+        found = set()
+        for value in headers.values():
+            if isinstance(value, Secret):
+                found |= {value.reveal(), value.reveal().rpartition(" ")[2]}
+        found = {key for key in found if len(key) >= SHORTEST_KEY}
+        self._keys = [Secret(key) for key in sorted(found, key=len, reverse=True)]
+
+    def __call__(self, text: str) -> str:
+        for key in self._keys:
+            text = text.replace(key.reveal(), "***")
+        return text
 
 
 def _split(url: str) -> SplitResult | None:

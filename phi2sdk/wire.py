@@ -23,9 +23,7 @@ import aiohttp
 from phi2sdk.endpoint import (
     check_endpoint,
     is_loopback,
-    keys_in,
     proxy_for,
-    redacted,
     revealed,
 )
 from phi2sdk.errors import (
@@ -189,8 +187,8 @@ class Wire:
         self.provider = provider
         self.timeouts = timeouts
         self._headers = {**_OWN_HEADERS, **(headers or {})}
-        self._revealed = revealed(self._headers)
-        self._redact: Redact = partial(redacted, keys_in(self._headers))
+        revealed(self._headers)  # refused now rather than at the first call
+        self._redact: Redact = Redactor(self._headers)
         self._where = urlsplit(self.base_url).netloc
         self._classify = classify
         self._proxy = proxy_for(self.base_url)
@@ -244,7 +242,7 @@ class Wire:
     ) -> AsyncGenerator[Reply, None]:
         redact = self._redact
         if headers:  # those of the wire go out with the session
-            redact = partial(redacted, keys_in({**self._headers, **headers}))
+            redact = Redactor({**self._headers, **headers})
         try:
             session = await self._open()
             async with session.request(
@@ -268,7 +266,7 @@ class Wire:
             error.args = (error.message,)
             raise
         except (TimeoutError, aiohttp.ClientError, UnicodeError, OSError) as error:
-            raise self._named(error, redact) from error
+            raise self._named(error, redact) from _frameless(error)
 
     async def close(self) -> None:
         """Close the pooled connections. Closing twice, or from another loop, is harmless."""
@@ -290,7 +288,7 @@ class Wire:
             return known.session
         for loop in [loop for loop in self._sessions if loop.is_closed()]:
             await self._sessions.pop(loop).aclose()
-        made = self._sessions[here] = _Session(self._revealed)
+        made = self._sessions[here] = _Session(revealed(self._headers))
         await made.keep()
         return made.session
 
@@ -339,6 +337,17 @@ class Wire:
                 )
         made.provider = self.provider
         return made
+
+
+def _frameless(error: BaseException) -> BaseException:
+    """The error without its frames, whose variables are the headers that went out."""
+    seen: set[int] = set()
+    inner: BaseException | None = error
+    while inner is not None and id(inner) not in seen:
+        seen.add(id(inner))
+        inner.__traceback__ = None
+        inner = inner.__cause__ or inner.__context__
+    return error
 
 
 class _Session:
