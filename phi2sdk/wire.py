@@ -13,19 +13,13 @@ import os
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from time import perf_counter_ns
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 import aiohttp
 
-from phi2sdk.endpoint import (
-    check_endpoint,
-    is_loopback,
-    proxy_for,
-    revealed,
-)
+from phi2sdk.endpoint import Redactor, check_endpoint, is_loopback, proxy_for, revealed
 from phi2sdk.errors import (
     BadResponse,
     ConfigurationError,
