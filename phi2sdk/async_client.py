@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from phi2sdk import prompts
 from phi2sdk.backends.base import Backend, OnUnsupported
+from phi2sdk.budget import Budget, Spending
 from phi2sdk.completion import Chunk, Completion, Done, Event, Fold, Receipt, Request
 from phi2sdk.config import Target, resolve
 from phi2sdk.errors import ConfigurationError, InvalidRequest, Phi2Error
@@ -20,6 +21,7 @@ from phi2sdk.policies import Fallback, Retry, RetryBudget
 from phi2sdk.pricing import Price, cost_of
 from phi2sdk.prompts import Prompt
 from phi2sdk.sampling import Sampling
+from phi2sdk.score import Score
 from phi2sdk.stops import cut_at_stops
 
 __all__ = ["AsyncPhi2Client", "CompletionStream", "Targets"]
@@ -42,6 +44,10 @@ class AsyncPhi2Client:
         on_unsupported: What happens to a parameter that a route cannot do: ``raise``
             :class:`~phi2sdk.errors.UnsupportedParameter`, or ``warn`` to go without it and say so
             on the receipt.
+        budget: US dollars that all requests together may cost at most, or a
+            :class:`~phi2sdk.budget.Spending` that is shared with others. Every target then needs
+            a price; a call that could exceed it raises
+            :class:`~phi2sdk.errors.BudgetExceeded`.
         settings: Settings of the backend, over those of the file (only with a single name).
 
     Raises:
@@ -56,6 +62,7 @@ class AsyncPhi2Client:
         timeout: float | None = 600.0,
         attempts: int = 4,
         on_unsupported: OnUnsupported | None = None,
+        budget: float | Spending | None = None,
         **settings: Any,
     ) -> None:
         several = [target] if isinstance(target, str | Target | Backend) else list(target)
@@ -63,12 +70,15 @@ class AsyncPhi2Client:
             raise ConfigurationError("settings go with one target, given by its name")
         self._prices: dict[str, Price | None] = {}
         self._timeout = timeout
-        budget = RetryBudget()
+        self.spending = Spending(budget) if isinstance(budget, int | float) else budget
+        retries = RetryBudget()
         opened: list[Backend] = []
         for one in several:
             backend = self._open(one, config, on_unsupported, settings)
+            if self.spending is not None:
+                backend = Budget(backend, price=self._priced(backend), spending=self.spending)
             tries = one.attempts or attempts if isinstance(one, Target) else attempts
-            opened.append(Retry(backend, attempts=tries, budget=budget))
+            opened.append(Retry(backend, attempts=tries, budget=retries))
         self.backend: Backend = opened[0] if len(opened) == 1 else Fallback(opened)
         self._closed = False
 
@@ -193,6 +203,21 @@ class AsyncPhi2Client:
         prompt = prompts.summarize(paragraph)
         return await self.generate(prompt, sampling, timeout=timeout, **parameters)
 
+    async def score(self, prompt: str | Prompt, text: str, *, temperature: float = 1.0) -> Score:
+        """How likely ``text`` is after ``prompt``, token by token; for local models.
+
+        Args:
+            prompt: As for :meth:`generate`.
+            text: As the model would write it: after ``Output:``, with its leading space.
+            temperature: Divides the logits; above 0.
+
+        Raises:
+            InvalidRequest: The target cannot score a given text, or the text is empty.
+        """
+        self._refuse_if_closed()
+        asked = prompts.instruct(prompt) if isinstance(prompt, str) else prompt
+        return await self.backend.score(asked.text, text, temperature=temperature)
+
     def explain(
         self,
         sampling: Sampling | None = None,
@@ -242,8 +267,7 @@ class AsyncPhi2Client:
         For those who keep their own account, such as a measurement; fold them with
         :class:`~phi2sdk.completion.Fold`.
         """
-        if self._closed:
-            raise ConfigurationError("this client is closed: open a new one")
+        self._refuse_if_closed()
         return cut_at_stops(self.backend.stream(request), request)
 
     async def close(self) -> None:
@@ -265,6 +289,10 @@ class AsyncPhi2Client:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.target!r})"
 
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise ConfigurationError("this client is closed: open a new one")
+
     def _open(
         self,
         one: str | Target | Backend,
@@ -281,6 +309,15 @@ class AsyncPhi2Client:
         if target.timeout is not None:
             self._timeout = target.timeout
         return target.open(on_unsupported=on_unsupported)
+
+    def _priced(self, backend: Backend) -> Price:
+        price = self._prices.get(backend.target)
+        if price is None:
+            raise ConfigurationError(
+                f"a budget cannot be kept: no price is known of {backend.target}; give it one "
+                "in phi2.toml"
+            )
+        return price
 
     def _finish(self, account: Fold) -> Completion:
         completion = account.completion()

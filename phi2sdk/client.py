@@ -10,11 +10,13 @@ from typing import Any, Self
 
 from phi2sdk.async_client import AsyncPhi2Client, CompletionStream, Targets
 from phi2sdk.backends.base import Backend, OnUnsupported
+from phi2sdk.budget import Spending
 from phi2sdk.completion import Chunk, Completion, Receipt
 from phi2sdk.errors import ConfigurationError, Phi2Error
 from phi2sdk.loop_thread import LoopThread, Pump
 from phi2sdk.prompts import Prompt
 from phi2sdk.sampling import Sampling
+from phi2sdk.score import Score
 
 __all__ = ["AsyncPhi2Client", "CompletionStream", "Phi2Client", "SyncCompletionStream"]
 
@@ -39,6 +41,7 @@ class Phi2Client:
         timeout: float | None = 600.0,
         attempts: int = 4,
         on_unsupported: OnUnsupported | None = None,
+        budget: float | Spending | None = None,
         **settings: Any,
     ) -> None:
         self._inner = AsyncPhi2Client(
@@ -47,6 +50,7 @@ class Phi2Client:
             timeout=timeout,
             attempts=attempts,
             on_unsupported=on_unsupported,
+            budget=budget,
             **settings,
         )
         self._thread: LoopThread | None = None
@@ -56,6 +60,11 @@ class Phi2Client:
     def backend(self) -> Backend:
         """The backend with its policies."""
         return self._inner.backend
+
+    @property
+    def spending(self) -> Spending | None:
+        """What is spent of the budget; ``None`` without one."""
+        return self._inner.spending
 
     @property
     def target(self) -> str:
@@ -120,6 +129,10 @@ class Phi2Client:
         return self._loop().run(
             self._inner.summarize(paragraph, sampling, timeout=timeout, **parameters)
         )
+
+    def score(self, prompt: str | Prompt, text: str, *, temperature: float = 1.0) -> Score:
+        """See :meth:`AsyncPhi2Client.score`."""
+        return self._loop().run(self._inner.score(prompt, text, temperature=temperature))
 
     def explain(
         self,

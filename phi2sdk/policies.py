@@ -25,6 +25,7 @@ from phi2sdk.errors import (
     TransientError,
 )
 from phi2sdk.sampling import Dialect
+from phi2sdk.score import Score
 
 __all__ = ["Fallback", "Retry", "RetryBudget", "Wrapper"]
 
@@ -79,6 +80,9 @@ class Wrapper(Backend):
 
     def prepare(self, request: Request) -> tuple[dict[str, object], Receipt]:
         return self.inner.prepare(request)
+
+    async def score(self, prompt: str, text: str, *, temperature: float = 1.0) -> Score:
+        return await self.inner.score(prompt, text, temperature=temperature)
 
     async def check(self) -> str:
         return await self.inner.check()
@@ -234,6 +238,9 @@ class Fallback(Backend):
         async with aclosing(last.stream(_within(request, deadline))) as events:
             async for event in events:
                 yield event
+
+    async def score(self, prompt: str, text: str, *, temperature: float = 1.0) -> Score:
+        return await self._backends[0].score(prompt, text, temperature=temperature)
 
     async def check(self) -> str:
         said = [f"{backend.target}: {await backend.check()}" for backend in self._backends]

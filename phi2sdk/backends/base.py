@@ -10,7 +10,9 @@ from operator import attrgetter
 from typing import ClassVar, Literal
 
 from phi2sdk.completion import Event, Receipt, Request
+from phi2sdk.errors import InvalidRequest
 from phi2sdk.sampling import Dialect, ParameterFate, Sampling, translate
+from phi2sdk.score import Score
 from phi2sdk.stops import stops_of
 
 __all__ = ["Backend", "Capabilities", "OnUnsupported"]
@@ -145,6 +147,17 @@ class Backend(ABC):
                 self._translated.clear()
             known = self._translated[key] = (dialect, made)
         return known[1]
+
+    async def score(self, prompt: str, text: str, *, temperature: float = 1.0) -> Score:
+        """How likely ``text`` is after ``prompt``, token by token.
+
+        Raises:
+            InvalidRequest: This backend cannot score a given text (``capabilities.scores``).
+        """
+        raise InvalidRequest(
+            f"{self.target} cannot score a given text: only a local model can",
+            provider=self.provider,
+        )
 
     async def check(self) -> str:
         """One cheap call that shows whether the provider is reachable; what it said.

@@ -7,13 +7,13 @@ logits in blocks, so that 51,200 numbers a token never exist for many tokens at 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from phi2sdk.backends.engine.phi import Phi
+from phi2sdk.score import Score
 
 __all__ = ["LOGITS_BYTES", "Score", "score_sequences"]
 
@@ -22,35 +22,6 @@ LOGITS_BYTES = 64 * 2**20
 
 PASS_TOKENS = 1024
 """Sequences are scored together up to so many tokens; a longer one goes alone."""
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """The tokens of a text under the model's distribution at a temperature; nats.
-
-    Each tuple has one entry a token. Let ``p`` be the distribution of the next token there.
-
-    Attributes:
-        ids: The tokens.
-        logprob: ``log p`` of the token itself.
-        entropy: Of ``p``: the mean of ``-log p`` under ``p``.
-        variance: Of ``log p`` under ``p``.
-        argmax: The likeliest token.
-        margin: Its logit minus the second's, before the temperature: greedy decoding of two
-            implementations may differ where it is tiny.
-    """
-
-    ids: tuple[int, ...]
-    logprob: tuple[float, ...]
-    entropy: tuple[float, ...]
-    variance: tuple[float, ...]
-    argmax: tuple[int, ...]
-    margin: tuple[float, ...]
-
-    @property
-    def total(self) -> float:
-        """Log-probability of the whole text."""
-        return sum(self.logprob)
 
 
 def score_sequences(

@@ -1,0 +1,36 @@
+"""How likely a given text is after a prompt, token by token."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Score"]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """The tokens of a text under the model's distribution at a temperature; nats.
+
+    Each tuple has one entry a token. Let ``p`` be the distribution of the next token there.
+
+    Attributes:
+        ids: The tokens.
+        logprob: ``log p`` of the token itself.
+        entropy: Of ``p``: the mean of ``-log p`` under ``p``.
+        variance: Of ``log p`` under ``p``.
+        argmax: The likeliest token.
+        margin: Its logit minus the second's, before the temperature: greedy decoding of two
+            implementations may differ where it is tiny.
+    """
+
+    ids: tuple[int, ...]
+    logprob: tuple[float, ...]
+    entropy: tuple[float, ...]
+    variance: tuple[float, ...]
+    argmax: tuple[int, ...]
+    margin: tuple[float, ...]
+
+    @property
+    def total(self) -> float:
+        """Log-probability of the whole text."""
+        return sum(self.logprob)
