@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from typing import Any, Self
 
+from client_layers import LAYERS
 from client_peers import PEERS
 from common import (
     HERE,
@@ -114,6 +115,7 @@ class Bench:
             server.append("--grpc")
         self._server = stack.enter_context(Process(server))
         self._urls = self._server.read()
+        self.http: str = self._urls["http"]
 
     def worker(self, name: str) -> Process:
         """The client's own process, started on first use."""
@@ -164,12 +166,25 @@ def first_clients(bench: Bench, names: list[str], count: int) -> dict[str, list[
     """How long until a client stands, and in how much memory: each time in a fresh process."""
 
     def measure(name: str) -> dict[str, float]:
-        if count == 1:  # the process that goes on to measure the rest, to import but once
-            return bench.worker(name).ask(do="first")
         with bench.fresh(name) as process:
             return process.ask(do="first")
 
     return bench.rounds(names, count, measure)
+
+
+def first_clients_quickly(bench: Bench) -> dict[str, list[dict[str, float]]]:
+    """The same for the check alone: litellm, which takes seconds, is imported but once."""
+    found = first_clients(bench, ["ours"], 3)
+    # The process that goes on to measure the rest.
+    once = bench.each(["litellm"], lambda name: bench.worker(name).ask(do="first"))
+    return found | {name: [said] * 3 for name, said in once.items()}
+
+
+def layers(bench: Bench, rounds: int) -> dict[str, list[float]]:
+    """CPU microseconds a request through ever more of our layers."""
+    command = [sys.executable, "client_layers.py", bench.http, str(CORES[0]), str(rounds)]
+    with Process(command) as process:
+        return process.read()
 
 
 def loads(
@@ -228,12 +243,11 @@ def run(report: Report) -> None:
         bench = Bench(stack, report)
         main = ["aiohttp", "ours", "openai", "litellm"]
         others = [name for name in PEERS if name not in main]
-        firsts = first_clients(
-            bench,
-            ["ours", "litellm"] if quick else [*main, "openai", "azure", "hf", "clarifai",
-                                               "anyllm", "aisuite", "ours clarifai"],
-            1 if quick else 5,
-        )  # fmt: skip
+        firsts = (
+            first_clients_quickly(bench)
+            if quick
+            else first_clients(bench, [*main, "azure", "hf", "clarifai", "anyllm", "aisuite"], 5)
+        )
         load = loads(bench, main, 5 if quick else 9, 0.2 if quick else 0.7)
         sync = syncs(
             bench,
@@ -250,6 +264,7 @@ def run(report: Report) -> None:
                 ["openai", "azure", "hf", "litellm", "ours hf tgi", "grpc", "ours clarifai"],
                 3,
             )
+            _layer_rows(report, layers(bench, 9))
         _rows(report, load, sync, lag, firsts)
         _checks(report, bench, load, sync, lag, firsts)
 
@@ -284,6 +299,21 @@ def _rows(report: Report, load: Any, sync: Any, lag: Any, firsts: Any) -> None:
                 mib=round(median(said["mib"] for said in firsts[name]), 1),
                 seconds_to_first_answer=round(median(said["answer"] for said in firsts[name]), 3),
             )
+
+
+def _layer_rows(report: Report, found: dict[str, list[float]]) -> None:
+    before = 0.0
+    for name, what in LAYERS.items():
+        times = median(a / b for a, b in zip(found[name], found["aiohttp"], strict=True))
+        cost = median(found[name])
+        report.row(
+            layer=name,
+            what=what,
+            cpu_us=round(cost, 1),
+            adds_us=round(cost - before, 1),
+            times_aiohttp=round(times, 2),
+        )
+        before = cost
 
 
 def _checks(report: Report, bench: Bench, load: Any, sync: Any, lag: Any, firsts: Any) -> None:

@@ -168,7 +168,7 @@ async def measure(report: Report, rounds: int, scenarios: list[str], peers: bool
                 scenario, chat = SCENARIOS[name], name == "role first"
                 await golden.scenario(scenario)
                 for streams in levels:
-                    requests = max(2 * streams, 48)
+                    requests = max(4 * streams, 128)
                     if streams == 1:
                         requests = 12
                     found = await ours(golden, streams, requests, chat=chat)
