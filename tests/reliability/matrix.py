@@ -189,9 +189,7 @@ CONNECTING = (
 BREAKING = (
     Row("no answer at all", Fault("hang"), Timeout, 3, timeouts=_QUICK),
     Row("reset before the headers", Fault("reset"), ConnectionFailed, 3),
-    Row(
-        "reset in the headers", Fault("reset", where="in_headers"), ConnectionFailed, 3, HTTP
-    ),
+    Row("reset in the headers", Fault("reset", where="in_headers"), ConnectionFailed, 3, HTTP),
     Row("reset in the body", Fault("reset", where="in_body"), ConnectionFailed, 3, HTTP, WHOLE),
     Row(
         "reset in an event",
@@ -308,13 +306,31 @@ STATUSES = (
         )
     ),
     _status(429, "without Retry-After", RateLimited, 3, body=_SLOW),
-    _status(429, "with TGI's overloaded", Overloaded, 3, targets=TGI,
-            body={"error": "busy", "error_type": "overloaded"}),  # fmt: skip
-    _status(429, "whose quota is spent", PermissionDenied, 1, targets=OPENAI,
-            body={"error": {"message": "pay", "code": "insufficient_quota"}}),  # fmt: skip
+    _status(
+        429,
+        "with TGI's overloaded",
+        Overloaded,
+        3,
+        targets=TGI,
+        body={"error": "busy", "error_type": "overloaded"},
+    ),  # fmt: skip
+    _status(
+        429,
+        "whose quota is spent",
+        PermissionDenied,
+        1,
+        targets=OPENAI,
+        body={"error": {"message": "pay", "code": "insufficient_quota"}},
+    ),  # fmt: skip
     *(
-        _status(429, f"with Retry-After {value!r}", RateLimited, calls,
-                body=_SLOW, headers={"Retry-After": value})  # fmt: skip
+        _status(
+            429,
+            f"with Retry-After {value!r}",
+            RateLimited,
+            calls,
+            body=_SLOW,
+            headers={"Retry-After": value},
+        )  # fmt: skip
         for value, calls in (
             ("0", 3),
             ("0.01", 3),
@@ -326,19 +342,42 @@ STATUSES = (
             ("inf", 3),
         )
     ),
-    _status(429, "with retry-after-ms 5", RateLimited, 3,
-            body=_SLOW, headers={"retry-after-ms": "5"}),  # fmt: skip
-    _status(429, "with x-ms-retry-after-ms 3600000", RateLimited, 1,
-            body=_SLOW, headers={"x-ms-retry-after-ms": "3600000"}),  # fmt: skip
+    _status(
+        429, "with retry-after-ms 5", RateLimited, 3, body=_SLOW, headers={"retry-after-ms": "5"}
+    ),  # fmt: skip
+    _status(
+        429,
+        "with x-ms-retry-after-ms 3600000",
+        RateLimited,
+        1,
+        body=_SLOW,
+        headers={"x-ms-retry-after-ms": "3600000"},
+    ),  # fmt: skip
     _status(500, "", ProviderFault, 3),
-    _status(502, "with an HTML page", ProviderFault, 3, body=b"<html><h1>Bad Gateway</h1>",
-            headers={"Content-Type": "text/html"}),  # fmt: skip
+    _status(
+        502,
+        "with an HTML page",
+        ProviderFault,
+        3,
+        body=b"<html><h1>Bad Gateway</h1>",
+        headers={"Content-Type": "text/html"},
+    ),  # fmt: skip
     _status(503, "", Overloaded, 3, but={"hf tgi": (ModelLoading, 3, "its proxy, while it wakes")}),
-    _status(503, "loading, with estimated_time", ModelLoading, 3,
-            body={"error": "Model is loading", "estimated_time": 0.01}),  # fmt: skip
-    _status(503, "loading, absurdly long", ModelLoading, 1,
-            body={"error": "Model is loading", "estimated_time": 1e6},
-            but={"hf tgi": (ModelLoading, 3, "its proxy names no time")}),  # fmt: skip
+    _status(
+        503,
+        "loading, with estimated_time",
+        ModelLoading,
+        3,
+        body={"error": "Model is loading", "estimated_time": 0.01},
+    ),  # fmt: skip
+    _status(
+        503,
+        "loading, absurdly long",
+        ModelLoading,
+        1,
+        body={"error": "Model is loading", "estimated_time": 1e6},
+        but={"hf tgi": (ModelLoading, 3, "its proxy names no time")},
+    ),  # fmt: skip
     _status(504, "", Timeout, 3),
     _status(529, "", Overloaded, 3),
     _status(599, "(unknown)", ProviderFault, 3),
@@ -488,8 +527,9 @@ CLARIFAI = (
     # gRPC refuses it on our side with the code that a spent quota has, and nothing but words
     # tells the two apart; what counts is that it is not read.
     Row("a message past 64 MiB", Fault("huge", size=65 << 20), RateLimited, 3, ("clarifai",)),
-    Row("one past 64 MiB when unpacked", Fault("gzip", size=65 << 20), RateLimited, 3,
-        ("clarifai",)),  # fmt: skip
+    Row(
+        "one past 64 MiB when unpacked", Fault("gzip", size=65 << 20), RateLimited, 3, ("clarifai",)
+    ),  # fmt: skip
 )
 
 GROUPS: Mapping[str, tuple[Row, ...]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 import threading
@@ -34,7 +35,8 @@ class CancelAt:
                 waited = inner.send(None) if error is None else inner.throw(error)
             except StopIteration as end:
                 return end.value
-            error = None
+            finally:
+                error = None  # else its traceback and this frame would keep each other alive
             self.steps += 1
             if self.steps == self._step:
                 task = asyncio.current_task()
@@ -58,7 +60,7 @@ class AbandonedGenerators:
         before = sys.get_asyncgen_hooks()
 
         def abandoned(generator: AsyncGenerator[Any, Any]) -> None:
-            self.found.append(generator.__qualname__)
+            self.found.append(repr(generator))
             if before.finalizer is not None:
                 before.finalizer(generator)
 
@@ -90,6 +92,7 @@ def open_files() -> set[str]:
 
 def settle(before: set[str], threads: set[str], deadline: float = 5.0) -> tuple[set[str], set[str]]:
     """(files, threads) that are new since, once the other side's have had time to go."""
+    gc.collect()  # gRPC's calls are cycles: a cancelled one holds its connection until then
     waited = threading.Event()
     files, names = _new(before, threads)
     for _ in range(int(deadline / 0.01)):

@@ -77,7 +77,7 @@ async def storm(emulator: Emulator, scale: float) -> Storm:
             try:
                 await phi.generate(PROMPT, **OPTIONS)
             except Phi2Error:
-                await asyncio.sleep(random.expovariate(1 / PAUSE) * scale)
+                await asyncio.sleep(random.uniform(0, 2 * PAUSE) * scale)
             else:
                 seen.recovered.append(now())
                 return

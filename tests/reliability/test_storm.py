@@ -10,9 +10,11 @@ from scipy import stats
 
 from phi2sdk.emulator import Emulator, Fault, ScriptedEngine
 from tests.reliability.matrix import ANSWER, KEY
-from tests.reliability.storm import ATTEMPTS, BASE, CALLERS, storm, waves
+from tests.reliability.storm import ATTEMPTS, BASE, CALLERS, PAUSE, storm, waves
 
 SCALE = 0.2
+LAG = 1.0
+"""Seconds that a busy machine may take to serve 64 calls."""
 
 
 @pytest.fixture(scope="module")
@@ -27,11 +29,11 @@ async def test_an_outage_brings_no_storm_and_ends_within_one_back_off(emulator: 
     assert len(seen.recovered) == CALLERS, "everybody was answered in the end"
     assert seen.requests > 2 * CALLERS, "callers kept asking while it lasted"
     assert seen.calls <= 1.2 * seen.bound
-    longest = BASE * 2 ** (ATTEMPTS - 2)
-    # A caller is in a back-off, or in a pause of its own, when the outage ends.
-    assert seen.recovery <= longest + 5.0
-    last_minute = [t for t in seen.arrivals if t < seen.ended]
-    assert busiest_share(last_minute[CALLERS:], bins=20) < 3 / 20, "no synchronised waves"
+    # A caller is in a back-off of 2 s at most, or in a pause as long, when the outage ends.
+    longest = max(BASE * 2 ** (ATTEMPTS - 2), 2 * PAUSE)
+    assert seen.recovery <= longest + LAG / SCALE
+    during = [t for t in seen.arrivals if t < seen.ended]
+    assert busiest_share(during[CALLERS:], bins=20) < 3 / 20, "no synchronised waves"
 
 
 async def test_callers_that_fail_at_the_same_instant_come_back_spread_out(
