@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from itertools import count
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from phi2sdk.compare import Comparison, Settings, compare
 from phi2sdk.compare_demo import DEMO_TARGETS, demo_workload
 from phi2sdk.errors import ConfigurationError, ContextLengthExceeded
 from phi2sdk.measure.folder import RunFolder
+from phi2sdk.measure.records import Record
 from phi2sdk.measure.tokens import estimating_tokenizer
 from phi2sdk.measure.workload import Item, Workload
 from phi2sdk.report.schema import published_schema
@@ -79,6 +81,28 @@ async def test_targets_of_the_environment_are_compared_by_their_backends_name(
     assert agreement is not None
     assert agreement.edit_similarity is not None
     assert agreement.edit_similarity.value == 1.0
+
+
+class Busy:
+    """Holds the event loop up at every record, as a machine does that is too busy."""
+
+    def begin(self, total: int, done: int) -> None:
+        pass
+
+    def record(self, record: Record) -> None:
+        time.sleep(0.06)
+
+
+async def test_a_run_on_a_machine_that_is_too_busy_is_invalid_and_says_why(
+    tmp_path: Path, phi2_emulator: Phi2Emulator
+) -> None:
+    phi2_emulator.answers("Tides.")
+    out = tmp_path / "run"
+    report = await compare(PARAGRAPHS, ["openai"], out=out, settings=QUICK, progress=Busy())
+    assert not report.validity.valid
+    assert report.validity.sentence.startswith("INVALID: the event loop came late")
+    page = (out / "report.md").read_text(encoding="utf-8")
+    assert page.startswith("INVALID")
 
 
 async def test_a_wrong_key_is_found_before_anything_is_written(

@@ -178,7 +178,9 @@ def _prompt(body: Any) -> str:
         prompt = body.get("prompt", "")
         return prompt if isinstance(prompt, str) else json.dumps(prompt)
     content = body["messages"][-1].get("content", "")
-    return content if isinstance(content, str) else json.dumps(content)
+    if isinstance(content, str):
+        return content
+    return "".join(str(part.get("text", "")) for part in content)
 
 
 def _scenario(text: str) -> Scenario:
