@@ -9,20 +9,22 @@ from dataclasses import replace
 from pathlib import Path
 from time import perf_counter_ns
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from phi2sdk import prompts
 from phi2sdk.backends.base import Backend, OnUnsupported
-from phi2sdk.budget import Budget, Spending
 from phi2sdk.completion import Chunk, Completion, Done, Event, Fold, Receipt, Request
 from phi2sdk.config import Target, resolve
 from phi2sdk.errors import ConfigurationError, InvalidRequest, Phi2Error
 from phi2sdk.policies import Fallback, Retry, RetryBudget
-from phi2sdk.pricing import Price, cost_of
 from phi2sdk.prompts import Prompt
 from phi2sdk.sampling import Sampling
 from phi2sdk.score import Score
 from phi2sdk.stops import cut_at_stops
+
+if TYPE_CHECKING:  # they need pydantic, which a client without a price does without
+    from phi2sdk.budget import Spending
+    from phi2sdk.pricing import Price
 
 __all__ = ["AsyncPhi2Client", "CompletionStream", "Targets"]
 
@@ -70,13 +72,13 @@ class AsyncPhi2Client:
             raise ConfigurationError("settings go with one target, given by its name")
         self._prices: dict[str, Price | None] = {}
         self._timeout = timeout
-        self.spending = Spending(budget) if isinstance(budget, int | float) else budget
+        self.spending = _spending(budget)
         retries = RetryBudget()
         opened: list[Backend] = []
         for one in several:
             backend = self._open(one, config, on_unsupported, settings)
             if self.spending is not None:
-                backend = Budget(backend, price=self._priced(backend), spending=self.spending)
+                backend = self._limited(backend, self.spending)
             tries = one.attempts or attempts if isinstance(one, Target) else attempts
             opened.append(Retry(backend, attempts=tries, budget=retries))
         self.backend: Backend = opened[0] if len(opened) == 1 else Fallback(opened)
@@ -310,21 +312,33 @@ class AsyncPhi2Client:
             self._timeout = target.timeout
         return target.open(on_unsupported=on_unsupported)
 
-    def _priced(self, backend: Backend) -> Price:
+    def _limited(self, backend: Backend, spending: Spending) -> Backend:
+        from phi2sdk.budget import Budget
+
         price = self._prices.get(backend.target)
         if price is None:
             raise ConfigurationError(
                 f"a budget cannot be kept: no price is known of {backend.target}; give it one "
                 "in phi2.toml"
             )
-        return price
+        return Budget(backend, price=price, spending=spending)
 
     def _finish(self, account: Fold) -> Completion:
         completion = account.completion()
         price = self._prices.get(completion.receipt.target)
         if price is None:
             return completion
+        from phi2sdk.pricing import cost_of
+
         return replace(completion, cost=cost_of(price, completion.usage, completion.timing.e2e))
+
+
+def _spending(budget: float | Spending | None) -> Spending | None:
+    if budget is None:
+        return None
+    from phi2sdk.budget import Spending
+
+    return Spending(budget) if isinstance(budget, int | float) else budget
 
 
 class CompletionStream:

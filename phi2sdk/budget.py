@@ -15,6 +15,7 @@ the seconds of each request, those side by side each in full.
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from threading import Lock
@@ -85,7 +86,7 @@ class Spending:
             raise ConfigurationError(f"a budget of {cap:g} USD must be above 0")
         self.cap = cap
         self._spent = spent
-        self._held = 0.0
+        self._open: set[Hold] = set()
         self._lock = Lock()
 
     @property
@@ -96,12 +97,12 @@ class Spending:
     @property
     def held(self) -> float:
         """US dollars that calls under way may still cost."""
-        return self._held
+        return math.fsum(hold.usd for hold in self._open)
 
     @property
     def left(self) -> float:
         """US dollars that a new call may cost at most; below 0 where too much was spent before."""
-        return self.cap - self._spent - self._held
+        return self.cap - self._spent - self.held
 
     def hold(self, usd: float) -> Hold:
         """Put ``usd`` aside for a call.
@@ -110,24 +111,28 @@ class Spending:
             BudgetExceeded: So much is not left.
         """
         with self._lock:
-            if self._spent + self._held + usd > self.cap:
+            held = self.held
+            if self._spent + held + usd > self.cap:
                 raise BudgetExceeded(
                     f"the request may cost up to {usd:.2g} USD, and of the budget of "
                     f"{self.cap:g} USD {max(0.0, self.left):.2g} are left ({self._spent:.2g} "
-                    f"spent, {self._held:.2g} under way)"
+                    f"spent, {held:.2g} under way)"
                 )
-            self._held += usd
-        return Hold(self, usd)
+            hold = Hold(self, usd)
+            self._open.add(hold)
+        return hold
 
     def add(self, usd: float) -> None:
         """Count what was spent elsewhere."""
         with self._lock:
             self._spent += usd
 
-    def _settle(self, held: float, usd: float) -> None:
+    def settle(self, hold: Hold, usd: float) -> None:
+        """A call that was held cost ``usd``. Only the first time counts."""
         with self._lock:
-            self._held = max(0.0, self._held - held)
-            self._spent += usd
+            if hold in self._open:
+                self._open.remove(hold)
+                self._spent += usd
 
 
 class Hold:
@@ -135,13 +140,11 @@ class Hold:
 
     def __init__(self, spending: Spending, usd: float) -> None:
         self.usd = usd
-        self._spending: Spending | None = spending
+        self._spending = spending
 
     def settle(self, usd: float) -> None:
-        """It cost ``usd``. Only the first call counts."""
-        if self._spending is not None:
-            self._spending._settle(self.usd, usd)
-            self._spending = None
+        """It cost ``usd``. Only the first time counts."""
+        self._spending.settle(self, usd)
 
 
 class Budget(Wrapper):

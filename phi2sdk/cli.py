@@ -24,6 +24,7 @@ from phi2sdk.compare_cli import compare
 from phi2sdk.diff_cli import diff
 from phi2sdk.doctor import Finding, examine
 from phi2sdk.errors import ConfigurationError, InvalidRequest, Phi2Error
+from phi2sdk.prices_cli import prices
 from phi2sdk.prompts import FORMATS
 from phi2sdk.terminal import printable
 
@@ -170,6 +171,9 @@ def memory(
             " ".join(devices) or "none of them",
         )
     Console().print(table)
+
+
+app.command(epilog="Example: phi2 prices gpt-4 --check")(prices)
 
 
 @app.command(

@@ -6,17 +6,19 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from phi2sdk.async_client import AsyncPhi2Client, CompletionStream, Targets
 from phi2sdk.backends.base import Backend, OnUnsupported
-from phi2sdk.budget import Spending
 from phi2sdk.completion import Chunk, Completion, Receipt
 from phi2sdk.errors import ConfigurationError, Phi2Error
 from phi2sdk.loop_thread import LoopThread, Pump
 from phi2sdk.prompts import Prompt
 from phi2sdk.sampling import Sampling
 from phi2sdk.score import Score
+
+if TYPE_CHECKING:
+    from phi2sdk.budget import Spending
 
 __all__ = ["AsyncPhi2Client", "CompletionStream", "Phi2Client", "SyncCompletionStream"]
 

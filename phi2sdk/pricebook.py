@@ -58,6 +58,7 @@ class Quote(Strict):
         source: Where it was read; date: when.
         note: What else there is to know.
         granularity: A machine is billed in started intervals of so many seconds; 0: exactly.
+        historical: It is kept as it was, for what it was compared with; it cannot go stale.
     """
 
     id: Text
@@ -68,6 +69,11 @@ class Quote(Strict):
     source: Text
     date: Date
     note: str = ""
+    historical: bool = False
+
+    def stale(self, today: Date) -> bool:
+        """Whether it was read too long ago to rely on."""
+        return not self.historical and stale(self.date, today)
 
 
 class Device(Strict):
