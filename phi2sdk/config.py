@@ -15,19 +15,18 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from phi2sdk import backends, pricing
+from phi2sdk import backends
 from phi2sdk.backends.base import Backend, OnUnsupported
 from phi2sdk.errors import ConfigurationError
-from phi2sdk.pricebook import Entries, PriceBook, price_book
-from phi2sdk.secret import Secret
+
+if TYPE_CHECKING:  # they need pydantic, which a client without a file and a price does without
+    from phi2sdk.pricebook import Entries, PriceBook
+    from phi2sdk.pricing import Price
 
 __all__ = ["DEFAULT_CONFIG", "Target", "load_book", "load_config", "own_prices", "resolve"]
 
@@ -35,7 +34,6 @@ DEFAULT_CONFIG = "phi2.toml"
 """Read from the working directory where nothing else is said."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
-_SECRET = re.compile(r"(^|_)(key|pat|token|secret|password)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +53,7 @@ class Target:
     name: str
     backend: str
     settings: Mapping[str, Any] = field(default_factory=dict)
-    price: pricing.Price | None = None
+    price: Price | None = None
     timeout: float | None = None
     attempts: int | None = None
     simulated: bool = False
@@ -91,21 +89,6 @@ class Target:
         )
 
 
-class _TargetTable(BaseModel):
-    """A ``[targets.NAME]`` table: our own keys; the rest are the backend's settings."""
-
-    model_config = ConfigDict(extra="allow")
-
-    backend: str
-    price: pricing.PriceTable | None = None
-    timeout: float | None = Field(default=None, gt=0)
-    attempts: int | None = Field(default=None, ge=1)
-
-
-class _File(Entries):
-    targets: dict[str, _TargetTable] = Field(default_factory=dict)
-
-
 def load_config(path: str | Path, environ: Mapping[str, str] | None = None) -> dict[str, Target]:
     """The targets of a configuration file, by name.
 
@@ -117,10 +100,9 @@ def load_config(path: str | Path, environ: Mapping[str, str] | None = None) -> d
         ConfigurationError: The file is missing, is no TOML, holds a key in clear, or a table of
             it is wrong; the message names the place.
     """
-    environ = os.environ if environ is None else environ
-    file = _read(path)
-    book = price_book().with_entries(file)
-    return {n: _target(n, table, environ, path, book) for n, table in file.targets.items()}
+    from phi2sdk import config_file
+
+    return config_file.targets(path, os.environ if environ is None else environ)
 
 
 def load_book(path: str | Path | None = None) -> PriceBook:
@@ -132,31 +114,19 @@ def load_book(path: str | Path | None = None) -> PriceBook:
     Raises:
         ConfigurationError: The file is missing or wrong.
     """
+    from phi2sdk.pricebook import price_book
+
     return price_book().with_entries(own_prices(path))
 
 
 def own_prices(path: str | Path | None = None) -> Entries:
     """The entries of the price book that a configuration file brings; none without a file."""
+    from phi2sdk import config_file
+    from phi2sdk.pricebook import Entries
+
     if path is None and not Path(DEFAULT_CONFIG).is_file():
         return Entries()
-    return _read(path or DEFAULT_CONFIG)
-
-
-def _read(path: str | Path) -> _File:
-    try:
-        document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{path}: is not UTF-8") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"{path}: {error}") from error
-    try:
-        return _File.model_validate(document)
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ConfigurationError(f"{path}: {where}: {first['msg']}") from None
+    return config_file.read(path or DEFAULT_CONFIG)
 
 
 def resolve(
@@ -184,33 +154,6 @@ def resolve(
         return Target(target, target)
     names = (*targets, *(name for name in backends.known() if name not in targets))
     raise ConfigurationError(f"there is no target {target!r}: use one of {', '.join(names)}")
-
-
-def _target(
-    name: str,
-    table: _TargetTable,
-    environ: Mapping[str, str],
-    path: str | Path,
-    book: PriceBook,
-) -> Target:
-    settings: dict[str, Any] = {}
-    for key, value in (table.model_extra or {}).items():
-        where = f"{path}: targets.{name}.{key}"
-        if isinstance(value, dict) and set(value) == {"env"}:
-            variable = str(value["env"])
-            found = environ.get(variable, "").strip()
-            if not found:
-                raise ConfigurationError(f"{where}: the environment variable {variable} is not set")
-            settings[key] = Secret(found) if _SECRET.search(key) else found
-        elif _SECRET.search(key):
-            raise ConfigurationError(
-                f"{where}: a key does not belong into a file; put it into an environment variable "
-                f'and write {key} = {{ env = "NAME" }}'
-            )
-        else:
-            settings[key] = tuple(value) if isinstance(value, list) else value
-    price = pricing.resolve(table.price, book) if table.price is not None else None
-    return Target(name, table.backend, settings, price, table.timeout, table.attempts)
 
 
 def _timeouts(name: str, limits: Mapping[str, Any]) -> Any:

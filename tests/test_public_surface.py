@@ -49,3 +49,13 @@ def test_imports_point_one_way() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout
     assert found.strip() == "[]"
+
+
+def test_a_client_without_a_file_and_a_price_does_without_pydantic() -> None:
+    code = (
+        "import sys; from phi2sdk import AsyncPhi2Client;"
+        "AsyncPhi2Client('openai', base_url='http://127.0.0.1:1/v1');"
+        "print('pydantic' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "False"

@@ -1,0 +1,95 @@
+"""``phi2.toml`` as it is written: its tables, checked, and the targets in them.
+
+Apart from :mod:`phi2sdk.config` so that only those who have a file load pydantic.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from phi2sdk import pricing
+from phi2sdk.config import Target
+from phi2sdk.errors import ConfigurationError
+from phi2sdk.pricebook import Entries, PriceBook, price_book
+from phi2sdk.secret import Secret
+
+__all__ = ["read", "targets"]
+
+_SECRET = re.compile(r"(^|_)(key|pat|token|secret|password)$")
+
+
+class _TargetTable(BaseModel):
+    """A ``[targets.NAME]`` table: our own keys; the rest are the backend's settings."""
+
+    model_config = ConfigDict(extra="allow")
+
+    backend: str
+    price: pricing.PriceTable | None = None
+    timeout: float | None = Field(default=None, gt=0)
+    attempts: int | None = Field(default=None, ge=1)
+
+
+class _File(Entries):
+    targets: dict[str, _TargetTable] = Field(default_factory=dict)
+
+
+def targets(path: str | Path, environ: Mapping[str, str]) -> dict[str, Target]:
+    """The targets of a file, by name; see :func:`phi2sdk.config.load_config`."""
+    file = read(path)
+    book = price_book().with_entries(file)
+    return {n: _target(n, table, environ, path, book) for n, table in file.targets.items()}
+
+
+def read(path: str | Path) -> _File:
+    """The file's tables.
+
+    Raises:
+        ConfigurationError: It is missing, is no TOML, or a table of it is wrong.
+    """
+    try:
+        document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path}: is not UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{path}: {error}") from error
+    try:
+        return _File.model_validate(document)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigurationError(f"{path}: {where}: {first['msg']}") from None
+
+
+def _target(
+    name: str,
+    table: _TargetTable,
+    environ: Mapping[str, str],
+    path: str | Path,
+    book: PriceBook,
+) -> Target:
+    settings: dict[str, Any] = {}
+    for key, value in (table.model_extra or {}).items():
+        where = f"{path}: targets.{name}.{key}"
+        if isinstance(value, dict) and set(value) == {"env"}:
+            variable = str(value["env"])
+            found = environ.get(variable, "").strip()
+            if not found:
+                raise ConfigurationError(f"{where}: the environment variable {variable} is not set")
+            settings[key] = Secret(found) if _SECRET.search(key) else found
+        elif _SECRET.search(key):
+            raise ConfigurationError(
+                f"{where}: a key does not belong into a file; put it into an environment variable "
+                f'and write {key} = {{ env = "NAME" }}'
+            )
+        else:
+            settings[key] = tuple(value) if isinstance(value, list) else value
+    price = pricing.resolve(table.price, book) if table.price is not None else None
+    return Target(name, table.backend, settings, price, table.timeout, table.attempts)
