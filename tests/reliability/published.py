@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.reliability.matrix import ATTEMPTS, GROUPS, HTTP, STREAMED, TARGETS, Row, cells
+from tests.reliability.matrix import ATTEMPTS, HTTP, STREAMED, TARGETS, Row
+from tests.reliability.table import GROUPS, cells
 
 PAGE = Path(__file__).parents[2] / "docs" / "fault-matrix.md"
 
@@ -20,7 +21,7 @@ asynchronous client: {len(list(cells()))} cells.
 at which no call arrives. Where a stream had delivered text, the error keeps it in `partial`, and
 nothing is asked again. After every fault the same client asks once more and gets the right answer.
 
-The page and the tests have one source, `tests/reliability/matrix.py`:
+The page and the tests have one source, the rows in `tests/reliability/`:
 
     python -m pytest tests/reliability/test_matrix.py
     python -m tests.reliability.published > docs/fault-matrix.md

@@ -12,14 +12,13 @@ from tests.reliability.matrix import (
     ANSWER,
     ATTEMPTS,
     RETRYABLE,
-    ROWS,
     TARGETS,
     Cell,
     Place,
-    cells,
 )
 from tests.reliability.published import PAGE, page
 from tests.reliability.stage import Outcome, play, secrets, url_of
+from tests.reliability.table import ROWS, cells
 
 CELLS = list(cells())
 ENOUGH_BYTES = 100 << 20
