@@ -125,8 +125,10 @@ class Hourly(_Sourced):
         minimum holds, and what is started is billed whole.
         """
         billed = max(self.cold_start + seconds + (self.idle or 0.0), self.minimum)
-        if self.granularity:
-            billed = math.ceil(billed / self.granularity * (1 - 1e-12)) * self.granularity
+        started = billed / self.granularity if self.granularity else 0.0
+        # Intervals so short that a float cannot count them round nothing.
+        if 0 < started < 2**53:
+            billed = max(billed, math.ceil(started * (1 - 1e-12)) * self.granularity)
         return billed
 
     def rental(self, seconds: float) -> float:

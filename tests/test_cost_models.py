@@ -52,6 +52,10 @@ def test_a_rental_to_the_cent() -> None:
     assert cents(rented(granularity=3600, minimum=3 * 3600).rental(61 * 60)) == 1500
 
 
+def test_intervals_too_short_to_count_round_nothing() -> None:
+    assert rented(granularity=5e-324).rental(3600) == 5.0
+
+
 def test_a_rental_that_scales_to_zero_pays_its_start_and_its_wait() -> None:
     # 2 min to start, 10 min of work, 15 min until it is let go: 27 of them, at $5 / 60 each.
     price = rented(cold_start=120, idle=900, granularity=60)

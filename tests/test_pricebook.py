@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -91,7 +92,8 @@ def test_an_own_entry_in_another_currency_is_refused_by_its_place(mine: Path) ->
 
 def test_a_price_in_another_currency_is_never_added_to_one_in_dollars() -> None:
     euro = {"model": "hourly", "usd": 3, "currency": "EUR", "source": "s", "date": "2026-11-01"}
-    for table in ([euro], [{"book": "together/phi-2"}, euro]):
+    tables: list[list[dict[str, Any]]] = [[euro], [{"book": "together/phi-2"}, euro]]
+    for table in tables:
         with pytest.raises(ConfigurationError, match="currency 'EUR'"):
             resolve(table)
 
@@ -173,8 +175,9 @@ def test_no_price_stands_in_the_code() -> None:
 
 def test_every_entry_of_the_book_is_sourced_dated_and_used_in_one_unit() -> None:
     book = price_book()
-    sourced = [(e.source, e.date) for e in (*book.prices, *book.claims)]
+    sourced = [(quote.source, quote.date) for quote in book.prices]
     sourced += [(device.source, device.date) for device in book.devices]
+    sourced += [(claim.source, claim.date) for claim in book.claims]
     assert all(source and on <= date.today() for source, on in sourced)
     assert all(assumption.date <= date.today() for assumption in book.assumptions)
     assert {quote.currency for quote in book.prices} == {"USD"}
