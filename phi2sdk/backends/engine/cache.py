@@ -22,7 +22,7 @@ class SlotCache:
     """Keys and values; zero where nothing was written.
 
     Attributes:
-        keys, values: For each layer ``[S, length + 1, K, D]``: tensors of their own, so that a
+        keys, values: For each layer ``[S, K, length + 1, D]``: tensors of their own, so that a
             compiled step writes into them in place.
         slots: S.
         length: Tokens that a slot can hold; also the number of the scratch column.
@@ -37,7 +37,7 @@ class SlotCache:
         self.grouped = shape.kv_heads != shape.heads
         self.dtype = dtype
         self.device = device
-        size = (slots, length + 1, shape.kv_heads, shape.head_dim)
+        size = (slots, shape.kv_heads, length + 1, shape.head_dim)
         self.keys, self.values = (
             [torch.zeros(size, dtype=dtype, device=device) for _ in range(shape.layers)]
             for _ in range(2)
@@ -46,7 +46,7 @@ class SlotCache:
     def move(self, source: int, target: int, count: int) -> None:
         """Copy the first ``count`` tokens of a slot to another."""
         for kept in (*self.keys, *self.values):
-            kept[target, :count] = kept[source, :count]
+            kept[target, :, :count] = kept[source, :, :count]
 
     def scrub(self, slot: int) -> None:
         """Zero a slot that may hold NaN, which leaks out of masked columns too."""
@@ -77,14 +77,14 @@ class RowsAttend:
             self._mask = mask.masked_fill_(unseen, -torch.inf)[:, None, None]  # [B, 1, 1, kv]
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        keys = self._cache.keys[layer]  # [S, length + 1, K, D]
+        keys = self._cache.keys[layer]  # [S, K, length + 1, D]
         values = self._cache.values[layer]
-        keys.index_put_((self._rows, self._positions), k)
-        values.index_put_((self._rows, self._positions), v)
+        keys[self._rows, :, self._positions] = k
+        values[self._rows, :, self._positions] = v
         seen = F.scaled_dot_product_attention(
             q.unsqueeze(2),  # [B, H, 1, D]
-            keys[: self._count, : self._kv].transpose(1, 2),  # [B, K, kv, D]
-            values[: self._count, : self._kv].transpose(1, 2),
+            keys[: self._count, :, : self._kv],  # [B, K, kv, D]
+            values[: self._count, :, : self._kv],
             attn_mask=self._mask,
             enable_gqa=self._cache.grouped,
         )
@@ -105,14 +105,14 @@ class ChunkAttend:
             self._mask = seen.tril(diagonal=start)  # [N, end]
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        keys = self._cache.keys[layer][self._slot]  # [length + 1, K, D]
+        keys = self._cache.keys[layer][self._slot]  # [K, length + 1, D]
         values = self._cache.values[layer][self._slot]
-        keys[self._start : self._end] = k
-        values[self._start : self._end] = v
+        keys[:, self._start : self._end] = k.transpose(0, 1)
+        values[:, self._start : self._end] = v.transpose(0, 1)
         seen = F.scaled_dot_product_attention(
             q.transpose(0, 1).unsqueeze(0),  # [1, H, N, D]
-            keys[: self._end].transpose(0, 1).unsqueeze(0),  # [1, K, end, D]
-            values[: self._end].transpose(0, 1).unsqueeze(0),
+            keys[:, : self._end].unsqueeze(0),  # [1, K, end, D]
+            values[:, : self._end].unsqueeze(0),
             attn_mask=self._mask,
             is_causal=self._start == 0 and self._end > 1,
             enable_gqa=self._cache.grouped,
