@@ -58,7 +58,7 @@ def read_journal(path: Path) -> Recorded:
     for number, line in _whole_lines(path, found):
         try:
             _take(json.loads(line), found, attempts)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ConfigurationError(
                 f"{path}, line {number}: no event of a run ({error}); it was written by something "
                 "else, or damaged"
@@ -134,7 +134,9 @@ class Journal:
 
     def __init__(self, path: Path, recorded: Recorded) -> None:
         self.session = recorded.sessions + 1
-        self._file: IO[bytes] = path.open("ab")
+        self._path = path
+        self._torn = False
+        self._file: IO[bytes] = path.open("ab", buffering=0)
         try:
             _lock(self._file, path)
             self._file.truncate(recorded.bytes)
@@ -189,8 +191,19 @@ class Journal:
     def _write(self, event: Mapping[str, Any]) -> None:
         # One write of one whole line: a kill leaves it there, absent, or torn at the very end.
         line = json.dumps(event, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-        self._file.write(line.encode("utf-8", "backslashreplace") + b"\n")
-        self._file.flush()
+        data = line.encode("utf-8", "backslashreplace") + b"\n"
+        reason = "an earlier line could not be written"
+        if not self._torn:
+            try:
+                if self._file.write(data) == len(data):
+                    return
+                reason = "no room"
+            except OSError as error:
+                reason = error.strerror or type(error).__name__
+            self._torn = True  # what came after half a line would be lost with it
+        raise ConfigurationError(
+            f"{self._path} cannot be written ({reason}): make room, then go on with --resume"
+        )
 
 
 def _lock(file: IO[bytes], path: Path) -> None:

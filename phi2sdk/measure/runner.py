@@ -70,16 +70,25 @@ class Runner:
         """Send everything; return when all has come to its end.
 
         Cancelling it cancels what is under way, which then has no record.
+
+        Raises:
+            ConfigurationError: The journal cannot be written.
         """
         start_ns = perf_counter_ns()
-        async with asyncio.TaskGroup() as group:
-            for lane in lanes:
-                if lane.width is None:
-                    group.create_task(self._open_lane(lane, start_ns))
-                    continue
-                waiting = iter(lane.dues)
-                for place in range(min(lane.width, len(lane.dues))):
-                    group.create_task(self._worker(waiting, place * STAGGER_S))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for lane in lanes:
+                    if lane.width is None:
+                        group.create_task(self._open_lane(lane, start_ns))
+                        continue
+                    waiting = iter(lane.dues)
+                    for place in range(min(lane.width, len(lane.dues))):
+                        group.create_task(self._worker(waiting, place * STAGGER_S))
+        except ExceptionGroup as several:
+            first: Exception = several
+            while isinstance(first, ExceptionGroup):
+                first = first.exceptions[0]
+            raise first from several
 
     async def _worker(self, waiting: Iterable[Due], delay: float) -> None:
         """One place of a closed lane: it takes the next request when the last has ended.
