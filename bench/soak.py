@@ -21,6 +21,7 @@ import random
 import subprocess
 import sys
 from collections import Counter
+from itertools import count
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -143,18 +144,18 @@ async def soak(
     account, memory = Account(), []
     before = await descriptors(urls)
     clients = {name: client(name, urls) for name in TARGETS}
-    numbers = iter(range(total))
+    numbers, ends = iter(range(total)), count(1)
     names = list(TARGETS)
 
     async def worker() -> None:
         for number in numbers:
             name = names[number % len(names)]
             await one(number, name, clients[name], account)
-            if account.sent % 1000 == 0:
+            if (ended := next(ends)) % 1000 == 0:
                 gc.collect()
                 memory.append(resident_kib())
-            if account.sent % 20_000 == 0:
-                print(f"  {account.sent} of {total}", flush=True)
+            if ended % 20_000 == 0:
+                print(f"  {ended} of {total}", flush=True)
 
     begun = perf_counter()
     await asyncio.gather(*(worker() for _ in range(concurrency)))

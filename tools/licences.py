@@ -1,0 +1,93 @@
+"""Refuse a dependency whose licence would bind our users: a list of every licence at run time.
+
+    python tools/licences.py
+
+Looks at what ``phi2sdk[all]`` needs, all the way down, as installed here. Exit status 1 if a
+licence is not on the list of those allowed, or none is stated.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from importlib import metadata
+
+from packaging.requirements import Requirement
+
+ALLOWED = re.compile(
+    r"\b(mit|apache|bsd|isc|psf|python software foundation|python-2\.0|mpl|mozilla public|unlicense"
+    r"|zlib|hpnd|0bsd|cc0|cnri|public domain|zpl)",
+    re.IGNORECASE,
+)
+REFUSED = re.compile(r"\b(a?gpl|gnu (affero )?general public|sspl|busl|non-?commercial)", re.I)
+WEAK = re.compile(r"lgpl|lesser", re.IGNORECASE)
+ROOT = "phi2sdk"
+OWN_TERMS = {
+    # The wheel of torch for CUDA brings NVIDIA's libraries under their own terms; users choose it.
+    "nvidia-": "NVIDIA's terms",
+    "cuda-": "NVIDIA's terms",
+}
+
+
+def needed(root: str, extras: set[str]) -> dict[str, metadata.Distribution]:
+    """Every installed distribution that ``root`` with ``extras`` needs."""
+    found: dict[str, metadata.Distribution] = {}
+    waiting = [(root, frozenset(extras))]
+    seen = set()
+    while waiting:
+        name, wanted = waiting.pop()
+        if (name, wanted) in seen:
+            continue
+        seen.add((name, wanted))
+        try:
+            distribution = metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            continue  # for another platform
+        found[name] = distribution
+        for line in distribution.requires or ():
+            requirement = Requirement(line)
+            marker = requirement.marker
+            if marker is None or any(marker.evaluate({"extra": e}) for e in ("", *wanted)):
+                plain = re.sub(r"[-_.]+", "-", requirement.name).lower()
+                waiting.append((plain, frozenset(requirement.extras)))
+    return found
+
+
+def licence(distribution: metadata.Distribution) -> str:
+    """What a distribution says of its licence: expression, classifiers, or the field's first line."""
+    about = distribution.metadata
+    if expression := about.get("License-Expression"):
+        return str(expression)
+    classifiers = [c.split(" :: ")[-1] for c in about.get_all("Classifier") or ()
+                   if c.startswith("License ::")]  # fmt: skip
+    if classifiers:
+        return ", ".join(classifiers)
+    stated = str(about.get("License") or "").strip()
+    return stated.splitlines()[0][:60] if stated else ""
+
+
+def problem(name: str, stated: str) -> str:
+    """Why a licence is refused; empty if it is not."""
+    if any(name.startswith(prefix) for prefix in OWN_TERMS):
+        return ""
+    if not stated:
+        return "states no licence"
+    if REFUSED.search(WEAK.sub("", stated)) and not ALLOWED.search(stated):
+        return "copyleft"
+    return "" if ALLOWED.search(stated) or WEAK.search(stated) else "not on the list"
+
+
+def main() -> int:
+    """Print the list; 1 if something on it is refused."""
+    refused = 0
+    for name, distribution in sorted(needed(ROOT, {"all"}).items()):
+        stated = licence(distribution)
+        why = problem(name, stated)
+        refused += bool(why)
+        print(f"{name:28} {distribution.version:12} {stated or '-':50} {why}".rstrip())
+    print(f"{refused} refused")
+    return 1 if refused else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,185 @@
+"""Break the code on purpose, one small change at a time, and see whether a test notices.
+
+Every comparison turned, every condition negated, every number moved, every entry of the tables of
+statuses exchanged, in ``status.py`` (what a failure is called) and ``policies.py`` (what is tried
+again). Each mutant lives in a copy of the tree; the tests run there until one fails.
+
+    python tools/mutants.py [--jobs N] [--only TEXT]
+
+Exit status 0 if at least 90 % are killed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import copy
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TARGETS = {
+    "phi2sdk/status.py": (
+        "BY_STATUS",
+        "BY_CODE",
+        "Failure",
+        "error_for",
+        "retry_after",
+        "_seconds",
+    ),
+    "phi2sdk/policies.py": ("RetryBudget", "Retry", "_within", "_fits"),
+}
+STAGES = (
+    ("tests/test_status.py", "tests/test_policies.py", "tests/test_errors.py"),
+    (
+        "tests/reliability/test_matrix.py",
+        "-k",
+        "openai and completions or azure and score and generate and async",
+    ),
+    ("tests/reliability/test_storm.py", "tests/reliability/test_cancellation.py", "-k", "not any"),
+)
+TURNED = {
+    ast.Lt: ast.GtE, ast.LtE: ast.Gt, ast.Gt: ast.LtE, ast.GtE: ast.Lt, ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq, ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
+}  # fmt: skip
+SHIFTED = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt}
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A file with one change."""
+
+    path: str
+    what: str
+    source: str
+
+
+def mutants() -> Iterator[Mutant]:
+    """All of them."""
+    for path, names in TARGETS.items():
+        tree = ast.parse((ROOT / path).read_text())
+        for at, node in enumerate(tree.body):
+            if _name(node) in names:
+                for what, changed in _changes(node):
+                    whole = copy.copy(tree)
+                    whole.body = [*tree.body[:at], changed, *tree.body[at + 1 :]]
+                    source = ast.unparse(ast.fix_missing_locations(whole))
+                    yield Mutant(path, f"{path}:{what}", source)
+
+
+def _name(node: ast.stmt) -> str:
+    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+        return node.target.id
+    return str(getattr(node, "name", ""))
+
+
+def _changes(node: ast.stmt) -> Iterator[tuple[str, ast.stmt]]:
+    """Each change of a statement, with where and what it is."""
+    for index, part in enumerate(ast.walk(node)):
+        for what, change in _of(part):
+            made = copy.deepcopy(node)
+            for number, mine in enumerate(ast.walk(made)):
+                if number == index:
+                    change(mine)
+                    break
+            line = getattr(part, "lineno", 0)
+            yield f"{line} {what}: {ast.unparse(part)[:60]!r}", made
+
+
+def _of(part: ast.AST) -> Iterator[tuple[str, object]]:
+    def put(**fields: object) -> object:
+        return lambda mine: [setattr(mine, name, value) for name, value in fields.items()]
+
+    if isinstance(part, ast.Compare) and len(part.ops) == 1:
+        kind = type(part.ops[0])
+        if kind in TURNED:
+            yield "turned", put(ops=[TURNED[kind]()])
+        if kind in SHIFTED:
+            yield "shifted", put(ops=[SHIFTED[kind]()])
+    elif isinstance(part, ast.BoolOp):
+        other = ast.Or() if isinstance(part.op, ast.And) else ast.And()
+        yield "and/or", put(op=other)
+    elif isinstance(part, ast.If | ast.IfExp):
+        yield "never", put(test=ast.Constant(False))
+        yield "always", put(test=ast.Constant(True))
+    elif isinstance(part, ast.BinOp) and isinstance(
+        part.op, ast.Add | ast.Sub | ast.Mult | ast.Div
+    ):
+        swap = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult}
+        yield "arithmetic", put(op=swap[type(part.op)]())
+    elif isinstance(part, ast.AugAssign):
+        yield "arithmetic", put(op=ast.Sub() if isinstance(part.op, ast.Add) else ast.Add())
+    elif isinstance(part, ast.Constant) and type(part.value) in (int, float):
+        yield "number", put(value=part.value + 1)
+    elif isinstance(part, ast.Constant) and isinstance(part.value, bool):
+        yield "boolean", put(value=not part.value)
+    elif isinstance(part, ast.Return) and part.value is not None:
+        if not (isinstance(part.value, ast.Constant) and part.value.value is None):
+            yield "returns None", put(value=ast.Constant(None))
+    elif isinstance(part, ast.Dict):
+        for key in range(len(part.values)):
+            if isinstance(part.values[key], ast.Name):
+                values = list(part.values)
+                wrong = "BadResponse" if values[key].id != "BadResponse" else "Timeout"  # type: ignore[attr-defined]
+                values[key] = ast.Name(wrong, ast.Load())
+                yield f"entry {ast.unparse(part.keys[key])}", put(values=values)  # type: ignore[arg-type]
+
+
+def killed(mutant: Mutant, folder: Path) -> str | None:
+    """The stage whose tests noticed; ``None``: it survived."""
+    original = (folder / mutant.path).read_text()
+    (folder / mutant.path).write_text(mutant.source)
+    try:
+        for stage in STAGES:
+            command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider",
+                       "--timeout", "20", *stage]  # fmt: skip
+            try:
+                done = subprocess.run(command, cwd=folder, capture_output=True, timeout=150)
+            except subprocess.TimeoutExpired:
+                return "time"
+            if done.returncode not in (0, 5):
+                return stage[0]
+    finally:
+        (folder / mutant.path).write_text(original)
+    return None
+
+
+def main() -> int:
+    """Play all mutants; print the survivors."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--only", default="", help="only mutants whose description has this")
+    args = parser.parse_args()
+    chosen = [mutant for mutant in mutants() if args.only in mutant.what]
+    with tempfile.TemporaryDirectory() as temporary:
+        folders = []
+        for number in range(args.jobs):
+            folder = Path(temporary) / str(number)
+            ignore = shutil.ignore_patterns(".git", "__pycache__", "training", ".*_cache")
+            shutil.copytree(ROOT, folder, ignore=ignore)
+            folders.append(folder)
+        survivors = []
+
+        def work(number: int) -> None:
+            for mutant in chosen[number :: args.jobs]:
+                stage = killed(mutant, folders[number])
+                if stage is None:
+                    survivors.append(mutant.what)
+                print(f"{'SURVIVED' if stage is None else 'killed  '} {mutant.what}", flush=True)
+
+        with ThreadPoolExecutor(args.jobs) as pool:
+            list(pool.map(work, range(args.jobs)))
+    share = 1 - len(survivors) / len(chosen)
+    print(f"{len(chosen) - len(survivors)} of {len(chosen)} killed ({share:.1%}); survivors:")
+    print("\n".join(f"  {what}" for what in sorted(survivors)))
+    return 0 if share >= 0.9 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
