@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 from phi2sdk import prompts
 from phi2sdk.backends.base import Backend, OnUnsupported
-from phi2sdk.completion import Chunk, Completion, Done, Event, Fold, Receipt, Request
+from phi2sdk.completion import Chunk, Completion, Done, Event, Receipt, Request
 from phi2sdk.config import Target, resolve
 from phi2sdk.errors import ConfigurationError, InvalidRequest, Phi2Error
+from phi2sdk.fold import Fold
 from phi2sdk.policies import Fallback, Retry, RetryBudget
 from phi2sdk.prompts import Prompt
 from phi2sdk.sampling import Sampling
@@ -267,7 +268,7 @@ class AsyncPhi2Client:
         """The events of a request, policies applied and cut at the stops.
 
         For those who keep their own account, such as a measurement; fold them with
-        :class:`~phi2sdk.completion.Fold`.
+        :class:`~phi2sdk.fold.Fold`.
         """
         self._refuse_if_closed()
         return cut_at_stops(self.backend.stream(request), request)

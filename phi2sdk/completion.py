@@ -5,17 +5,17 @@ A backend answers a :class:`Request` with a stream of events::
     Sent, Opened, Chunk, Chunk, ..., Done              the usual case
     Sent, Retrying, Sent, Opened, Chunk, ..., Done     one attempt failed first
 
-Events are facts with the clock reading of the moment they reached us. :class:`Fold` turns them
-into text, timing, usage and receipt; a failed request folds into the same account.
+Events are facts with the clock reading of the moment they reached us. A
+:class:`~phi2sdk.fold.Fold` turns them into text, timing, usage and receipt; a failed request folds
+into the same account.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
-from phi2sdk.errors import BadResponse, Phi2Error
+from phi2sdk.errors import Phi2Error
 from phi2sdk.prompts import Prompt
 from phi2sdk.sampling import ParameterFate, Sampling
 
@@ -28,7 +28,6 @@ __all__ = [
     "Done",
     "Event",
     "FinishReason",
-    "Fold",
     "Opened",
     "Receipt",
     "Request",
@@ -36,7 +35,6 @@ __all__ = [
     "Sent",
     "Timing",
     "Usage",
-    "fold",
 ]
 
 FinishReason = Literal["stop", "length", "filter", "cancelled"]
@@ -217,11 +215,13 @@ class Opened:
         t_ns: When its headers (the first message, for gRPC) reached us.
         request_id: The provider's name for the request, if it told one so early.
         model: The model that says it answers.
+        input: Tokens of the prompt, if they are known so early.
     """
 
     t_ns: int
     request_id: str | None = None
     model: str | None = None
+    input: Count | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,126 +311,3 @@ class Completion:
 
     def __str__(self) -> str:
         return self.text
-
-
-@dataclass(slots=True)
-class Fold:
-    """Takes events one by one and keeps the account, also of a request that fails."""
-
-    request: Request
-    sent: Sent | None = None
-    opened: Opened | None = None
-    done: Done | None = None
-    text: list[str] = field(default_factory=list)
-    chunks: list[Chunk] = field(default_factory=list)
-    attempts: list[Attempt] = field(default_factory=list)
-    failed: bool = False
-
-    def take(self, event: Event) -> None:
-        """Add one event."""
-        if isinstance(event, Chunk):
-            self.text.append(event.text)
-            self.chunks.append(event)
-        elif isinstance(event, Sent):
-            self.sent, self.opened = event, None
-        elif isinstance(event, Opened):
-            self.opened = event
-        elif isinstance(event, Retrying):
-            self._end_attempt(event.t_ns, event.error, event.wait)
-        else:
-            self.done = event
-            self._end_attempt(event.t_ns)
-
-    def fail(self, error: Phi2Error, t_ns: int) -> None:
-        """The request ended in ``error``: close the attempt, tell the error what was delivered."""
-        self.failed = True
-        if self.sent is not None:
-            self._end_attempt(t_ns, error)
-        error.attempts = max(error.attempts, len(self.attempts))
-        error.partial = error.partial or "".join(self.text)
-
-    def _end_attempt(self, t_ns: int, error: Phi2Error | None = None, wait: float = 0.0) -> None:
-        assert self.sent is not None, "an attempt ends that never began"
-        name = type(error).__name__ if error else None
-        status = error.status if error else None
-        attempt = Attempt(self.sent.receipt.target, self.sent.t_ns, t_ns, name, status, wait)
-        self.attempts.append(attempt)
-
-    def receipt(self) -> Receipt | None:
-        """What was asked so far, with all attempts; ``None`` before anything was sent."""
-        if self.sent is None:
-            return None
-        asked = self.sent.receipt
-        return Receipt(
-            asked.target,
-            asked.provider,
-            asked.route,
-            asked.prompt,
-            asked.wrapped,
-            asked.parameters,
-            tuple(self.attempts),
-        )
-
-    def timing(self) -> Timing | None:
-        """Clock readings of the last attempt; ``None`` before anything was sent."""
-        if self.sent is None:
-            return None
-        content = [chunk for chunk in self.chunks if chunk.raw]
-        end_ns = self.done.t_ns if self.done else self.sent.t_ns
-        return Timing(
-            t_send_ns=self.sent.t_ns,
-            t_first_ns=content[0].t_ns if content and self.sent.streamed else None,
-            t_last_ns=content[-1].t_ns if content else end_ns,
-            chunks=tuple([(chunk.t_ns, len(chunk.raw), chunk.tokens) for chunk in content]),
-        )
-
-    def completion(self) -> Completion:
-        """The finished answer.
-
-        Raises:
-            BadResponse: The stream ended without saying that it was done.
-        """
-        receipt, timing = self.receipt(), self.timing()
-        if self.done is None or receipt is None or timing is None:
-            raise BadResponse("the stream ended without its end", partial="".join(self.text))
-        cut = "".join(self.text)
-        raw = "".join([chunk.raw for chunk in self.chunks])
-        return Completion(
-            text=cut.rstrip() if self.request.prompt.format == "code" else cut.strip(),
-            raw_text=raw,
-            finish_reason=self.done.finish_reason,
-            usage=_complete_usage(self.done, self.chunks, kept=len(cut), received=len(raw)),
-            timing=timing,
-            receipt=receipt,
-            model=self.done.model or (self.opened.model if self.opened else None),
-            request_id=self.done.request_id or (self.opened.request_id if self.opened else None),
-            token_ids=tuple([i for chunk in self.chunks for i in chunk.token_ids]),
-            logprobs=tuple([p for chunk in self.chunks for p in chunk.logprobs]),
-        )
-
-
-async def fold(events: AsyncIterator[Event], request: Request) -> Completion:
-    """Collect a backend's events into a :class:`Completion`."""
-    account = Fold(request)
-    async for event in events:
-        account.take(event)
-    return account.completion()
-
-
-def _complete_usage(done: Done, chunks: list[Chunk], *, kept: int, received: int) -> Usage:
-    """The provider's counts, and what follows from the chunks where it gave none.
-
-    Kept tokens are billed tokens by the share of characters that was kept: an estimate, except
-    where nothing was cut.
-    """
-    usage = done.usage
-    billed = usage.output_billed
-    if billed is None and chunks and all(c.tokens is not None for c in chunks if c.raw):
-        billed = Count(sum(chunk.tokens or 0 for chunk in chunks), estimated=done.cut)
-    output_kept = usage.output_kept
-    if output_kept is None and billed is not None:
-        if kept == received:
-            output_kept = Count(billed.value, estimated=billed.estimated)
-        elif received:
-            output_kept = Count(round(billed.value * kept / received), estimated=True)
-    return Usage(usage.input, billed, output_kept, usage.cached)

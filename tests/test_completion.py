@@ -9,7 +9,6 @@ from phi2sdk.completion import (
     Chunk,
     Count,
     Done,
-    Fold,
     Opened,
     Receipt,
     Request,
@@ -18,6 +17,7 @@ from phi2sdk.completion import (
     Usage,
 )
 from phi2sdk.errors import BadResponse, Overloaded, ProviderFault
+from phi2sdk.fold import Fold
 from phi2sdk.sampling import Sampling
 
 REQUEST = Request(prompts.instruct("x"), Sampling())
@@ -113,3 +113,14 @@ def test_the_first_lines_indentation_of_code_is_kept() -> None:
     )
     assert folded(*events, request=request).completion().text == "    return 1"
     assert folded(*events).completion().text == "return 1"
+
+
+def test_prompt_tokens_told_at_the_start_survive_a_cut() -> None:
+    done = folded(
+        Sent(0, RECEIPT, True),
+        Opened(1, input=Count(7)),
+        Chunk("a", "a\nInstruct:", 2, tokens=2),
+        Done(2, "stop", cut=True),
+    ).completion()
+    assert done.usage.input == Count(7)
+    assert done.usage.output_billed == Count(2, estimated=True)

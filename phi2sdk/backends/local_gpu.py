@@ -300,7 +300,7 @@ async def _events(
     while True:
         news = await mailbox.get()
         if isinstance(news, Admitted):
-            yield Opened(news.t_ns, model=name)
+            yield Opened(news.t_ns, model=name, input=Count(prompt_tokens))
         elif isinstance(news, Generated):
             step = news.step
             count += 1

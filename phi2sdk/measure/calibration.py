@@ -21,8 +21,9 @@ import numpy as np
 
 from phi2sdk import prompts
 from phi2sdk.backends.base import Backend, Capabilities
-from phi2sdk.completion import Chunk, Count, Done, Event, Fold, Opened, Request, Sent, Usage
+from phi2sdk.completion import Chunk, Count, Done, Event, Opened, Request, Sent, Usage
 from phi2sdk.errors import ConfigurationError, Phi2Error
+from phi2sdk.fold import Fold
 from phi2sdk.measure.golden import Answered, Scenario
 from phi2sdk.sampling import Dialect, Rule, Sampling
 from phi2sdk.secret import Secret

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from phi2sdk.completion import Attempt, Completion, Count, Fold, Usage
+from phi2sdk.completion import Attempt, Completion, Count, Usage
 from phi2sdk.errors import ContentFiltered, Phi2Error, Timeout
+from phi2sdk.fold import Fold
 from phi2sdk.terminal import printable
 
 __all__ = ["Arm", "Key", "Outcome", "Record"]

@@ -10,8 +10,9 @@ from time import perf_counter_ns
 from typing import Protocol
 
 from phi2sdk.budget import Hold
-from phi2sdk.completion import Completion, Event, Fold, Request, Retrying
+from phi2sdk.completion import Completion, Event, Request, Retrying
 from phi2sdk.errors import Phi2Error
+from phi2sdk.fold import Fold
 from phi2sdk.measure.journal import Journal
 from phi2sdk.measure.records import Key, Record
 from phi2sdk.measure.schedule import Due, Lane

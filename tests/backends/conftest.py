@@ -11,8 +11,9 @@ from phi2sdk import Secret, prompts
 from phi2sdk.backends.azure import AzureBackend
 from phi2sdk.backends.base import Backend
 from phi2sdk.backends.hf import HFBackend
-from phi2sdk.completion import Completion, Event, Request, fold
+from phi2sdk.completion import Completion, Event, Request
 from phi2sdk.emulator import Emulator, ScriptedEngine
+from phi2sdk.fold import fold
 from phi2sdk.prompts import Prompt
 from phi2sdk.sampling import Sampling
 from phi2sdk.stops import cut_at_stops

@@ -245,7 +245,8 @@ _FORK = """
 import asyncio, os, sys
 from phi2sdk import prompts
 from phi2sdk.backends.clarifai import ClarifaiBackend
-from phi2sdk.completion import Request, fold
+from phi2sdk.completion import Request
+from phi2sdk.fold import fold
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.sampling import Sampling
 from phi2sdk.secret import Secret

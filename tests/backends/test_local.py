@@ -15,13 +15,14 @@ import pytest
 from phi2sdk import prompts
 from phi2sdk.backends import build
 from phi2sdk.backends.local_gpu import LocalBackend
-from phi2sdk.completion import Chunk, Completion, Count, Done, Event, Opened, Request, Sent, fold
+from phi2sdk.completion import Chunk, Completion, Count, Done, Event, Opened, Request, Sent
 from phi2sdk.errors import (
     ConfigurationError,
     ContextLengthExceeded,
     ProviderFault,
     Timeout,
 )
+from phi2sdk.fold import fold
 from phi2sdk.sampling import PARAMETERS, Sampling
 
 SUMMARY = prompts.summarize("A glacier is a river of ice. It moves slowly and carries stones.")
@@ -285,7 +286,8 @@ import torch
 torch.set_num_threads(1)  # a pool of threads does not survive a fork
 from phi2sdk import prompts
 from phi2sdk.backends.local_gpu import LocalBackend
-from phi2sdk.completion import Request, fold
+from phi2sdk.completion import Request
+from phi2sdk.fold import fold
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.sampling import Sampling
 

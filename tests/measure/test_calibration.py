@@ -10,7 +10,8 @@ import pytest
 
 from phi2sdk import prompts
 from phi2sdk.backends.openai import OpenAIBackend
-from phi2sdk.completion import Fold, Request
+from phi2sdk.completion import Request
+from phi2sdk.fold import Fold
 from phi2sdk.measure import golden
 from phi2sdk.measure.calibration import calibrate, golden_process
 from phi2sdk.measure.golden import Scenario

@@ -1,0 +1,148 @@
+"""The fold: a request's events become its account, whether it succeeds or fails."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from phi2sdk.completion import (
+    Attempt,
+    Chunk,
+    Completion,
+    Count,
+    Done,
+    Event,
+    Opened,
+    Receipt,
+    Request,
+    Retrying,
+    Sent,
+    Timing,
+    Usage,
+)
+from phi2sdk.errors import BadResponse, Phi2Error
+
+__all__ = ["Fold", "fold"]
+
+
+@dataclass(slots=True)
+class Fold:
+    """Takes events one by one and keeps the account, also of a request that fails."""
+
+    request: Request
+    sent: Sent | None = None
+    opened: Opened | None = None
+    done: Done | None = None
+    text: list[str] = field(default_factory=list)
+    chunks: list[Chunk] = field(default_factory=list)
+    attempts: list[Attempt] = field(default_factory=list)
+    failed: bool = False
+
+    def take(self, event: Event) -> None:
+        """Add one event."""
+        if isinstance(event, Chunk):
+            self.text.append(event.text)
+            self.chunks.append(event)
+        elif isinstance(event, Sent):
+            self.sent, self.opened = event, None
+        elif isinstance(event, Opened):
+            self.opened = event
+        elif isinstance(event, Retrying):
+            self._end_attempt(event.t_ns, event.error, event.wait)
+        else:
+            self.done = event
+            self._end_attempt(event.t_ns)
+
+    def fail(self, error: Phi2Error, t_ns: int) -> None:
+        """The request ended in ``error``: close the attempt, tell the error what was delivered."""
+        self.failed = True
+        if self.sent is not None:
+            self._end_attempt(t_ns, error)
+        error.attempts = max(error.attempts, len(self.attempts))
+        error.partial = error.partial or "".join(self.text)
+
+    def _end_attempt(self, t_ns: int, error: Phi2Error | None = None, wait: float = 0.0) -> None:
+        assert self.sent is not None, "an attempt ends that never began"
+        name = type(error).__name__ if error else None
+        status = error.status if error else None
+        attempt = Attempt(self.sent.receipt.target, self.sent.t_ns, t_ns, name, status, wait)
+        self.attempts.append(attempt)
+
+    def receipt(self) -> Receipt | None:
+        """What was asked so far, with all attempts; ``None`` before anything was sent."""
+        if self.sent is None:
+            return None
+        asked = self.sent.receipt
+        return Receipt(
+            asked.target,
+            asked.provider,
+            asked.route,
+            asked.prompt,
+            asked.wrapped,
+            asked.parameters,
+            tuple(self.attempts),
+        )
+
+    def timing(self) -> Timing | None:
+        """Clock readings of the last attempt; ``None`` before anything was sent."""
+        if self.sent is None:
+            return None
+        content = [chunk for chunk in self.chunks if chunk.raw]
+        end_ns = self.done.t_ns if self.done else self.sent.t_ns
+        return Timing(
+            t_send_ns=self.sent.t_ns,
+            t_first_ns=content[0].t_ns if content and self.sent.streamed else None,
+            t_last_ns=content[-1].t_ns if content else end_ns,
+            chunks=tuple([(chunk.t_ns, len(chunk.raw), chunk.tokens) for chunk in content]),
+        )
+
+    def completion(self) -> Completion:
+        """The finished answer.
+
+        Raises:
+            BadResponse: The stream ended without saying that it was done.
+        """
+        receipt, timing = self.receipt(), self.timing()
+        if self.done is None or receipt is None or timing is None:
+            raise BadResponse("the stream ended without its end", partial="".join(self.text))
+        cut = "".join(self.text)
+        raw = "".join([chunk.raw for chunk in self.chunks])
+        return Completion(
+            text=cut.rstrip() if self.request.prompt.format == "code" else cut.strip(),
+            raw_text=raw,
+            finish_reason=self.done.finish_reason,
+            usage=self._usage(kept=len(cut), received=len(raw)),
+            timing=timing,
+            receipt=receipt,
+            model=self.done.model or (self.opened.model if self.opened else None),
+            request_id=self.done.request_id or (self.opened.request_id if self.opened else None),
+            token_ids=tuple([i for chunk in self.chunks for i in chunk.token_ids]),
+            logprobs=tuple([p for chunk in self.chunks for p in chunk.logprobs]),
+        )
+
+    def _usage(self, *, kept: int, received: int) -> Usage:
+        """The provider's counts, and what follows from the events where it gave none.
+
+        Kept tokens are billed tokens by the share of characters that was kept: an estimate,
+        except where nothing was cut.
+        """
+        done = self.done or Done(0, None)
+        billed, output_kept = done.usage.output_billed, done.usage.output_kept
+        content = [chunk for chunk in self.chunks if chunk.raw]
+        if billed is None and content and all(c.tokens is not None for c in content):
+            billed = Count(sum(c.tokens or 0 for c in self.chunks), estimated=done.cut)
+        if output_kept is None and billed is not None:
+            if kept == received:
+                output_kept = Count(billed.value, estimated=billed.estimated)
+            elif received:
+                output_kept = Count(round(billed.value * kept / received), estimated=True)
+        read = done.usage.input or (self.opened.input if self.opened else None)
+        return Usage(read, billed, output_kept, done.usage.cached)
+
+
+async def fold(events: AsyncIterator[Event], request: Request) -> Completion:
+    """Collect a backend's events into a :class:`Completion`."""
+    account = Fold(request)
+    async for event in events:
+        account.take(event)
+    return account.completion()
