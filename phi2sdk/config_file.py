@@ -91,5 +91,8 @@ def _target(
             )
         else:
             settings[key] = tuple(value) if isinstance(value, list) else value
-    price = pricing.resolve(table.price, book) if table.price is not None else None
+    try:
+        price = pricing.resolve(table.price, book) if table.price is not None else None
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: targets.{name}: {error.message}") from None
     return Target(name, table.backend, settings, price, table.timeout, table.attempts)
