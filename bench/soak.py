@@ -239,8 +239,8 @@ def main() -> int:
         asked = sum(1 for target in TARGETS if TARGETS[target][0] == name) * 2
         report.row(provider=name, calls_we_made=account.calls[name],
                    calls_it_counted=theirs.get(name, 0) - asked)  # fmt: skip
-    for kind, count in account.failed.most_common():
-        report.row(error=kind, requests=count)
+    for kind, times in account.failed.most_common():
+        report.row(error=kind, requests=times)
     ours = account.calls.total()
     report.check("lost", account.lost, "<=", 0)
     report.check("calls_differ", abs(ours - (sum(theirs.values()) - checks)), "<=", 0)

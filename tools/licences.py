@@ -54,15 +54,15 @@ def needed(root: str, extras: set[str]) -> dict[str, metadata.Distribution]:
 
 
 def licence(distribution: metadata.Distribution) -> str:
-    """What a distribution says of its licence: expression, classifiers, or the field's first line."""
+    """What a distribution says: its expression, its classifiers, or the field's first line."""
     about = distribution.metadata
-    if expression := about.get("License-Expression"):
-        return str(expression)
+    if "License-Expression" in about:
+        return about["License-Expression"]
     classifiers = [c.split(" :: ")[-1] for c in about.get_all("Classifier") or ()
                    if c.startswith("License ::")]  # fmt: skip
     if classifiers:
         return ", ".join(classifiers)
-    stated = str(about.get("License") or "").strip()
+    stated = about["License"].strip() if "License" in about else ""
     return stated.splitlines()[0][:60] if stated else ""
 
 

@@ -102,9 +102,9 @@ def test_a_second_process_on_the_same_run_is_refused(emulator: Emulator, tmp_pat
 
 def test_two_journals_on_one_file_exclude_each_other(tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
-    with Journal(path, read_journal(path)):
-        with pytest.raises(ConfigurationError, match="another process"):
-            Journal(path, read_journal(path))
+    first = Journal(path, read_journal(path))
+    with first, pytest.raises(ConfigurationError, match="another process"):
+        Journal(path, read_journal(path))
     Journal(path, read_journal(path)).close()
 
 

@@ -1,0 +1,31 @@
+"""Nothing is left running when the tests are over."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+OF_LIBRARIES = (
+    "asyncio_",
+    "grpc",
+    "ThreadPoolExecutor",
+    "_poll_wrapper",
+    "pydevd",
+    "tqdm",
+    "Thread-",
+)
+"""Threads that libraries keep for the whole process; ours have names of our own."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_thread_of_ours_is_left() -> Iterator[None]:
+    before = set(threading.enumerate())
+    yield
+    left = [
+        thread.name
+        for thread in threading.enumerate()
+        if thread not in before and not thread.name.startswith(OF_LIBRARIES)
+    ]
+    assert left == []
