@@ -35,6 +35,7 @@ from phi2sdk.measure.candidate import Candidate
 from phi2sdk.measure.environment import machine, versions
 from phi2sdk.measure.folder import Run, RunFolder
 from phi2sdk.measure.journal import Recorded
+from phi2sdk.measure.power import Sampler
 from phi2sdk.measure.records import Key, Record
 from phi2sdk.measure.run_budget import RunBudget
 from phi2sdk.measure.runner import Runner
@@ -301,8 +302,9 @@ class Comparison:
                 left = sum(len(lane.dues) for lane in (*first, *lanes))
                 progress.begin(left + len(recorded.done), len(recorded.done))
             await runner.run(first)
-            async with Monitor(journal.health):
-                await runner.run(lanes)
+            with Sampler(journal.health, runner.epoch_ns) as power:
+                async with Monitor(power.report):
+                    await runner.run(lanes)
 
 
 def report_of(

@@ -18,6 +18,7 @@ from phi2sdk.measure.metrics import E2E, LATENCIES, Metric
 from phi2sdk.measure.metrics.goodput import is_good
 from phi2sdk.measure.metrics.icl import longest_stall, tokens_per_chunk
 from phi2sdk.measure.metrics.throughput import busy_seconds, throughput, window_seconds
+from phi2sdk.measure.power import price_of
 from phi2sdk.measure.records import Record
 from phi2sdk.measure.statistics import mean_over_prompts, quantile
 from phi2sdk.measure.tokens import ReferenceTokenizer
@@ -137,7 +138,7 @@ def _target(
     answers = [record for record in records if record.ok]
     sequential = config["load"]["kind"] == "sequential"
     tokens = _tokens(config["prompts"], records, tokenizer)
-    price = None if described["price"] is None else Price.model_validate(described["price"])
+    price = price_of(run, name, records)
     return TargetReport(
         backend=described["backend"],
         route=next((r.route for r in records if r.route), None),

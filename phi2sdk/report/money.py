@@ -12,12 +12,12 @@ import numpy as np
 
 from phi2sdk.measure.breakeven import HIGHEST, BreakEven, Option, break_even, cost_at, cost_curve
 from phi2sdk.measure.folder import Run
+from phi2sdk.measure.power import price_of
 from phi2sdk.measure.records import Record
 from phi2sdk.measure.spend import acceptable, spend_of
 from phi2sdk.measure.statistics import Estimate
 from phi2sdk.measure.tokens import ReferenceTokenizer
 from phi2sdk.measure.volume import machines
-from phi2sdk.pricing import Price
 from phi2sdk.report.schema_base import Interval
 from phi2sdk.report.schema_money import (
     BreakEvenReport,
@@ -61,11 +61,11 @@ class Options:
         described: Mapping[str, Any] = run.configuration["targets"]
         prompt = run.configuration["prompts"].__getitem__
         known = {}
-        for name, about in described.items():
+        for name in described:
             records = by_target.get(name, ())
-            if about["price"] is None or not any(acceptable(record) for record in records):
+            price = price_of(run, name, records)
+            if price is None or not any(acceptable(record) for record in records):
                 continue
-            price = Price.model_validate(about["price"])
             spend = spend_of(price, records, prompt, tokenizer, warmups.get(name, ()))
             if spend is not None:
                 known[name] = Option(name, price, spend)

@@ -12,10 +12,10 @@ from phi2sdk.measure.cost import cost_ratio
 from phi2sdk.measure.folder import Run
 from phi2sdk.measure.metrics import E2E, TTFT, Metric
 from phi2sdk.measure.paired import PairedRatio, compare_paired, judge_all
+from phi2sdk.measure.power import price_of
 from phi2sdk.measure.records import Record
 from phi2sdk.measure.statistics import Estimate
 from phi2sdk.measure.tokens import ReferenceTokenizer
-from phi2sdk.pricing import Price
 from phi2sdk.report.schema import (
     AgreementReport,
     Interval,
@@ -148,10 +148,9 @@ def _cost_ratio(
     tokenizer: ReferenceTokenizer,
 ) -> Interval | None:
     config: Mapping[str, Any] = run.configuration
-    prices = [config["targets"][name]["price"] for name in (a, b)]
-    if prices[0] is None or prices[1] is None:
+    left, right = (price_of(run, name, by_target[name]) for name in (a, b))
+    if left is None or right is None:
         return None
-    left, right = (Price.model_validate(price) for price in prices)
     prompt = config["prompts"].__getitem__
     found = cost_ratio((left, by_target[a]), (right, by_target[b]), prompt, tokenizer)
     return interval_report(found)
