@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -17,7 +16,7 @@ from phi2sdk.budget import Budget, Spending, worst_case
 from phi2sdk.client import Phi2Client
 from phi2sdk.completion import Event, Request
 from phi2sdk.config import Target
-from phi2sdk.emulator import Emulator, Fault, ScriptedEngine
+from phi2sdk.emulator import Emulator, ScriptedEngine
 from phi2sdk.errors import (
     BudgetExceeded,
     ConfigurationError,
@@ -29,7 +28,7 @@ from phi2sdk.errors import (
 from phi2sdk.policies import Retry
 from phi2sdk.pricing import Price, resolve
 from phi2sdk.sampling import Sampling
-from phi2sdk.secret import Secret
+from tests.metering import one_run, target_of, text_of
 from tests.scripted import ScriptedBackend
 
 SOURCED = {"source": "s", "date": "2026-11-01"}
@@ -147,71 +146,13 @@ def test_no_order_of_holds_and_settlements_exceeds_the_cap(
 # --------------------------------------------------------------------------- the provider's meter
 
 
-def _text(rng: random.Random) -> Callable[[str], str]:
-    return lambda prompt: " ".join(["tide"] * rng.randint(0, 60))
-
-
-def _target(emulator: Emulator, provider: str, price: Price) -> Target:
-    server = getattr(emulator, provider)
-    settings = {
-        "openai": {"base_url": f"{server.url}/v1", "api_key": Secret(server.key)},
-        "hf": {"endpoint": server.url, "token": Secret(server.key)},
-        "azure": {"style": "score", "endpoint": server.url, "key": Secret(server.key)},
-        "clarifai": {"base": f"http://{server.url}", "pat": Secret(server.key)},
-    }[provider]
-    if provider == "openai":
-        settings["model"] = server.engine.model
-    return Target("metered", provider, settings, price)
-
-
-async def _one_run(emulator: Emulator, provider: str, rng: random.Random) -> tuple[float, int]:
-    """Concurrent requests of random lengths, some with faults, against a random small budget.
-
-    The share of the cap that the provider's meter came to, and how many calls were turned away.
-    """
-    meter, faults = getattr(emulator, provider).meter, getattr(emulator, provider).faults
-    prices = {"input": rng.uniform(0, 50), "output": rng.uniform(0, 50)}
-    price = resolve({"model": "per-token", **prices, **SOURCED})
-    cap = rng.uniform(0.002, 0.02)
-    kinds = [Fault("status", status=503), Fault("reset", where="in_body"), Fault("cut", after=2)]
-    if provider == "clarifai":
-        kinds = [Fault("grpc", after=1), Fault("clarifai", status=21354)]
-    for _ in range(rng.randint(0, 2)):
-        faults.push(rng.choice(kinds))
-    before = (meter.prompt_tokens, meter.completion_tokens)
-    spending, turned_away = Spending(cap), 0
-    backend = _target(emulator, provider, price).open()
-    stack = Retry(Budget(backend, price=price, spending=spending), attempts=2, base=0.0)
-    async with AsyncPhi2Client(stack, attempts=1, timeout=20) as phi:
-
-        async def ask(number: int) -> None:
-            nonlocal turned_away
-            text = "Explain " + "tides " * rng.randint(1, 30)
-            request = phi.request(text, max_tokens=rng.randint(1, 60), stream=number % 2 == 0)
-            try:
-                async for _ in phi.events(request):
-                    pass
-            except BudgetExceeded:
-                turned_away += 1
-            except Phi2Error:
-                pass
-
-        await asyncio.gather(*(ask(number) for number in range(rng.randint(2, 10))))
-    faults.clear()
-    read, wrote = meter.prompt_tokens - before[0], meter.completion_tokens - before[1]
-    metered = (read * prices["input"] + wrote * prices["output"]) / 1e6
-    assert spending.held == 0
-    assert metered <= spending.spent * (1 + 1e-9) <= cap * (1 + 1e-9)
-    return metered / cap, turned_away
-
-
 @pytest.mark.parametrize("provider", ["openai", "hf", "azure", "clarifai"])
 async def test_the_provider_never_meters_more_than_the_cap(provider: str) -> None:
     """200 runs in all."""
     rng = random.Random(provider)
-    engine = ScriptedEngine(_text(rng))
+    engine = ScriptedEngine(text_of(rng))
     async with Emulator(engine, providers=[provider]) as emulator:  # type: ignore[list-item]
-        runs = [await _one_run(emulator, provider, rng) for _ in range(50)]
+        runs = [await one_run(emulator, provider, rng) for _ in range(50)]
     shares = [share for share, _ in runs]
     assert max(shares) <= 1
     assert sum(away for _, away in runs) > 20  # the cap was met, and not by doing nothing
@@ -220,7 +161,7 @@ async def test_the_provider_never_meters_more_than_the_cap(provider: str) -> Non
 
 async def test_a_client_with_a_budget_answers_until_it_is_spent() -> None:
     async with Emulator(ScriptedEngine("one two three"), providers=["openai"]) as emulator:
-        target = _target(emulator, "openai", TOKENS)
+        target = target_of(emulator, "openai", TOKENS)
         async with AsyncPhi2Client(target, budget=0.2, timeout=5) as phi:
             asked = phi.generate_many([prompts.raw("tides")] * 99, max_tokens=8, return_errors=True)
             said = [answer async for _, answer in asked]
