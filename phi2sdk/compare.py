@@ -11,44 +11,21 @@ demo.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Container, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
-from time import perf_counter_ns
-from typing import Any, Protocol
 
-from phi2sdk.budget import Spending
-from phi2sdk.completion import Request
+from phi2sdk.comparison import Comparison, Progress, Settings
 from phi2sdk.config import DEFAULT_CONFIG, Target, load_config, resolve
-from phi2sdk.errors import (
-    ConfigurationError,
-    ConnectionFailed,
-    ContextLengthExceeded,
-    InvalidRequest,
-    Phi2Error,
-    TransientError,
-)
-from phi2sdk.measure.calibration import WIRES, Calibration, calibrate
+from phi2sdk.errors import ConfigurationError
 from phi2sdk.measure.candidate import Candidate
-from phi2sdk.measure.environment import machine, versions
 from phi2sdk.measure.folder import Run, RunFolder
-from phi2sdk.measure.journal import Recorded
-from phi2sdk.measure.power import Sampler
-from phi2sdk.measure.records import Key, Record
-from phi2sdk.measure.run_budget import RunBudget
-from phi2sdk.measure.runner import Runner
-from phi2sdk.measure.schedule import Lane, Load, plan, seed_of, warmup
 from phi2sdk.measure.tokens import ReferenceTokenizer, find_tokenizer
-from phi2sdk.measure.validity import Monitor
 from phi2sdk.measure.workload import Workload
-from phi2sdk.prompts import SUMMARY_TEMPLATE, Prompt
 from phi2sdk.report.analysis import Analysis
 from phi2sdk.report.build import build
 from phi2sdk.report.files import write_reports
 from phi2sdk.report.schema import Report
-from phi2sdk.sampling import Sampling
 
 __all__ = [
     "Comparison",
@@ -60,251 +37,6 @@ __all__ = [
     "report_of",
     "run_tokenizer",
 ]
-
-
-MOST_STREAMS = 64
-"""A calibration has at most so many requests under way."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """How to measure.
-
-    Attributes:
-        load: How requests follow each other.
-        repetitions: How often each target answers each prompt; 2 show agreement with itself.
-        warmup: Requests a target before the run, apart from all statistics.
-        seed: Of the order, the arrival times and the sampling.
-        max_tokens: At most so many tokens an answer.
-        timeout: Seconds for a request, retries included; one that takes longer ranks last.
-        reference: The target with which the others are compared; by default the first local one,
-            else the first.
-        calibrate: Measure the harness' own error first, against servers whose truth is known.
-
-    Raises:
-        ConfigurationError: A value out of its range.
-    """
-
-    load: Load = field(default_factory=Load)
-    repetitions: int = 2
-    warmup: int = 1
-    seed: int = 0
-    max_tokens: int = 128
-    timeout: float = 60.0
-    reference: str | None = None
-    calibrate: bool = True
-
-    def __post_init__(self) -> None:
-        for name, least in (("repetitions", 1), ("warmup", 0), ("max_tokens", 1), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise ConfigurationError(f"{name} {getattr(self, name)} must be at least {least}")
-        if not 0 < self.timeout < float("inf"):
-            raise ConfigurationError(f"timeout {self.timeout:g} must be above 0")
-
-
-class Progress(Protocol):
-    """Is told how the run goes on."""
-
-    def begin(self, total: int, done: int) -> None:
-        """The run has ``total`` requests, of which ``done`` have their record already."""
-
-    def record(self, record: Record) -> None:
-        """One more has its record."""
-
-
-class Comparison:
-    """Candidates, a workload and settings: can be checked, run, and reported on.
-
-    Args:
-        workload: What is asked.
-        candidates: Who is asked; open, and not closed here.
-        tokenizer: The reference tokenizer.
-        settings: How.
-        demo: Whether this is the demo.
-
-    Raises:
-        ConfigurationError: Two candidates of one name, or the reference is none of them.
-        InvalidRequest: A text cannot become a prompt.
-    """
-
-    def __init__(
-        self,
-        workload: Workload,
-        candidates: Sequence[Candidate],
-        tokenizer: ReferenceTokenizer,
-        settings: Settings,
-        *,
-        demo: bool = False,
-    ) -> None:
-        self.candidates = {candidate.name: candidate for candidate in candidates}
-        if len(self.candidates) < len(candidates):
-            raise ConfigurationError("a target is named twice")
-        self.settings = replace(settings, reference=self._reference(settings.reference))
-        self.workload = workload
-        self.tokenizer = tokenizer
-        self.demo = demo
-        self._prompts: Mapping[str, Prompt] = workload.prompts()
-
-    def _reference(self, named: str | None) -> str | None:
-        if named is not None and named not in self.candidates:
-            raise ConfigurationError(
-                f"the reference {named!r} is not compared: use one of {', '.join(self.candidates)}"
-            )
-        local = [c.name for c in self.candidates.values() if c.backend == "local"]
-        return named or next(iter([*local, *self.candidates]), None)
-
-    async def check(self) -> None:
-        """See whether every request can be made, before anything is written.
-
-        Raises:
-            ConfigurationError: A target cannot be reached, or refuses the key.
-            InvalidRequest: A prompt is too long for a target, or a parameter cannot be sent.
-        """
-        for candidate in self.candidates.values():
-            self._check_lengths(candidate)
-            for item in self.workload.items:
-                candidate.client.backend.explain(self.request(Key("greedy", "", item.id, 0)))
-            try:
-                await candidate.client.check()
-            except (ConfigurationError, InvalidRequest):
-                raise
-            except Phi2Error as error:
-                if isinstance(error, TransientError) and not isinstance(error, ConnectionFailed):
-                    continue  # busy or asleep: the run itself will tell
-                raise ConfigurationError(f"target {candidate.name}: {error}") from error
-
-    async def _calibrate(self) -> list[Calibration]:
-        """The harness' own error on each wire of this run, under its concurrency."""
-        if not self.settings.calibrate:
-            return []
-        backends = {candidate.backend for candidate in self.candidates.values()}
-        wires = [WIRES[backend] for backend in backends if backend in WIRES]
-        load = self.settings.load
-        streams = load.concurrency * len(self.candidates) if load.kind == "closed" else 1
-        return await calibrate(wires, streams=min(streams, MOST_STREAMS))
-
-    def _check_lengths(self, candidate: Candidate) -> None:
-        limit = candidate.client.backend.capabilities.context_length
-        if limit is None or self.tokenizer.estimated:
-            return
-        for item in self.workload.items:
-            tokens = self.tokenizer.count(self._prompts[item.id].text)
-            if tokens + self.settings.max_tokens > limit:
-                raise ContextLengthExceeded(
-                    f"{self.workload.name}, line {item.line}: {tokens} tokens and max_tokens "
-                    f"{self.settings.max_tokens} do not fit into the context of {limit} of target "
-                    f"{candidate.name}: shorten the text, or lower --max-tokens"
-                )
-
-    def request(self, key: Key) -> Request:
-        """The request of a key."""
-        sampled = key.arm == "sampled"
-        sampling = Sampling(
-            max_tokens=self.settings.max_tokens,
-            temperature=1.0 if sampled else 0.0,
-            seed=seed_of(self.settings.seed, key) if sampled else None,
-        )
-        return Request(self._prompts[key.prompt], sampling, timeout=self.settings.timeout)
-
-    def configuration(self) -> dict[str, Any]:
-        """All that makes two runs the same."""
-        settings, workload = self.settings, self.workload
-        summarize = workload.task == "summarize"
-        return {
-            "demo": self.demo,
-            "task": workload.task,
-            "format": "instruct" if summarize else workload.format,
-            "template": SUMMARY_TEMPLATE if summarize else None,
-            "input": Path(workload.name).name,
-            "prompts": {id: prompt.text for id, prompt in self._prompts.items()},
-            "targets": {name: c.describe() for name, c in self.candidates.items()},
-            "reference": settings.reference,
-            "load": {
-                "kind": settings.load.kind,
-                "concurrency": settings.load.concurrency,
-                "rate": settings.load.rate,
-            },
-            "repetitions": settings.repetitions,
-            "warmup": settings.warmup,
-            "seed": settings.seed,
-            "max_tokens": settings.max_tokens,
-            "timeout": settings.timeout,
-            "tokenizer": self.tokenizer.name,
-        }
-
-    def budget(self, usd: float, recorded: Recorded | None = None) -> RunBudget:
-        """A hard cap for :meth:`run`, of which what is recorded has spent its part already.
-
-        Raises:
-            ConfigurationError: It is not above 0, or a candidate has no price.
-        """
-        budget = RunBudget(Spending(usd), self.candidates, self.request)
-        budget.count(recorded or Recorded())
-        return budget
-
-    def _plan(self, done: Container[Key]) -> tuple[tuple[Lane, ...], tuple[Lane, ...]]:
-        """The lanes of the warm-up and of the run itself, without what is done."""
-        settings, names, prompts = self.settings, list(self.candidates), list(self._prompts)
-        return warmup(names, prompts, settings.warmup, done), plan(
-            settings.load,
-            names,
-            prompts,
-            repetitions=settings.repetitions,
-            seed=settings.seed,
-            done=done,
-        )
-
-    def left(self, recorded: Recorded | None = None) -> list[Key]:
-        """The requests that have no record yet."""
-        first, lanes = self._plan((recorded or Recorded()).done)
-        return [due.key for lane in (*first, *lanes) for due in lane.dues]
-
-    async def run(
-        self,
-        folder: RunFolder,
-        *,
-        resume: bool = False,
-        progress: Progress | None = None,
-        budget: RunBudget | None = None,
-    ) -> None:
-        """Send everything that has no record yet. Cancelled, it can be resumed.
-
-        With a budget, nothing is sent any more once the next request could exceed it; the run can
-        be resumed with a larger one.
-
-        Raises:
-            ConfigurationError: The folder holds another run.
-        """
-        started = datetime.now(UTC).isoformat(timespec="seconds")
-        info: dict[str, Any] = {
-            "started": started,
-            "versions": versions(),
-            "machine": machine(),
-            "configuration": self.configuration(),
-        }
-        calibrations = [found.to_json() for found in await self._calibrate()]
-        info["calibration"] = calibrations
-        journal, recorded = folder.open(info, resume=resume)
-        with journal:
-            journal.begin(started)
-            for found in calibrations:
-                journal.calibration(found)
-            runner = Runner(
-                clients={name: c.client for name, c in self.candidates.items()},
-                request=self.request,
-                journal=journal,
-                progress=_ignore if progress is None else progress.record,
-                epoch_ns=perf_counter_ns(),
-                gate=budget,
-            )
-            first, lanes = self._plan(recorded.done)
-            if progress is not None:
-                left = sum(len(lane.dues) for lane in (*first, *lanes))
-                progress.begin(left + len(recorded.done), len(recorded.done))
-            await runner.run(first)
-            with Sampler(journal.health, runner.epoch_ns) as power:
-                async with Monitor(power.report):
-                    await runner.run(lanes)
 
 
 def report_of(
@@ -426,10 +158,6 @@ def _named(targets: Sequence[str | Target], config: str | Path | None) -> list[T
             )
         return found
     return [resolve(t, config) if isinstance(t, str) else t for t in targets]
-
-
-def _ignore(record: Record) -> None:
-    pass
 
 
 def main() -> None:
