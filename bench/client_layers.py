@@ -17,6 +17,7 @@ from contextlib import aclosing
 from typing import Any
 
 from client_peers import BODY, Aiohttp, Ours
+from common import prefer_this_process
 
 REQUESTS, IN_FLIGHT = 600, 64
 
@@ -85,4 +86,5 @@ async def _load(ask: Callable[[], Awaitable[Any]]) -> float:
 
 if __name__ == "__main__":
     os.sched_setaffinity(0, {int(sys.argv[2])})
+    prefer_this_process()
     print(json.dumps(asyncio.run(measure(sys.argv[1], int(sys.argv[3])))))

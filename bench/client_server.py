@@ -18,6 +18,8 @@ import sys
 from time import perf_counter_ns
 from typing import Any
 
+from common import prefer_this_process
+
 ANSWER = " Light guides ships, and numbers guide minds: both shorten the night." * 4
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 USAGE = {"prompt_tokens": 40, "completion_tokens": 56, "total_tokens": 96}
@@ -232,6 +234,7 @@ async def main() -> None:
     given = parser.parse_args()
     if given.core is not None:
         os.sched_setaffinity(0, {given.core})
+    prefer_this_process()
     pace = Pace(given.chunks, given.interval, given.phases)
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Http(pace), "127.0.0.1", 0, backlog=1024)

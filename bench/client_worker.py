@@ -80,6 +80,9 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     from client_peers import PEERS
+    from common import prefer_this_process
+
+    prefer_this_process()
 
     peer = PEERS[name](http, grpc)
     state: dict[str, bool] = {}

@@ -14,6 +14,7 @@ Standard library only: a worker may be run by a peer's own Python. Each command 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import importlib.metadata
 import json
@@ -39,6 +40,7 @@ __all__ = [
     "peer_python",
     "peer_versions",
     "percentile",
+    "prefer_this_process",
 ]
 
 HERE = Path(__file__).resolve().parent
@@ -234,6 +236,15 @@ def _environments() -> Path:
     return Path(cache) / "phi2sdk-bench"
 
 
+def prefer_this_process() -> None:
+    """Ahead of whatever else runs on this machine, where that is allowed.
+
+    For every process of a comparison alike: what is in its way makes the faster one look slower.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        os.nice(-15)
+
+
 # --------------------------------------------------------------------------- details
 
 
@@ -247,7 +258,8 @@ def _version(package: str) -> str:
 def _relative(argv: Sequence[str]) -> list[str]:
     first = Path(argv[0]).resolve()
     root = HERE.parent
-    return [str(first.relative_to(root)) if first.is_relative_to(root) else argv[0], *argv[1:]]
+    command = str(first.relative_to(root)) if first.is_relative_to(root) else first.name
+    return [command, *(Path(word).name if "/" in word else word for word in argv[1:])]
 
 
 def _alike(rows: list[dict[str, Any]]) -> list[tuple[tuple[str, ...], list[dict[str, Any]]]]:
