@@ -9,7 +9,17 @@ from email.utils import format_datetime
 import pytest
 
 from phi2sdk.emulator import Fault
-from phi2sdk.errors import ModelLoading, ProviderFault, RateLimited
+from phi2sdk.errors import (
+    ContentFiltered,
+    ContextLengthExceeded,
+    InvalidRequest,
+    ModelLoading,
+    ModelNotFound,
+    Overloaded,
+    PermissionDenied,
+    ProviderFault,
+    RateLimited,
+)
 from phi2sdk.status import BY_CODE, Failure, error_for, retry_after, untrusted
 from tests.reliability.matrix import HTTP, Row
 from tests.reliability.rows_status import STATUSES
@@ -42,11 +52,22 @@ def test_a_status_and_its_code_have_one_name(row: Row) -> None:
     assert set(row.targets) <= set(HTTP)
 
 
-@pytest.mark.parametrize("code", BY_CODE)
+CODES = {
+    "content_filter": ContentFiltered,
+    "insufficient_quota": PermissionDenied,
+    "context_length_exceeded": ContextLengthExceeded,
+    "model_not_found": ModelNotFound,
+    "overloaded": Overloaded,
+    "validation": InvalidRequest,
+}
+
+
+@pytest.mark.parametrize("code", CODES)
 def test_a_code_says_more_than_its_status(code: str) -> None:
+    assert set(CODES) == set(BY_CODE)
     for document in ({"error": {"code": code}}, {"error": "x", "error_type": code}, {"type": code}):
         error = error_for(Failure("x", 500, {}, json.dumps(document)))
-        assert (type(error), error.code) == (BY_CODE[code], code)
+        assert (type(error), error.code) == (CODES[code], code)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ async def test_an_outage_brings_no_storm_and_ends_within_one_back_off(emulator: 
     longest = max(BASE * 2 ** (ATTEMPTS - 2), 2 * PAUSE)
     assert seen.recovery <= longest + LAG / SCALE
     during = [t for t in seen.arrivals if t < seen.ended]
-    assert busiest_share(during[CALLERS:], bins=20) < 3 / 20, "no synchronised waves"
+    assert busiest_share(during[CALLERS:], bins=20) < 5 / 20, "no synchronised waves"
 
 
 async def test_callers_that_fail_at_the_same_instant_come_back_spread_out(
