@@ -33,8 +33,10 @@ def score_sequences(
 ) -> Iterator[Score]:
     """Score texts after their prompts, in order; both as tokens, neither empty."""
     for batch in _packed(sequences):
-        with torch.inference_mode(), phi.threads():
-            yield from _score_pass(phi, batch, temperature, logits_bytes)
+        tokens = sum(len(prompt) + len(text) for prompt, text in batch)
+        with torch.inference_mode(), phi.threads(tokens):
+            scores = list(_score_pass(phi, batch, temperature, logits_bytes))
+        yield from scores
 
 
 def _packed(

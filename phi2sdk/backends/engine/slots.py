@@ -158,12 +158,13 @@ class Slots:
 
     def launch(self) -> Flight:
         """Start one step: a token for each writing row and each whose prompt is now read."""
-        with torch.inference_mode(), self.phi.threads():
-            return self._launch()
-
-    def _launch(self) -> Flight:
-        writing = self.rows[: self._writing]
         chunks = self._chunks()
+        tokens = self._writing + sum(count for _, count in chunks)
+        with torch.inference_mode(), self.phi.threads(tokens):
+            return self._launch(chunks)
+
+    def _launch(self, chunks: Sequence[tuple[Row, int]]) -> Flight:
+        writing = self.rows[: self._writing]
         finished = [row for row, count in chunks if row.read + count == len(row.prompt)]
         rows = [*writing, *finished]
         if chunks:
