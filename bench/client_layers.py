@@ -16,7 +16,9 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
-from client_peers import BODY, Aiohttp, Ours
+from client_base import BODY
+from client_ours import Ours
+from client_peers import Aiohttp
 from common import prefer_this_process
 
 REQUESTS, IN_FLIGHT = 600, 64

@@ -155,7 +155,7 @@ def machine() -> dict[str, Any]:
         "cpu": _cpu(),
         "cores": _cores(),
         "memory_gib": _memory_gib(),
-        "system": f"{platform.system()} {platform.release()}",
+        "system": f"{platform.system()} {platform.release().partition('-')[0]}",
         "python": platform.python_version(),
         "load": None if load is None else round(load, 2),
     }
