@@ -7,7 +7,7 @@ wire protocols; how fast they are and what they cost is simulated.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -30,18 +30,21 @@ _NEEDED = ("torch", "clarifai_grpc", "grpc")
 
 @dataclass(frozen=True, slots=True)
 class _Emulated:
-    """One emulated provider: when its tokens leave (seconds), and a price of the book."""
+    """One emulated provider: when its tokens leave (seconds), and a price as in phi2.toml."""
 
     first: float
     per_token: float
-    price: str | None
+    price: Mapping[str, Any] | None
 
 
 _EMULATED = {
-    "azure": _Emulated(first=0.05, per_token=0.004, price="azure/Standard_NC4as_T4_v3"),
+    "azure": _Emulated(first=0.05, per_token=0.004, price={"book": "azure/Standard_NC4as_T4_v3"}),
     "clarifai": _Emulated(first=0.08, per_token=0.003, price=None),
-    "hf": _Emulated(first=0.04, per_token=0.004, price="hf/aws-t4"),
-    "openai": _Emulated(first=0.03, per_token=0.002, price="together/phi-2"),
+    # Scales to zero: for a few summaries a day cheaper than a machine that is always on.
+    "hf": _Emulated(
+        first=0.04, per_token=0.004, price={"book": "hf/aws-l4", "idle": 900, "cold_start": 60}
+    ),
+    "openai": _Emulated(first=0.03, per_token=0.002, price={"book": "together/phi-2"}),
 }
 
 
@@ -138,7 +141,7 @@ def _emulated(name: Literal["azure"] | str, emulator: Any) -> Candidate:
         "hf": {"endpoint": server.url, "token": key},
         "openai": {"base_url": f"{server.url}/v1", "api_key": key, "model": server.engine.model},
     }
-    price = resolve({"book": pace.price}) if pace.price else None
+    price = resolve(pace.price) if pace.price else None
     target = Target(name, name, settings[name], price, simulated=True)
     described = {
         "protocol": "azure.score" if name == "azure" else name,

@@ -8,8 +8,9 @@ interval from resampling those prompts (an expanded percentile bootstrap).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
@@ -105,7 +106,7 @@ def break_even(a: Option, b: Option) -> BreakEven | None:
     if not both:
         return None
     n = len(both)
-    whole = _Duel.of(a, b, np.ones((1, n)), both)
+    whole = _Duel.of(a, b, [np.ones((1, n))], both)
     volumes, signs = whole.scan()
     below, changes = whole.changes(volumes[0], signs[0])
     above = changes[-1][1] if changes else below
@@ -140,7 +141,9 @@ def over_prompts(n: int, of: Callable[[Floats], Floats]) -> Estimate | None:
     value = float(of(np.ones((1, n)))[0])
     if not np.isfinite(value):
         return None
-    return Estimate(value) if n < 2 else _interval(value, of(_resampled(n)), n)
+    if n < 2:
+        return Estimate(value)
+    return _interval(value, np.concatenate([of(weights) for weights in _resampled(n)]), n)
 
 
 def cost_curve(option: Option, volumes: Sequence[float]) -> list[float]:
@@ -156,10 +159,19 @@ def cost_per_summary_at(option: Option, volume: float, weights: Floats) -> Float
     return usd_per_day(option.price, np.full(len(usd), volume), usd, seconds) / volume
 
 
-def _resampled(n: int) -> Floats:
+@lru_cache(maxsize=2)
+def _drawn(n: int) -> NDArray[np.int32]:
     """How often each of ``n`` prompts is drawn, one row a resample."""
     rng = np.random.default_rng(0)
-    return rng.multinomial(n, np.full(n, 1 / n), RESAMPLES).astype(np.float64)
+    return rng.multinomial(n, np.full(n, 1 / n), RESAMPLES).astype(np.int32)
+
+
+def _resampled(n: int) -> Iterator[Floats]:
+    """The same as weights, some rows at a time: all together they may take much room."""
+    counts = _drawn(n)
+    rows = max(1, 1_000_000 // n)
+    for start in range(0, RESAMPLES, rows):
+        yield counts[start : start + rows].astype(np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,9 +187,10 @@ class _Duel:
     seconds: tuple[Floats, Floats]
 
     @classmethod
-    def of(cls, a: Option, b: Option, weights: Floats, prompts: Sequence[str]) -> _Duel:
-        """Resamples of ``prompts``, one row of weights each."""
-        (usd_a, seconds_a), (usd_b, seconds_b) = (o.per_summary(weights, prompts) for o in (a, b))
+    def of(cls, a: Option, b: Option, weights: Iterable[Floats], prompts: Sequence[str]) -> _Duel:
+        """Resamples of ``prompts``, one row of weights each, some rows at a time."""
+        found = [(*a.per_summary(w, prompts), *b.per_summary(w, prompts)) for w in weights]
+        usd_a, seconds_a, usd_b, seconds_b = (np.concatenate(c) for c in zip(*found, strict=True))
         return cls(a, b, (usd_a, usd_b), (seconds_a, seconds_b))
 
     def sign(self, volumes: Floats) -> Floats:

@@ -104,27 +104,16 @@ def why_unknown(price: Price | None, records: Sequence[Record]) -> str:
     return "something that is charged for was not measured"
 
 
-def cost_ratio(
-    a: tuple[Price, Sequence[Record]],
-    b: tuple[Price, Sequence[Record]],
-    prompts: Callable[[str], str],
-    tokenizer: ReferenceTokenizer,
-) -> Estimate | None:
+def cost_ratio(a: Spend, b: Spend) -> Estimate | None:
     """B's cost per summary over A's, bootstrapped over the prompts that both were asked.
 
-    ``None`` where one of the two has no cost per summary, or A's is nothing. The warm-up is left
-    out: it belongs to no prompt.
+    ``None`` where one of the two has no acceptable answer, or A's cost is nothing. The warm-up is
+    left out: it belongs to no prompt.
     """
-    sides = []
-    for price, records in (a, b):
-        spend = spend_of(price, records, prompts, tokenizer) if records else None
-        if spend is None:
-            return None
-        sides.append(spend)
-    asked = set(sides[1].prompts)
-    both = [prompt for prompt in sides[0].prompts if prompt in asked]
-    columns = [side_by for side in sides for side_by in (side.usd, side.good)]
-    places = [sides[0].at(both)] * 2 + [sides[1].at(both)] * 2
+    asked = set(b.prompts)
+    both = [prompt for prompt in a.prompts if prompt in asked]
+    columns = [a.usd, a.good, b.usd, b.good]
+    places = [a.at(both)] * 2 + [b.at(both)] * 2
     return bootstrap_ratio_of_ratios(
         *(c[at].tolist() for c, at in zip(columns, places, strict=True))
     )

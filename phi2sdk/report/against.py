@@ -165,7 +165,7 @@ def _assumptions(baseline: Baseline, options: Options, volume: float | None) -> 
             f"{', '.join(by_time)}: a machine is paid for busy seconds, or at its stated "
             "utilisation"
             + (
-                "; at the volume for whole days, idle or not."
+                "; at the volume for whole days, idle or not, and without the warm-up."
                 if volume is not None
                 else "; with --volume N for whole days, idle or not."
             )

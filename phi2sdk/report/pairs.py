@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import Any
 
 from phi2sdk.measure.agreement import Agreement, agreement, pair_up
 from phi2sdk.measure.cost import cost_ratio
@@ -14,6 +13,7 @@ from phi2sdk.measure.metrics import E2E, TTFT, Metric
 from phi2sdk.measure.paired import PairedRatio, compare_paired, judge_all
 from phi2sdk.measure.power import price_of
 from phi2sdk.measure.records import Record
+from phi2sdk.measure.spend import Spend, spend_of
 from phi2sdk.measure.statistics import Estimate
 from phi2sdk.measure.tokens import ReferenceTokenizer
 from phi2sdk.report.schema import (
@@ -48,13 +48,14 @@ def compare_pairs(
     names = list(combinations(first, 2))
     e2e = _ratios(E2E, names, by_target, targets, validity, margin)
     ttft = _ratios(TTFT, names, by_target, targets, validity, margin)
+    spends = {name: _spend(run, name, by_target[name], tokenizer) for name in targets}
     return {
         f"{a}:{b}": PairReport(
             latency_ratio=LatencyRatioReport(
                 e2e=ratio_report(a, b, e2e.get(f"{a}:{b}"), margin, "E2E"),
                 ttft=ratio_report(a, b, ttft.get(f"{a}:{b}"), margin, "TTFT"),
             ),
-            cost_ratio=_cost_ratio(run, a, b, by_target, tokenizer),
+            cost_ratio=_cost_ratio(spends[a], spends[b]),
             agreement=agreement_report(agreement(pair_up(by_target[a], by_target[b]), tokenizer)),
             simulated=targets[a].simulated or targets[b].simulated,
         )
@@ -140,20 +141,17 @@ def _error(metric: Metric, pair: Sequence[TargetReport], validity: ValidityRepor
     return max(errors)
 
 
-def _cost_ratio(
-    run: Run,
-    a: str,
-    b: str,
-    by_target: Mapping[str, Sequence[Record]],
-    tokenizer: ReferenceTokenizer,
-) -> Interval | None:
-    config: Mapping[str, Any] = run.configuration
-    left, right = (price_of(run, name, by_target[name]) for name in (a, b))
-    if left is None or right is None:
+def _spend(
+    run: Run, name: str, records: Sequence[Record], tokenizer: ReferenceTokenizer
+) -> Spend | None:
+    price = price_of(run, name, records)
+    if price is None or not records:
         return None
-    prompt = config["prompts"].__getitem__
-    found = cost_ratio((left, by_target[a]), (right, by_target[b]), prompt, tokenizer)
-    return interval_report(found)
+    return spend_of(price, records, run.configuration["prompts"].__getitem__, tokenizer)
+
+
+def _cost_ratio(a: Spend | None, b: Spend | None) -> Interval | None:
+    return None if a is None or b is None else interval_report(cost_ratio(a, b))
 
 
 def _sentence(a: str, b: str, pair: PairedRatio, margin: float, what: str) -> str:

@@ -35,6 +35,10 @@ _COMPARE: Mapping[str, Callable[[float, float], bool]] = {
 }
 _FORM = re.compile(r"\s*([^\s<>=!]+)\s*(<=|>=|==|!=|<|>)\s*(\S+?)\s*")
 _NUMBER = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)(%|ms|s)?")
+_BY_NAME = frozenset(
+    {"targets", "pairs", "break_even", "times_cheaper", "at_volume", "usd_per_summary"}
+)
+"""Fields whose keys are the names of targets or of pairs."""
 _SCALE = {"%": 0.01, "ms": 0.001, "s": 1.0}
 
 
@@ -194,10 +198,11 @@ def _paths(
         for kind in _alternatives(info.annotation):
             if get_origin(kind) is dict:
                 inner = get_args(kind)[1]
-                names = {"targets": targets, "pairs": pairs}.get(name, ())
-                if isinstance(inner, type) and issubclass(inner, BaseModel):
-                    for one in names:
-                        yield from _paths(inner, targets, pairs, f"{where}.{one}.")
+                names = pairs if name in ("pairs", "break_even") else targets
+                for held in _alternatives(inner):
+                    if isinstance(held, type) and issubclass(held, BaseModel):
+                        for one in names if name in _BY_NAME else ():
+                            yield from _paths(held, targets, pairs, f"{where}.{one}.")
             elif isinstance(kind, type) and issubclass(kind, BaseModel):
                 yield from _paths(kind, targets, pairs, f"{where}.")
             elif kind in (int, float, bool):

@@ -171,6 +171,21 @@ def test_a_requirement_that_fails_takes_a_target_out_of_the_choice() -> None:
     assert "rented is cheaper and fails" in text
 
 
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ("baseline.times_cheaper.hosted >= 300", True),
+        ("baseline.times_cheaper.unpriced >= 1", False),  # unknown: not shown
+        ("volume.usd_per_summary.rented < 0.001", True),
+        ("break_even.hosted:rented.volume > 10000", False),
+    ],
+)
+def test_money_can_be_required(text: str, holds: bool) -> None:
+    required = (Requirement.parse(text),)
+    report = made(Analysis(baseline="gpt-4", volume=10_000, requirements=required))
+    assert report.requirements[0].holds == holds
+
+
 def test_a_live_baseline_has_its_quality_beside_its_price() -> None:
     report = made(Analysis(baseline="rented"))
     assert report.baseline is not None
