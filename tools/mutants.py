@@ -42,6 +42,7 @@ TARGETS = {
 STAGES = (
     (
         "tests/reliability/test_classify.py",
+        "tests/reliability/test_retry_rules.py",
         "tests/test_status.py",
         "tests/test_policies.py",
         "tests/test_errors.py",

@@ -167,3 +167,4 @@ def test_untrusted_words_end_at_their_limit() -> None:
     assert untrusted("a" * 301) == "a" * 300 + "..."
     assert untrusted("a\x00b\x1b[2J\n c") == "a b [2J c"
     assert len(untrusted("x" * 500, 80)) == 83
+    assert Failure("x", 400, {}, json.dumps({"code": "c" * 81})).code == "c" * 80 + "..."

@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from clarifai_grpc.grpc.api import resources_pb2, service_pb2
@@ -23,6 +24,8 @@ from phi2sdk.config import load_config
 from phi2sdk.emulator import Emulator, ScriptedEngine
 from phi2sdk.errors import BadResponse, ConfigurationError, Phi2Error
 from phi2sdk.report.markdown import escape
+from phi2sdk.report.require import junit
+from phi2sdk.report.schema import RequirementReport
 from phi2sdk.sampling import Sampling
 from phi2sdk.sse import ServerEvent, SSEReader
 from phi2sdk.terminal import printable
@@ -93,6 +96,16 @@ def test_hostile_text_is_no_markup_in_a_markdown_report(kind: str) -> None:
     assert not set("<>|`") & set(cell)
     for mark in "[]()!*_":
         assert all(cell[at - 1] == "\\" for at, c in enumerate(cell) if c == mark)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in HOSTILE if kind != "surrogate"])
+def test_hostile_text_is_no_markup_in_junit(kind: str) -> None:
+    text = HOSTILE[kind]
+    result = RequirementReport(requirement=text, holds=False, outcome="fails", reason=text)
+    case = ElementTree.fromstring(junit([result])).find("testcase")
+    assert case is not None
+    assert [element.tag for element in case] == ["failure"]
+    assert steers(case.attrib["name"] + case[0].attrib["message"]) == []
 
 
 def test_hostile_text_is_no_markup_for_rich() -> None:
