@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from email.utils import format_datetime
 
 import pytest
@@ -98,7 +98,12 @@ def test_a_wait_is_read_from_any_of_its_headers(
 
 def test_a_wait_until_a_date_is_counted_from_now() -> None:
     later = datetime.now(UTC) + timedelta(seconds=100)
-    for when in (format_datetime(later, usegmt=True), format_datetime(later.replace(tzinfo=None))):
+    east = later.astimezone(timezone(timedelta(hours=5)))
+    for when in (
+        format_datetime(later, usegmt=True),
+        format_datetime(later.replace(tzinfo=None)),
+        format_datetime(east),
+    ):
         wait = retry_after({"Retry-After": when})
         assert wait is not None
         assert 95 < wait <= 100
@@ -158,6 +163,7 @@ def test_an_event_nested_too_deeply_is_a_failure_without_words() -> None:
         deep = [deep]
     found = Failure.in_event({"error": {"code": "429", "deep": deep}})
     assert found is not None
+    assert found.status == 500
     assert type(error_for(found)) is ProviderFault
     assert error_for(Failure("x", 400, {}, "[" * 50_000)).message.startswith("[[[")
 

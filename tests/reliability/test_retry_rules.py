@@ -76,7 +76,7 @@ async def test_as_many_calls_as_allowed_and_not_one_more(attempts: int) -> None:
 async def test_four_calls_by_default() -> None:
     backend = ScriptedBackend([Overloaded("busy")])
     retry = Retry(backend)
-    retry._backoff = lambda state: 0.0  # type: ignore[assignment,method-assign]
+    retry._backoff = lambda state: 0.0  # type: ignore[assignment]
     assert (await retries(retry))[0] == 3
 
 
