@@ -23,17 +23,54 @@ from typing import TYPE_CHECKING, Any
 from phi2sdk import backends
 from phi2sdk.backends.base import Backend, OnUnsupported
 from phi2sdk.errors import ConfigurationError
+from phi2sdk.secret import Secret
 
 if TYPE_CHECKING:  # they need pydantic, which a client without a file and a price does without
     from phi2sdk.pricebook import Entries, PriceBook
     from phi2sdk.pricing import Price
 
-__all__ = ["DEFAULT_CONFIG", "Target", "load_book", "load_config", "own_prices", "resolve"]
+__all__ = [
+    "DEFAULT_CONFIG",
+    "FromEnvironment",
+    "Target",
+    "load_book",
+    "load_config",
+    "own_prices",
+    "resolve",
+]
 
 DEFAULT_CONFIG = "phi2.toml"
 """Read from the working directory where nothing else is said."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+@dataclass(frozen=True, slots=True)
+class FromEnvironment:
+    """A setting written as ``{ env = "NAME" }``: looked up when its target is opened.
+
+    Attributes:
+        variable: The environment variable.
+        where: The file and the place in it, for the error.
+        secret: Whether it is a key.
+    """
+
+    variable: str
+    where: str
+    secret: bool
+
+    def resolve(self, environ: Mapping[str, str]) -> str | Secret:
+        """Its value.
+
+        Raises:
+            ConfigurationError: The variable is not set.
+        """
+        found = environ.get(self.variable, "").strip()
+        if not found:
+            raise ConfigurationError(
+                f"{self.where}: the environment variable {self.variable} is not set"
+            )
+        return Secret(found) if self.secret else found
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +113,11 @@ class Target:
         Raises:
             ConfigurationError: A setting, a key or a dependency is missing.
         """
-        settings = dict(self.settings)
+        environ = os.environ if environ is None else environ
+        settings = {
+            name: value.resolve(environ) if isinstance(value, FromEnvironment) else value
+            for name, value in self.settings.items()
+        }
         if on_unsupported is not None:
             settings["on_unsupported"] = on_unsupported
         if isinstance(limits := settings.get("timeouts"), Mapping):
@@ -85,16 +126,18 @@ class Target:
             self.backend,
             target=self.name,
             settings=settings,
-            environ=os.environ if environ is None else environ,
+            environ=environ,
         )
 
 
-def load_config(path: str | Path, environ: Mapping[str, str] | None = None) -> dict[str, Target]:
+def load_config(path: str | Path) -> dict[str, Target]:
     """The targets of a configuration file, by name.
+
+    What stands as ``{ env = "NAME" }`` is looked up when its target is opened: a key that is not
+    set stands in the way of its own target only.
 
     Args:
         path: The file.
-        environ: Where ``{ env = "NAME" }`` is looked up; the process's environment by default.
 
     Raises:
         ConfigurationError: The file is missing, is no TOML, holds a key in clear, or a table of
@@ -102,7 +145,7 @@ def load_config(path: str | Path, environ: Mapping[str, str] | None = None) -> d
     """
     from phi2sdk import config_file
 
-    return config_file.targets(path, os.environ if environ is None else environ)
+    return config_file.targets(path)
 
 
 def load_book(path: str | Path | None = None) -> PriceBook:
@@ -129,23 +172,18 @@ def own_prices(path: str | Path | None = None) -> Entries:
     return config_file.read(path or DEFAULT_CONFIG)
 
 
-def resolve(
-    target: str,
-    config: str | Path | None = None,
-    environ: Mapping[str, str] | None = None,
-) -> Target:
+def resolve(target: str, config: str | Path | None = None) -> Target:
     """A target by its name in the configuration file, or a backend by its own name.
 
     Args:
         target: The name.
         config: The file; by default ``phi2.toml`` of the working directory, if there is one.
-        environ: Where keys are looked up.
 
     Raises:
         ConfigurationError: There is neither a target nor a backend of that name.
     """
     if config is not None or Path(DEFAULT_CONFIG).is_file():
-        targets = load_config(config or DEFAULT_CONFIG, environ)
+        targets = load_config(config or DEFAULT_CONFIG)
     else:
         targets = {}
     if target in targets:

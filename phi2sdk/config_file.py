@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from phi2sdk import pricing
-from phi2sdk.config import Target
+from phi2sdk.config import FromEnvironment, Target
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.pricebook import Entries, PriceBook, price_book
-from phi2sdk.secret import Secret
 
 __all__ = ["read", "targets"]
 
@@ -39,11 +37,11 @@ class _File(Entries):
     targets: dict[str, _TargetTable] = Field(default_factory=dict)
 
 
-def targets(path: str | Path, environ: Mapping[str, str]) -> dict[str, Target]:
+def targets(path: str | Path) -> dict[str, Target]:
     """The targets of a file, by name; see :func:`phi2sdk.config.load_config`."""
     file = read(path)
     book = price_book().with_entries(file)
-    return {n: _target(n, table, environ, path, book) for n, table in file.targets.items()}
+    return {n: _target(n, table, path, book) for n, table in file.targets.items()}
 
 
 def read(path: str | Path) -> _File:
@@ -68,22 +66,13 @@ def read(path: str | Path) -> _File:
         raise ConfigurationError(f"{path}: {where}: {first['msg']}") from None
 
 
-def _target(
-    name: str,
-    table: _TargetTable,
-    environ: Mapping[str, str],
-    path: str | Path,
-    book: PriceBook,
-) -> Target:
+def _target(name: str, table: _TargetTable, path: str | Path, book: PriceBook) -> Target:
     settings: dict[str, Any] = {}
     for key, value in (table.model_extra or {}).items():
         where = f"{path}: targets.{name}.{key}"
         if isinstance(value, dict) and set(value) == {"env"}:
-            variable = str(value["env"])
-            found = environ.get(variable, "").strip()
-            if not found:
-                raise ConfigurationError(f"{where}: the environment variable {variable} is not set")
-            settings[key] = Secret(found) if _SECRET.search(key) else found
+            secret = _SECRET.search(key) is not None
+            settings[key] = FromEnvironment(str(value["env"]), where, secret)
         elif _SECRET.search(key):
             raise ConfigurationError(
                 f"{where}: a key does not belong into a file; put it into an environment variable "

@@ -49,7 +49,7 @@ async def examine(
 def _targets(config: str | Path | None, environ: Mapping[str, str]) -> list[Target]:
     configured: list[Target] = []
     if config is not None or Path(DEFAULT_CONFIG).is_file():
-        configured = list(load_config(config or DEFAULT_CONFIG, environ).values())
+        configured = list(load_config(config or DEFAULT_CONFIG).values())
     used = {target.backend for target in configured}
     return configured + [Target(name, name) for name in backends.known() if name not in used]
 

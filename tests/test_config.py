@@ -10,6 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from phi2sdk import backends
+from phi2sdk.backends.base import Backend
+from phi2sdk.backends.http import HTTPBackend
 from phi2sdk.config import Target, load_config, resolve
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.secret import Secret
@@ -33,16 +35,43 @@ def write(folder: Path, text: str | bytes) -> Path:
 
 
 def test_a_target_is_read_with_its_key_from_the_environment(tmp_path: Path) -> None:
-    targets = load_config(write(tmp_path, GOOD), {"MY_KEY": "sk-canary"})
+    targets = load_config(write(tmp_path, GOOD))
     target = targets["azure_eastus"]
     assert (target.backend, target.attempts, target.timeout) == ("openai", 2, 30)
-    key = target.settings["api_key"]
+    assert target.price is not None
+    key = target.settings["api_key"].resolve({"MY_KEY": "sk-canary"})
     assert isinstance(key, Secret)
     assert key.reveal() == "sk-canary"
-    assert target.price is not None
-    assert "canary" not in repr(target)
-    backend = target.open(environ={})
+    backend = target.open(environ={"MY_KEY": "sk-canary"})
     assert backend.target == "azure_eastus"
+    assert "canary" not in repr(target) + repr(backend)
+
+
+def test_a_key_that_is_not_set_stands_in_the_way_of_its_own_target_only(tmp_path: Path) -> None:
+    other = '[targets.other]\nbackend = "openai"\nbase_url = "https://example.org"\n'
+    targets = load_config(write(tmp_path, GOOD + other))
+    assert targets["other"].open(environ={}).target == "other"
+    with pytest.raises(ConfigurationError, match=r"azure_eastus\.api_key: .* MY_KEY is not set"):
+        targets["azure_eastus"].open(environ={})
+
+
+def test_openais_key_from_the_environment_goes_to_no_other_host() -> None:
+    """It belongs to the address that stands beside it in the environment."""
+    environ = {"OPENAI_API_KEY": "sk-canary", "OPENAI_BASE_URL": "https://api.example.com/v1"}
+    both = backends.build("openai", target="a", settings={}, environ=environ)
+    assert _authorization(both) == "Bearer sk-canary"
+    elsewhere = {"base_url": "https://elsewhere.example.com/v1"}
+    assert (
+        _authorization(backends.build("openai", target="a", settings=elsewhere, environ=environ))
+        is None
+    )
+
+
+def _authorization(backend: Backend) -> str | None:
+    assert isinstance(backend, HTTPBackend)
+    assert backend._wire is not None
+    header = backend._wire._headers.get("Authorization")
+    return header.reveal() if isinstance(header, Secret) else header
 
 
 @pytest.mark.parametrize(
@@ -50,7 +79,6 @@ def test_a_target_is_read_with_its_key_from_the_environment(tmp_path: Path) -> N
     [
         ('[targets.a]\nbackend = "openai"\napi_key = "sk-canary"', "does not belong into a file"),
         ('[targets.a]\nbackend = "openai"\ntoken = "sk-canary"', "does not belong into a file"),
-        ('[targets.a]\nbackend = "openai"\napi_key = { env = "NOT_SET" }', "NOT_SET is not set"),
         ("[targets.a]\n", "targets.a.backend"),
         ('[targets.A-1]\nbackend = "openai"', "cannot be a target's name"),
         ("[target.a]\n", "target"),
@@ -64,13 +92,13 @@ def test_a_mistake_in_the_file_is_named_with_its_place(
     tmp_path: Path, text: str | bytes, says: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=says) as caught:
-        load_config(write(tmp_path, text), {})
+        load_config(write(tmp_path, text))
     assert "canary" not in str(caught.value)
 
 
 def test_a_missing_file_is_a_configuration_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="cannot be read"):
-        load_config(tmp_path / "none.toml", {})
+        load_config(tmp_path / "none.toml")
 
 
 @given(st.binary(max_size=200))
@@ -78,7 +106,7 @@ def test_a_missing_file_is_a_configuration_error(tmp_path: Path) -> None:
 def test_any_bytes_are_targets_or_a_configuration_error(tmp_path: Path, data: bytes) -> None:
     path = write(tmp_path, data)
     with suppress(ConfigurationError):
-        assert isinstance(load_config(path, {}), dict)
+        assert isinstance(load_config(path), dict)
 
 
 def test_a_target_of_the_working_directory_comes_before_a_backend_of_that_name(
@@ -92,7 +120,7 @@ def test_a_target_of_the_working_directory_comes_before_a_backend_of_that_name(
 
 def test_wrong_timeouts_are_named(tmp_path: Path) -> None:
     text = '[targets.a]\nbackend="openai"\nbase_url="https://x.org"\ntimeouts={soon=1}'
-    target = load_config(write(tmp_path, text), {})["a"]
+    target = load_config(write(tmp_path, text))["a"]
     with pytest.raises(ConfigurationError, match="connect, idle and attempt"):
         target.open(environ={})
 

@@ -92,6 +92,9 @@ def build(
     }
     for setting, variable in cls.environment.items():
         value = environ.get(variable, "").strip()
+        together = cls.together.get(setting)
+        if together is not None and settings.get(together) is not None:
+            continue
         if setting in accepted and given.get(setting) is None and value:
             given[setting] = Secret(value) if _is_secret(cls, setting) else value
     for setting in cls.required:

@@ -61,12 +61,15 @@ class Backend(ABC):
         provider: Whose wire it speaks; named in receipts and errors.
         environment: Settings that come from the environment when they are not given:
             setting -> variable.
+        together: Settings that come from the environment only where another one does too: a key
+            belongs to the address beside it.
         required: Settings without which it cannot be built.
         extra: The extra of this package that installs its dependencies.
     """
 
     provider: ClassVar[str]
     environment: ClassVar[Mapping[str, str]] = {}
+    together: ClassVar[Mapping[str, str]] = {}
     required: ClassVar[tuple[str, ...]] = ()
     extra: ClassVar[str | None] = None
 

@@ -202,6 +202,7 @@ class OpenAIBackend(HTTPBackend):
         "api_key": "OPENAI_API_KEY",
         "model": "PHI2_MODEL",
     }
+    together: ClassVar[Mapping[str, str]] = {"api_key": "base_url"}
     required = ("base_url",)
 
     def __init__(

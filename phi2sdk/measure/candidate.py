@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from phi2sdk.client import AsyncPhi2Client
-from phi2sdk.config import Target
+from phi2sdk.config import FromEnvironment, Target
 from phi2sdk.pricing import Price
 from phi2sdk.secret import Secret
 
@@ -66,6 +66,8 @@ def _plain(value: object) -> Any:
     """A setting as JSON; what is not plain data is named by its type, keys are not shown."""
     if isinstance(value, Secret):
         return "(secret)"
+    if isinstance(value, FromEnvironment):
+        return {"env": value.variable}
     if isinstance(value, Mapping):
         return {str(name): _plain(one) for name, one in value.items()}
     if isinstance(value, list | tuple):

@@ -321,7 +321,7 @@ def test_any_configuration_is_read_or_refused_by_name(
     path = tmp_path_factory.getbasetemp() / f"hostile-{random.getrandbits(40)}.toml"
     path.write_bytes("\n".join(lines).encode("utf-8", "surrogatepass"))
     try:
-        load_config(path, {"HOME": "x"})
+        load_config(path)
     except ConfigurationError as error:
         hold_harmless(error, str(path))
     finally:
