@@ -20,7 +20,12 @@ from phi2sdk.config import DEFAULT_CONFIG, Target, load_config, resolve
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.measure.candidate import Candidate
 from phi2sdk.measure.folder import Run, RunFolder
-from phi2sdk.measure.tokens import ReferenceTokenizer, find_tokenizer
+from phi2sdk.measure.tokens import (
+    ReferenceTokenizer,
+    find_tokenizer,
+    given_tokenizer,
+    local_model,
+)
 from phi2sdk.measure.workload import Workload
 from phi2sdk.report.analysis import Analysis
 from phi2sdk.report.build import build
@@ -58,6 +63,7 @@ async def compare(
     *,
     out: str | Path,
     config: str | Path | None = None,
+    tokenizer: str | Path | None = None,
     settings: Settings | None = None,
     analysis: Analysis | None = None,
     budget_usd: float | None = None,
@@ -73,6 +79,7 @@ async def compare(
             is named.
         out: The folder of the run.
         config: The configuration; ``phi2.toml`` of the working directory by default.
+        tokenizer: The ``tokenizer.json`` that all answers are counted with; see :func:`opened`.
         settings: How to measure.
         analysis: What to ask of the numbers: margin, service levels, requirements.
         budget_usd: A hard cap on what the run may cost; it stops in order before it would come
@@ -85,8 +92,9 @@ async def compare(
         ConfigurationError, InvalidRequest: Something must be mended first; nothing was sent.
     """
     folder = RunFolder(out)
-    async with opened(targets, config=config, demo=demo) as (candidates, tokenizer):
-        comparison = Comparison(workload, candidates, tokenizer, settings or Settings(), demo=demo)
+    async with opened(targets, config=config, tokenizer=tokenizer, demo=demo) as found:
+        candidates, reference = found
+        comparison = Comparison(workload, candidates, reference, settings or Settings(), demo=demo)
         if analysis is not None:
             analysis.check(list(comparison.candidates))
         folder.check(comparison.configuration(), resume=resume)
@@ -95,7 +103,7 @@ async def compare(
             budget = comparison.budget(budget_usd, folder.recorded())
         await comparison.check()
         await comparison.run(folder, resume=resume, progress=progress, budget=budget)
-    return report_of(folder, tokenizer, analysis)
+    return report_of(folder, reference, analysis)
 
 
 @asynccontextmanager
@@ -103,6 +111,7 @@ async def opened(
     targets: Sequence[str | Target] = (),
     *,
     config: str | Path | None = None,
+    tokenizer: str | Path | None = None,
     demo: bool = False,
     notice: Callable[[str], None] | None = None,
 ) -> AsyncGenerator[tuple[list[Candidate], ReferenceTokenizer], None]:
@@ -111,6 +120,9 @@ async def opened(
     Args:
         targets: As for :func:`compare`.
         config: As for :func:`compare`.
+        tokenizer: A ``tokenizer.json``, for all targets. Without one it is that of the first
+            local target's checkpoint, else Phi-2's own from the hub's local cache, else an
+            estimate that is marked as one.
         demo: As for :func:`compare`.
         notice: Is told what takes a while.
 
@@ -121,8 +133,8 @@ async def opened(
         from phi2sdk.compare_demo import demo_candidates
 
         names = [t if isinstance(t, str) else t.name for t in targets]
-        async with demo_candidates(names, notice=notice) as found:
-            yield found
+        async with demo_candidates(names, notice=notice) as (candidates, own):
+            yield candidates, own if tokenizer is None else given_tokenizer(tokenizer)
         return
     async with AsyncExitStack() as stack:
         candidates = []
@@ -130,16 +142,22 @@ async def opened(
             candidate = Candidate.of(target)
             stack.push_async_callback(candidate.client.close)
             candidates.append(candidate)
-        yield candidates, find_tokenizer()
+        described = {c.name: c.describe() for c in candidates}
+        if tokenizer is None:
+            yield candidates, find_tokenizer(local_model(described))
+        else:
+            yield candidates, given_tokenizer(tokenizer)
 
 
-def run_tokenizer(run: Run) -> ReferenceTokenizer:
-    """The reference tokenizer of a run that was made before."""
+def run_tokenizer(run: Run, tokenizer: str | Path | None = None) -> ReferenceTokenizer:
+    """The reference tokenizer of a run that was made before; ``tokenizer`` as it was then."""
+    if tokenizer is not None:
+        return given_tokenizer(tokenizer)
     if run.configuration["demo"]:
         from phi2sdk.compare_demo import demo_tokenizer
 
         return demo_tokenizer()
-    return find_tokenizer()
+    return find_tokenizer(local_model(run.configuration["targets"]))
 
 
 def configured(config: str | Path | None) -> dict[str, Target]:

@@ -48,12 +48,14 @@ class Cap:
         forecast = budget.forecast(comparison.left(recorded))
         before = budget.spending.spent
         spent = f" {_usd(before)} of it are spent, open requests at their worst." if before else ""
-        self._say.print(
+        cost = (
             f"{forecast.requests} requests cost at most {_usd(forecast.usd)}, and "
-            f"{_usd(forecast.worst)} if each is tried as often as it may be. "
-            f"The budget is {_usd(self._usd)}: it is never exceeded.{spent}"
+            f"{_usd(forecast.worst)} if each is tried as often as it may be."
+            if comparison.counted
+            else "How many requests there are depends on how fast they are answered."
         )
-        if forecast.usd > budget.spending.left:
+        self._say.print(f"{cost} The budget is {_usd(self._usd)}: it is never exceeded.{spent}")
+        if not comparison.counted or forecast.usd > budget.spending.left:
             self._say.print("The run may stop before its end; it can go on with a larger budget.")
         if not self._agreed:
             self._ask()

@@ -77,7 +77,19 @@ def compare(
     rate: Annotated[
         float | None, typer.Option(help="Requests a second and target, with --load poisson.")
     ] = None,
-    repeat: Annotated[int, typer.Option(help="How often each prompt is asked.")] = 2,
+    repeat: Annotated[int | None, typer.Option(help="How often each prompt is asked. [2]")] = None,
+    duration: Annotated[
+        float | None,
+        typer.Option(help="Seconds to measure, in place of --repeat: the prompts over and over."),
+    ] = None,
+    unique_prefix: Annotated[
+        bool,
+        typer.Option("--unique-prefix", help="A prefix for each repetition: no cache answers."),
+    ] = False,
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option(help="The tokenizer.json that all answers are counted with.", dir_okay=False),
+    ] = None,
     warmup: Annotated[int, typer.Option(help="Requests a target before the run.")] = 1,
     seed: Annotated[int, typer.Option(help="Of order, arrivals and sampling.")] = 0,
     max_tokens: Annotated[int, typer.Option(help="At most so many tokens an answer.")] = 128,
@@ -138,9 +150,13 @@ def compare(
 
     if resume and out is None:
         raise ConfigurationError("--resume needs --out: the folder of the run to go on with")
+    if repeat is not None and duration is not None:
+        raise ConfigurationError("--duration takes the place of --repeat: give one of them")
     settings = Settings(
         load=Load(load, concurrency, rate),
-        repetitions=repeat,
+        repetitions=2 if repeat is None else repeat,
+        duration=duration,
+        unique_prefix=unique_prefix,
         warmup=warmup,
         seed=seed,
         max_tokens=max_tokens,
@@ -165,7 +181,9 @@ def compare(
         say.print(DEMO_NOTICE if asked_for else NO_TARGET + DEMO_NOTICE, style="bold")
     cap = None if budget_usd is None else Cap(budget_usd, yes, say)
     status, report = _interruptible(
-        _measure(workload, targets, config, folder, settings, analysis, cap, demo, resume, say)
+        _measure(
+            workload, targets, config, tokenizer, folder, settings, analysis, cap, demo, resume, say
+        )
     )
     if report is not None:
         _show(report, json=json)
@@ -228,6 +246,7 @@ async def _measure(
     workload: Workload,
     targets: list[str],
     config: Path | None,
+    tokenizer_file: Path | None,
     path: Path,
     settings: Settings,
     analysis: Analysis,
@@ -247,7 +266,9 @@ async def _measure(
     tokenizer: ReferenceTokenizer | None = None
     try:
         notice = _notice(say)
-        async with opened(targets, config=config, demo=demo, notice=notice) as found:
+        async with opened(
+            targets, config=config, tokenizer=tokenizer_file, demo=demo, notice=notice
+        ) as found:
             candidates, tokenizer = found
             comparison = Comparison(workload, candidates, tokenizer, settings, demo=demo)
             analysis.check(list(comparison.candidates))

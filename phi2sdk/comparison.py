@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+import secrets
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,10 +26,11 @@ from phi2sdk.measure.environment import machine, versions
 from phi2sdk.measure.folder import RunFolder
 from phi2sdk.measure.journal import Recorded
 from phi2sdk.measure.power import Sampler
+from phi2sdk.measure.prefix import unique_prefix
 from phi2sdk.measure.records import Key, Record
 from phi2sdk.measure.run_budget import RunBudget
 from phi2sdk.measure.runner import Runner
-from phi2sdk.measure.schedule import Lane, Load, plan, seed_of, warmup
+from phi2sdk.measure.schedule import Endless, Lane, Load, cycle, plan, seed_of, warmup
 from phi2sdk.measure.tokens import ReferenceTokenizer
 from phi2sdk.measure.validity import Monitor
 from phi2sdk.measure.workload import Workload
@@ -52,6 +54,10 @@ class Settings:
         seed: Of the order, the arrival times and the sampling.
         max_tokens: At most so many tokens an answer.
         timeout: Seconds for a request, retries included; one that takes longer ranks last.
+        duration: Seconds to measure, prompts over and over, in place of ``repetitions``; what is
+            under way then comes to its end.
+        unique_prefix: Begin each repetition's prompt with a line of its own, so that no cache
+            answers; see :mod:`phi2sdk.measure.prefix`.
         reference: The target with which the others are compared; by default the first local one,
             else the first.
         calibrate: Measure the harness' own error first, against servers whose truth is known.
@@ -66,6 +72,8 @@ class Settings:
     seed: int = 0
     max_tokens: int = 128
     timeout: float = 60.0
+    duration: float | None = None
+    unique_prefix: bool = False
     reference: str | None = None
     calibrate: bool = True
 
@@ -75,13 +83,18 @@ class Settings:
                 raise ConfigurationError(f"{name} {getattr(self, name)} must be at least {least}")
         if not 0 < self.timeout < float("inf"):
             raise ConfigurationError(f"timeout {self.timeout:g} must be above 0")
+        if self.duration is not None and not 0 < self.duration < float("inf"):
+            raise ConfigurationError(f"duration {self.duration:g} must be above 0")
 
 
 class Progress(Protocol):
     """Is told how the run goes on."""
 
-    def begin(self, total: int, done: int) -> None:
-        """The run has ``total`` requests, of which ``done`` have their record already."""
+    def begin(self, total: int | None, done: int) -> None:
+        """The run has ``total`` requests, of which ``done`` have their record already.
+
+        ``None``: as many as its time allows.
+        """
 
     def record(self, record: Record) -> None:
         """One more has its record."""
@@ -119,6 +132,7 @@ class Comparison:
         self.tokenizer = tokenizer
         self.demo = demo
         self._prompts: Mapping[str, Prompt] = workload.prompts()
+        self._nonce = secrets.token_hex(8)
 
     def _reference(self, named: str | None) -> str | None:
         if named is not None and named not in self.candidates:
@@ -163,7 +177,8 @@ class Comparison:
         if limit is None or self.tokenizer.estimated:
             return
         for item in self.workload.items:
-            tokens = self.tokenizer.count(self._prompts[item.id].text)
+            request = self.request(Key("greedy", candidate.name, item.id, 0))
+            tokens = self.tokenizer.count(request.prompt.text)
             if tokens + self.settings.max_tokens > limit:
                 raise ContextLengthExceeded(
                     f"{self.workload.name}, line {item.line}: {tokens} tokens and max_tokens "
@@ -179,7 +194,10 @@ class Comparison:
             temperature=1.0 if sampled else 0.0,
             seed=seed_of(self.settings.seed, key) if sampled else None,
         )
-        return Request(self._prompts[key.prompt], sampling, timeout=self.settings.timeout)
+        prompt = self._prompts[key.prompt]
+        if self.settings.unique_prefix:
+            prompt = replace(prompt, text=unique_prefix(self._nonce, key) + prompt.text)
+        return Request(prompt, sampling, timeout=self.settings.timeout)
 
     def configuration(self) -> dict[str, Any]:
         """All that makes two runs the same."""
@@ -199,7 +217,9 @@ class Comparison:
                 "concurrency": settings.load.concurrency,
                 "rate": settings.load.rate,
             },
-            "repetitions": settings.repetitions,
+            "repetitions": settings.repetitions if settings.duration is None else None,
+            "duration": settings.duration,
+            "unique_prefix": settings.unique_prefix,
             "warmup": settings.warmup,
             "seed": settings.seed,
             "max_tokens": settings.max_tokens,
@@ -217,22 +237,31 @@ class Comparison:
         budget.count(recorded or Recorded())
         return budget
 
-    def _plan(self, done: Container[Key]) -> tuple[tuple[Lane, ...], tuple[Lane, ...]]:
+    def _plan(self, recorded: Recorded) -> tuple[tuple[Lane, ...], tuple[Lane | Endless, ...]]:
         """The lanes of the warm-up and of the run itself, without what is done."""
         settings, names, prompts = self.settings, list(self.candidates), list(self._prompts)
-        return warmup(names, prompts, settings.warmup, done), plan(
-            settings.load,
-            names,
-            prompts,
-            repetitions=settings.repetitions,
-            seed=settings.seed,
-            done=done,
+        done, load, seed = recorded.done, settings.load, settings.seed
+        first = warmup(names, prompts, settings.warmup, done)
+        if settings.duration is None:
+            times = settings.repetitions
+            return first, plan(load, names, prompts, repetitions=times, seed=seed, done=done)
+        if recorded.over:
+            return first, ()
+        seconds, spent = settings.duration, recorded.elapsed
+        return first, cycle(
+            load, names, prompts, seconds=seconds, spent=spent, seed=seed, done=done
         )
 
+    @property
+    def counted(self) -> bool:
+        """Whether it is known beforehand how many requests there are."""
+        return self.settings.duration is None or self.settings.load.kind == "poisson"
+
     def left(self, recorded: Recorded | None = None) -> list[Key]:
-        """The requests that have no record yet."""
-        first, lanes = self._plan((recorded or Recorded()).done)
-        return [due.key for lane in (*first, *lanes) for due in lane.dues]
+        """The requests that have no record yet, as far as they are :attr:`counted`."""
+        first, lanes = self._plan(recorded or Recorded())
+        known = [*first, *(lane for lane in lanes if isinstance(lane, Lane))]
+        return [due.key for lane in known for due in lane.dues]
 
     async def run(
         self,
@@ -255,11 +284,13 @@ class Comparison:
             "started": started,
             "versions": versions(),
             "machine": machine(),
+            "nonce": self._nonce,
             "configuration": self.configuration(),
         }
         calibrations = [found.to_json() for found in await self._calibrate()]
         info["calibration"] = calibrations
         journal, recorded = folder.open(info, resume=resume)
+        self._nonce = folder.read_info().get("nonce", self._nonce)
         with journal:
             journal.begin(started)
             for found in calibrations:
@@ -272,14 +303,17 @@ class Comparison:
                 epoch_ns=perf_counter_ns(),
                 gate=budget,
             )
-            first, lanes = self._plan(recorded.done)
+            first, lanes = self._plan(recorded)
             if progress is not None:
-                left = sum(len(lane.dues) for lane in (*first, *lanes))
-                progress.begin(left + len(recorded.done), len(recorded.done))
+                done = len(recorded.done)
+                total = done + len(self.left(recorded)) if self.counted else None
+                progress.begin(total, done)
             await runner.run(first)
             with Sampler(journal.health, runner.epoch_ns) as power:
                 async with Monitor(power.report):
                     await runner.run(lanes)
+            if self.settings.duration is not None and not (budget and budget.stopped):
+                journal.over()
 
 
 def _ignore(record: Record) -> None:

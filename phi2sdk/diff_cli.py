@@ -25,6 +25,10 @@ def diff(
     margin: Annotated[
         str, typer.Option(help="Latencies within it count as equivalent.", metavar="PERCENT")
     ] = "5%",
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option(help="The tokenizer.json that answers are compared by.", dir_okay=False),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
 ) -> None:
     """Compare two runs: what changed, and whether that is more than chance."""
@@ -34,7 +38,8 @@ def diff(
     from phi2sdk.report.diff import diff_runs
 
     first, second = RunFolder(run_a).read(), RunFolder(run_b).read()
-    found = diff_runs(first, second, run_tokenizer(first), margin=percent(margin))
+    reference = run_tokenizer(first, tokenizer)
+    found = diff_runs(first, second, reference, margin=percent(margin))
     if json:
         sys.stdout.write(found.model_dump_json(by_alias=True, indent=2) + "\n")
         return

@@ -86,7 +86,7 @@ async def test_targets_of_the_environment_are_compared_by_their_backends_name(
 class Busy:
     """Holds the event loop up at every record, as a machine does that is too busy."""
 
-    def begin(self, total: int, done: int) -> None:
+    def begin(self, total: int | None, done: int) -> None:
         pass
 
     def record(self, record: Record) -> None:
@@ -197,6 +197,8 @@ def test_the_demo_runs_on_a_file_of_the_users(tmp_path: Path) -> None:
         (["fine.txt", "--load", "closed", "--concurrency", "0"], "concurrency"),
         (["fine.txt", "--resume"], "--resume needs --out"),
         (["fine.txt", "--max-tokens", "0"], "max_tokens"),
+        (["fine.txt", "--duration", "5", "--repeat", "2"], "--duration takes the place"),
+        (["fine.txt", "--demo", "--tokenizer", "none.json"], "no tokenizer at none.json"),
         (["fine.txt", "--demo", "--reference", "nobody"], "reference 'nobody'"),
         (["fine.txt", "--config", "none.toml"], "cannot be read"),
         (["--bogus"], "No such option"),

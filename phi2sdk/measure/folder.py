@@ -12,6 +12,8 @@ from typing import Any
 
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.measure.journal import Journal, Recorded, read_journal
+from phi2sdk.measure.prefix import unique_prefix
+from phi2sdk.measure.records import Key
 
 __all__ = ["RECORDS", "RUN", "Run", "RunFolder", "configuration_hash", "differences", "write_text"]
 
@@ -37,6 +39,18 @@ class Run:
         """What was to be measured, and how."""
         found: Mapping[str, Any] = self.info["configuration"]
         return found
+
+    @property
+    def prompts(self) -> Mapping[str, str]:
+        """The prompts by their ids, with a prefix where the run gave them one.
+
+        Each repetition had another, of the same length; here it is that of the first.
+        """
+        texts: Mapping[str, str] = self.configuration["prompts"]
+        if not self.configuration.get("unique_prefix"):
+            return texts
+        keys = {id: Key("greedy", "", id, 0) for id in texts}
+        return {id: unique_prefix(self.info["nonce"], keys[id]) + texts[id] for id in texts}
 
 
 class RunFolder:

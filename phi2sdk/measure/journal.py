@@ -2,8 +2,9 @@
 
 ``session``, then for each request ``intent`` (before it is sent), ``attempt`` (each call, when it
 ended) and ``done`` (its record); besides, ``calibration`` of the harness and ``health`` of this
-machine. Lines are only ever appended, and each is flushed. A process killed while it writes leaves
-a torn last line, which reading passes over and the next session removes.
+machine, and ``over`` where a run for a time came to its end. Lines are only ever appended, and
+each is flushed. A process killed while it writes leaves a torn last line, which reading passes
+over and the next session removes.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class Recorded:
         sessions: How many sessions there were.
         health: The health events.
         calibrations: What the harness found its own error to be, before each session.
+        over: The time of a run that was to last for one has passed, and all came to its end.
         bytes: How much of the file is whole lines.
     """
 
@@ -42,7 +44,19 @@ class Recorded:
     sessions: int = 0
     health: list[Mapping[str, Any]] = field(default_factory=list)
     calibrations: list[Mapping[str, Any]] = field(default_factory=list)
+    over: bool = False
     bytes: int = 0
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds that were measured, over all sessions: first request due to last one closed."""
+        spans: dict[int, tuple[int, int]] = {}
+        for key, record in self.done.items():
+            if key.arm != "warmup":
+                begin, end = record.t_scheduled_ns, record.t_close_ns
+                first, last = spans.get(record.session, (begin, end))
+                spans[record.session] = min(first, begin), max(last, end)
+        return sum(end - begin for begin, end in spans.values()) / 1e9
 
 
 def read_journal(path: Path) -> Recorded:
@@ -73,6 +87,9 @@ def _take(event: Mapping[str, Any], found: Recorded, attempts: dict[Key, list[At
         return
     if kind in ("health", "calibration"):
         (found.health if kind == "health" else found.calibrations).append(event)
+        return
+    if kind == "over":
+        found.over = True
         return
     key = Key(*event["key"])
     if kind == "intent":
@@ -172,6 +189,10 @@ class Journal:
     def calibration(self, found: Mapping[str, Any]) -> None:
         """The harness' own error on one wire."""
         self._write({"event": "calibration", "session": self.session, **found})
+
+    def over(self) -> None:
+        """The time of the run has passed, and all came to its end."""
+        self._write({"event": "over", "session": self.session})
 
     def close(self) -> None:
         """Close the file and let others write. Closing twice is harmless."""

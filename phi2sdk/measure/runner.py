@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from time import perf_counter_ns
@@ -15,7 +15,7 @@ from phi2sdk.errors import Phi2Error
 from phi2sdk.fold import Fold
 from phi2sdk.measure.journal import Journal
 from phi2sdk.measure.records import Key, Record
-from phi2sdk.measure.schedule import Due, Lane
+from phi2sdk.measure.schedule import Due, Endless, Lane
 
 __all__ = ["Client", "Gate", "Progress", "Runner"]
 
@@ -67,7 +67,7 @@ class Runner:
     gate: Gate | None = None
     _shut: bool = field(default=False, init=False)
 
-    async def run(self, lanes: Iterable[Lane]) -> None:
+    async def run(self, lanes: Iterable[Lane | Endless]) -> None:
         """Send everything; return when all has come to its end.
 
         Cancelling it cancels what is under way, which then has no record.
@@ -79,11 +79,15 @@ class Runner:
         try:
             async with asyncio.TaskGroup() as group:
                 for lane in lanes:
-                    if lane.width is None:
+                    if isinstance(lane, Endless):
+                        until_ns = start_ns + round(lane.seconds * 1e9)
+                        waiting, width = _until(until_ns, lane.dues()), lane.width
+                    elif lane.width is None:
                         group.create_task(self._open_lane(lane, start_ns))
                         continue
-                    waiting = iter(lane.dues)
-                    for place in range(min(lane.width, len(lane.dues))):
+                    else:
+                        waiting, width = iter(lane.dues), min(lane.width, len(lane.dues))
+                    for place in range(width):
                         group.create_task(self._worker(waiting, place * STAGGER_S))
         except ExceptionGroup as several:
             first: Exception = several
@@ -91,7 +95,7 @@ class Runner:
                 first = first.exceptions[0]
             raise first from several
 
-    async def _worker(self, waiting: Iterable[Due], delay: float) -> None:
+    async def _worker(self, waiting: Iterator[Due], delay: float) -> None:
         """One place of a closed lane: it takes the next request when the last has ended.
 
         Places open one after the other. Opened at once they would send all together, and where
@@ -156,3 +160,9 @@ class Runner:
     def _note_attempt(self, key: Key, account: Fold) -> None:
         number = len(account.attempts)
         self.journal.attempt(key, number, account.attempts[-1], self.epoch_ns)
+
+
+def _until(time_ns: int, dues: Iterator[Due]) -> Iterator[Due]:
+    """The dues that are asked for before a time."""
+    while perf_counter_ns() < time_ns:
+        yield next(dues)

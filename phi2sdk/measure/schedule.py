@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count as count_up
+from itertools import takewhile
 from typing import Literal
 
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.measure.records import Arm, Key
 
-__all__ = ["Due", "Lane", "Load", "LoadKind", "plan", "seed_of", "warmup"]
+__all__ = ["Due", "Endless", "Lane", "Load", "LoadKind", "cycle", "plan", "seed_of", "warmup"]
 
 LoadKind = Literal["sequential", "closed", "poisson"]
 
@@ -69,6 +71,21 @@ class Lane:
     width: int | None = 1
 
 
+@dataclass(frozen=True, slots=True)
+class Endless:
+    """Requests without an end, taken in order until the time is over.
+
+    Attributes:
+        dues: Begins the sequence anew; there is always a next one.
+        width: So many may be under way at once.
+        seconds: After so long nothing more begins; what is under way comes to its end.
+    """
+
+    dues: Callable[[], Iterator[Due]]
+    width: int
+    seconds: float
+
+
 def plan(
     load: Load,
     targets: Sequence[str],
@@ -105,13 +122,55 @@ def plan(
             left = tuple(Due(key) for key in keys if key not in done)
             lanes.append(Lane(left, load.concurrency))
         else:
-            assert load.rate is not None
-            times = _arrivals(len(keys), load.rate, f"{seed}/{arm}/{target}")
-            due = [Due(k, t) for k, t in zip(keys, times, strict=True) if k not in done]
-            start = due[0].at or 0.0 if due and due[0].key != keys[0] else 0.0
-            shifted = tuple(Due(d.key, (d.at or 0.0) - start) for d in due)
-            lanes.append(Lane(shifted, None))
+            times = _arrivals(load, f"{seed}/{arm}/{target}")
+            lanes.append(_open_lane(list(zip(keys, times, strict=False)), done))
     return tuple(lanes)
+
+
+def cycle(
+    load: Load,
+    targets: Sequence[str],
+    prompts: Sequence[str],
+    *,
+    seconds: float,
+    spent: float = 0.0,
+    seed: int = 0,
+    done: Container[Key] = (),
+) -> tuple[Lane | Endless, ...]:
+    """Requests of the greedy arm for a time: the prompts over and over, as :func:`plan` does.
+
+    Of an open load every arrival of that time is fixed here, and all are sent. Other loads send
+    until the time is over.
+
+    Args:
+        load: How requests follow each other.
+        targets: Their names.
+        prompts: Their ids.
+        seconds: How long, all sessions of a run together.
+        spent: Of that, what earlier sessions have used.
+        seed: Of the order and of the arrival times.
+        done: Keys that have their record already.
+    """
+
+    def only(*names: str) -> Iterator[Key]:
+        return (k for k in _order(targets, prompts, "greedy", None, seed) if k.target in names)
+
+    def left(*names: str) -> Callable[[], Iterator[Due]]:
+        return lambda: (Due(key) for key in only(*names) if key not in done)
+
+    if not (targets and prompts):
+        return ()
+    if load.kind == "poisson":
+        lanes = []
+        for target in targets:
+            times = takewhile(lambda at: at < seconds, _arrivals(load, f"{seed}/greedy/{target}"))
+            arrivals = [(key, at) for at, key in zip(times, only(target), strict=False)]
+            lanes.append(_open_lane(arrivals, done))
+        return tuple(lanes)
+    rest = max(0.0, seconds - spent)
+    if load.kind == "sequential":
+        return (Endless(left(*targets), 1, rest),)
+    return tuple(Endless(left(target), load.concurrency, rest) for target in targets)
 
 
 def warmup(
@@ -137,20 +196,26 @@ def seed_of(run_seed: int, key: Key) -> int:
 
 
 def _order(
-    targets: Sequence[str], prompts: Sequence[str], arm: Arm, repetitions: int, seed: int
-) -> Iterable[Key]:
+    targets: Sequence[str], prompts: Sequence[str], arm: Arm, repetitions: int | None, seed: int
+) -> Iterator[Key]:
     shuffle = random.Random(f"{seed}/{arm}/order")
-    for repetition in range(repetitions):
+    for repetition in count_up() if repetitions is None else range(repetitions):
         for prompt in shuffle.sample(prompts, len(prompts)):
             for target in shuffle.sample(targets, len(targets)):
                 yield Key(arm, target, prompt, repetition)
 
 
-def _arrivals(count: int, rate: float, seed: str) -> list[float]:
+def _open_lane(arrivals: Sequence[tuple[Key, float]], done: Container[Key]) -> Lane:
+    """What is left of them; resumed, the next one is due at once."""
+    due = [Due(key, at) for key, at in arrivals if key not in done]
+    start = due[0].at or 0.0 if due and due[0].key != arrivals[0][0] else 0.0
+    return Lane(tuple(Due(d.key, (d.at or 0.0) - start) for d in due), None)
+
+
+def _arrivals(load: Load, seed: str) -> Iterator[float]:
     """Seconds from the start; the first arrival is a random gap after it, as all others."""
-    gaps = random.Random(f"{seed}/arrivals")
-    times, now = [], 0.0
-    for _ in range(count):
-        now += gaps.expovariate(rate)
-        times.append(now)
-    return times
+    assert load.rate is not None
+    gaps, now = random.Random(f"{seed}/arrivals"), 0.0
+    while True:
+        now += gaps.expovariate(load.rate)
+        yield now

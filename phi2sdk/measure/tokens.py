@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from phi2sdk.errors import ConfigurationError
 
-__all__ = ["ReferenceTokenizer", "estimating_tokenizer", "find_tokenizer", "load_tokenizer"]
+__all__ = [
+    "ReferenceTokenizer",
+    "estimating_tokenizer",
+    "find_tokenizer",
+    "given_tokenizer",
+    "load_tokenizer",
+    "local_model",
+]
 
 PHI2 = "microsoft/phi-2"
 _PIECE = re.compile(r" ?[^\W\d_]{1,8}| ?\d{1,3}| ?[^\w\s]+| ?_+|\s")
@@ -72,14 +81,56 @@ def load_tokenizer(path: str | Path, name: str | None = None) -> ReferenceTokeni
     return ReferenceTokenizer(name or file.parent.name, estimated=False, _encode=encode)
 
 
-def find_tokenizer() -> ReferenceTokenizer:
-    """Phi-2's own tokenizer from the local cache of Hugging Face, or an estimate."""
+def given_tokenizer(path: str | Path) -> ReferenceTokenizer:
+    """A tokenizer that somebody chose, named such that another file has another name.
+
+    Raises:
+        ConfigurationError: As :func:`load_tokenizer`.
+    """
+    file = Path(path)
+    found = load_tokenizer(file)
+    file = file / "tokenizer.json" if file.is_dir() else file
+    digest = hashlib.blake2b(file.read_bytes(), digest_size=4).hexdigest()
+    found.name = f"{file.name} {digest}"
+    return found
+
+
+def local_model(targets: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """The checkpoint of the first local target, if there is one.
+
+    Args:
+        targets: As the run's configuration describes them.
+    """
+    for described in targets.values():
+        if described["backend"] == "local":
+            return str(described["settings"].get("model", PHI2))
+    return None
+
+
+def find_tokenizer(model: str | None = None) -> ReferenceTokenizer:
+    """The tokenizer of a checkpoint, or Phi-2's own, or an estimate.
+
+    Args:
+        model: A folder, ``demo``, or the name of a model in the local cache of Hugging Face.
+    """
+    if model == "demo":
+        from phi2sdk.demo import checkpoint_path
+
+        return load_tokenizer(checkpoint_path(), "the demo checkpoint's own")
+    if model is not None and (Path(model) / "tokenizer.json").is_file():
+        return load_tokenizer(model)
+    for name in dict.fromkeys((model or PHI2, PHI2)):
+        if (file := _cached(name)) is not None:
+            return load_tokenizer(file, name)
+    return estimating_tokenizer()
+
+
+def _cached(model: str) -> Path | None:
+    """``tokenizer.json`` of a model in the local cache of Hugging Face."""
     home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
     hub = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
-    snapshots = hub / f"models--{PHI2.replace('/', '--')}" / "snapshots"
-    for file in sorted(snapshots.glob("*/tokenizer.json")):
-        return load_tokenizer(file, PHI2)
-    return estimating_tokenizer()
+    snapshots = hub / f"models--{model.strip('/').replace('/', '--')}" / "snapshots"
+    return next(iter(sorted(snapshots.glob("*/tokenizer.json"))), None)
 
 
 def estimating_tokenizer() -> ReferenceTokenizer:

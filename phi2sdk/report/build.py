@@ -92,7 +92,15 @@ def _run(run: Run, tokenizer: ReferenceTokenizer, analysis: Analysis) -> RunRepo
     config, info = run.configuration, run.info
     arms = ("greedy", "sampled")
     recorded = sum(key.arm in arms for key in run.recorded.done)
-    requests = len(config["targets"]) * len(config["prompts"]) * config["repetitions"]
+    duration = config.get("duration")
+    if duration is None:
+        repetitions = config["repetitions"]
+        requests = len(config["targets"]) * len(config["prompts"]) * repetitions
+        complete = recorded == requests
+    else:
+        asked = (key.repetition for key in run.recorded.done if key.arm in arms)
+        repetitions, requests = 1 + max(asked, default=-1), recorded
+        complete = run.recorded.over
     return RunReport(
         configuration_hash=info["configuration_hash"],
         phi2sdk=info["versions"]["phi2sdk"],
@@ -105,7 +113,10 @@ def _run(run: Run, tokenizer: ReferenceTokenizer, analysis: Analysis) -> RunRepo
         template=config.get("template"),
         input=config["input"],
         prompts=len(config["prompts"]),
-        repetitions=config["repetitions"],
+        repetitions=repetitions,
+        duration=duration,
+        seconds=run.recorded.elapsed,
+        unique_prefix=config.get("unique_prefix", False),
         warmup=config["warmup"],
         seed=config["seed"],
         load=config["load"]["kind"],
@@ -120,7 +131,7 @@ def _run(run: Run, tokenizer: ReferenceTokenizer, analysis: Analysis) -> RunRepo
         recorded=recorded,
         lost=sum(count for key, count in run.recorded.open.items() if key.arm in arms),
         sessions=run.recorded.sessions,
-        complete=recorded == requests,
+        complete=complete,
         margin=analysis.margin,
     )
 
@@ -137,7 +148,7 @@ def _target(
     described = config["targets"][name]
     answers = [record for record in records if record.ok]
     sequential = config["load"]["kind"] == "sequential"
-    tokens = _tokens(config["prompts"], records, tokenizer)
+    tokens = _tokens(run.prompts, records, tokenizer)
     price = price_of(run, name, records)
     return TargetReport(
         backend=described["backend"],
@@ -168,7 +179,8 @@ def _target(
         cost_unknown=None if cost else why_unknown(price, records),
         errors=_errors(records),
         warmup=_warmup(warmups) if warmups else None,
-        self_agreement=_self_agreement(records, tokenizer),
+        # With a prefix of its own, each repetition is another prompt: nothing to compare.
+        self_agreement=None if config.get("unique_prefix") else _self_agreement(records, tokenizer),
     )
 
 
@@ -255,7 +267,7 @@ def _cost(
     found = cost_per_summary(
         price,
         records,
-        config["prompts"].__getitem__,
+        run.prompts.__getitem__,
         tokenizer,
         sequential=config["load"]["kind"] == "sequential",
         warmups=warmups,

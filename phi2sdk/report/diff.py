@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from phi2sdk.errors import ConfigurationError
-from phi2sdk.measure.agreement import agreement, pair_up
+from phi2sdk.measure.agreement import Pairing, agreement, pair_up
 from phi2sdk.measure.folder import Run, differences
 from phi2sdk.measure.metrics import E2E, LATENCIES, TPOT, TTFT
 from phi2sdk.measure.paired import PairedRatio, compare_paired, judge_all
@@ -101,7 +101,9 @@ def diff_runs(a: Run, b: Run, tokenizer: ReferenceTokenizer, *, margin: float = 
                     for metric in _COMPARED
                     if (key := f"{name}/{metric.name}") in judged
                 ),
-                agreement=agreement_report(agreement(pair_up(left[name], right[name]), tokenizer)),
+                agreement=agreement_report(
+                    agreement(_alike(a, b, pair_up(left[name], right[name])), tokenizer)
+                ),
             )
             for name in names
         },
@@ -123,6 +125,13 @@ def _records(run: Run, target: str, ids: Mapping[str, str]) -> list[Record]:
         for key, record in run.recorded.done.items()
         if key.target == target and key.arm == "greedy" and key.prompt in ids
     ]
+
+
+def _alike(a: Run, b: Run, pairing: Pairing) -> Pairing:
+    """Without the answers to prompts that a prefix of their own made different."""
+    if not any(run.configuration.get("unique_prefix") for run in (a, b)):
+        return pairing
+    return Pairing({}, pairing.missing + len(pairing.pairs))
 
 
 def _settings(configuration: Mapping[str, object]) -> dict[str, object]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from phi2sdk.report.money_words import sections
 from phi2sdk.report.schema import Report
 from phi2sdk.report.table import COLUMNS, failures, rows, verdicts
-from phi2sdk.report.words import notes, requirement_line
+from phi2sdk.report.words import how_often, notes, requirement_line, so_far
 from phi2sdk.terminal import printable
 
 __all__ = ["escape", "markdown"]
@@ -28,9 +28,9 @@ def markdown(report: Report) -> str:
     run = report.run
     lines = [report.validity.sentence, "", "# Comparison of Phi-2 targets", ""]
     if not run.complete:
-        lines += [f"Incomplete: {run.recorded} of {run.requests} requests are recorded.", ""]
+        lines += [f"Incomplete: {so_far(report)}.", ""]
     lines += [
-        f"{run.prompts} prompts x {run.repetitions}, task {run.task}, load {run.load}, at most "
+        f"{run.prompts} prompts x {how_often(report)}, task {run.task}, load {run.load}, at most "
         f"{run.max_tokens} tokens, seed {run.seed}. Input: {escape(run.input)}. "
         f"Started {run.started}, phi2sdk {run.phi2sdk}, configuration {run.configuration_hash}.",
         "",

@@ -59,7 +59,7 @@ class Options:
     ) -> Options:
         """The options of a run; ``unknown`` names the targets without a cost."""
         described: Mapping[str, Any] = run.configuration["targets"]
-        prompt = run.configuration["prompts"].__getitem__
+        prompt = run.prompts.__getitem__
         known = {}
         for name in described:
             records = by_target.get(name, ())

@@ -30,7 +30,7 @@ class Live:
     task: TaskID
     failed: int = 0
 
-    def begin(self, total: int, done: int) -> None:
+    def begin(self, total: int | None, done: int) -> None:
         """The run has ``total`` requests, ``done`` of them from an earlier session."""
         self.bar.update(self.task, total=total, completed=done)
 

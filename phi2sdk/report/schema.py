@@ -289,7 +289,12 @@ class RequirementReport(_Model):
 
 
 class RunReport(_Model):
-    """What was measured, when and where."""
+    """What was measured, when and where.
+
+    ``duration``: it was to last so many seconds; ``repetitions`` is then how often a prompt was
+    asked at most. ``seconds`` were measured, over all sessions. ``unique_prefix``: each
+    repetition's prompt began with a line of its own.
+    """
 
     configuration_hash: str
     phi2sdk: str
@@ -303,6 +308,9 @@ class RunReport(_Model):
     input: str
     prompts: int
     repetitions: int
+    duration: float | None = None
+    seconds: float = 0.0
+    unique_prefix: bool = False
     warmup: int
     seed: int
     load: Literal["sequential", "closed", "poisson"]

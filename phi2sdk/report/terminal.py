@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from phi2sdk.report import words
 from phi2sdk.report.money_words import Section, sections
 from phi2sdk.report.schema import Report
 from phi2sdk.report.table import COLUMNS, failures, rows, verdicts
@@ -20,13 +21,8 @@ def show(report: Report, console: Console) -> None:
     verdict = Text(report.validity.sentence, style="" if report.validity.valid else "bold red")
     console.print(verdict, soft_wrap=False)
     if not report.run.complete:
-        console.print(
-            Text(
-                f"Incomplete: {report.run.recorded} of {report.run.requests} requests are "
-                "recorded; go on with --resume.",
-                style="yellow",
-            )
-        )
+        so_far = words.so_far(report)
+        console.print(Text(f"Incomplete: {so_far}; go on with --resume.", style="yellow"))
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for index, column in enumerate(COLUMNS):
         first = index == 0

@@ -14,10 +14,12 @@ from phi2sdk.report.schema import (
 __all__ = [
     "agreement_cell",
     "cost_cell",
+    "how_often",
     "notes",
     "quantile_cell",
     "requirement_line",
     "seconds",
+    "so_far",
     "usd",
 ]
 
@@ -82,6 +84,22 @@ def requirement_line(result: RequirementReport) -> str:
     return f"{result.outcome}: {result.requirement}{value}{ends}{reason}"
 
 
+def how_often(report: Report) -> str:
+    """How often each prompt was asked."""
+    run = report.run
+    if run.duration is None:
+        return f"{run.repetitions}"
+    return f"up to {run.repetitions} in {run.duration:g} s"
+
+
+def so_far(report: Report) -> str:
+    """How much of a run that was cut short is there."""
+    run = report.run
+    if run.duration is None:
+        return f"{run.recorded} of {run.requests} requests are recorded"
+    return f"{run.seconds:.0f} of {run.duration:g} s were measured"
+
+
 def notes(report: Report) -> list[str]:
     """What a reader must know to read the table."""
     said = []
@@ -94,6 +112,11 @@ def notes(report: Report) -> list[str]:
         said.append(
             f"{TOO_FEW} too few prompts for a 95 % interval (p50 needs 6, p95 needs 72): read it "
             "as an example, not as a p95."
+        )
+    if report.run.unique_prefix:
+        said.append(
+            "Each repetition began with a line of its own, so that no cache could answer: targets "
+            "are compared within a repetition, and no target with itself."
         )
     if any(not target.streams for target in report.targets.values()):
         said.append("TTFT - : the route does not stream, and runs on to its end before it answers.")

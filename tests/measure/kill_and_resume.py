@@ -178,7 +178,7 @@ def check(out: Path) -> int:
 def without_times(out: Path) -> dict[str, Any]:
     """A run's answers and its report, less all that a clock had a part in."""
     report = json.loads((out / "report.json").read_text(encoding="utf-8"))
-    for name in ("started", "sessions", "lost"):
+    for name in ("started", "sessions", "lost", "seconds"):
         del report["run"][name]
     del report["validity"]
     report.pop("decision", None)  # it rests on latencies

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import pytest
 from hypothesis import given
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.measure.records import Key
-from phi2sdk.measure.schedule import Load, plan, seed_of, warmup
+from phi2sdk.measure.schedule import Endless, Lane, Load, cycle, plan, seed_of, warmup
 
 TARGETS = ["a", "b", "c"]
 PROMPTS = [f"p{i}" for i in range(20)]
@@ -97,3 +97,33 @@ def test_no_two_requests_share_their_seed() -> None:
 def test_a_load_that_makes_no_sense_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ConfigurationError):
         Load(**wrong)  # type: ignore[arg-type]
+
+
+def test_for_a_time_the_prompts_come_over_and_over_and_nothing_done_comes_again() -> None:
+    done = {Key("greedy", t, p, 0) for t in TARGETS for p in PROMPTS}
+    (lane,) = cycle(Load(), TARGETS, PROMPTS, seconds=9, spent=4, done=done)
+    assert isinstance(lane, Endless)
+    assert lane.seconds == 5
+    keys = [due.key for due in islice(lane.dues(), 120)]
+    assert set(keys) == {Key("greedy", t, p, r) for t in TARGETS for p in PROMPTS for r in (1, 2)}
+    lanes = cycle(Load("closed", 4), TARGETS, PROMPTS, seconds=9)
+    for target, one in zip(TARGETS, lanes, strict=True):
+        assert isinstance(one, Endless)
+        assert {due.key.target for due in islice(one.dues(), 50)} == {target}
+
+
+def test_for_a_time_an_open_load_has_every_arrival_of_that_time() -> None:
+    load = Load("poisson", rate=3.0)
+    (lane,) = cycle(load, ["a"], PROMPTS, seconds=20)
+    assert isinstance(lane, Lane)
+    (counted,) = plan(load, ["a"], PROMPTS, repetitions=9)
+    assert list(lane.dues) == [due for due in counted.dues if (due.at or 0) < 20]
+    done = {due.key for due in lane.dues[:5]}
+    (rest,) = cycle(load, ["a"], PROMPTS, seconds=20, spent=3, done=done)
+    assert isinstance(rest, Lane)
+    assert [due.key for due in rest.dues] == [due.key for due in lane.dues[5:]]
+    assert rest.dues[0].at == 0
+
+
+def test_for_a_time_without_prompts_there_is_nothing_to_do() -> None:
+    assert cycle(Load(), TARGETS, [], seconds=1) == ()

@@ -6,7 +6,13 @@ import pytest
 
 from phi2sdk.demo import checkpoint_path
 from phi2sdk.errors import ConfigurationError
-from phi2sdk.measure.tokens import estimating_tokenizer, find_tokenizer, load_tokenizer
+from phi2sdk.measure.tokens import (
+    estimating_tokenizer,
+    find_tokenizer,
+    given_tokenizer,
+    load_tokenizer,
+    local_model,
+)
 
 
 def test_the_demo_checkpoint_brings_its_own_tokenizer() -> None:
@@ -35,6 +41,31 @@ def test_without_phi2_in_the_cache_counts_are_marked_as_estimates(
     (cached / "tokenizer.json").write_bytes(source.read_bytes())
     assert find_tokenizer().name == "microsoft/phi-2"
     assert not find_tokenizer().estimated
+
+
+def test_a_given_file_is_named_so_that_another_one_is_told_apart(tmp_path: Path) -> None:
+    source = checkpoint_path() / "tokenizer.json"
+    given = given_tokenizer(source)
+    assert given.name.startswith("tokenizer.json ")
+    assert given_tokenizer(source.parent).name == given.name
+    other = tmp_path / "tokenizer.json"
+    other.write_bytes(source.read_bytes() + b"\n")
+    assert given_tokenizer(other).name != given.name
+    assert given_tokenizer(other).encode("tides") == given.encode("tides")
+
+
+def test_a_local_checkpoint_is_counted_with_its_own_tokenizer() -> None:
+    settings = {"model": str(checkpoint_path())}
+    model = local_model(
+        {
+            "far": {"backend": "hf", "settings": {}},
+            "near": {"backend": "local", "settings": settings},
+        }
+    )
+    assert model == str(checkpoint_path())
+    assert not find_tokenizer(model).estimated
+    assert find_tokenizer("demo").encode("tides") == find_tokenizer(model).encode("tides")
+    assert local_model({"far": {"backend": "hf", "settings": {}}}) is None
 
 
 def test_an_estimate_is_near_what_a_real_tokenizer_counts() -> None:
