@@ -154,20 +154,30 @@ def memory(
         list[int] | None, typer.Option(help="Tokens of a sequence, prompt and answer together.")
     ] = None,
     batch: Annotated[int, typer.Option(help="Sequences at once.")] = 1,
+    device: Annotated[
+        str, typer.Option(help="Of this machine: cuda, cpu, or auto, the GPU if there is one.")
+    ] = "auto",
 ) -> None:
-    """Show how much memory Phi-2 needs, and which GPUs hold it."""
+    """Show how much memory Phi-2 needs, which GPUs hold it, and whether it fits here."""
+    here = sizes.this_device(device)
     rows = sizes.table(
         dtypes=dtype or tuple(sizes.DTYPES), contexts=context or sizes.CONTEXTS, batch=batch
     )
-    table = Table(box=None, pad_edge=False, caption="GB of 1e9 bytes; fits: peak with the runtime")
-    for column in ("dtype", "context", "weights", "KV cache", "working", "total", "fits"):
-        table.add_column(column, justify="left" if column in ("dtype", "fits") else "right")
+    free = f"here: {here.name}, {here.memory_bytes / 1e9:.2f} GB free"
+    table = Table(
+        box=None, pad_edge=False, caption=f"GB of 1e9 bytes; fits: peak with the runtime; {free}"
+    )
+    for column in ("dtype", "context", "weights", "KV cache", "working", "total", "here", "fits"):
+        left = column in ("dtype", "here", "fits")
+        table.add_column(column, justify="left" if left else "right")
     for need, devices in rows:
         numbers = (need.weights_bytes, need.kv_bytes, need.working_bytes, need.total_bytes)
+        peak = need.peak_bytes - (need.runtime_bytes if here.name == "CPU" else 0)
         table.add_row(
             need.dtype,
             f"{need.context:,}",
             *(f"{number / 1e9:.2f}" for number in numbers),
+            "yes" if peak <= here.memory_bytes else "no",
             " ".join(devices) or "none of them",
         )
     Console().print(table)

@@ -10,6 +10,7 @@ Plain arithmetic on the shape of a Phi model; needs neither torch nor a GPU.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ __all__ = [
     "plan",
     "refuse_unless_fits",
     "table",
+    "this_device",
 ]
 
 GB = 1_000_000_000
@@ -307,6 +309,24 @@ def refuse_unless_fits(need: Plan, memory_bytes: int, *, shape: Shape = PHI2) ->
     """
     if not fits(need, memory_bytes):
         raise _out_of_memory(need, memory_bytes, shape)
+
+
+def this_device(name: str = "auto") -> Device:
+    """The device of this machine, with the bytes that are free on it: its GPU, if torch sees one.
+
+    Raises:
+        ConfigurationError: ``name`` is not ``auto``, ``cuda`` or ``cpu``, or there is no GPU.
+    """
+    if name not in ("auto", "cuda", "cpu"):
+        raise ConfigurationError(f"device={name!r}: use auto, cuda or cpu")
+    if name != "cpu" and importlib.util.find_spec("torch") is not None:
+        import torch
+
+        if torch.cuda.is_available():
+            return Device(torch.cuda.get_device_name(), torch.cuda.mem_get_info()[0])
+    if name == "cuda":
+        raise ConfigurationError("torch finds no CUDA device here")
+    return Device("CPU", available_ram())
 
 
 def available_ram() -> int:

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from phi2sdk import memory
+from phi2sdk.cli import app
 from phi2sdk.errors import ConfigurationError, OutOfMemory
 
 GB = 10**9
@@ -41,8 +45,6 @@ def test_a_models_shape_is_read_from_its_config() -> None:
 
 
 def test_counted_parameters_are_those_of_the_bundled_weights() -> None:
-    import json
-
     from safetensors import safe_open
 
     folder = Path(memory.__file__).parent / "demo" / "checkpoint"
@@ -101,3 +103,41 @@ def test_a_plan_that_makes_no_sense_is_refused(settings: dict[str, object]) -> N
 
 def test_this_machine_has_memory() -> None:
     assert memory.available_ram() > 0
+
+
+def test_the_command_prints_each_dtype_at_each_context_and_what_fits() -> None:
+    shown = CliRunner().invoke(app, ["memory", "--device", "cpu"], env={"COLUMNS": "120"})
+    assert shown.exit_code == 0
+    lines = [line.split() for line in shown.output.splitlines()]
+    assert lines[0][:3] == ["dtype", "context", "weights"]
+    rows = {(line[0], line[1]): line for line in lines if line and line[0] in memory.DTYPES}
+    assert len(rows) == 15
+    assert "12.46" in rows["float32", "2,048"]
+    assert "6.23" in rows["float16", "2,048"]
+    assert "GB free" in shown.output
+
+
+def test_the_command_says_what_does_not_fit_here() -> None:
+    asked = ["memory", "--device", "cpu", "--dtype", "float32", "--batch", "100000"]
+    row = CliRunner().invoke(app, asked, env={"COLUMNS": "120"}).output.splitlines()[1]
+    assert row.split()[-4:] == ["no", "none", "of", "them"]
+
+
+def test_a_device_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="use auto, cuda or cpu"):
+        memory.this_device("tpu")
+
+
+def test_a_model_that_does_not_fit_is_refused_before_a_byte_of_it_is_read(tmp_path: Path) -> None:
+    """Its weights are no safetensors at all, which reading them would find out."""
+    from phi2sdk.backends.engine import LocalModel
+
+    bundled = Path(memory.__file__).parent / "demo" / "checkpoint"
+    shutil.copy(bundled / "tokenizer.json", tmp_path)
+    config = json.loads((bundled / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 10**9}))
+    (tmp_path / "model.safetensors").write_bytes(b"not weights")
+    read: list[int] = []
+    with pytest.raises(OutOfMemory, match="nothing of this model would fit"):
+        LocalModel.load(tmp_path, device="cpu", progress=lambda done, _: read.append(done))
+    assert not read

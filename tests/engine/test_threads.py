@@ -51,6 +51,9 @@ def test_the_process_keeps_its_own_number_of_threads() -> None:
             assert torch.get_num_threads() == 2
         with Threads(always_one=True).among(16):
             assert torch.get_num_threads() == 1
+        for _ in range(4):  # compiled code keeps the number with which it was made
+            with Threads(always_one=False).among(16, fixed=True):
+                assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
     assert seen == {1, 2}

@@ -174,9 +174,11 @@ class Phi:
             config.rotary_dims, config.rope_theta, length, embed.dtype, embed.device
         )
 
-    def threads(self, tokens: int) -> AbstractContextManager[None]:
-        """Where a pass of so many tokens is computed: on a CPU, on threads that pay."""
-        return self._threads.among(tokens) if self.device.type == "cpu" else nullcontext()
+    def threads(self, tokens: int, *, fixed: bool = False) -> AbstractContextManager[None]:
+        """Where a pass of so many tokens is computed: see :meth:`Threads.among`."""
+        if self.device.type != "cpu":
+            return nullcontext()
+        return self._threads.among(tokens, fixed=fixed)
 
     def hidden(self, ids: Tensor, positions: Tensor, attend: Attend) -> Tensor:
         """Tokens ``[N]`` at their positions ``[N]`` -> hidden states ``[N, d]``."""

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from phi2sdk.backends.engine.cache import ChunkAttend, RowsAttend, SlotCache, StepAttend
-from phi2sdk.backends.engine.decode import EagerStep, GraphStep, OneTokenStep
+from phi2sdk.backends.engine.decode import CompiledStep, EagerStep, GraphStep, OneTokenStep
 from phi2sdk.backends.engine.phi import Attend, Phi
 from phi2sdk.backends.engine.sampler import Chooser, choose
 from phi2sdk.memory import PREFILL_TOKENS
@@ -160,7 +160,8 @@ class Slots:
         """Start one step: a token for each writing row and each whose prompt is now read."""
         chunks = self._chunks()
         tokens = self._writing + sum(count for _, count in chunks)
-        with torch.inference_mode(), self.phi.threads(tokens):
+        compiled = isinstance(self._one_token, CompiledStep) and not chunks
+        with torch.inference_mode(), self.phi.threads(tokens, fixed=compiled):
             return self._launch(chunks)
 
     def _launch(self, chunks: Sequence[tuple[Row, int]]) -> Flight:

@@ -76,20 +76,27 @@ class Threads:
         self._paces: dict[int, Pace] = {}  # by the power of two that the tokens reach
 
     @contextmanager
-    def among(self, tokens: int) -> Iterator[None]:
-        """Compute a pass of so many tokens; must not return before it is computed."""
+    def among(self, tokens: int, *, fixed: bool = False) -> Iterator[None]:
+        """Compute a pass of so many tokens; must not return before it is computed.
+
+        Args:
+            tokens: The size of the pass.
+            fixed: Try nothing: compiled code has its threads built in, and a change of their
+                number would compile it anew.
+        """
         usual = torch.get_num_threads()
         if usual == 1:
             yield
             return
         pace = self._paces.setdefault(tokens.bit_length(), Pace())
-        which = 0 if self._always_one else pace.pick()
+        which = 0 if self._always_one else 1 if fixed else pace.pick()
         if which == 0:
             torch.set_num_threads(1)
         began = perf_counter()
         try:
             yield
-            pace.took(which, perf_counter() - began)
+            if not fixed:
+                pace.took(which, perf_counter() - began)
         finally:
             if which == 0:
                 torch.set_num_threads(usual)

@@ -5,6 +5,7 @@ Torch is imported on that thread, with the model, so that nobody's event loop wa
 
 from __future__ import annotations
 
+import atexit
 import os
 import queue
 import threading
@@ -49,6 +50,7 @@ class Worker:
             target=self._run, args=(load, slots), name="phi2-local-model", daemon=True
         )
         self._thread.start()
+        atexit.register(self._at_exit)
 
     def submit(self, job: Job) -> None:
         """Queue a job; its news comes from the worker's thread.
@@ -93,7 +95,13 @@ class Worker:
             if not self._closing.is_set():
                 self._closing.set()
                 self._jobs.put(None)
+        atexit.unregister(self._at_exit)
         self._thread.join()
+
+    def _at_exit(self) -> None:
+        """A thread inside torch while the interpreter ends would abort the process."""
+        if self.pid == os.getpid() and self.model.done():
+            self.close()
 
     def _run(self, load: Callable[[], LocalModel], slots: int) -> None:
         from phi2sdk.backends.engine.scheduler import Scheduler
