@@ -1,0 +1,251 @@
+"""Ways to run requests, ours and theirs; each returns tokens a second."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from common import Report, median, peer_python
+from local_models import CHECKPOINT, Requests, timed, transformers
+
+from phi2sdk.backends.engine import LocalModel
+from phi2sdk.backends.engine.slots import Row, Slots
+from phi2sdk.sampling import Sampling
+
+
+def batched(slots: Slots, requests: Requests) -> float:
+    """Tokens a second of all requests, there at once, in slots."""
+    waiting, left = list(requests), {}
+    began = time.perf_counter()
+    while waiting or left:
+        while waiting and slots.free:
+            ids, count = waiting.pop(0)
+            left[slots.join(ids, Sampling(max_tokens=count))] = count
+        for token in slots.step():
+            left[token.row] -= 1
+            if not left[token.row]:
+                slots.leave(token.row)
+                del left[token.row]
+    return sum(count for _, count in requests) / (time.perf_counter() - began)
+
+
+def sequentially(model: LocalModel, requests: Requests) -> float:
+    """Tokens a second of requests one by one."""
+    if not model._spare:
+        model._spare.append(model.slots(1))
+    return batched(model._spare[0], requests)
+
+
+def generate_each(model: Any, requests: Requests) -> float:
+    """``transformers.generate``, as it is, one by one."""
+    began = time.perf_counter()
+    for ids, count in requests:
+        text = torch.tensor([ids], device=model.device)
+        generate(model, text, torch.ones_like(text), count)
+    return sum(count for _, count in requests) / (time.perf_counter() - began)
+
+
+def generate_padded(model: Any, requests: Requests, size: int) -> float:
+    """``transformers.generate`` on batches, padded on the left, each as long as its longest."""
+    began = time.perf_counter()
+    for at in range(0, len(requests), size):
+        batch = requests[at : at + size]
+        longest = max(len(ids) for ids, _ in batch)
+        text = torch.tensor([[0] * (longest - len(ids)) + ids for ids, _ in batch])
+        mask = torch.tensor([[0] * (longest - len(ids)) + [1] * len(ids) for ids, _ in batch])
+        generate(model, text, mask, max(count for _, count in batch))
+    return sum(count for _, count in requests) / (time.perf_counter() - began)
+
+
+def continuous(
+    model: Any, requests: Requests, size: int, arrivals: list[float] | None = None
+) -> tuple[float, list[float]]:
+    """transformers' continuous batching; also the seconds from each arrival to its end."""
+    plain = transformers.GenerationConfig(do_sample=False, eos_token_id=-1, pad_token_id=0)
+    room = transformers.ContinuousBatchingConfig(
+        num_blocks=64, max_batch_tokens=512, max_requests_per_batch=size
+    )
+    waiting = deque(zip(arrivals or [0.0] * len(requests), requests, strict=True))
+    came, took = {}, []
+    with model.continuous_batching_context_manager(
+        generation_config=plain, continuous_batching_config=room
+    ) as manager:
+        began = time.perf_counter()
+        while waiting or came:
+            now = time.perf_counter() - began
+            while waiting and waiting[0][0] <= now:
+                at, (ids, count) = waiting.popleft()
+                name = manager.add_request(ids, max_new_tokens=count, eos_token_id=-1)
+                came[name] = at
+            left = max(0.0, waiting[0][0] - now) if waiting else 1.0
+            result = manager.get_result(timeout=min(1.0, left + 1e-4))
+            if result is not None and result.is_finished():
+                took.append(time.perf_counter() - began - came.pop(result.request_id))
+            elif result is None and not manager.is_running():
+                raise RuntimeError("transformers' continuous batching died")
+        seconds = time.perf_counter() - began
+    return sum(count for _, count in requests) / seconds, took
+
+
+def arriving(slots: Slots, requests: Requests, arrivals: list[float]) -> tuple[float, list[float]]:
+    """Ours, each request at its time; also the seconds from each arrival to its end."""
+    waiting = deque(zip(arrivals, requests, strict=True))
+    left: dict[Row, int] = {}
+    came, took = {}, []
+    began = time.perf_counter()
+    while waiting or left:
+        now = time.perf_counter() - began
+        if not left and waiting[0][0] > now:
+            time.sleep(waiting[0][0] - now)
+        while waiting and slots.free and waiting[0][0] <= time.perf_counter() - began:
+            at, (ids, count) = waiting.popleft()
+            row = slots.join(ids, Sampling(max_tokens=count))
+            left[row], came[row] = count, at
+        for token in slots.step():
+            left[token.row] -= 1
+            if not left[token.row]:
+                slots.leave(token.row)
+                del left[token.row]
+                took.append(time.perf_counter() - began - came.pop(token.row))
+    return sum(count for _, count in requests) / (time.perf_counter() - began), took
+
+
+def poisson(count: int, rate: float) -> list[float]:
+    """Times of arrivals, so many a second on average."""
+    rng, at = random.Random(1), 0.0
+    return [at := at + rng.expovariate(rate) for _ in range(count)]
+
+
+@contextmanager
+def llamacpp(threads: int) -> Iterator[Callable[[Requests], float]]:
+    """llama.cpp on the bundled checkpoint, in a process of its own."""
+    worker = Path(__file__).with_name("local_llamacpp.py")
+    command = [peer_python("xllamacpp"), worker, CHECKPOINT, str(threads)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        asked, told = process.stdin, process.stdout
+
+        def run(requests: Requests) -> float:
+            ((ids, count),) = requests
+            print(count, *ids, file=asked, flush=True)
+            return float(told.readline())
+
+        try:
+            if told.readline().strip() != "ready":
+                raise RuntimeError("llama.cpp did not load the converted weights")
+            yield run
+        finally:
+            asked.close()
+
+
+def suited(trial: Callable[[], object], run: Callable[[], float]) -> Callable[[], float]:
+    """``run`` on one torch thread or on all, whichever suits ``trial`` better: peers get the best.
+
+    On a busy machine all threads are many times slower than one (docs/performance.md).
+    """
+    usual = torch.get_num_threads()
+    seconds: dict[int, list[float]] = {1: [], usual: []}
+
+    def on(threads: int, run: Callable[[], float]) -> float:
+        torch.set_num_threads(threads)
+        try:
+            return run()
+        finally:
+            torch.set_num_threads(usual)
+
+    for _ in range(4):
+        for threads, taken in seconds.items():
+            taken.append(on(threads, lambda: timed(trial)))
+    best = min(seconds, key=lambda threads: median(seconds[threads][1:]))
+    return lambda: on(best, run)
+
+
+def generate(model: Any, ids: torch.Tensor, mask: torch.Tensor, count: int) -> None:
+    model.generate(
+        ids,
+        attention_mask=mask,
+        min_new_tokens=count,
+        max_new_tokens=count,
+        do_sample=False,
+        pad_token_id=0,
+    )
+    if model.device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def decode_rate(model: LocalModel, count: int, *, tokens: int) -> float:
+    """Tokens a second of decoding alone, after the prompt."""
+    slots = warm(model.slots(count))
+    rows_ = [
+        slots.join(list(range(100, 132)), Sampling(max_tokens=2 * tokens)) for _ in range(count)
+    ]
+    for _ in range(3):
+        slots.step()
+    began = time.perf_counter()
+    for _ in range(tokens):
+        slots.step()
+    seconds = time.perf_counter() - began
+    for row in rows_:
+        slots.leave(row)
+    return count * tokens / seconds
+
+
+def join_gap(slots: Slots) -> float:
+    """Largest gap between two tokens of a stream while 1,500 tokens join, over the median gap."""
+    slots.join([1, 2, 3], Sampling(max_tokens=1900))
+    usual, largest = [], []
+    for _ in range(20):
+        usual += [timed(slots.step) for _ in range(20)]
+        joining = slots.join(list(range(100, 1600)), Sampling(max_tokens=1))
+        gaps = []
+        while joining.live:
+            began = time.perf_counter()
+            if any(token.row is joining for token in slots.step()):
+                slots.leave(joining)
+            gaps.append(time.perf_counter() - began)
+        largest.append(max(gaps))
+    return median(largest) / median(usual)
+
+
+def warm(slots: Slots) -> Slots:
+    slots.warm_up()
+    return slots
+
+
+def alternate(
+    ways: dict[str, Callable[[], float]], rounds: int
+) -> tuple[dict[str, float], dict[str, list[float]]]:
+    """Rates of each way, rounds in turn; the first's median ratio to each other one."""
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    if rounds > 1:
+        for run in ways.values():
+            run()  # the first time allocates and chooses
+    for _ in range(rounds):
+        for name, run in ways.items():
+            rates[name].append(run())
+    first, *others = rates
+    pairs = {name: zip(rates[first], rates[name], strict=True) for name in others}
+    return {name: median(a / b for a, b in pair) for name, pair in pairs.items()}, rates
+
+
+def rows(report: Report, what: str, rates: dict[str, list[float]]) -> None:
+    for name, measured in rates.items():
+        report.row(
+            what=what,
+            who=name,
+            median=median(measured),
+            least=min(measured),
+            most=max(measured),
+            rounds=len(measured),
+        )
