@@ -80,6 +80,11 @@ async def test_four_calls_by_default() -> None:
     assert (await retries(retry))[0] == 3
 
 
+def test_the_most_calls_are_those_of_all_layers() -> None:
+    inner = Retry(ScriptedBackend(["x"]), attempts=2)
+    assert Retry(inner, attempts=3).most_calls == 6
+
+
 def test_less_than_one_call_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="attempts=0"):
         Retry(ScriptedBackend(["x"]), attempts=0)
