@@ -170,9 +170,7 @@ def junit(results: Sequence[RequirementReport]) -> str:
         )
         if not result.holds:
             message = f"{result.outcome}: {result.reason or f'it is {result.value}'}"
-            ElementTree.SubElement(
-                case, "failure", message=printable(message), type=result.outcome
-            )
+            ElementTree.SubElement(case, "failure", message=printable(message), type=result.outcome)
     ElementTree.indent(suite)
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
 
