@@ -68,7 +68,7 @@ class AsyncPhi2Client:
         budget: float | Spending | None = None,
         **settings: Any,
     ) -> None:
-        several = [target] if isinstance(target, str | Target | Backend) else list(target)
+        several = _several(target)
         if settings and (len(several) != 1 or not isinstance(several[0], str | Target)):
             raise ConfigurationError("settings go with one target, given by its name")
         self._prices: dict[str, Price | None] = {}
@@ -218,8 +218,7 @@ class AsyncPhi2Client:
             InvalidRequest: The target cannot score a given text, or the text is empty.
         """
         self._refuse_if_closed()
-        asked = prompts.instruct(prompt) if isinstance(prompt, str) else prompt
-        return await self.backend.score(asked.text, text, temperature=temperature)
+        return await self.backend.score(_prompt(prompt).text, text, temperature=temperature)
 
     def explain(
         self,
@@ -252,8 +251,7 @@ class AsyncPhi2Client:
         Raises:
             InvalidRequest: The prompt is empty, or a parameter is unknown or out of its range.
         """
-        if isinstance(prompt, str):
-            prompt = prompts.instruct(prompt)
+        prompt = _prompt(prompt)
         if unknown := parameters.keys() - Sampling.__dataclass_fields__.keys():
             raise InvalidRequest(
                 f"there is no sampling parameter {', '.join(sorted(unknown))}: "
@@ -262,7 +260,10 @@ class AsyncPhi2Client:
         chosen = sampling or _GREEDY
         if parameters:
             chosen = replace(chosen, **parameters)
-        return Request(prompt, chosen, stream, self._timeout if timeout is None else timeout)
+        limit = self._timeout if timeout is None else timeout
+        if limit is not None and not limit > 0:
+            raise InvalidRequest(f"timeout={limit!r} must be above 0 seconds, or None for no limit")
+        return Request(prompt, chosen, stream, limit)
 
     def events(self, request: Request) -> AsyncGenerator[Event, None]:
         """The events of a request, policies applied and cut at the stops.
@@ -279,6 +280,7 @@ class AsyncPhi2Client:
         await self.backend.close()
 
     async def __aenter__(self) -> Self:
+        self._refuse_if_closed()
         return self
 
     async def __aexit__(
@@ -340,6 +342,28 @@ def _spending(budget: float | Spending | None) -> Spending | None:
     from phi2sdk.budget import Spending
 
     return Spending(budget) if isinstance(budget, int | float) else budget
+
+
+def _several(target: Targets) -> list[str | Target | Backend]:
+    several: list[Any] = list(target) if isinstance(target, list | tuple) else [target]
+    for one in several:
+        if not isinstance(one, str | Target | Backend):
+            raise ConfigurationError(
+                f"a target is a name, a Target or a Backend, not {type(one).__name__}"
+            )
+    return several
+
+
+def _prompt(given: str | Prompt) -> Prompt:
+    """A bare string is an instruction."""
+    if isinstance(given, Prompt):
+        return given
+    if not isinstance(given, str):
+        raise InvalidRequest(
+            f"a prompt is a string or a Prompt, not {type(given).__name__}; "
+            "for several prompts there is generate_many"
+        )
+    return prompts.instruct(given)
 
 
 class CompletionStream:

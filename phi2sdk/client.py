@@ -161,6 +161,7 @@ class Phi2Client:
             thread.release()
 
     def __enter__(self) -> Self:
+        self._refuse_if_closed()
         return self
 
     def __exit__(
@@ -174,12 +175,15 @@ class Phi2Client:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.target!r})"
 
-    def _loop(self) -> LoopThread:
-        """The shared loop; in a forked child a new one, since a fork copies no threads."""
+    def _refuse_if_closed(self) -> None:
         if self._closed:
             raise ConfigurationError("this client is closed: open a new one")
+
+    def _loop(self) -> LoopThread:
+        """The shared loop; in a forked child a new one, since a fork copies no threads."""
+        self._refuse_if_closed()
         if self._thread is None or self._thread.pid != os.getpid():
-            self._thread = LoopThread.acquire()
+            self._thread = LoopThread.acquire(self)
         return self._thread
 
 
@@ -196,6 +200,9 @@ class SyncCompletionStream:
         """The whole answer, once the stream has ended."""
         return self._stream.completion
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {'read' if self._pump else 'unread'}>"
+
     def __iter__(self) -> Iterator[Chunk]:
         self._pump = Pump(self._thread, aiter(self._stream))
         try:
@@ -207,7 +214,7 @@ class SyncCompletionStream:
         """End the request at the provider, if it is still under way."""
         if self._pump is not None:
             self._pump.close()
-        if not self._thread.is_current():
+        if self._thread.is_alive() and not self._thread.is_current():
             self._thread.run(self._stream.close())
 
     def __enter__(self) -> Self:

@@ -124,6 +124,9 @@ class Count:
     value: int
     estimated: bool = False
 
+    def __str__(self) -> str:
+        return f"about {self.value}" if self.estimated else str(self.value)
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
@@ -281,7 +284,7 @@ Event = Sent | Opened | Chunk | Retrying | Done
 # --------------------------------------------------------------------------- the answer
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Completion:
     """An answer with its account.
 
@@ -311,3 +314,11 @@ class Completion:
 
     def __str__(self) -> str:
         return self.text
+
+    def __repr__(self) -> str:
+        text = self.text if len(self.text) <= 60 else self.text[:57] + "..."
+        usage = f"{self.usage.input or '?'} + {self.usage.output_billed or '?'} tokens"
+        return (
+            f"<Completion {text!r} by {self.receipt.target}, {usage}, "
+            f"finish_reason={self.finish_reason}>"
+        )

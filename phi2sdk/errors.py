@@ -106,6 +106,9 @@ class Phi2Error(Exception):
         head = f"{self.provider}: {self.message}" if self.provider else self.message
         return f"{head} ({', '.join(details)})" if details else head
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
+
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), dict(self.__dict__))
 

@@ -8,20 +8,32 @@ where a loop is already running, as in a notebook.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import importlib
 import os
 import threading
+import weakref
 from collections import deque
-from collections.abc import AsyncGenerator, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from concurrent.futures import CancelledError, Future
-from contextlib import aclosing
-from typing import Any, ClassVar, Generic, TypeVar
+from contextlib import aclosing, suppress
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
-from phi2sdk.errors import Cancelled
+from phi2sdk.errors import Cancelled, ConfigurationError
 
 __all__ = ["LoopThread", "Pump"]
 
 T = TypeVar("T")
+
+LIVENESS_SECONDS = 1.0
+"""How often a waiting thread looks whether the loop's thread still lives."""
+
+
+class Closer(Protocol):
+    """Something to close at exit."""
+
+    def close(self) -> None:
+        """Give back what it holds; closing twice is harmless."""
 
 
 class LoopThread:
@@ -33,19 +45,31 @@ class LoopThread:
     def __init__(self) -> None:
         self.pid = os.getpid()
         self._users = 0
+        self._closers: weakref.WeakSet[Closer] = weakref.WeakSet()
         self.loop = _new_loop()
         self._thread = threading.Thread(target=self._run, name="phi2sdk", daemon=True)
         self._thread.start()
+        atexit.register(self._close_all)
 
     @classmethod
-    def acquire(cls) -> LoopThread:
-        """The shared thread, started if need be. Every call wants one :meth:`release`."""
+    def acquire(cls, user: Closer | None = None) -> LoopThread:
+        """The shared thread, started if need be. Every call wants one :meth:`release`.
+
+        Args:
+            user: Closed at the interpreter's exit, if it still lives then.
+        """
         with cls._lock:
             shared = cls._shared
             if shared is None or shared.pid != os.getpid():  # a fork copies no threads
                 shared = cls._shared = LoopThread()
             shared._users += 1
+            if user is not None:
+                shared._closers.add(user)
             return shared
+
+    def is_alive(self) -> bool:
+        """Whether it still runs: not after the last release, and never in a forked child."""
+        return self.pid == os.getpid() and self._thread.is_alive()
 
     def release(self) -> None:
         """One user less; the last one ends the thread and waits for it."""
@@ -55,6 +79,7 @@ class LoopThread:
                 return
             if LoopThread._shared is self:
                 LoopThread._shared = None
+        atexit.unregister(self._close_all)
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
 
@@ -71,11 +96,15 @@ class LoopThread:
 
         Raises:
             Cancelled: It was cancelled on the loop's side.
+            ConfigurationError: The thread has ended: the client was closed.
             RuntimeError: Called from the loop itself, which would wait for itself for ever.
         """
         if self.is_current():
             work.close()
             raise RuntimeError("the synchronous client cannot be used inside its own event loop")
+        if not self.is_alive():
+            work.close()
+            raise ConfigurationError("this client is closed: open a new one")
         future = self.submit(work)
         try:
             return future.result()
@@ -84,6 +113,14 @@ class LoopThread:
         except BaseException:
             future.cancel()
             raise
+
+    def _close_all(self) -> None:
+        """At exit, while threads still run: what nobody closed would otherwise wait for ever."""
+        if self.pid != os.getpid():
+            return
+        for user in list(self._closers):
+            with suppress(Exception):
+                user.close()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
@@ -153,23 +190,32 @@ class Pump(Generic[T]):
 
     def close(self) -> None:
         """Cancel the task, and wait until it has let go of its connection."""
-        if self._ended:
+        if self._ended or not self._thread.is_alive():
             return
-        self._thread.loop.call_soon_threadsafe(self._cancel)
+        with suppress(RuntimeError):  # the loop has just closed, and cancelled the task itself
+            self._thread.loop.call_soon_threadsafe(self._cancel)
         if not self._thread.is_current():
             with self._changed:
-                self._changed.wait_for(lambda: self._ended)
+                self._wait(lambda: self._ended)
 
     def _take(self) -> list[T]:
         """All that waits, at least one item; none at the end."""
         with self._changed:
-            self._changed.wait_for(lambda: self._items or self._ended)
+            self._wait(lambda: bool(self._items) or self._ended)
             items = list(self._items)
             self._items.clear()
             if self._paused:
                 self._paused = False
-                self._thread.loop.call_soon_threadsafe(self._room.set)
+                with suppress(RuntimeError):  # the loop has closed, and will send no more
+                    self._thread.loop.call_soon_threadsafe(self._room.set)
         return items
+
+    def _wait(self, holds: Callable[[], bool]) -> None:
+        """Wait for the task's side, as long as there is one."""
+        while not self._changed.wait_for(holds, timeout=LIVENESS_SECONDS):
+            if not self._thread.is_alive() and not holds():
+                self._ended = True
+                self._error = self._error or Cancelled("the stream's client was closed")
 
     # What follows runs on the loop.
 

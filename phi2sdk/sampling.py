@@ -18,6 +18,9 @@ __all__ = ["OMIT", "Dialect", "Fate", "ParameterFate", "Rule", "Sampling", "tran
 JSON = Any  # what json.dumps takes; the wire's own value type
 
 
+_TOP_K = "a whole number, at least 1, or None for off"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
     """How the next token is chosen. The same meaning on every backend.
@@ -49,15 +52,27 @@ class Sampling:
     def __post_init__(self) -> None:
         object.__setattr__(self, "stop", _as_stops(self.stop))
         for name, holds, rule in (
-            ("max_tokens", _whole(self.max_tokens) and self.max_tokens >= 1, "at least 1"),
-            ("temperature", _number(self.temperature) and self.temperature >= 0, "0 or more"),
-            ("top_p", _number(self.top_p) and 0 < self.top_p <= 1, "above 0 and at most 1"),
-            ("top_k", self.top_k is None or (_whole(self.top_k) and self.top_k >= 1), ">= 1"),
-            ("min_p", _number(self.min_p) and 0 <= self.min_p < 1, "in [0, 1)"),
+            (
+                "max_tokens",
+                _whole(self.max_tokens) and self.max_tokens >= 1,
+                "a whole number, at least 1",
+            ),
+            (
+                "temperature",
+                _number(self.temperature) and self.temperature >= 0,
+                "a number, 0 or more",
+            ),
+            (
+                "top_p",
+                _number(self.top_p) and 0 < self.top_p <= 1,
+                "a number above 0 and at most 1",
+            ),
+            ("top_k", self.top_k is None or (_whole(self.top_k) and self.top_k >= 1), _TOP_K),
+            ("min_p", _number(self.min_p) and 0 <= self.min_p < 1, "a number from 0 to below 1"),
             (
                 "repetition_penalty",
                 _number(self.repetition_penalty) and self.repetition_penalty > 0,
-                "above 0",
+                "a number above 0",
             ),
             (
                 "seed",

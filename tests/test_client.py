@@ -362,3 +362,50 @@ def test_no_error_of_ours_escapes_as_another_class() -> None:
     busy = ScriptedBackend([Overloaded("busy")])
     with Phi2Client(busy, attempts=1) as phi, pytest.raises(Phi2Error):
         phi.generate("x")
+
+
+def test_reading_on_after_the_client_was_closed_is_a_typed_error() -> None:
+    backend = ScriptedBackend([str(i) for i in range(2000)])
+    phi = Phi2Client(backend)
+    chunks = iter(phi.stream("x"))
+    assert next(chunks).text == "0"
+    phi.close()
+    with pytest.raises(Cancelled):
+        list(chunks)
+    assert phi2_threads() == []
+
+
+def test_a_closed_client_cannot_be_entered_again() -> None:
+    phi = Phi2Client(ScriptedBackend(["x"]))
+    phi.close()
+    with pytest.raises(ConfigurationError, match="closed"):
+        phi.__enter__()
+
+
+@pytest.mark.parametrize("wrong", [None, ["a", "b"], 7])
+def test_what_is_no_prompt_is_refused_with_the_right_method_named(wrong: object) -> None:
+    with (
+        Phi2Client(ScriptedBackend(["x"])) as phi,
+        pytest.raises(InvalidRequest, match=r"a prompt is a string or a Prompt.*generate_many"),
+    ):
+        phi.generate(wrong)  # type: ignore[arg-type]
+
+
+def test_what_is_no_target_and_no_time_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="not NoneType"):
+        Phi2Client(None)  # type: ignore[arg-type]
+    with Phi2Client(ScriptedBackend(["x"]), timeout=0) as phi:
+        with pytest.raises(InvalidRequest, match="must be above 0"):
+            phi.generate("x")
+        assert phi.generate("x", timeout=5).text == "x"
+
+
+def test_answers_counts_and_errors_show_themselves_in_one_short_line() -> None:
+    with Phi2Client(ScriptedBackend(["word " * 200])) as phi:
+        answer = phi.generate("x")
+        shown = repr(answer)
+    assert shown.startswith("<Completion 'word word")
+    assert "by scripted, 7 + 1 tokens, finish_reason=stop>" in shown
+    assert len(shown) < 160
+    assert str(answer.usage.output_billed) == "1"
+    assert repr(Overloaded("busy", provider="hf")) == "Overloaded('hf: busy')"
