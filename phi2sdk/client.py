@@ -8,9 +8,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from phi2sdk.async_client import AsyncPhi2Client, CompletionStream, Targets
+from phi2sdk.async_client import AsyncPhi2Client, Targets
 from phi2sdk.backends.base import Backend, OnUnsupported
 from phi2sdk.completion import Chunk, Completion, Receipt
+from phi2sdk.completion_stream import CompletionStream
 from phi2sdk.errors import ConfigurationError, Phi2Error
 from phi2sdk.loop_thread import LoopThread, Pump
 from phi2sdk.prompts import Prompt
