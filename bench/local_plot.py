@@ -59,10 +59,8 @@ def draw(report: dict[str, Any], paths: list[Path]) -> None:
             [row["most"] - row["median"] for row in rows],
         ]
         error = {"elinewidth": 0.7, "ecolor": "#444444"}
-        names = [row["who"] for row in rows]
-        bars = axis.barh(names, medians, color=colours, xerr=spread, error_kw=error)
-        labels = [f"{value:.3g}" for value in medians]
-        axis.bar_label(bars, labels=labels, label_type="center")
+        names = [f"{row['who']}: {_shown(row['median'])}" for row in rows]
+        axis.barh(names, medians, color=colours, xerr=spread, error_kw=error)
         axis.set_title(what, loc="left", fontsize=9)
         axis.spines[["top", "right"]].set_visible(False)
     machine = report["machine"]
@@ -75,6 +73,10 @@ def draw(report: dict[str, Any], paths: list[Path]) -> None:
         svg = path.suffix == ".svg"
         figure.savefig(path, dpi=150, metadata={"Date": None} if svg else None)
     plt.close(figure)
+
+
+def _shown(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def main() -> int:

@@ -228,7 +228,7 @@ def alternate(
 ) -> tuple[dict[str, float], dict[str, list[float]]]:
     """Rates of each way, rounds in turn; the first's median ratio to each other one."""
     rates: dict[str, list[float]] = {name: [] for name in ways}
-    if rounds > 1:
+    if rounds > 3:  # else they take long, and the median leaves the first one out
         for run in ways.values():
             run()  # the first time allocates and chooses
     for _ in range(rounds):

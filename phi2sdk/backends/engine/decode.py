@@ -42,15 +42,22 @@ class EagerStep:
 
 
 class CompiledStep:
-    """Fused by torch.compile: once for one row, once for any other number."""
+    """Fused by torch.compile: once for one row, once for any other number.
 
-    def __init__(self, phi: Phi, cache: SlotCache) -> None:
+    Args:
+        phi: The model.
+        cache: Its cache.
+        backend: torch.compile's; one that generates no code shows within seconds that the step
+            can be traced as one graph and writes into the cache in place.
+    """
+
+    def __init__(self, phi: Phi, cache: SlotCache, *, backend: str = "inductor") -> None:
         def step(ids: Tensor, positions: Tensor, kv: int) -> Tensor:
             attend = RowsAttend(cache, positions, kv, even=False)
             return phi.logits(phi.hidden(ids, positions, attend))
 
         self._length = cache.length
-        self._step = torch.compile(step, fullgraph=True, dynamic=True)
+        self._step = torch.compile(step, fullgraph=True, dynamic=True, backend=backend)
 
     def __call__(self, ids: Tensor, positions: Sequence[int]) -> Tensor:
         at = torch.tensor(positions, device=ids.device)
