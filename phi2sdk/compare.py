@@ -11,6 +11,11 @@ demo.
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports below: a missing one is told in one line
+    from phi2sdk.cli import compare_main
+
+    compare_main()
+
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -41,6 +46,7 @@ __all__ = [
     "opened",
     "report_of",
     "run_tokenizer",
+    "target_names",
 ]
 
 
@@ -160,6 +166,21 @@ def run_tokenizer(run: Run, tokenizer: str | Path | None = None) -> ReferenceTok
     return find_tokenizer(local_model(run.configuration["targets"]))
 
 
+def target_names(
+    targets: Sequence[str | Target] = (), *, config: str | Path | None = None, demo: bool = False
+) -> list[str]:
+    """Who would be compared, without opening anything; arguments as for :func:`compare`.
+
+    Raises:
+        ConfigurationError: A target is unknown, or there is none.
+    """
+    if demo:
+        from phi2sdk.compare_demo import choose
+
+        return choose([t if isinstance(t, str) else t.name for t in targets])
+    return [target.name for target in _named(targets, config)]
+
+
 def configured(config: str | Path | None) -> dict[str, Target]:
     """The targets of the configuration; none where there is no file and none was asked for."""
     if config is None and not Path(DEFAULT_CONFIG).is_file():
@@ -176,14 +197,3 @@ def _named(targets: Sequence[str | Target], config: str | Path | None) -> list[T
             )
         return found
     return [resolve(t, config) if isinstance(t, str) else t for t in targets]
-
-
-def main() -> None:
-    """``python -m phi2sdk.compare``."""
-    from phi2sdk.compare_cli import main as run
-
-    run()
-
-
-if __name__ == "__main__":
-    main()

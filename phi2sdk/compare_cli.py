@@ -11,18 +11,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-try:
-    import typer
-    from rich.console import Console
-except ImportError as missing:  # pragma: no cover - the message is all there is to it
-    raise SystemExit(
-        f"phi2 compare needs {missing.name}, which is not installed: "
-        "python -m pip install 'phi2sdk[compare]'"
-    ) from None
+import typer
+from rich.console import Console
 
-from phi2sdk.errors import ConfigurationError, Phi2Error
-from phi2sdk.prompts import Format
-from phi2sdk.terminal import printable
+from phi2sdk.command import DONE, FAILED, INTERRUPTED, REQUIREMENT_FAILS, leaving_at_once
+from phi2sdk.errors import ConfigurationError
+from phi2sdk.prompts import FORMATS, known_format
 
 if TYPE_CHECKING:
     from phi2sdk.compare import Progress, Settings
@@ -32,11 +26,9 @@ if TYPE_CHECKING:
     from phi2sdk.report.analysis import Analysis
     from phi2sdk.report.schema import Report
 
-__all__ = ["compare", "main", "percent"]
+__all__ = ["app", "compare", "percent"]
 
 T = TypeVar("T")
-
-DONE, REQUIREMENT_FAILS, USAGE, FAILED_REQUESTS, INTERRUPTED = 0, 1, 2, 3, 130
 
 NO_TARGET = "No target is named and none is configured, so this is the demo. "
 DEMO_NOTICE = (
@@ -49,7 +41,7 @@ def compare(
     input: Annotated[
         str | None,
         typer.Argument(
-            metavar="[INPUT]",
+            metavar="INPUT",
             help="Paragraphs or prompts: a .jsonl, .csv or .txt file, or - for standard input. "
             "The demo brings its own.",
         ),
@@ -66,7 +58,9 @@ def compare(
         Path | None,
         typer.Option(help="The configuration; phi2.toml here by default.", dir_okay=False),
     ] = None,
-    format: Annotated[Format, typer.Option(help="Prompt format of task prompt.")] = "instruct",
+    format: Annotated[
+        str, typer.Option(help=f"Prompt format of task prompt: {', '.join(FORMATS)}.")
+    ] = "instruct",
     demo: Annotated[bool, typer.Option("--demo", help="Compare the demo's targets.")] = False,
     load: Annotated[
         Literal["sequential", "closed", "poisson"], typer.Option(help="How requests follow.")
@@ -136,17 +130,29 @@ def compare(
 ) -> None:
     """Compare targets on the same prompts: how fast, how dear, and do they answer alike.
 
-    Status: 0 done, and every requirement holds; 1 a requirement fails; 2 bad usage or
-    configuration; 3 done, but with failed requests, an invalid run or stopped by the budget; 130
-    interrupted, go on with --resume.
+    Exit status:
+
+    - 0: done, and every requirement holds
+
+    - 1: a requirement fails
+
+    - 2: bad usage or configuration; nothing was sent
+
+    - 3: done, but with failed requests, an invalid run, or stopped by the budget
+
+    - 130: interrupted; go on with --resume
     """
-    from phi2sdk.compare import Settings
-    from phi2sdk.compare_cap import Cap
-    from phi2sdk.config import load_book
-    from phi2sdk.measure.metrics.goodput import parse_slo
-    from phi2sdk.measure.schedule import Load
-    from phi2sdk.report.analysis import Analysis
-    from phi2sdk.report.require import Requirement
+    with leaving_at_once():
+        from phi2sdk.compare import Settings, target_names
+        from phi2sdk.compare_cap import Cap
+        from phi2sdk.comparison import check_reference
+        from phi2sdk.config import load_book
+        from phi2sdk.measure.folder import RunFolder
+        from phi2sdk.measure.metrics.goodput import parse_slo
+        from phi2sdk.measure.schedule import Load
+        from phi2sdk.measure.tokens import given_tokenizer
+        from phi2sdk.report.analysis import Analysis
+        from phi2sdk.report.require import Requirement
 
     if resume and out is None:
         raise ConfigurationError("--resume needs --out: the folder of the run to go on with")
@@ -177,6 +183,12 @@ def compare(
     say = Console(stderr=True, soft_wrap=True, quiet=quiet, markup=False, highlight=False)
     workload = _workload(input, task, format, demo=demo)
     folder = out or Path(datetime.now().strftime("phi2-run-%Y%m%d-%H%M%S"))
+    names = target_names(targets, config=config, demo=demo)
+    check_reference(reference, names)
+    analysis.check(names)
+    if tokenizer is not None:
+        given_tokenizer(tokenizer)
+    RunFolder(folder).check_place(resume=resume)
     if demo:
         say.print(DEMO_NOTICE if asked_for else NO_TARGET + DEMO_NOTICE, style="bold")
     cap = None if budget_usd is None else Cap(budget_usd, yes, say)
@@ -187,30 +199,22 @@ def compare(
     )
     if report is not None:
         _show(report, json=json)
-        say.print(f"The run is in {folder}: report.md, report.json, records.jsonl")
+        files = ", ".join(sorted(p.name for p in folder.iterdir() if not p.name.startswith(".")))
+        say.print(f"The run is in {folder}: {files}")
     if cap is not None:
         cap.tell(folder)
     if status == INTERRUPTED:
-        say.print(f"Interrupted: go on with --resume --out {folder}")
+        how = "nothing was sent" if report is None else f"go on with --resume --out {folder}"
+        say.print(f"Interrupted: {how}")
     raise typer.Exit(status)
 
 
-def main() -> None:
-    """Run the command; a user's mistake ends with one line and status 2."""
-    app = typer.Typer(
-        add_completion=False,
-        pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
-    app.command()(compare)
-    try:
-        app()
-    except Phi2Error as error:
-        print(f"phi2 compare: {printable(str(error))}", file=sys.stderr)  # noqa: T201
-        raise SystemExit(USAGE) from None
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)  # noqa: T201
-        raise SystemExit(INTERRUPTED) from None
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(compare)
 
 
 def _configured(config: Path | None) -> bool:
@@ -222,7 +226,7 @@ def _configured(config: Path | None) -> bool:
 def _workload(
     input: str | None,
     task: Literal["summarize", "prompt"] | None,
-    format: Format,
+    format: str,
     *,
     demo: bool,
 ) -> Workload:
@@ -239,7 +243,7 @@ def _workload(
     items = read_input(input)
     if task is None:
         task = "summarize" if demo or Path(input).suffix.lower() == ".txt" else "prompt"
-    return Workload("standard input" if input == "-" else input, items, task, format)
+    return Workload("standard input" if input == "-" else input, items, task, known_format(format))
 
 
 async def _measure(
@@ -292,19 +296,24 @@ def _status(report: Report, *, stopped: bool = False) -> int:
     if any(not result.holds for result in report.requirements):
         return REQUIREMENT_FAILS
     failed = stopped or report.failed or not report.validity.valid
-    return FAILED_REQUESTS if failed else DONE
+    return FAILED if failed else DONE
 
 
 def percent(text: str) -> float:
     """``5%`` or ``5`` as 0.05.
 
     Raises:
-        ConfigurationError: It is no number.
+        ConfigurationError: It is no number above 0 and below 100.
     """
     try:
-        return float(text.strip().removesuffix("%")) / 100
+        value = float(text.strip().removesuffix("%")) / 100
     except ValueError:
-        raise ConfigurationError(f"margin {text!r} is no percentage: write it as in 5%") from None
+        value = 0.0
+    if not 0 < value < 1:
+        raise ConfigurationError(
+            f"margin {text!r} is no percentage above 0 and below 100: write it as in 5%"
+        )
+    return value
 
 
 def _notice(say: Console) -> Callable[[str], None]:
@@ -332,7 +341,3 @@ def _show(report: Report, *, json: bool) -> None:
     from phi2sdk.report.terminal import show
 
     show(report, Console(width=None if sys.stdout.isatty() else 80, highlight=False))
-
-
-if __name__ == "__main__":
-    main()

@@ -21,7 +21,7 @@ from phi2sdk.measure.workload import Workload, read_input
 from phi2sdk.pricing import resolve
 from phi2sdk.secret import Secret
 
-__all__ = ["DEMO_TARGETS", "demo_candidates", "demo_tokenizer", "demo_workload"]
+__all__ = ["DEMO_TARGETS", "choose", "demo_candidates", "demo_tokenizer", "demo_workload"]
 
 DEMO_TARGETS = ("local_float32", "local_bfloat16", "azure", "clarifai", "hf", "openai")
 REFERENCE = "local_float32"
@@ -71,7 +71,7 @@ async def demo_candidates(
     Raises:
         ConfigurationError: A name is unknown, or a package of the demo is not installed.
     """
-    chosen = _choose(names)
+    chosen = choose(names)
     from phi2sdk.backends.local_gpu import LocalBackend
     from phi2sdk.demo import checkpoint_path
     from phi2sdk.emulator import Emulator, ModelEngine, Schedule
@@ -117,7 +117,12 @@ def demo_tokenizer() -> ReferenceTokenizer:
     return load_tokenizer(checkpoint_path(), "the demo checkpoint's own")
 
 
-def _choose(names: Sequence[str]) -> list[str]:
+def choose(names: Sequence[str]) -> list[str]:
+    """The demo's targets of these names, all if none is named.
+
+    Raises:
+        ConfigurationError: A name is unknown, or a package of the demo is not installed.
+    """
     for name in names:
         if name not in DEMO_TARGETS:
             raise ConfigurationError(

@@ -37,7 +37,7 @@ from phi2sdk.measure.workload import Workload
 from phi2sdk.prompts import SUMMARY_TEMPLATE, Prompt
 from phi2sdk.sampling import Sampling
 
-__all__ = ["Comparison", "Progress", "Settings"]
+__all__ = ["Comparison", "Progress", "Settings", "check_reference"]
 
 MOST_STREAMS = 64
 """A calibration has at most so many requests under way."""
@@ -135,10 +135,7 @@ class Comparison:
         self._nonce = secrets.token_hex(8)
 
     def _reference(self, named: str | None) -> str | None:
-        if named is not None and named not in self.candidates:
-            raise ConfigurationError(
-                f"the reference {named!r} is not compared: use one of {', '.join(self.candidates)}"
-            )
+        check_reference(named, list(self.candidates))
         local = [c.name for c in self.candidates.values() if c.backend == "local"]
         return named or next(iter([*local, *self.candidates]), None)
 
@@ -314,6 +311,18 @@ class Comparison:
                     await runner.run(lanes)
             if self.settings.duration is not None and not (budget and budget.stopped):
                 journal.over()
+
+
+def check_reference(named: str | None, targets: Sequence[str]) -> None:
+    """See whether the reference is among the targets.
+
+    Raises:
+        ConfigurationError: It is not.
+    """
+    if named is not None and named not in targets:
+        raise ConfigurationError(
+            f"the reference {named!r} is not compared: use one of {', '.join(targets)}"
+        )
 
 
 def _ignore(record: Record) -> None:

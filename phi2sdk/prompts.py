@@ -141,23 +141,37 @@ def summarize(paragraph: str, *, allow_control_tokens: bool = False) -> Prompt:
     )
 
 
-def render(text: str, format: Format = "instruct", *, reply_as: str = "Bob") -> Prompt:
+def render(
+    text: str,
+    format: Format = "instruct",
+    *,
+    reply_as: str = "Bob",
+    allow_control_tokens: bool = False,
+) -> Prompt:
     """``text`` in a format named by a string, as the command line gives it.
 
     For ``chat`` the text is one turn of Alice's, answered by ``reply_as``.
+    ``allow_control_tokens`` says whether ``<|endoftext|>`` may stand in it.
 
     Raises:
         InvalidRequest: The format is unknown.
     """
     if format == "chat":
-        return chat([("Alice", text)], reply_as=reply_as)
+        return chat([("Alice", text)], reply_as=reply_as, allow_control_tokens=allow_control_tokens)
     formats = {"instruct": instruct, "qa": qa, "code": code, "raw": raw}
-    try:
-        return formats[format](text)
-    except KeyError:
-        raise InvalidRequest(
-            f"there is no prompt format {format!r}: use one of {', '.join(FORMATS)}"
-        ) from None
+    return formats[known_format(format)](text, allow_control_tokens=allow_control_tokens)
+
+
+def known_format(name: str) -> Format:
+    """``name``, if it is one of :data:`FORMATS`.
+
+    Raises:
+        InvalidRequest: It is not.
+    """
+    for format in FORMATS:
+        if format == name:
+            return format
+    raise InvalidRequest(f"there is no prompt format {name!r}: use one of {', '.join(FORMATS)}")
 
 
 def _require(text: str, what: str) -> None:

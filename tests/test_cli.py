@@ -103,3 +103,49 @@ def test_help_shows_every_command_with_an_example() -> None:
         status, help_text, _ = phi2(command, "--help")
         assert status == 0
         assert "Example" in help_text, command
+
+
+def test_generate_sends_every_parameter(phi2_emulator: Phi2Emulator) -> None:
+    phi2_emulator.answers(" one two three")
+    status, out, err = phi2(
+        *("generate", "Count.", "-t", "openai", "--stop", " three", "--stop", "seven"),
+        *("--min-p", "0.1", "--repetition-penalty", "1.2", "--temperature", "0.5"),
+        *("--on-unsupported", "warn"),
+    )
+    assert (status, out) == (0, "one two\n"), err
+    assert phi2_emulator.openai.calls[0].body["temperature"] == 0.5
+
+
+def test_advice_names_the_commands_own_options(phi2_emulator: Phi2Emulator) -> None:
+    status, _, err = phi2("generate", "x", "-t", "openai", "--min-p", "0.1", "--temperature", "1")
+    assert status == 2
+    assert "give --on-unsupported warn" in err
+    status, _, err = phi2("generate", "x<|endoftext|>", "-t", "openai")
+    assert status == 2
+    assert "give --allow-control-tokens" in err
+    status, _, _ = phi2("generate", "x<|endoftext|>", "-t", "openai", "--allow-control-tokens")
+    assert status == 0
+    assert phi2_emulator.openai.calls[0].prompt == "Instruct: x<|endoftext|>\nOutput:"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--port-base", "99999"], "port-base 99999"),
+        (["--port-base", "65534"], "port-base 65534"),
+        (["--port-base", "-1"], "port-base -1"),
+        (["--for", "-1"], "for -1"),
+        (["--for", "nan"], "for nan"),
+    ],
+)
+def test_emulate_refuses_what_cannot_be(arguments: list[str], says: str) -> None:
+    for command in ("phi2sdk.cli", "emulate"), ("phi2sdk.emulator",):
+        done = subprocess.run(
+            [sys.executable, "-m", *command, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stdout) == (2, "")
+        assert says in done.stderr
+        assert done.stderr.count("\n") == 1

@@ -195,6 +195,13 @@ def test_the_demo_runs_on_a_file_of_the_users(tmp_path: Path) -> None:
         (["fine.txt", "--target", "nobody"], "no target 'nobody'"),
         (["--target", "openai"], "nothing to ask"),
         (["fine.txt", "--load", "closed", "--concurrency", "0"], "concurrency"),
+        (["fine.txt", "--demo", "--resume", "--out", "nope"], "nope holds no run"),
+        (["fine.txt", "--demo", "--out", "foreign"], "foreign holds other files and no run"),
+        (["fine.txt", "--demo", "--out", "fine.txt"], "fine.txt is a file"),
+        (["fine.txt", "--demo", "--target", "nope"], "no target 'nope'"),
+        (["fine.txt", "--demo", "--reference", "nope"], "the reference 'nope' is not compared"),
+        (["fine.txt", "--demo", "--margin", "500"], "no percentage above 0 and below 100"),
+        (["fine.txt", "--demo", "--format", "poem"], "no prompt format 'poem'"),
         (["fine.txt", "--resume"], "--resume needs --out"),
         (["fine.txt", "--max-tokens", "0"], "max_tokens"),
         (["fine.txt", "--duration", "5", "--repeat", "2"], "--duration takes the place"),
@@ -211,12 +218,14 @@ def test_a_mistake_ends_with_one_line_and_status_2_and_writes_nothing(
     arguments: list[str],
     message: str,
 ) -> None:
-    from phi2sdk.compare_cli import main
+    from phi2sdk.cli import compare_main as main
 
     (tmp_path / "fine.txt").write_text("Tides.")
     (tmp_path / "latin1.txt").write_bytes(b"caf\xe9")
     (tmp_path / "bad.jsonl").write_text('{"text":"x"}\n{"text"\n')
     (tmp_path / "empty.txt").write_text("")
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "diary.txt").write_text("mine")
     before = sorted(p.name for p in tmp_path.iterdir())
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["phi2 compare", *arguments])
@@ -227,7 +236,9 @@ def test_a_mistake_ends_with_one_line_and_status_2_and_writes_nothing(
     assert out == ""
     assert message in err
     assert "Traceback" not in err
+    assert "Demo:" not in err
     assert sorted(p.name for p in tmp_path.iterdir()) == before
+    assert [p.name for p in (tmp_path / "foreign").iterdir()] == ["diary.txt"]
 
 
 def test_failed_requests_end_with_status_3_and_a_report(

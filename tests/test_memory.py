@@ -7,8 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from phi2sdk import memory
-from phi2sdk.cli import app
 from phi2sdk.errors import ConfigurationError, OutOfMemory
+from phi2sdk.phi2_app import app
 
 GB = 10**9
 

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from phi2sdk.command import USAGE, run
 from phi2sdk.emulator.emulator import PROVIDERS, PublicBindRefused
 from phi2sdk.emulator.serve import UsageProblem, serve
 
+_NAME = "python -m phi2sdk.emulator"
 _EXAMPLES = """\
 examples:
   python -m phi2sdk.emulator
@@ -36,18 +38,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
             seconds=asked.seconds,
             host=asked.host,
             allow_public=asked.allow_public_bind,
-            providers=asked.provider or PROVIDERS,
+            providers=asked.provider,
             say=partial(print, flush=True),
+            warn=partial(print, file=sys.stderr),
         )
     except (UsageProblem, PublicBindRefused) as problem:
-        print(f"error: {problem}", file=sys.stderr)  # noqa: T201
-        return 2
+        print(f"{_NAME}: {problem}", file=sys.stderr)  # noqa: T201
+        return USAGE
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m phi2sdk.emulator",
+        prog=_NAME,
         description="Serve Azure, Clarifai, Hugging Face and OpenAI's protocols on loopback.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -67,4 +70,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(_NAME, lambda: main)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import shlex
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from phi2sdk.emulator.clock import Schedule
@@ -32,8 +33,9 @@ def serve(
     seconds: float | None = None,
     host: str = "127.0.0.1",
     allow_public: bool = False,
-    providers: Iterable[Provider] = PROVIDERS,
+    providers: Sequence[Provider] | None = None,
     say: Callable[[str], None] = print,
+    warn: Callable[[str], None] | None = None,
 ) -> None:
     """Serve all providers until SIGINT or SIGTERM, or for ``seconds``.
 
@@ -48,11 +50,13 @@ def serve(
         seconds: Stop by itself after so long.
         host: Where to listen; anything but loopback needs ``allow_public``.
         allow_public: See ``host``.
-        providers: Which to start.
+        providers: Which to start; all that are installed if none is named.
         say: Takes each line of output.
+        warn: Takes each line about what is left out; ``say`` if there is none.
 
     Raises:
-        UsageProblem: The script or the model cannot be used, or a port is taken.
+        UsageProblem: The script or the model cannot be used, a number is out of its range, a
+            port is taken, or a package is missing.
         PublicBindRefused: ``host`` is not loopback and ``allow_public`` is not set.
     """
     if model is not None and script is not None:
@@ -61,6 +65,13 @@ def serve(
         schedule = Schedule(first=ttft, per_token=per_token)
     except ValueError as error:
         raise UsageProblem(str(error)) from error
+    chosen = _installed(providers, warn or say)
+    if port_base and not 0 < port_base <= 65536 - len(chosen):
+        raise UsageProblem(
+            f"port-base {port_base}: {len(chosen)} ports from it on must lie between 1 and 65535"
+        )
+    if seconds is not None and not 0 < seconds < float("inf"):
+        raise UsageProblem(f"for {seconds:g}: give the seconds to run, above 0")
     engine = _engine(model, script)
     try:
         emulator = Emulator(
@@ -69,7 +80,7 @@ def serve(
             schedule=schedule,
             host=host,
             port=port_base,
-            providers=providers,
+            providers=chosen,
             allow_public=allow_public,
         )
         asyncio.run(_run(emulator, seconds, say))
@@ -102,6 +113,26 @@ def read_script(path: Path) -> Answers:
     if isinstance(answers, dict) and all(isinstance(item, str) for item in answers.values()):
         return answers
     raise UsageProblem(f"the script {path} must hold a text, a list of texts or an object of texts")
+
+
+def _installed(asked: Sequence[Provider] | None, warn: Callable[[str], None]) -> Sequence[Provider]:
+    """Whom to start: Clarifai speaks gRPC, which not everybody has installed."""
+    chosen = asked or PROVIDERS
+    missing = [name for name in ("grpc", "clarifai_grpc") if not _found(name)]
+    if "clarifai" not in chosen or not missing:
+        return chosen
+    hint = f"it needs {missing[0]}: python -m pip install 'phi2sdk[emulator]'"
+    if asked:
+        raise UsageProblem(f"clarifai cannot be served: {hint}")
+    warn(f"# clarifai is left out: {hint}")
+    return [name for name in chosen if name != "clarifai"]
+
+
+def _found(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def _engine(model: str | None, script: Path | None) -> Engine:

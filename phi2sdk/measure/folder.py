@@ -63,6 +63,29 @@ class RunFolder:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
 
+    def check_place(self, *, resume: bool) -> None:
+        """See whether a run can begin here, or be resumed, whatever its configuration.
+
+        Raises:
+            ConfigurationError: There is no run to resume, one that is not to be resumed, or
+                something else lies in the way.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise ConfigurationError(f"{self.path} is a file: choose another --out")
+        if (self.path / RUN).exists():
+            if not resume:
+                raise ConfigurationError(
+                    f"{self.path} holds a run already: go on with --resume, or choose another --out"
+                )
+        elif (self.path / RECORDS).exists():
+            raise ConfigurationError(f"{self.path} has records but no {RUN}: it cannot go on")
+        elif resume:
+            raise ConfigurationError(f"{self.path} holds no run: begin one without --resume")
+        elif self.path.is_dir() and any(not _half_written(p) for p in self.path.iterdir()):
+            raise ConfigurationError(
+                f"{self.path} holds other files and no run: choose another --out"
+            )
+
     def check(self, configuration: Mapping[str, Any], *, resume: bool) -> None:
         """See whether the run can begin here, writing nothing.
 
@@ -70,16 +93,9 @@ class RunFolder:
             ConfigurationError: There is a run already and it is not to be resumed, or it was
                 made with another configuration, or something else lies in the way.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise ConfigurationError(f"{self.path} is a file: choose another --out")
-        if not (self.path / RUN).exists():
-            if (self.path / RECORDS).exists():
-                raise ConfigurationError(f"{self.path} has records but no {RUN}: it cannot go on")
-            return
+        self.check_place(resume=resume)
         if not resume:
-            raise ConfigurationError(
-                f"{self.path} holds a run already: go on with --resume, or choose another --out"
-            )
+            return
         before = self.read_info()["configuration"]
         if changes := list(differences(before, json.loads(json.dumps(configuration)))):
             shown = "; ".join(changes[:5]) + ("; ..." if len(changes) > 5 else "")
@@ -161,6 +177,11 @@ def differences(before: Any, after: Any, path: str = "") -> Iterator[str]:
             yield from differences(before.get(key), after.get(key), where)
     elif before != after:
         yield f"{path}: {_short(before)} -> {_short(after)}"
+
+
+def _half_written(path: Path) -> bool:
+    """Whether a run that was killed at its very beginning left it: see :func:`write_text`."""
+    return path.name.startswith(f".{RUN}.")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -101,7 +101,7 @@ def nursery(urls: dict[str, str], key: str) -> None:
                     targets(urls, key),
                     out=line.strip(),
                     settings=SETTINGS,
-                    resume=True,
+                    resume=Path(line.strip(), "run.json").exists(),
                 )
             )
             os._exit(0)
