@@ -58,15 +58,20 @@ class Price(Strict):
 
     def busy(self, bill: Bill) -> float | None:
         """With machine time paid for the seconds used only; ``None`` where none is paid."""
+        working = self.working()
+        return None if working is None else working.usd(bill)
+
+    def working(self) -> Price | None:
+        """The price of machines that never idle; ``None`` where no machine time is paid."""
         if not self.by_time:
             return None
-        full = [
+        full = tuple(
             part.model_copy(update={"utilisation": 1.0})
             if isinstance(part, Hourly | Owned)
             else part
             for part in self.parts
-        ]
-        return self._sum(full, lambda part: part.usd(bill))
+        )
+        return self.model_copy(update={"parts": full})
 
     def reserved(self, bill: Bill, window: float | None) -> float | None:
         """With the machine's idle time paid too; ``None`` where no machine is paid by time.

@@ -19,6 +19,7 @@ from typing import IO, Any, Self
 
 from phi2sdk.completion import Attempt
 from phi2sdk.errors import ConfigurationError
+from phi2sdk.measure.collector import paused_collector
 from phi2sdk.measure.records import Key, Record
 
 __all__ = ["Journal", "Recorded", "read_journal"]
@@ -65,13 +66,18 @@ def read_journal(path: Path) -> Recorded:
     Raises:
         ConfigurationError: A line before the last is no event, or a key is done twice.
     """
+    if not path.exists():
+        return Recorded()
+    with paused_collector():
+        return _read(path)
+
+
+def _read(path: Path) -> Recorded:
     found = Recorded()
     attempts: dict[Key, list[Attempt]] = {}
-    if not path.exists():
-        return found
     for number, line in _whole_lines(path, found):
         try:
-            _take(json.loads(line), found, attempts)
+            _take(json.loads(line.decode()), found, attempts)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ConfigurationError(
                 f"{path}, line {number}: no event of a run ({error}); it was written by something "

@@ -125,7 +125,9 @@ def spend_of(
         good=good,
         usd=usd,
         token_usd=_by_prompt([price.token_priced(b) for b in bills], where, len(names)),
-        busy_usd=_by_prompt([price.busy(b) for b in bills], where, len(names)),
+        busy_usd=None
+        if (working := price.working()) is None
+        else _by_prompt([working.usd(b) for b in bills], where, len(names)),
         seconds=seconds,
         answered=tuple(
             (int(at), bill)

@@ -12,6 +12,7 @@ import numpy as np
 
 from phi2sdk.measure.agreement import Pairing, agreement
 from phi2sdk.measure.calibration import WIRES
+from phi2sdk.measure.collector import paused_collector
 from phi2sdk.measure.cost import cost_per_summary, why_unknown
 from phi2sdk.measure.folder import Run
 from phi2sdk.measure.metrics import E2E, LATENCIES, Metric
@@ -58,7 +59,11 @@ def build(run: Run, tokenizer: ReferenceTokenizer, analysis: Analysis | None = N
         tokenizer: The reference tokenizer, for all targets.
         analysis: What to ask of the numbers.
     """
-    analysis = analysis or Analysis()
+    with paused_collector():
+        return _build(run, tokenizer, analysis or Analysis())
+
+
+def _build(run: Run, tokenizer: ReferenceTokenizer, analysis: Analysis) -> Report:
     by_target: dict[str, list[Record]] = defaultdict(list)
     warmups: dict[str, list[Record]] = defaultdict(list)
     for record in run.recorded.done.values():
@@ -187,9 +192,10 @@ def _target(
 def _latency(metric: Metric, records: Sequence[Record], limit: float) -> LatencySummary | None:
     values: list[float] = []
     prompts: set[str] = set()
+    of = metric.values
     for record in records:
         before = len(values)
-        values.extend(metric.values(record))
+        values += of(record)
         if len(values) > before:
             prompts.add(record.key.prompt)
     ordered = np.sort(np.asarray(values))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
+
 from phi2sdk.measure.metrics.base import Metric
 from phi2sdk.measure.records import Record
 
@@ -13,8 +15,8 @@ __all__ = ["ICL", "longest_stall", "tokens_per_chunk"]
 def _values(record: Record) -> Iterable[float]:
     if not record.ok or record.streamed is False:
         return ()
-    times = record.chunk_ns
-    return ((times[i] - times[i - 1]) / 1e9 for i in range(1, len(times)))
+    gaps: list[float] = (np.diff(np.frombuffer(record.chunk_ns, np.int64)) / 1e9).tolist()
+    return gaps
 
 
 def longest_stall(record: Record) -> float | None:
@@ -24,8 +26,12 @@ def longest_stall(record: Record) -> float | None:
 
 def tokens_per_chunk(records: Iterable[Record]) -> float | None:
     """The mean over all chunks whose tokens are known; 1: every chunk is one token."""
-    counts = [n for record in records for n in record.chunk_tokens if n >= 0]
-    return sum(counts) / len(counts) if counts else None
+    chunks = total = 0
+    for record in records:
+        counts = np.frombuffer(record.chunk_tokens, np.int64)
+        known = counts[counts >= 0]
+        chunks, total = chunks + len(known), total + int(known.sum())
+    return total / chunks if chunks else None
 
 
 ICL = Metric(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
+import numpy as np
+
 from phi2sdk.measure.records import Record
 
 __all__ = ["busy_seconds", "throughput", "window_seconds"]
@@ -41,10 +43,10 @@ def busy_seconds(records: Iterable[Record]) -> float:
     """Seconds in which at least one request was under way: the union of their intervals."""
     total = 0.0
     for spans in _spans_by_session(records):
-        reached = float("-inf")
-        for begin, end in sorted(spans):
-            total += max(0.0, end - max(begin, reached))
-            reached = max(reached, end)
+        begin, end = np.asarray(sorted(spans)).T
+        reached = np.maximum.accumulate(end)
+        before = np.concatenate(([-np.inf], reached[:-1]))
+        total += float(np.maximum(0.0, end - np.maximum(begin, before)).sum())
     return total
 
 
