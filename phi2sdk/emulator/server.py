@@ -151,9 +151,13 @@ class HttpServer(ABC):
         self._running.add(task)
         try:
             return await self._answer(request, call)
-        except (asyncio.CancelledError, ConnectionResetError):
+        except asyncio.CancelledError:
             call.cancelled = not self._stopping
             raise
+        except ConnectionResetError:
+            # The client left between two writes; the cancellation that tells so is under way.
+            call.cancelled = not self._stopping
+            raise asyncio.CancelledError from None
         finally:
             self._running.discard(task)
             call.ended.set()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
 import pytest
 
-from phi2sdk.emulator import Emulator, Fault, ScriptedEngine
+from phi2sdk.emulator import Decoding, Emulator, Fault, ScriptedEngine, Token
+from phi2sdk.emulator.server import HttpServer
+from tests.emulator.conftest import ANSWER
 
 Session = aiohttp.ClientSession
 BODY = {"inputs": "Hello"}
@@ -146,3 +149,50 @@ async def test_a_script_without_an_answer_is_the_providers_500(
 def test_an_unknown_kind_is_named() -> None:
     with pytest.raises(ValueError, match="tornado"):
         Fault("tornado")  # type: ignore[arg-type]
+
+
+class _Leaving(ScriptedEngine):
+    """Its client's connection breaks while the second token is made, before the server is told."""
+
+    server: HttpServer
+
+    async def tokens(self, prompt: str, decoding: Decoding) -> AsyncIterator[Token]:
+        async for number, token in aenumerate(super().tokens(prompt, decoding)):
+            if number:
+                assert self.server._runner is not None
+                assert self.server._runner.server is not None
+                for connection in self.server._runner.server.connections:
+                    assert connection.transport is not None
+                    connection.transport.abort()
+            yield token
+
+
+async def aenumerate(items: AsyncIterator[Token]) -> AsyncIterator[tuple[int, Token]]:
+    number = 0
+    async for item in items:
+        yield number, item
+        number += 1
+
+
+@pytest.mark.parametrize("provider", ["hf", "azure", "openai"])
+async def test_a_client_that_leaves_a_stream_early_is_recorded_and_no_error_of_the_server(
+    provider: str, http: Session, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = _Leaving(ANSWER)
+    async with Emulator(engine, providers=("azure", "hf", "openai")) as emulator:
+        engine.server = getattr(emulator, provider)
+        path = {
+            "hf": "/generate_stream",
+            "azure": "/openai/v1/completions",
+            "openai": "/v1/completions",
+        }[provider]
+        url = f"{engine.server.url}{path}"
+        asked = BODY if provider == "hf" else {"prompt": "x", "model": engine.model, "stream": True}
+        reply = await http.post(url, json=asked)
+        assert reply.status == 200
+        with pytest.raises(aiohttp.ClientError):
+            await reply.read()
+        call = engine.server.calls[0]
+        await asyncio.to_thread(call.ended.wait, 5)
+        assert call.cancelled
+    assert [record.getMessage() for record in caplog.records] == []
