@@ -1,8 +1,8 @@
 """Kill a run at random instants and resume it, until it is done; then kill the next one.
 
 ``python -m tests.measure.kill_and_resume [KILLS] [SEED]`` prints what it found. Each session is a
-process of its own, forked from a clean one that has the imports done, and ended by SIGKILL after
-a random time.
+process of its own, forked from a clean one that has the imports done, and ended by SIGKILL, in
+turn at a random place of its journal and after a random time.
 """
 
 # ruff: noqa: T201
@@ -145,8 +145,14 @@ def kill_and_resume(kills: int, seed: int) -> Found:
             status: int | None = None
             while status != 0:
                 pid = sessions_of.start(out)
-                seconds = chance.uniform(0.0, 0.6) if killed < kills else None
-                status = sessions_of.wait(seconds)
+                if killed >= kills:
+                    status = sessions_of.wait()
+                elif killed % 2:
+                    status = sessions_of.wait(chance.uniform(0.0, 0.6))
+                else:  # at a random place of the journal, however slow the machine is
+                    size = _size(out) + chance.randrange(1, 40_000)
+                    while (status := sessions_of.wait(0.001)) is None and _size(out) < size:
+                        pass
                 if status is None:
                     os.kill(pid, signal.SIGKILL)
                     status = sessions_of.wait()
@@ -158,6 +164,11 @@ def kill_and_resume(kills: int, seed: int) -> Found:
             records += len(expected["answers"])
             assert not list(differences(expected, without_times(out)))
     return Found(killed, inside, runs, sessions, records)
+
+
+def _size(out: Path) -> int:
+    file = out / "records.jsonl"
+    return file.stat().st_size if file.exists() else 0
 
 
 def check(out: Path) -> int:
