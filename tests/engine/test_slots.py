@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 from phi2sdk.backends.engine import LocalModel
 from phi2sdk.backends.engine.decode import CompiledStep, GraphStep
 from phi2sdk.backends.engine.slots import Row, Slots
+from phi2sdk.memory import PREFILL_TOKENS
 from phi2sdk.sampling import Sampling
-from tests.engine.conftest import generate
+from tests.engine.conftest import generate, save_tiny
 
 TIE = 1e-4
 """A greedy token may differ where the reference's two best logits lie closer than this."""
@@ -181,6 +183,15 @@ def test_a_compiled_step_changes_no_token(tiny: LocalModel) -> None:
     step = partial(CompiledStep, backend="aot_eager")
     requests = [([1 + seed, 2, 3, 4], Sampling(max_tokens=6)) for seed in range(2)]
     assert run(Slots(tiny.phi, 2, step=step), requests) == run(Slots(tiny.phi, 2), requests)
+
+
+def test_a_prompt_longer_than_a_piece_is_read_where_nobody_writes(tmp_path: Path) -> None:
+    """Steps that only read make no token."""
+    model = LocalModel.load(save_tiny(tmp_path, max_position_embeddings=1024), device="cpu")
+    prompt = [1 + i % 390 for i in range(2 * PREFILL_TOKENS + 5)]
+    slots = Slots(model.phi, 2)
+    slots.join(prompt, Sampling(max_tokens=3))
+    assert [len(slots.step()) for _ in range(4)] == [0, 0, 1, 1]
 
 
 def test_a_joining_prompt_is_read_in_pieces_while_others_write(tiny: LocalModel) -> None:

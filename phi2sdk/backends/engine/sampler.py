@@ -68,12 +68,13 @@ def choose(logits: Tensor, rows: Sequence[Chooser]) -> tuple[Tensor, Tensor]:
             if row.seen is not None:
                 _penalise(own[index], row.seen, row.sampling.repetition_penalty)
     drawn = [index for index, row in enumerate(rows) if not row.sampling.greedy]
-    if len(drawn) < len(rows):
+    if not drawn:  # no row at all where a step only reads prompts
         tokens = own.argmax(-1)
-        if drawn:
-            tokens[drawn] = _draw(own[drawn], [rows[index] for index in drawn])
-    else:
+    elif len(drawn) == len(rows):
         tokens = _draw(own, rows)
+    else:
+        tokens = own.argmax(-1)
+        tokens[drawn] = _draw(own[drawn], [rows[index] for index in drawn])
     for index, row in enumerate(rows):
         row.step += 1
         if row.seen is not None:
