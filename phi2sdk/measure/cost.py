@@ -63,6 +63,7 @@ def cost_per_summary(
     *,
     sequential: bool,
     warmups: Sequence[Record] = (),
+    spend: Spend | None = None,
 ) -> CostPerSummary | None:
     """The cost of one target; ``None`` as :func:`why_unknown` says.
 
@@ -73,10 +74,11 @@ def cost_per_summary(
         tokenizer: Counts what the provider did not.
         sequential: Whether the target idled while others were asked.
         warmups: Its records from before the run, which are paid for too.
+        spend: Of all these, where somebody has added it up already.
     """
     if price is None or not any(acceptable(record) for record in records):
         return None
-    spend = spend_of(price, records, prompts, tokenizer, warmups)
+    spend = spend or spend_of(price, records, prompts, tokenizer, warmups)
     if spend is None:
         return None
     per_summary = _per_summary(spend, spend.usd, price.usd(spend.warmup))

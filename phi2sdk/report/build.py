@@ -21,6 +21,7 @@ from phi2sdk.measure.metrics.icl import longest_stall, tokens_per_chunk
 from phi2sdk.measure.metrics.throughput import busy_seconds, throughput, window_seconds
 from phi2sdk.measure.power import price_of
 from phi2sdk.measure.records import Record
+from phi2sdk.measure.spend import Spend, spend_of
 from phi2sdk.measure.statistics import mean_over_prompts, quantile
 from phi2sdk.measure.tokens import ReferenceTokenizer
 from phi2sdk.pricing import Price
@@ -74,15 +75,18 @@ def _build(run: Run, tokenizer: ReferenceTokenizer, analysis: Analysis) -> Repor
     described: Mapping[str, Any] = run.configuration["targets"]
     everything = [record for records in by_target.values() for record in records]
     validity = judge(run, everything)
+    spends = {
+        name: _spend(run, name, by_target[name], warmups[name], tokenizer) for name in described
+    }
     targets = {
-        name: _target(run, name, by_target[name], warmups[name], tokenizer, analysis)
+        name: _target(run, name, by_target[name], warmups[name], tokenizer, analysis, spends[name])
         for name in described
     }
     report = Report(
         run=_run(run, tokenizer, analysis),
         validity=validity,
         targets=targets,
-        pairs=compare_pairs(run, by_target, targets, validity, tokenizer, analysis.margin),
+        pairs=compare_pairs(run, by_target, targets, validity, tokenizer, analysis.margin, spends),
     )
     unknown = {n: t.cost_unknown for n, t in targets.items() if t.cost_unknown is not None}
     options = Options.of(run, by_target, warmups, tokenizer, unknown)
@@ -148,6 +152,7 @@ def _target(
     warmups: Sequence[Record],
     tokenizer: ReferenceTokenizer,
     analysis: Analysis,
+    spend: Spend | None,
 ) -> TargetReport:
     config = run.configuration
     described = config["targets"][name]
@@ -180,7 +185,7 @@ def _target(
         ),
         goodput=_goodput(records, analysis.slo) if analysis.slo and records else None,
         tokens=tokens,
-        cost=(cost := _cost(run, name, price, records, warmups, tokenizer)),
+        cost=(cost := _cost(run, name, price, records, warmups, tokenizer, spend)),
         cost_unknown=None if cost else why_unknown(price, records),
         errors=_errors(records),
         warmup=_warmup(warmups) if warmups else None,
@@ -261,6 +266,20 @@ def _tokens(
     )
 
 
+def _spend(
+    run: Run,
+    name: str,
+    records: Sequence[Record],
+    warmups: Sequence[Record],
+    tokenizer: ReferenceTokenizer,
+) -> Spend | None:
+    """Added up once, for the target's cost and for all its pairs."""
+    price = price_of(run, name, records)
+    if price is None or not records:
+        return None
+    return spend_of(price, records, run.prompts.__getitem__, tokenizer, warmups)
+
+
 def _cost(
     run: Run,
     name: str,
@@ -268,6 +287,7 @@ def _cost(
     records: Sequence[Record],
     warmups: Sequence[Record],
     tokenizer: ReferenceTokenizer,
+    spend: Spend | None,
 ) -> CostReport | None:
     config = run.configuration
     found = cost_per_summary(
@@ -277,6 +297,7 @@ def _cost(
         tokenizer,
         sequential=config["load"]["kind"] == "sequential",
         warmups=warmups,
+        spend=spend,
     )
     if found is None or price is None:
         return None

@@ -11,9 +11,8 @@ from phi2sdk.measure.cost import cost_ratio
 from phi2sdk.measure.folder import Run
 from phi2sdk.measure.metrics import E2E, TTFT, Metric
 from phi2sdk.measure.paired import PairedRatio, compare_paired, judge_all
-from phi2sdk.measure.power import price_of
 from phi2sdk.measure.records import Record
-from phi2sdk.measure.spend import Spend, spend_of
+from phi2sdk.measure.spend import Spend
 from phi2sdk.measure.statistics import Estimate
 from phi2sdk.measure.tokens import ReferenceTokenizer
 from phi2sdk.report.schema import (
@@ -42,13 +41,13 @@ def compare_pairs(
     validity: ValidityReport,
     tokenizer: ReferenceTokenizer,
     margin: float,
+    spends: Mapping[str, Spend | None],
 ) -> dict[str, PairReport]:
     """All pairs ``a:b``, the reference first in its own; p-values are adjusted over all."""
     first = sorted(targets, key=lambda name: not targets[name].reference)
     names = list(combinations(first, 2))
     e2e = _ratios(E2E, names, by_target, targets, validity, margin)
     ttft = _ratios(TTFT, names, by_target, targets, validity, margin)
-    spends = {name: _spend(run, name, by_target[name], tokenizer) for name in targets}
     return {
         f"{a}:{b}": PairReport(
             latency_ratio=LatencyRatioReport(
@@ -139,15 +138,6 @@ def _error(metric: Metric, pair: Sequence[TargetReport], validity: ValidityRepor
             return None
         errors.append((calibration.ttft if metric is TTFT else calibration.e2e).p99)
     return max(errors)
-
-
-def _spend(
-    run: Run, name: str, records: Sequence[Record], tokenizer: ReferenceTokenizer
-) -> Spend | None:
-    price = price_of(run, name, records)
-    if price is None or not records:
-        return None
-    return spend_of(price, records, run.configuration["prompts"].__getitem__, tokenizer)
 
 
 def _cost_ratio(a: Spend | None, b: Spend | None) -> Interval | None:
