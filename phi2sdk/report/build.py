@@ -89,7 +89,7 @@ def _build(run: Run, tokenizer: ReferenceTokenizer, analysis: Analysis) -> Repor
         pairs=compare_pairs(run, by_target, targets, validity, tokenizer, analysis.margin, spends),
     )
     unknown = {n: t.cost_unknown for n, t in targets.items() if t.cost_unknown is not None}
-    options = Options.of(run, by_target, warmups, tokenizer, unknown)
+    options = Options.of(run, by_target, unknown, spends)
     evens = options.break_even()
     report = with_money(report, options, evens, analysis)
     results = tuple(evaluate(requirement, report) for requirement in analysis.requirements)

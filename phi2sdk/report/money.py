@@ -14,9 +14,8 @@ from phi2sdk.measure.breakeven import HIGHEST, BreakEven, Option, break_even, co
 from phi2sdk.measure.folder import Run
 from phi2sdk.measure.power import price_of
 from phi2sdk.measure.records import Record
-from phi2sdk.measure.spend import acceptable, spend_of
+from phi2sdk.measure.spend import Spend, acceptable
 from phi2sdk.measure.statistics import Estimate
-from phi2sdk.measure.tokens import ReferenceTokenizer
 from phi2sdk.measure.volume import machines
 from phi2sdk.report.schema_base import Interval
 from phi2sdk.report.schema_money import (
@@ -53,20 +52,18 @@ class Options:
         cls,
         run: Run,
         by_target: Mapping[str, Sequence[Record]],
-        warmups: Mapping[str, Sequence[Record]],
-        tokenizer: ReferenceTokenizer,
         unknown: Mapping[str, str],
+        spends: Mapping[str, Spend | None],
     ) -> Options:
         """The options of a run; ``unknown`` names the targets without a cost."""
         described: Mapping[str, Any] = run.configuration["targets"]
-        prompt = run.prompts.__getitem__
         known = {}
         for name in described:
             records = by_target.get(name, ())
             price = price_of(run, name, records)
             if price is None or not any(acceptable(record) for record in records):
                 continue
-            spend = spend_of(price, records, prompt, tokenizer, warmups.get(name, ()))
+            spend = spends.get(name)
             if spend is not None:
                 known[name] = Option(name, price, spend)
         return cls(
