@@ -5,14 +5,16 @@ Apart from :mod:`phi2sdk.config` so that only those who have a file load pydanti
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
-from phi2sdk import pricing
+from phi2sdk import backends, pricing
 from phi2sdk.config import FromEnvironment, Target
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.pricebook import Entries, PriceBook, price_book
@@ -62,8 +64,30 @@ def read(path: str | Path) -> _File:
         return _File.model_validate(document)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ConfigurationError(f"{path}: {where}: {first['msg']}") from None
+        raise ConfigurationError(f"{path}: {_what_to_write(first)}") from None
+
+
+def _what_to_write(problem: ErrorDetails) -> str:
+    where, last = ".".join(map(str, problem["loc"])), str(problem["loc"][-1])
+    match problem["type"], problem["loc"]:
+        case "extra_forbidden", (table,):
+            return (
+                f"there is no table {table}: write [targets.NAME], [[prices]], [[devices]] or "
+                "[[assumptions]]"
+            )
+        case "extra_forbidden", _:
+            return f"{where}: there is no such entry: take it out, or mend its name"
+        case "missing", ("targets", name, "backend"):
+            return (
+                f"[targets.{name}] names no backend: write backend = "
+                f"{' or '.join(json.dumps(one) for one in backends.known())}"
+            )
+        case "missing", _:
+            return f"{where} is missing: write {last} = ..."
+        case (("model_type" | "dict_type"), ("targets", *_)):
+            return f"{where} is no table: write [targets.NAME], and its settings below"
+        case _:
+            return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
 
 
 def _target(name: str, table: _TargetTable, path: str | Path, book: PriceBook) -> Target:

@@ -7,11 +7,12 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from phi2sdk import backends
 from phi2sdk.config import DEFAULT_CONFIG, Target, load_config
-from phi2sdk.errors import Phi2Error
+from phi2sdk.errors import ConfigurationError, Phi2Error
 
 __all__ = ["Finding", "examine"]
 
@@ -23,8 +24,9 @@ class Finding:
     Attributes:
         target: Its name; backend: its backend's.
         ok: Whether it can be used.
-        state: What it said, or what is wrong.
+        state: What it said, or what is wrong; empty where that is said by ``configured``.
         remedy: What to do; empty where nothing need be done.
+        configured: Whether somebody asked for it, in the file or in the environment.
     """
 
     target: str
@@ -32,48 +34,88 @@ class Finding:
     ok: bool
     state: str
     remedy: str = ""
+    configured: bool = True
 
 
 async def examine(
     config: str | Path | None = None, environ: Mapping[str, str] | None = None
 ) -> list[Finding]:
-    """Look at every target of the configuration, and at every backend that has none.
+    """Look at every target of the file, and at every backend that the environment configures.
 
-    Each target that can be built is asked once whether it is there (no tokens are spent).
+    A backend that neither of them configures has a row too, which says how to. Each target that
+    can be built is asked once whether it is there (no tokens are spent).
     """
     environ = os.environ if environ is None else environ
-    targets = _targets(config, environ)
-    return await asyncio.gather(*(_examine(target, environ) for target in targets))
+    asked = _asked(config, environ)
+    return await asyncio.gather(*(_examine(*one, environ) for one in asked))
 
 
-def _targets(config: str | Path | None, environ: Mapping[str, str]) -> list[Target]:
-    configured: list[Target] = []
+def _asked(config: str | Path | None, environ: Mapping[str, str]) -> list[tuple[Target, bool]]:
+    """Whom to look at, and whether somebody configured it."""
+    written: dict[str, Target] = {}
     if config is not None or Path(DEFAULT_CONFIG).is_file():
-        configured = list(load_config(config or DEFAULT_CONFIG).values())
-    used = {target.backend for target in configured}
-    return configured + [Target(name, name) for name in backends.known() if name not in used]
+        written = load_config(config or DEFAULT_CONFIG)
+    used = {target.backend for target in written.values()}
+    asked = [(target, True) for target in written.values()]
+    for name in backends.known():
+        configured = _in_environment(name, environ)
+        if name not in written and (configured or name not in used):
+            asked.append((Target(name, name), configured))
+    return asked
 
 
-async def _examine(target: Target, environ: Mapping[str, str]) -> Finding:
+def _in_environment(name: str, environ: Mapping[str, str]) -> bool:
+    """Whether the environment has a setting without which the backend cannot be built."""
+    try:
+        cls = backends.find(name)
+    except Phi2Error:
+        return False
+    if any(environ.get(cls.environment.get(setting, ""), "").strip() for setting in cls.required):
+        return True
+    return _opens(name, environ) and not _opens(name, {})
+
+
+def _opens(name: str, environ: Mapping[str, str]) -> bool:
+    try:
+        Target(name, name).open(environ=environ)
+    except Phi2Error:
+        return False
+    return True
+
+
+async def _examine(target: Target, configured: bool, environ: Mapping[str, str]) -> Finding:
+    finding = partial(Finding, target.name, target.backend, configured=configured)
     try:
         backend = target.open(environ=environ)
     except Phi2Error as error:
-        state, _, remedy = error.message.partition(": ")
-        return Finding(target.name, target.backend, False, state, remedy or state)
+        if configured:
+            return finding(False, "it cannot be opened", error.message)
+        return finding(False, "", _how_to_configure(target.backend) or error.message)
     try:
         said = await backend.check()
-        return Finding(target.name, target.backend, True, said)
+        return finding(True, said)
+    except ConfigurationError as error:
+        state, _, remedy = error.message.partition(": ")
+        return finding(False, state, remedy)
     except Phi2Error as error:
-        return Finding(
-            target.name,
-            target.backend,
-            False,
-            str(error),
-            _REMEDY.get(type(error).__name__, "look at the endpoint's own log or status page"),
-        )
+        remedy = _REMEDY.get(type(error).__name__, "look at the endpoint's own log or status page")
+        return finding(False, str(error), remedy)
     finally:
         with suppress(Phi2Error):
             await backend.close()
+
+
+def _how_to_configure(name: str) -> str:
+    """Empty where no setting is missing but, say, a package."""
+    try:
+        cls = backends.find(name)
+    except Phi2Error:
+        return ""
+    needed = [cls.environment[setting] for setting in cls.required if setting in cls.environment]
+    variables = needed or list(cls.environment.values())[:1]
+    if not variables or name == "local":
+        return ""
+    return f'set {" and ".join(variables)}, or write a target with backend = "{name}" in phi2.toml'
 
 
 _REMEDY = {

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from phi2sdk import __version__
 from phi2sdk import memory as sizes
+from phi2sdk.command import FAILED
 from phi2sdk.compare_cli import compare
 from phi2sdk.diff_cli import diff
 from phi2sdk.doctor import Finding, examine
@@ -61,7 +62,16 @@ app.command(
 
 @app.command(epilog="Example: phi2 doctor --config phi2.toml")
 def doctor(config: Config = None) -> None:
-    """Say which targets are configured, installed and reachable, and what to do about the rest."""
+    """Say which targets are configured, installed and reachable, and what to do about the rest.
+
+    Exit status:
+
+    - 0: every target that phi2.toml or the environment configures is ready, or there is none
+
+    - 2: phi2.toml is wrong
+
+    - 3: a configured target is not ready
+    """
     findings = asyncio.run(examine(config))
     table = Table(box=None, pad_edge=False)
     for column in ("target", "backend", "state", "what to do"):
@@ -69,8 +79,8 @@ def doctor(config: Config = None) -> None:
     for finding in findings:
         table.add_row(*(escape(printable(cell)) for cell in _cells(finding)))
     Console().print(table)
-    if not any(finding.ok for finding in findings):
-        raise typer.Exit(3)
+    if any(finding.configured and not finding.ok for finding in findings):
+        raise typer.Exit(FAILED)
 
 
 @app.command(epilog="Example: phi2 memory --context 2048 --batch 8 --dtype float16")
@@ -153,5 +163,6 @@ def emulate(
 
 
 def _cells(finding: Finding) -> tuple[str, str, str, str]:
-    state = "ready" if finding.ok else "not ready"
-    return finding.target, finding.backend, f"{state}: {finding.state}", finding.remedy
+    state = "ready" if finding.ok else "not ready" if finding.configured else "not configured"
+    said = f"{state}: {finding.state}" if finding.state else state
+    return finding.target, finding.backend, said, finding.remedy

@@ -95,6 +95,50 @@ def test_doctor_tells_what_is_ready_and_what_to_do_about_the_rest(
     assert "CLARIFAI_PAT" in out
 
 
+BARE = ("AZURE_PHI2_ENDPOINT", "CLARIFAI_PAT", "HF_PHI2_ENDPOINT", "OPENAI_BASE_URL")
+
+
+def test_doctor_with_nothing_configured_says_how_to_and_ends_with_0(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (*BARE, "PHI2_MODEL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    status, out, _ = phi2("doctor", cwd=tmp_path)
+    assert status == 0
+    assert 'model="demo"' in out
+    assert "downloads it" in out
+    for name in BARE:
+        assert f"set {name}" in out
+
+
+def test_doctor_shows_a_backend_of_the_environment_beside_the_targets_of_the_file(
+    phi2_emulator: Phi2Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "phi2.toml").write_text(
+        f'[targets.mine]\nbackend = "openai"\nbase_url = "{phi2_emulator.openai.url}/v1"\n'
+        'api_key = { env = "OPENAI_API_KEY" }\n'
+        '[targets.here]\nbackend = "local"\nmodel = "demo"\n'
+    )
+    status, out, _ = phi2("doctor", cwd=tmp_path)
+    names = [line.split()[0] for line in out.splitlines() if line[:1].isalpha()]
+    assert status == 0, out
+    assert names == ["target", "mine", "here", "azure", "clarifai", "hf", "openai"]
+    assert "reachable, and the key is accepted" in " ".join(out.split())
+    monkeypatch.delenv("OPENAI_BASE_URL")
+    _, out, _ = phi2("doctor", cwd=tmp_path)
+    assert "\nopenai" not in out
+
+
+def test_doctor_ends_with_3_when_one_configured_target_is_not_ready(
+    phi2_emulator: Phi2Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "wrong")
+    status, out, _ = phi2("doctor", cwd=tmp_path)
+    assert status == 3
+    assert "give a key that the provider accepts" in " ".join(out.split())
+
+
 def test_help_shows_every_command_with_an_example() -> None:
     status, out, _ = phi2("--help")
     assert status == 0
@@ -117,7 +161,7 @@ def test_generate_sends_every_parameter(phi2_emulator: Phi2Emulator) -> None:
 
 
 def test_advice_names_the_commands_own_options(phi2_emulator: Phi2Emulator) -> None:
-    status, _, err = phi2("generate", "x", "-t", "openai", "--min-p", "0.1", "--temperature", "1")
+    status, _, err = phi2("generate", "x", "-t", "azure", "--min-p", "0.1", "--temperature", "1")
     assert status == 2
     assert "give --on-unsupported warn" in err
     status, _, err = phi2("generate", "x<|endoftext|>", "-t", "openai")

@@ -79,7 +79,7 @@ def _authorization(backend: Backend) -> str | None:
     [
         ('[targets.a]\nbackend = "openai"\napi_key = "sk-canary"', "does not belong into a file"),
         ('[targets.a]\nbackend = "openai"\ntoken = "sk-canary"', "does not belong into a file"),
-        ("[targets.a]\n", "targets.a.backend"),
+        ("[targets.a]\n", "names no backend"),
         ('[targets.A-1]\nbackend = "openai"', "cannot be a target's name"),
         ("[target.a]\n", "target"),
         ("this is no toml", "phi2.toml"),
@@ -144,3 +144,26 @@ def test_plain_http_to_another_host_is_refused_unless_it_is_named() -> None:
         backends.build("openai", target="a", settings=settings, environ={})
     settings["insecure_hosts"] = ("phi.example.com",)  # type: ignore[assignment]
     assert backends.build("openai", target="a", settings=settings, environ={}).target == "a"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ('[target.a]\nbackend = "local"', "there is no table target: write [targets.NAME]"),
+        ("[targets.a]\ndtype = 'float32'", '[targets.a] names no backend: write backend = "local"'),
+        ("[targets]\na = 3", "targets.a is no table: write [targets.NAME]"),
+        ("targets = 3", "targets is no table: write [targets.NAME]"),
+        ('[[prices]]\nid = "a/b"', "prices.0.value is missing: write value = ..."),
+        ('[targets.a]\nbackend = "local"\nattempts = 0', "targets.a.attempts: "),
+    ],
+)
+def test_a_table_that_is_wrong_is_told_with_what_to_write(
+    content: str, says: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "phi2.toml"
+    path.write_text(content)
+    with pytest.raises(ConfigurationError) as caught:
+        load_config(path)
+    assert says in str(caught.value)
+    assert "Input" not in str(caught.value) or "attempts" in says
+    assert "Extra inputs" not in str(caught.value)

@@ -291,7 +291,8 @@ class AzureBackend(HTTPBackend):
                 _, document = await reply.json()
         except ModelNotFound:
             # The gateway looks at the key first; the container has no such path.
-            return f"reachable, the key is taken; nothing at {path.partition('?')[0]} to ask"
+            where = path.partition("?")[0]
+            return f"reachable, and the key is accepted; it does not name its model at {where}"
         return _named(document)
 
     def _make_route(

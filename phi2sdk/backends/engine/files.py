@@ -117,7 +117,10 @@ def _from_hub(model: str, revision: str | None, download: bool) -> Path:
     except LocalEntryNotFoundError:
         pass
     if not download:
-        raise ConfigurationError(f"{model!r} is not in the cache: the first load downloads it")
+        raise ConfigurationError(
+            f"{model!r} is not on this machine: the first request downloads it (microsoft/phi-2: "
+            '5.6 GB), or give model="demo", which comes with this package'
+        )
     try:
         return Path(snapshot_download(model, revision=revision, allow_patterns=_WANTED))
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
