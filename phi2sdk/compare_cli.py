@@ -31,10 +31,6 @@ __all__ = ["app", "compare", "percent"]
 T = TypeVar("T")
 
 NO_TARGET = "No target is named and none is configured, so this is the demo. "
-DEMO_NOTICE = (
-    "Demo: a small model of this package answers here, and over every provider's protocol on "
-    "loopback. Latencies and prices of emulated providers are simulated."
-)
 
 
 def compare(
@@ -153,6 +149,7 @@ def compare(
         from phi2sdk.measure.tokens import given_tokenizer
         from phi2sdk.report.analysis import Analysis
         from phi2sdk.report.require import Requirement
+        from phi2sdk.report.words import DEMO
 
     if resume and out is None:
         raise ConfigurationError("--resume needs --out: the folder of the run to go on with")
@@ -190,7 +187,7 @@ def compare(
         given_tokenizer(tokenizer)
     RunFolder(folder).check_place(resume=resume)
     if demo:
-        say.print(DEMO_NOTICE if asked_for else NO_TARGET + DEMO_NOTICE, style="bold")
+        say.print(f"{'' if asked_for else NO_TARGET}Demo: {DEMO}", style="bold")
     cap = None if budget_usd is None else Cap(budget_usd, yes, say)
     status, report = _interruptible(
         _measure(

@@ -73,7 +73,6 @@ async def demo_candidates(
     """
     chosen = choose(names)
     from phi2sdk.backends.local_gpu import LocalBackend
-    from phi2sdk.demo import checkpoint_path
     from phi2sdk.emulator import Emulator, ModelEngine, Schedule
 
     if notice is not None:
@@ -82,9 +81,7 @@ async def demo_candidates(
         local: dict[str, LocalBackend] = {}
         for dtype in ("float32", "bfloat16"):
             name = f"local_{dtype}"
-            local[name] = LocalBackend(
-                model=checkpoint_path(), dtype=dtype, device="cpu", target=name
-            )
+            local[name] = LocalBackend(model="demo", dtype=dtype, device="cpu", target=name)
             stack.push_async_callback(local[name].close)
         model = await local[REFERENCE].load()
         if "local_bfloat16" in chosen:

@@ -13,6 +13,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+import phi2sdk
 from phi2sdk.compare import Comparison, Settings, compare
 from phi2sdk.compare_demo import DEMO_TARGETS, demo_workload
 from phi2sdk.errors import ConfigurationError, ContextLengthExceeded
@@ -188,6 +189,11 @@ def test_the_demo_runs_on_a_file_of_the_users(
     jsonschema.validate(document, json.loads(published_schema()))
     assert document == json.loads((tmp_path / "run" / "report.json").read_text(encoding="utf-8"))
     assert err.startswith("Demo:")
+    folder = tmp_path / "run"
+    assert err.endswith(f"{', '.join(sorted(p.name for p in folder.iterdir()))}\n")
+    here = str(Path(phi2sdk.__file__).parent)
+    for name in ("run.json", "records.jsonl", "report.json"):
+        assert here not in (folder / name).read_text(encoding="utf-8")
     assert set(RUN[:4]) <= {p.name for p in (tmp_path / "run").iterdir()}
 
 

@@ -2,31 +2,56 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from phi2sdk.report.money_words import sections
 from phi2sdk.report.schema import Report
 from phi2sdk.report.table import COLUMNS, failures, rows, verdicts
-from phi2sdk.report.words import how_often, notes, requirement_line, so_far
+from phi2sdk.report.words import DEMO, how_often, notes, requirement_line, so_far
 from phi2sdk.terminal import printable
 
 __all__ = ["escape", "markdown"]
 
-_SPECIAL = frozenset("\\`*_{}[]<>()#+-.!|~&$")
+_ENTITY = frozenset("<>&|`\\@")
+_ALWAYS = frozenset("*[]")
+_IN_PAIRS = frozenset("~$")
+_LINK = re.compile(r"(?<=www)\.|:(?=//)", re.IGNORECASE)
+_BLOCK = re.compile(r"[-+#=](?!\d)|\d+(?=[.)](\s|$))")
 
 
-def escape(text: str) -> str:
-    """Text that is not ours, such that Markdown and HTML take nothing in it for markup."""
+def escape(text: str, *, cell: bool = False) -> str:
+    """Text that is not ours, such that Markdown and HTML take nothing in it for markup.
+
+    What would not act where it stands is left as it is. ``cell``: it is a table's, where no block
+    can begin.
+    """
     flat = " ".join(printable(text).split())
-    return "".join(
-        f"&#{ord(c)};" if c in "<>&|`\\" else f"\\{c}" if c in _SPECIAL else c for c in flat
-    )
+    paired = {c for c in _IN_PAIRS if flat.count(c) > 1}
+    links = {match.start() for match in _LINK.finditer(flat)}
+    said = []
+    for at, c in enumerate(flat):
+        if c in _ENTITY or at in links:
+            said.append(f"&#{ord(c)};")
+        elif c in _ALWAYS or c in paired or (c == "_" and not _inside_a_word(flat, at)):
+            said.append(f"\\{c}")
+        else:
+            said.append(c)
+    if not cell and (begins := _BLOCK.match(flat)):
+        said.insert(0 if begins[0][0] in "-+#=" else begins.end(), "\\")
+    return "".join(said)
+
+
+def _inside_a_word(text: str, at: int) -> bool:
+    return 0 < at < len(text) - 1 and text[at - 1].isalnum() and text[at + 1].isalnum()
 
 
 def markdown(report: Report) -> str:
     """The whole report, its verdict first."""
     run = report.run
     lines = [report.validity.sentence, "", "# Comparison of Phi-2 targets", ""]
+    if run.demo:
+        lines += [f"Demo: {DEMO}", ""]
     if not run.complete:
         lines += [f"Incomplete: {so_far(report)}.", ""]
     lines += [
@@ -55,10 +80,10 @@ def markdown(report: Report) -> str:
 
 def escape_note(note: str) -> str:
     """A note of our own: only its marks need care."""
-    return note.replace("*", "\\*").replace("~", "\\~")
+    return note.replace("*", "\\*")
 
 
 def _table(titles: Sequence[str], body: Sequence[tuple[str, ...]]) -> list[str]:
     aligned = ["---", *["---:"] * (len(titles) - 1)]
-    lines = [titles, aligned, *([escape(cell) for cell in row] for row in body)]
+    lines = [titles, aligned, *([escape(cell, cell=True) for cell in row] for row in body)]
     return [f"| {' | '.join(line)} |" for line in lines]

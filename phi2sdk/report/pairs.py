@@ -144,17 +144,30 @@ def _cost_ratio(a: Spend | None, b: Spend | None) -> Interval | None:
     return None if a is None or b is None else interval_report(cost_ratio(a, b))
 
 
+ENOUGH_TO_PLAN = 6
+"""With fewer prompts the spread, and so the number that is needed, is anybody's guess."""
+
+
+def _rounded_up(number: int) -> int:
+    """Two digits at most say how sure it is."""
+    step = int(10 ** max(0, len(str(number)) - 2))
+    return -(-number // step) * step
+
+
 def _sentence(a: str, b: str, pair: PairedRatio, margin: float, what: str) -> str:
     if pair.verdict == "equivalent":
         return f"{b} and {a} are equivalent in {what} within {margin:.0%}."
     if pair.verdict == "not resolvable":
         return f"{b} and {a} differ in {what} by less than twice our own error: not resolvable."
     if pair.verdict == "not shown":
-        more = (
-            ""
-            if pair.prompts_needed is None
-            else (f"; about {pair.prompts_needed} prompts would settle it")
-        )
+        more = ""
+        if pair.prompts_needed is not None:
+            enough = pair.pairs >= ENOUGH_TO_PLAN
+            more = (
+                f"; about {_rounded_up(pair.prompts_needed)} would settle it"
+                if enough
+                else "; too few to say how many would settle it"
+            )
         return f"Neither {a} nor {b} is shown to be faster in {what} ({pair.pairs} prompts{more})."
     if pair.ratio is None:
         return f"{b} is {pair.verdict} than {a} in {what}: one of them mostly failed."

@@ -357,6 +357,7 @@ class Report(_Model):
 def json_schema() -> str:
     """The JSON Schema of ``report.json``, generated from the models above."""
     schema: dict[str, Any] = Report.model_json_schema(by_alias=True, mode="serialization")
+    schema["$id"] = "urn:phi2sdk:report:1"
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     return json.dumps(schema, indent=2, sort_keys=True) + "\n"
 

@@ -14,7 +14,7 @@ from phi2sdk.report.words import (
     seconds,
 )
 
-__all__ = ["COLUMNS", "Column", "comparison", "failures", "rows", "verdicts"]
+__all__ = ["COLUMNS", "Column", "comparison", "failures", "in_short", "rows", "verdicts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,34 @@ def verdicts(report: Report) -> list[str]:
             simulated = f"{SIMULATED} " if pair.simulated else ""
             said.append(f"{simulated}{ratio.sentence}")
     return said
+
+
+def in_short(report: Report) -> str:
+    """Who is fastest and cheapest, and who agrees, in one line."""
+    said = []
+    marked = {n: f"{SIMULATED if t.simulated else ''}{n}" for n, t in report.targets.items()}
+    medians = {
+        name: target.latency.e2e.p50.value
+        for name, target in report.targets.items()
+        if target.latency.e2e is not None and target.latency.e2e.p50.value is not None
+    }
+    costs = {n: t.cost.per_summary.value for n, t in report.targets.items() if t.cost is not None}
+    if medians:
+        said.append(
+            f"{marked[min(medians, key=medians.__getitem__)]} has the lowest median latency"
+        )
+    if costs:
+        cheapest = marked[min(costs, key=costs.__getitem__)]
+        said.append(f"{cheapest} is the cheapest of those with a known price")
+    rates = [
+        found.exact_cut.value
+        for name in report.targets
+        if (found := comparison(report, name)) is not None and found.exact_cut is not None
+    ]
+    if rates:
+        equal = sum(rate == 1 for rate in rates)
+        said.append(f"{equal} of {len(rates)} targets answered just as {report.run.reference}")
+    return f"In short: {', '.join(said) or 'nothing was answered'}."
 
 
 def failures(report: Report) -> list[str]:

@@ -9,7 +9,7 @@ from rich.text import Text
 from phi2sdk.report import words
 from phi2sdk.report.money_words import Section, sections
 from phi2sdk.report.schema import Report
-from phi2sdk.report.table import COLUMNS, failures, rows, verdicts
+from phi2sdk.report.table import COLUMNS, failures, in_short, rows, verdicts
 from phi2sdk.report.words import notes, requirement_line
 from phi2sdk.terminal import printable
 
@@ -38,6 +38,7 @@ def show(report: Report, console: Console) -> None:
     console.print(table)
     for sentence in verdicts(report):
         console.print(Text(printable(sentence)))
+    console.print(Text(f"± {COLUMNS[-1].meaning}.", style="dim"))
     for note in notes(report):
         console.print(Text(note, style="dim"))
     for line in failures(report):
@@ -47,6 +48,9 @@ def show(report: Report, console: Console) -> None:
         console.print(Text(printable(requirement_line(result)), style=style))
     for section in sections(report):
         _show_section(section, console)
+    if report.run.demo:
+        console.print()
+        console.print(Text(in_short(report), style="bold"))
 
 
 def _show_section(section: Section, console: Console) -> None:

@@ -12,6 +12,7 @@ from phi2sdk.report.schema import (
 )
 
 __all__ = [
+    "DEMO",
     "agreement_cell",
     "cost_cell",
     "how_often",
@@ -23,6 +24,10 @@ __all__ = [
     "usd",
 ]
 
+DEMO = (
+    "a small model of this package answers here, and over every provider's protocol on loopback. "
+    "Latencies and prices of emulated providers are simulated."
+)
 UNKNOWN = "-"
 SIMULATED = "~"
 TOO_FEW = "*"
@@ -110,8 +115,8 @@ def notes(report: Report) -> list[str]:
         )
     if _any_too_few(report):
         said.append(
-            f"{TOO_FEW} too few prompts for a 95 % interval (p50 needs 6, p95 needs 72): read it "
-            "as an example, not as a p95."
+            f"{TOO_FEW} too few prompts for a 95 % interval of this number (a median needs 6, a "
+            "p95 72): read it as an example."
         )
     if report.run.unique_prefix:
         said.append(

@@ -76,6 +76,48 @@ def test_a_cell_cannot_break_a_markdown_table() -> None:
     assert escape("*x* <b>") == "\\*x\\* &#60;b&#62;"
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["~29.1 ms", "~$0.022", "local_float32", "2026-11-20; $4.7e-06 (hf/aws-l4)", "1.5 times", "-1"],
+)
+def test_figures_and_names_stay_readable_in_markdown(text: str) -> None:
+    assert escape(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "inert"),
+    [
+        ("~~gone~~", "\\~\\~gone\\~\\~"),
+        ("$x$", "\\$x\\$"),
+        ("_x_ a_b", "\\_x\\_ a_b"),
+        ("# title", "\\# title"),
+        ("- item", "\\- item"),
+        ("1. item", "1\\. item"),
+        ("===", "\\==="),
+        ("![x](http://a.b)", "!\\[x\\](http&#58;//a.b)"),
+        ("see www.a.b or x@a.b", "see www&#46;a.b or x&#64;a.b"),
+        ("&lt;", "&#38;lt;"),
+    ],
+)
+def test_what_markdown_would_act_on_is_inert(text: str, inert: str) -> None:
+    assert escape(text) == inert
+
+
+def test_the_demo_says_so_and_ends_with_what_it_found(report: Report) -> None:
+    run = report.run.model_copy(update={"demo": True})
+    demo = report.model_copy(update={"run": run})
+    assert "Demo: a small model" in markdown(demo)
+    last = " ".join(shown(demo).split("In short: ")[1].split())
+    assert "has the lowest median latency" in last
+    assert "~a_cloud is the cheapest of those with a known price" in last
+    assert "answered just as local" in last
+    assert "In short" not in shown(report)
+
+
+def test_the_column_of_our_own_error_is_explained(report: Report) -> None:
+    assert "± our own error" in shown(report)
+
+
 def test_no_colour_goes_where_no_terminal_is(report: Report) -> None:
     out = io.StringIO()
     show(report, Console(file=out))
