@@ -104,7 +104,11 @@ def memory(
     )
     free = f"here: {here.name}, {here.memory_bytes / 1e9:.2f} GB free"
     table = Table(
-        box=None, pad_edge=False, caption=f"GB of 1e9 bytes; fits: peak with the runtime; {free}"
+        box=None,
+        pad_edge=False,
+        title=f"Memory of Phi-2 in GB (1e9 bytes); {free}",
+        caption="fits: peak with the runtime. int8 and int4 are asked for by the setting quantize= "
+        "of the backend local.",
     )
     for column in ("dtype", "context", "weights", "KV cache", "working", "total", "here", "fits"):
         left = column in ("dtype", "here", "fits")
@@ -115,7 +119,7 @@ def memory(
         table.add_row(
             need.dtype,
             f"{need.context:,}",
-            *(f"{number / 1e9:.2f}" for number in numbers),
+            *(_size(number) for number in numbers),
             "yes" if peak <= here.memory_bytes else "no",
             " ".join(devices) or "none of them",
         )
@@ -160,6 +164,11 @@ def emulate(
         )
     except ValueError as error:
         raise ConfigurationError(str(error)) from error
+
+
+def _size(number: float) -> str:
+    """In GB; what would be 0.00 in MB."""
+    return f"{number / 1e9:.2f}" if number >= 0.01e9 else f"{number / 1e6:.1f} MB"
 
 
 def _cells(finding: Finding) -> tuple[str, str, str, str]:

@@ -139,6 +139,15 @@ def test_doctor_ends_with_3_when_one_configured_target_is_not_ready(
     assert "give a key that the provider accepts" in " ".join(out.split())
 
 
+def test_memory_names_its_units_and_how_fewer_bits_are_asked_for() -> None:
+    status, out, _ = phi2("memory", "--context", "512")
+    assert status == 0
+    assert "in GB (1e9 bytes)" in out.splitlines()[0]
+    assert " 0.00 " not in out
+    assert " MB" in out
+    assert "quantize=" in out
+
+
 def test_help_shows_every_command_with_an_example() -> None:
     status, out, _ = phi2("--help")
     assert status == 0
