@@ -229,7 +229,7 @@ def _checks(
 def main() -> int:
     """Run it."""
     made = parser(__doc__)
-    made.add_argument("--rounds", type=int, help="rounds (9; 2 with --quick)")
+    made.add_argument("--rounds", type=int, help="rounds (9; 3 with --quick)")
     made.add_argument("--no-peers", action="store_true", help="only our own figures")
     made.add_argument("--simulate", action="store_true", help="coverage of the statistics instead")
     args = made.parse_args()
@@ -239,7 +239,7 @@ def main() -> int:
         return simulate(args)
     report = Report("measure", args, ["phi2sdk", "aiohttp"])
     scenarios = ["several tokens", "role first"] if args.quick else list(SCENARIOS)
-    rounds = args.rounds or (2 if args.quick else ROUNDS)
+    rounds = args.rounds or (3 if args.quick else ROUNDS)
     asyncio.run(measure(report, rounds, scenarios, not args.no_peers))
     if not args.no_peers:
         for tool in PEERS:
