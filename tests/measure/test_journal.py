@@ -135,8 +135,14 @@ def test_what_is_not_a_run_is_not_written_into(tmp_path: Path) -> None:
         RunFolder(tmp_path).read()
 
 
-def test_resuming_where_nothing_is_yet_begins(tmp_path: Path) -> None:
-    journal, _ = RunFolder(tmp_path / "new" / "run").open(INFO, resume=True)
+def test_resuming_where_nothing_is_yet_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="holds no run"):
+        RunFolder(tmp_path / "new" / "run").open(INFO, resume=True)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_new_run_keeps_its_configuration_beside_its_records(tmp_path: Path) -> None:
+    journal, _ = RunFolder(tmp_path / "new" / "run").open(INFO, resume=False)
     journal.close()
     info = json.loads((tmp_path / "new" / "run" / "run.json").read_text())
     assert info["configuration_hash"] == configuration_hash({"a": {"b": 1}})
