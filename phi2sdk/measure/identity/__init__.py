@@ -1,0 +1,1 @@
+"""Is it the same model? What the sampled answers of a target say about it."""
