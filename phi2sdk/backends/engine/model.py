@@ -179,16 +179,22 @@ class LocalModel:
         self.check_fits(len(prompt), len(text))
         return prompt, text
 
-    def slots(self, count: int) -> Slots:
-        """Room for ``count`` sequences at once, or as many as memory holds; at least one."""
+    def slots(self, count: int, *, length: int | None = None) -> Slots:
+        """Room for ``count`` sequences at once, or as many as memory holds; at least one.
+
+        Args:
+            count: How many are wanted.
+            length: Tokens of each, prompt and answer together; the context if not given.
+        """
         shape, dtype = self.phi.config.shape, self.quantize or self.dtype
         free = _free_bytes(self.phi.device)
-        one = memory.plan(dtype, shape=shape, context=shape.context_length)
+        one = memory.plan(dtype, shape=shape, context=length or shape.context_length)
         per_slot = one.kv_bytes + one.working_bytes
         count = max(1, min(count, (free - one.prefill_bytes) // per_slot))
         gpu = self.phi.device.type == "cuda"
         step = GraphStep if gpu else CompiledStep if self._compile else EagerStep
-        return Slots(self.phi, count, prefill_among=256 if gpu else 64, ahead=gpu, step=step)
+        among = 256 if gpu else 64
+        return Slots(self.phi, count, length=length, prefill_among=among, ahead=gpu, step=step)
 
     def detokenizer(self) -> Detokenizer:
         """A new reader of one answer's tokens."""
