@@ -19,6 +19,7 @@ class Score:
         entropy: Of ``p``: the mean of ``-log p`` under ``p``.
         variance: Of ``log p`` under ``p``.
         argmax: The likeliest token.
+        best: ``log p`` of that one.
         margin: Its logit minus the second's, before the temperature: greedy decoding of two
             implementations may differ where it is tiny.
     """
@@ -28,7 +29,14 @@ class Score:
     entropy: tuple[float, ...]
     variance: tuple[float, ...]
     argmax: tuple[int, ...]
+    best: tuple[float, ...]
     margin: tuple[float, ...]
+
+    @property
+    def regret(self) -> tuple[float, ...]:
+        """How much likelier the likeliest token was than the one that came: 0 if it was that."""
+        pairs = zip(self.best, self.logprob, strict=True)
+        return tuple(max(0.0, best - own) for best, own in pairs)
 
     @property
     def total(self) -> float:

@@ -11,10 +11,11 @@ from __future__ import annotations
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rapidfuzz.distance import Levenshtein
 
+from phi2sdk.measure.divergence import Divergence, common_prefix
 from phi2sdk.measure.records import Record
 from phi2sdk.measure.statistics import Estimate, mean_over_prompts, wilson
 from phi2sdk.measure.tokens import ReferenceTokenizer
@@ -33,8 +34,9 @@ class Agreement:
         missing: How many lack one of the two.
         exact_bytes, exact_normalized, exact_cut: The rate of prompts whose answers are equal in
             all repetitions, by tier.
-        first_divergence: The median number of tokens before answers part; ``None`` where at
-            least half of them never do.
+        divergence: Where the answers part, by prompt.
+        first_divergence: The median number of tokens before they do; ``None`` where at least half
+            never do.
         prefix_fraction: Common prefix over the longer answer, in tokens.
         edit_similarity: 1 - Levenshtein distance over the longer answer, in tokens.
     """
@@ -44,7 +46,8 @@ class Agreement:
     exact_bytes: Estimate | None = None
     exact_normalized: Estimate | None = None
     exact_cut: Estimate | None = None
-    first_divergence: float | None = None
+    divergence: Divergence = field(default_factory=lambda: Divergence((), ()))
+    first_divergence: Estimate | None = None
     prefix_fraction: Estimate | None = None
     edit_similarity: Estimate | None = None
 
@@ -63,7 +66,8 @@ class Pairing:
 
 
 def pair_up(a: Iterable[Record], b: Iterable[Record]) -> Pairing:
-    """Repetition by repetition, the answers of two targets."""
+    """Repetition by repetition, the greedy answers of two targets; others are left out."""
+    a, b = ([record for record in side if record.key.arm == "greedy"] for side in (a, b))
     left = {(r.key.prompt, r.key.repetition): r for r in a}
     pairs: dict[str, list[tuple[Record, Record]]] = defaultdict(list)
     asked = {r.key.prompt for r in left.values()}
@@ -86,7 +90,7 @@ def agreement(pairing: Pairing, tokenizer: ReferenceTokenizer) -> Agreement:
     tiers: list[tuple[bool, bool, bool]] = []
     prefixes: list[float] = []
     edits: list[float] = []
-    divergences: list[float] = []
+    by_prompt: list[list[tuple[Tokens, Tokens]]] = []
     for pairs in pairing.pairs.values():
         tiers.append(
             (
@@ -95,11 +99,14 @@ def agreement(pairing: Pairing, tokenizer: ReferenceTokenizer) -> Agreement:
                 all(_cut(*p) for p in pairs),
             )
         )
-        encoded = [(tokenizer.encode(a.text), tokenizer.encode(b.text)) for a, b in pairs]
+        encoded: list[tuple[Tokens, Tokens]] = [
+            (tokenizer.encode(a.text), tokenizer.encode(b.text)) for a, b in pairs
+        ]
         prefixes.append(_mean(prefix_fraction(a, b) for a, b in encoded))
         edits.append(_mean(edit_similarity(a, b) for a, b in encoded))
-        divergences.extend(float("inf") if a == b else common_prefix(a, b) for a, b in encoded)
+        by_prompt.append(encoded)
     n = len(pairing.pairs)
+    divergence = Divergence.of(by_prompt)
     by_bytes, normalized, cut = (wilson(sum(tier[i] for tier in tiers), n) for i in range(3))
     return Agreement(
         prompts=n,
@@ -107,18 +114,11 @@ def agreement(pairing: Pairing, tokenizer: ReferenceTokenizer) -> Agreement:
         exact_bytes=by_bytes,
         exact_normalized=normalized,
         exact_cut=cut,
-        first_divergence=_median(divergences),
+        divergence=divergence,
+        first_divergence=divergence.median(),
         prefix_fraction=mean_over_prompts(prefixes),
         edit_similarity=mean_over_prompts(edits),
     )
-
-
-def common_prefix(a: Tokens, b: Tokens) -> int:
-    """How many tokens ``a`` and ``b`` begin with in common."""
-    for index, (x, y) in enumerate(zip(a, b, strict=False)):
-        if x != y:
-            return index
-    return min(len(a), len(b))
 
 
 def prefix_fraction(a: Tokens, b: Tokens) -> float:
@@ -152,9 +152,3 @@ def _normal(text: str) -> str:
 def _mean(values: Iterable[float]) -> float:
     found = list(values)
     return sum(found) / len(found)
-
-
-def _median(values: list[float]) -> float | None:
-    """The lower median; all that never part are censored at the end, so ranks suffice."""
-    middle = sorted(values)[(len(values) - 1) // 2]
-    return None if middle == float("inf") else middle

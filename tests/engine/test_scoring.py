@@ -31,6 +31,9 @@ def test_scores_are_those_of_the_whole_distribution(
     assert score.entropy == pytest.approx(entropy.tolist(), abs=1e-4)
     assert score.variance == pytest.approx(variance.tolist(), abs=1e-3)
     assert score.argmax == tuple(best.indices[:, 0].tolist())
+    assert score.best == pytest.approx(logp.max(-1).values.tolist(), abs=1e-4)
+    regret = [float(row.max() - row[id]) for row, id in zip(logp, TEXT, strict=True)]
+    assert score.regret == pytest.approx(regret, abs=1e-4)
     margin = (best.values[:, 0] - best.values[:, 1]).tolist()
     assert score.margin == pytest.approx(margin, abs=1e-4)
     assert score.total == pytest.approx(sum(wanted), abs=1e-3)

@@ -74,4 +74,14 @@ def test_divergence_is_told_in_tokens_and_only_where_most_diverge() -> None:
     other = [answer(f"s{i}", text="a b c") for i in range(3)]
     assert agreement(pair_up(same, other), TOKENIZER).first_divergence is None
     parted = [answer(f"s{i}", text="a b d") for i in range(3)]
-    assert agreement(pair_up(same, parted), TOKENIZER).first_divergence == 2
+    found = agreement(pair_up(same, parted), TOKENIZER).first_divergence
+    assert found is not None
+    assert found.value == 2
+
+
+def test_only_greedy_answers_are_compared() -> None:
+    a = [answer("p", text="same"), answer("p", text="one way", arm="sampled")]
+    b = [answer("p", text="same"), answer("p", text="another", arm="sampled")]
+    found = agreement(pair_up(a, b), TOKENIZER)
+    assert found.exact_bytes is not None
+    assert (found.prompts, found.exact_bytes.value) == (1, 1)

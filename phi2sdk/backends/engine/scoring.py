@@ -84,7 +84,7 @@ def _score_pass(
         _statistics(phi.logits(hidden[at : at + rows]), wanted[at : at + rows], temperature)
         for at in range(0, len(targets), rows)
     ]
-    logprob, entropy, variance, argmax, margin = (
+    logprob, entropy, variance, argmax, likeliest, margin = (
         torch.cat(columns).tolist() for columns in zip(*parts, strict=True)
     )
     at = 0
@@ -96,13 +96,14 @@ def _score_pass(
             entropy=tuple(entropy[own]),
             variance=tuple(variance[own]),
             argmax=tuple(argmax[own]),
+            best=tuple(likeliest[own]),
             margin=tuple(margin[own]),
         )
         at += len(text)
 
 
 def _statistics(logits: Tensor, wanted: Tensor, temperature: float) -> tuple[Tensor, ...]:
-    """``[n, V]`` and ``[n]`` -> log-probability, entropy, variance, argmax, margin: ``[n]``."""
+    """``[n, V]`` and ``[n]`` -> the columns of a :class:`Score` behind ``ids``: ``[n]`` each."""
     best = logits.topk(2, -1)
     logp = (logits / temperature).log_softmax(-1)
     p = logp.exp()
@@ -113,6 +114,7 @@ def _statistics(logits: Tensor, wanted: Tensor, temperature: float) -> tuple[Ten
         entropy,
         variance,
         best.indices[:, 0],
+        logp.gather(-1, best.indices[:, :1]).squeeze(-1),
         best.values[:, 0] - best.values[:, 1],
     )
 
