@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import expit, logsumexp
+from scipy.optimize import minimize_scalar
+from scipy.special import logsumexp
 
 from phi2sdk.measure.identity.lineup import e_to_p, likelihoods
 from phi2sdk.measure.identity.table import CallTable, Floats
@@ -20,7 +21,6 @@ from phi2sdk.measure.identity.table import CallTable, Floats
 __all__ = ["SHARES", "Routing", "routing_test"]
 
 SHARES = (0.05, 0.1, 0.2, 0.5)
-STEPS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +75,10 @@ def _log_product(ratios: Floats, share: float) -> float:
 
 
 def _share(ratios: Floats) -> float:
-    """The maximum-likelihood share by expectation-maximisation."""
+    """The maximum-likelihood share: the likelihood is concave in it."""
     if not len(ratios):
         return 0.0
-    share = 0.2
-    for _ in range(STEPS):
-        odds = math.log(share) - math.log1p(-share) + ratios
-        after = float(expit(odds).mean())
-        after = min(max(after, 1e-9), 1 - 1e-9)
-        if abs(after - share) < 1e-6:
-            return after
-        share = after
-    return share
+    found = minimize_scalar(
+        lambda share: -_log_product(ratios, share), bounds=(1e-6, 1 - 1e-6), method="bounded"
+    )
+    return float(found.x)

@@ -125,7 +125,7 @@ def test_routing_finds_a_fifth_of_the_calls_and_says_how_many() -> None:
     assert found.candidate == "T=1.5"
     honest = routing_test(table(x, own))
     assert honest.p == 1
-    assert honest.share < 0.02
+    assert honest.share < 0.1
 
 
 def test_holm_over_targets_keeps_its_promise_and_finds_the_dishonest() -> None:
