@@ -71,6 +71,9 @@ def _status_of(name: str, load: Callable[[], Callable[[], object]]) -> int | str
             work = load()
         status = work()
     except SystemExit as leaving:
+        if _by_ctrl_c(leaving):  # typer turns it into a status, without a word
+            _say("interrupted")
+            return INTERRUPTED
         return leaving.code
     except Phi2Error as error:
         _say(f"{name}: {printable(str(error))}")
@@ -86,6 +89,12 @@ def _status_of(name: str, load: Callable[[], Callable[[], object]]) -> int | str
         _say("interrupted")
         return INTERRUPTED
     return status if isinstance(status, int) else DONE
+
+
+def _by_ctrl_c(error: BaseException | None) -> bool:
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 @contextmanager

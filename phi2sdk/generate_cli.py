@@ -3,68 +3,61 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.pretty import pprint
 
-from phi2sdk import prompts
 from phi2sdk.async_client import AsyncPhi2Client
-from phi2sdk.completion import Receipt
-from phi2sdk.errors import InvalidRequest
-from phi2sdk.prompts import FORMATS, known_format
+from phi2sdk.completion import Completion, Receipt
+from phi2sdk.errors import ConfigurationError
+from phi2sdk.json_out import plain, print_json
+from phi2sdk.prompt_options import (
+    AllowControlTokens,
+    Config,
+    Format,
+    MaxTokens,
+    MinP,
+    OnUnsupported,
+    RepetitionPenalty,
+    Seed,
+    Stop,
+    Target,
+    Temperature,
+    Text,
+    TopK,
+    TopP,
+    advice_as_options,
+    asked_prompt,
+)
 from phi2sdk.sampling import Sampling
 from phi2sdk.terminal import printable
 
 __all__ = ["generate"]
 
-_AS_OPTIONS = {
-    "pass allow_control_tokens=True": "give --allow-control-tokens",
-    'pass on_unsupported="warn"': "give --on-unsupported warn",
-}
-"""What an error advises a programmer -> what it means here."""
-
 
 def generate(
-    text: Annotated[
-        str | None, typer.Argument(help="The prompt's text; standard input when left out or -.")
-    ] = None,
-    target: Annotated[
-        str, typer.Option("--target", "-t", help="A target of phi2.toml, or a backend.")
-    ] = "local",
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            "--config", help="The configuration; phi2.toml here by default.", dir_okay=False
-        ),
-    ] = None,
-    format: Annotated[str, typer.Option(help=f"Prompt format: {', '.join(FORMATS)}.")] = "instruct",
+    text: Text = None,
+    target: Target = "local",
+    config: Config = None,
+    format: Format = "instruct",
     stream: Annotated[bool, typer.Option("--stream", help="Print the text as it comes.")] = False,
-    max_tokens: Annotated[int, typer.Option(help="At most so many tokens.")] = 256,
-    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
-    top_p: Annotated[float, typer.Option(help="1 is off.")] = 1.0,
-    top_k: Annotated[int | None, typer.Option(help="Off when left out.")] = None,
-    min_p: Annotated[float, typer.Option(help="0 is off.")] = 0.0,
-    repetition_penalty: Annotated[float, typer.Option(help="1 is off.")] = 1.0,
-    seed: Annotated[int | None, typer.Option(help="Makes a sampled answer repeatable.")] = None,
-    stop: Annotated[
-        list[str] | None,
-        typer.Option(help="End the answer before this text, as before the format's; repeatable."),
-    ] = None,
-    on_unsupported: Annotated[
-        Literal["raise", "warn"],
-        typer.Option(help="About a parameter that the route cannot do: refuse, or go without."),
-    ] = "raise",
-    allow_control_tokens: Annotated[
-        bool,
-        typer.Option("--allow-control-tokens", help="Let the prompt contain <|endoftext|>."),
-    ] = False,
+    max_tokens: MaxTokens = 256,
+    temperature: Temperature = 0.0,
+    top_p: TopP = 1.0,
+    top_k: TopK = None,
+    min_p: MinP = 0.0,
+    repetition_penalty: RepetitionPenalty = 1.0,
+    seed: Seed = None,
+    stop: Stop = None,
+    on_unsupported: OnUnsupported = "raise",
+    allow_control_tokens: AllowControlTokens = False,
     receipt: Annotated[
         bool, typer.Option("--receipt", help="Show on standard error what was really asked.")
+    ] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the answer with its account as JSON.")
     ] = False,
 ) -> None:
     """Answer one prompt.
@@ -79,12 +72,11 @@ def generate(
 
     - 130: interrupted
     """
+    if stream and json:
+        raise ConfigurationError("--json is the whole answer at once: leave out --stream")
 
     async def answer() -> None:
-        given = _standard_input() if text in (None, "-") else str(text)
-        prompt = prompts.render(
-            given, known_format(format), allow_control_tokens=allow_control_tokens
-        )
+        prompt = asked_prompt(text, format, allow_control_tokens=allow_control_tokens)
         sampling = Sampling(
             max_tokens=max_tokens,
             temperature=temperature,
@@ -97,31 +89,35 @@ def generate(
         )
         async with AsyncPhi2Client(target, config=config, on_unsupported=on_unsupported) as phi:
             running = phi.stream(prompt, sampling)
-            async with running:
-                async for chunk in running:
-                    if stream:
-                        typer.echo(printable(chunk.text), nl=False)
+            midway = False
+            try:
+                async with running:
+                    async for chunk in running:
+                        if stream:
+                            typer.echo(printable(chunk.text), nl=False)
+                            midway = True
+            except BaseException:
+                if midway:
+                    typer.echo()  # what comes now begins a line of its own
+                raise
             completion = running.completion
-            typer.echo("" if stream else printable(completion.text))
+            if json:
+                print_json(_plain(completion))
+            else:
+                typer.echo("" if stream else printable(completion.text))
             if receipt:
                 _show_receipt(completion.receipt)
 
-    try:
+    with advice_as_options():
         asyncio.run(answer())
-    except InvalidRequest as error:
-        for advice, option in _AS_OPTIONS.items():
-            error.message = error.message.replace(advice, option)
-        raise
 
 
-def _standard_input() -> str:
-    try:
-        return sys.stdin.buffer.read().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InvalidRequest(
-            f"standard input is not UTF-8 (byte {error.start}): convert it first"
-        ) from error
+def _plain(completion: Completion) -> dict[str, object]:
+    """The answer for programs, with the two times that its clock readings stand for."""
+    account: dict[str, object] = plain(completion)
+    timing = completion.timing
+    return {**account, "timing": {"ttft": timing.ttft, "e2e": timing.e2e}}
 
 
 def _show_receipt(receipt: Receipt) -> None:
-    pprint(asdict(receipt), console=Console(stderr=True), expand_all=True)
+    pprint(plain(receipt), console=Console(stderr=True), expand_all=True)

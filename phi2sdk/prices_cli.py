@@ -13,8 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from phi2sdk import genai_source
+from phi2sdk.command import DONE, REQUIREMENT_FAILS
 from phi2sdk.config import load_book, own_prices
 from phi2sdk.errors import ConfigurationError
+from phi2sdk.json_out import print_json
 from phi2sdk.pricebook import STALE_AFTER, PriceBook, Quote
 from phi2sdk.terminal import printable
 
@@ -35,16 +37,29 @@ def prices(
             "--check", help="Status 1 if an entry is too old, or differs from genai-prices."
         ),
     ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the prices as JSON.")] = False,
 ) -> None:
-    """List the prices that this package knows, yours over its own, and check them."""
+    """List the prices that this package knows, yours over its own, and check them.
+
+    Exit status:
+
+    - 0: listed
+
+    - 1: with --check, a price is old or differs
+
+    - 2: bad usage or configuration
+    """
     book, own = load_book(config), {quote.id for quote in own_prices(config).prices}
     shown = [quote for quote in book.prices if pattern in quote.id]
     if not shown:
         raise ConfigurationError(f"the price book has nothing with {pattern!r} in its id")
     today = Date.today()
+    old = [quote.id for quote in shown if quote.stale(today)]
+    if json:
+        differences = _print_json(shown, own, old, list(against_genai_prices(book, pattern)))
+        raise typer.Exit(REQUIREMENT_FAILS if check and (old or differences) else DONE)
     console = Console(highlight=False)
     console.print(_table(shown, own, today))
-    old = [quote.id for quote in shown if quote.stale(today)]
     console.print(
         Text(
             f"{len(shown)} prices, {len(own)} of them yours; {len(old)} older than "
@@ -53,7 +68,7 @@ def prices(
     )
     differences = _tell_genai_prices(console, book, pattern)
     if check and (old or differences):
-        raise typer.Exit(1)
+        raise typer.Exit(REQUIREMENT_FAILS)
 
 
 def against_genai_prices(book: PriceBook, pattern: str = "") -> Iterator[tuple[str, float, float]]:
@@ -73,6 +88,24 @@ def against_genai_prices(book: PriceBook, pattern: str = "") -> Iterator[tuple[s
 def _their_name(model: str) -> str:
     """A host's copy of a model goes by its maker's name there."""
     return {"together/phi-2": "together/microsoft/phi-2"}.get(model, model)
+
+
+def _print_json(
+    quotes: list[Quote], own: set[str], old: list[str], genai: list[tuple[str, float, float]]
+) -> int:
+    """Print the prices; how many differ from genai-prices."""
+    theirs = {id: value for id, _, value in genai}
+    prices = [
+        {
+            **quote.model_dump(mode="json"),
+            "yours": quote.id in own,
+            "old": quote.id in old,
+            "genai_prices": theirs.get(quote.id),
+        }
+        for quote in quotes
+    ]
+    print_json({"prices": prices, "genai_prices_version": genai_source.version()})
+    return sum(ours != value for _, ours, value in genai)
 
 
 def _tell_genai_prices(console: Console, book: PriceBook, pattern: str) -> int:

@@ -28,6 +28,7 @@ from phi2sdk.errors import (
     Phi2Error,
     Timeout,
 )
+from phi2sdk.outgoing import Outgoing
 from phi2sdk.secret import Secret
 from phi2sdk.sse import ServerEvent, SSEReader
 from phi2sdk.status import Failure, error_for, untrusted
@@ -191,6 +192,12 @@ class Wire:
         self._sessions: dict[asyncio.AbstractEventLoop, _Session] = {}
         self._usual_limits = _client_timeout(timeouts, timeouts.attempt)
 
+    @property
+    def server(self) -> tuple[str, int]:
+        """Host and port of the endpoint."""
+        parts = urlsplit(self.base_url)
+        return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+
     def post(
         self,
         path: str,
@@ -214,6 +221,15 @@ class Wire:
         """
         data = aiohttp.BytesPayload(_encode(body), content_type="application/json")
         return self._request("POST", path, data, headers, timeout)
+
+    def outgoing(
+        self, path: str, body: Mapping[str, Any], *, headers: Mapping[str, str | Secret]
+    ) -> Outgoing:
+        """The call that :meth:`post` makes of the same arguments, without making it."""
+        content = {"Content-Type": "application/json"}
+        return Outgoing(
+            "http", self.base_url + path, {**self._headers, **content, **headers}, _encode(body)
+        )
 
     def get(
         self,

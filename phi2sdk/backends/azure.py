@@ -22,8 +22,9 @@ from phi2sdk.backends.base import Capabilities, OnUnsupported
 from phi2sdk.backends.hf import TGI, TGI_DIALECT
 from phi2sdk.backends.http import Call, EventReader, HTTPBackend, Route
 from phi2sdk.backends.openai import Chat, Completions
-from phi2sdk.completion import Chunk, Done
+from phi2sdk.completion import Chunk, Done, Request
 from phi2sdk.errors import BadResponse, ConfigurationError, ModelNotFound, Phi2Error, ProviderFault
+from phi2sdk.outgoing import Outgoing
 from phi2sdk.sampling import Dialect, Rule
 from phi2sdk.secret import Secret
 from phi2sdk.status import Failure, error_for, untrusted
@@ -236,6 +237,7 @@ class AzureBackend(HTTPBackend):
         self._query = ""
         if version := api_version or version or (DEFAULT_API_VERSION if style == "chat" else None):
             self._query = "?" + urlencode({"api-version": version})
+        self._scope = scope or _SCOPES[style]
         self._tokens: TokenCache | None = None
         headers: dict[str, str | Secret] = {}
         if deployment is not None:
@@ -243,7 +245,7 @@ class AzureBackend(HTTPBackend):
         if credential is not None:
             self._tokens = TokenCache(
                 default_credential() if credential == "default" else credential,
-                scope or _SCOPES[style],
+                self._scope,
                 timeout=timeouts.attempt,
                 owned=credential == "default",
             )
@@ -264,6 +266,16 @@ class AzureBackend(HTTPBackend):
             target=target,
             on_unsupported=on_unsupported,
         )
+
+    def outgoing(self, request: Request) -> Outgoing:
+        made = super().outgoing(request)
+        if self._tokens is None:
+            return made
+        hint = f"az account get-access-token --scope {self._scope} --query accessToken -o tsv"
+        return replace(made, hint=hint)
+
+    def known_headers(self) -> Mapping[str, str | Secret]:
+        return {} if self._tokens is None else {"Authorization": Secret("Bearer")}
 
     async def headers(self) -> Mapping[str, str | Secret]:
         if self._tokens is None:

@@ -11,6 +11,7 @@ from typing import ClassVar, Literal
 
 from phi2sdk.completion import Event, Receipt, Request
 from phi2sdk.errors import InvalidRequest
+from phi2sdk.outgoing import Outgoing
 from phi2sdk.sampling import Dialect, ParameterFate, Sampling, translate
 from phi2sdk.score import Score
 from phi2sdk.stops import stops_of
@@ -94,6 +95,16 @@ class Backend(ABC):
         return self.dialect.name
 
     @property
+    def model_name(self) -> str | None:
+        """The model that is asked for by name; ``None`` where the endpoint serves just one."""
+        return None
+
+    @property
+    def server(self) -> tuple[str, int] | None:
+        """Host and port that are called; ``None`` on this machine, or while it is not known."""
+        return None
+
+    @property
     def most_calls(self) -> int:
         """How many calls over the wire one request may make at most."""
         return 1
@@ -116,6 +127,17 @@ class Backend(ABC):
             UnsupportedParameter: As the request itself would.
         """
         return self.prepare(request)[1]
+
+    def outgoing(self, request: Request) -> Outgoing | None:
+        """The very call that a request makes, without making it.
+
+        ``None`` where nothing goes over a wire, and for a backend that does not tell.
+
+        Raises:
+            UnsupportedParameter: As the request itself would.
+            ConfigurationError: The address is only found out when the first call is made.
+        """
+        return None
 
     def prepare(self, request: Request) -> tuple[dict[str, object], Receipt]:
         """The route's sampling keys for a request, and the receipt that accounts for them.

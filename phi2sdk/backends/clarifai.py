@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter_ns
 from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
@@ -25,6 +25,7 @@ from phi2sdk.backends.clarifai_wire import PUBLIC_ENDPOINT, Endpoint, GrpcWire
 from phi2sdk.backends.http import Call
 from phi2sdk.completion import Chunk, Count, Done, Event, FinishReason, Opened, Request, Sent, Usage
 from phi2sdk.errors import BadResponse, ConfigurationError
+from phi2sdk.outgoing import Outgoing
 from phi2sdk.sampling import Dialect, Rule
 from phi2sdk.secret import Secret
 from phi2sdk.status import untrusted
@@ -146,11 +147,23 @@ class ClarifaiBackend(Backend):
     def dialect(self) -> Dialect:
         return DIALECTS[0]
 
+    @property
+    def model_name(self) -> str:
+        return str(self.model)
+
+    @property
+    def server(self) -> tuple[str, int]:
+        return self._wire.endpoint.server
+
     def call(self, request: Request) -> Call:
         """The very call that a request makes: the method, and the message as JSON."""
         wire, _ = self.prepare(request)
         body = MessageToDict(self._message(request, wire), preserving_proto_field_name=True)
         return Call(_method(request), body, request.stream)
+
+    def outgoing(self, request: Request) -> Outgoing:
+        call = self.call(request)
+        return replace(self._wire.outgoing(call.path, call.body), streamed=call.streamed)
 
     async def stream(self, request: Request) -> AsyncGenerator[Event, None]:
         wire, receipt = self.prepare(request)

@@ -8,8 +8,9 @@ vendor's channel module to be set before it works.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from time import perf_counter_ns
@@ -21,6 +22,7 @@ import grpc.aio
 
 from phi2sdk.backends.clarifai_status import PROVIDER, error_for_rpc
 from phi2sdk.errors import BadResponse, ConfigurationError, ConnectionFailed, Phi2Error, Timeout
+from phi2sdk.outgoing import Outgoing
 from phi2sdk.secret import Secret
 from phi2sdk.wire import MAX_RESPONSE_BYTES, Timeouts, check_endpoint, is_loopback
 
@@ -45,6 +47,12 @@ class Endpoint:
     address: str
     secure: bool
     loopback: bool
+
+    @property
+    def server(self) -> tuple[str, int]:
+        """Host and port."""
+        host, _, port = self.address.rpartition(":")
+        return host.strip("[]"), int(port)
 
     @classmethod
     def parse(cls, base: str, insecure_hosts: tuple[str, ...] = ()) -> Self:
@@ -255,6 +263,16 @@ class GrpcWire:
         if failure is not None:
             # Raised out here, gRPC's exception is not attached: it quotes the server unredacted.
             raise failure
+
+    def outgoing(self, method: str, document: Mapping[str, Any]) -> Outgoing:
+        """The call that :meth:`stream` makes of the message that ``document`` is in JSON."""
+        scheme = "https" if self.endpoint.secure else "http"
+        return Outgoing(
+            "grpc",
+            f"{scheme}://{self.endpoint.address}{_SERVICE}{method}",
+            {"authorization": Secret(f"Key {self._pat.reveal()}")},
+            json.dumps(document, ensure_ascii=False).encode(),
+        )
 
     def redact(self, text: str) -> str:
         """``text`` without the key in it."""

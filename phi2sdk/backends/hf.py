@@ -26,6 +26,7 @@ from phi2sdk.errors import (
     ModelLoading,
     Phi2Error,
 )
+from phi2sdk.log import logger
 from phi2sdk.sampling import Dialect, Rule
 from phi2sdk.secret import Secret
 from phi2sdk.status import Failure, error_for, untrusted
@@ -197,6 +198,7 @@ class HFBackend(HTTPBackend):
         if self._wire is None:
             found = await self._lookup("get_inference_endpoint")
             if self._wake and found.status == "paused":
+                logger.info("%s: the endpoint %s is paused and is woken", self.target, self._name)
                 found = await self._lookup("resume_inference_endpoint")
             if not found.url:
                 raise ModelLoading(
@@ -208,7 +210,7 @@ class HFBackend(HTTPBackend):
                 self._wire = self._wire_to(found.url)
         return self._wire
 
-    async def headers(self) -> Mapping[str, str | Secret]:
+    def known_headers(self) -> Mapping[str, str | Secret]:
         return {"X-Scale-Up-Timeout": str(HOLD_SECONDS)} if self._wake else {}
 
     async def check(self) -> str:

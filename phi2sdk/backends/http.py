@@ -10,13 +10,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter_ns
 from typing import Any
 
 from phi2sdk.backends.base import Backend, Capabilities, OnUnsupported
 from phi2sdk.completion import Chunk, Done, Event, Opened, Request, Sent
-from phi2sdk.errors import BadResponse
+from phi2sdk.errors import BadResponse, ConfigurationError
+from phi2sdk.outgoing import Outgoing
 from phi2sdk.sampling import Dialect
 from phi2sdk.secret import Secret
 from phi2sdk.status import request_id
@@ -66,6 +67,8 @@ class Route(ABC):
 
     dialect: Dialect
     capabilities: Capabilities
+    model: str | None = None
+    """The model's name in a call, where the endpoint serves more than one."""
 
     @abstractmethod
     def call(self, prompt: str, wire: Mapping[str, Any], *, stream: bool) -> Call:
@@ -119,14 +122,38 @@ class HTTPBackend(Backend):
     def dialect(self) -> Dialect:
         return self._route.dialect
 
+    @property
+    def model_name(self) -> str | None:
+        return self._route.model
+
+    @property
+    def server(self) -> tuple[str, int] | None:
+        return self._wire.server if self._wire else None
+
     def call(self, request: Request) -> Call:
         """The very call that a request makes: path and JSON body, without headers."""
         keys, _ = self.prepare(request)
         return self._call(request, keys)
 
+    def outgoing(self, request: Request) -> Outgoing:
+        call = self.call(request)
+        if self._wire is None:
+            raise ConfigurationError(
+                f"the address of {self.target} is looked up when the first request is made: give "
+                "its URL as endpoint to see the call",
+                provider=self.provider,
+            )
+        headers = {**call.headers, **self.known_headers()}
+        made = self._wire.outgoing(call.path, call.body, headers=headers)
+        return replace(made, streamed=call.streamed)
+
+    def known_headers(self) -> Mapping[str, str | Secret]:
+        """As much of :meth:`headers` as is known without a call."""
+        return {}
+
     async def headers(self) -> Mapping[str, str | Secret]:
         """Headers made anew for each call, such as a token that expires."""
-        return {}
+        return self.known_headers()
 
     async def connect(self) -> Wire:
         """The wire, at hand before each call.

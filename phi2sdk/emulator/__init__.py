@@ -6,20 +6,42 @@
         emulator.azure.faults.push(Fault("status", status=429))
         ...                                     # drive any client against emulator.azure.url
         assert emulator.azure.calls[0].authorized
+
+Each name is imported on first use, so that ``python -m phi2sdk.emulator`` begins before anything
+heavy is loaded.
 """
 
-from phi2sdk.emulator.calls import Call, Meter
-from phi2sdk.emulator.clock import Schedule
-from phi2sdk.emulator.emulator import (
-    PROVIDERS,
-    Emulator,
-    EmulatorThread,
-    Provider,
-    PublicBindRefused,
-)
-from phi2sdk.emulator.engine import Decoding, Engine, ScriptedEngine, Token
-from phi2sdk.emulator.faults import Fault
-from phi2sdk.emulator.model_engine import ModelEngine
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from phi2sdk.emulator.calls import Call as Call
+    from phi2sdk.emulator.calls import Meter as Meter
+    from phi2sdk.emulator.clock import Schedule as Schedule
+    from phi2sdk.emulator.emulator import PROVIDERS as PROVIDERS
+    from phi2sdk.emulator.emulator import Emulator as Emulator
+    from phi2sdk.emulator.emulator import EmulatorThread as EmulatorThread
+    from phi2sdk.emulator.emulator import Provider as Provider
+    from phi2sdk.emulator.emulator import PublicBindRefused as PublicBindRefused
+    from phi2sdk.emulator.engine import Decoding as Decoding
+    from phi2sdk.emulator.engine import Engine as Engine
+    from phi2sdk.emulator.engine import ScriptedEngine as ScriptedEngine
+    from phi2sdk.emulator.engine import Token as Token
+    from phi2sdk.emulator.faults import Fault as Fault
+    from phi2sdk.emulator.model_engine import ModelEngine as ModelEngine
+
+_HOME = {
+    **dict.fromkeys(("Call", "Meter"), "calls"),
+    "Schedule": "clock",
+    **dict.fromkeys(
+        ("PROVIDERS", "Emulator", "EmulatorThread", "Provider", "PublicBindRefused"), "emulator"
+    ),
+    **dict.fromkeys(("Decoding", "Engine", "ScriptedEngine", "Token"), "engine"),
+    "Fault": "faults",
+    "ModelEngine": "model_engine",
+}
 
 __all__ = [
     "PROVIDERS",
@@ -37,3 +59,13 @@ __all__ = [
     "ScriptedEngine",
     "Token",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

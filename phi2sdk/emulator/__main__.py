@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from phi2sdk.command import USAGE, run
-from phi2sdk.emulator.emulator import PROVIDERS, PublicBindRefused
-from phi2sdk.emulator.serve import UsageProblem, serve
+from phi2sdk.command import USAGE, leaving_at_once, run
 
 _NAME = "python -m phi2sdk.emulator"
 _EXAMPLES = """\
@@ -26,6 +24,9 @@ examples:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line and serve; the exit status."""
+    with leaving_at_once():
+        from phi2sdk.emulator.emulator import PublicBindRefused
+        from phi2sdk.emulator.serve import UsageProblem, serve
     asked = _parser().parse_args(arguments)
     try:
         serve(
@@ -39,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             host=asked.host,
             allow_public=asked.allow_public_bind,
             providers=asked.provider,
+            as_json=asked.json,
             say=partial(print, flush=True),
             warn=partial(print, file=sys.stderr),
         )
@@ -49,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from phi2sdk.emulator.emulator import PROVIDERS
+
     parser = argparse.ArgumentParser(
         prog=_NAME,
         description="Serve Azure, Clarifai, Hugging Face and OpenAI's protocols on loopback.",
@@ -63,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--per-token", type=float, default=0.0, metavar="SECONDS", help="time between tokens")
     add("--port-base", type=int, default=0, metavar="PORT", help="first port (0: free ones)")
     add("--for", dest="seconds", type=float, metavar="SECONDS", help="stop by itself")
+    add("--json", action="store_true", help="print the variables as one line of JSON")
     add("--provider", action="append", choices=PROVIDERS, help="only this one; may be repeated")
     add("--host", default="127.0.0.1", help="where to listen (default: %(default)s)")
     add("--allow-public-bind", action="store_true", help="let --host be other than loopback")

@@ -7,7 +7,7 @@ import importlib.util
 import json
 import shlex
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from phi2sdk.emulator.clock import Schedule
@@ -34,6 +34,7 @@ def serve(
     host: str = "127.0.0.1",
     allow_public: bool = False,
     providers: Sequence[Provider] | None = None,
+    as_json: bool = False,
     say: Callable[[str], None] = print,
     warn: Callable[[str], None] | None = None,
 ) -> None:
@@ -51,6 +52,7 @@ def serve(
         host: Where to listen; anything but loopback needs ``allow_public``.
         allow_public: See ``host``.
         providers: Which to start; all that are installed if none is named.
+        as_json: The environment as one line of JSON, and no other line.
         say: Takes each line of output.
         warn: Takes each line about what is left out; ``say`` if there is none.
 
@@ -83,7 +85,7 @@ def serve(
             providers=chosen,
             allow_public=allow_public,
         )
-        asyncio.run(_run(emulator, seconds, say))
+        asyncio.run(_run(emulator, seconds, say, as_json=as_json))
     except OSError as error:
         raise UsageProblem(
             f"cannot listen on {host} from port {port_base} on: {error.strerror or error}. "
@@ -152,21 +154,32 @@ def _bundled_checkpoint() -> Path:
     return Path(phi2sdk.__file__).parent / "demo" / "checkpoint"
 
 
-async def _run(emulator: Emulator, seconds: float | None, say: Callable[[str], None]) -> None:
+async def _run(
+    emulator: Emulator, seconds: float | None, say: Callable[[str], None], *, as_json: bool
+) -> None:
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, stopped.set)
     try:
         async with emulator:
-            for variable, value in emulator.environment().items():
-                say(f"export {variable}={shlex.quote(value)}")
-            until = f"for {seconds:g} s" if seconds is not None else "until Ctrl-C"
-            say(f"# {', '.join(emulator.providers)} on loopback, {until}")
+            for line in _said(emulator, seconds, as_json=as_json):
+                say(line)
             try:
                 await asyncio.wait_for(stopped.wait(), seconds)
             except TimeoutError:
-                say("# time is up")
+                if not as_json:
+                    say("# time is up")
     finally:
         for name in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(name)
+
+
+def _said(emulator: Emulator, seconds: float | None, *, as_json: bool) -> Iterator[str]:
+    if as_json:
+        yield json.dumps(emulator.environment())
+        return
+    for variable, value in emulator.environment().items():
+        yield f"export {variable}={shlex.quote(value)}"
+    until = f"for {seconds:g} s" if seconds is not None else "until Ctrl-C"
+    yield f"# {', '.join(emulator.providers)} on loopback, {until}"

@@ -1,0 +1,107 @@
+"""The options of the commands that ask one prompt: ``phi2 generate`` and ``phi2 explain``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from phi2sdk import prompts
+from phi2sdk.complete_words import formats, targets
+from phi2sdk.errors import InvalidRequest
+from phi2sdk.prompts import FORMATS, Prompt, known_format
+
+__all__ = [
+    "AllowControlTokens",
+    "Config",
+    "Format",
+    "MaxTokens",
+    "MinP",
+    "OnUnsupported",
+    "RepetitionPenalty",
+    "Seed",
+    "Stop",
+    "Target",
+    "Temperature",
+    "Text",
+    "TopK",
+    "TopP",
+    "advice_as_options",
+    "asked_prompt",
+]
+
+Text = Annotated[
+    str | None, typer.Argument(help="The prompt's text; standard input when left out or -.")
+]
+Target = Annotated[
+    str,
+    typer.Option(
+        "--target", "-t", help="A target of phi2.toml, or a backend.", autocompletion=targets
+    ),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", help="The configuration; phi2.toml here by default.", dir_okay=False),
+]
+Format = Annotated[
+    str, typer.Option(help=f"Prompt format: {', '.join(FORMATS)}.", autocompletion=formats)
+]
+MaxTokens = Annotated[int, typer.Option(help="At most so many tokens.")]
+Temperature = Annotated[float, typer.Option(help="0 is greedy.")]
+TopP = Annotated[float, typer.Option(help="1 is off.")]
+TopK = Annotated[int | None, typer.Option(help="Off when left out.")]
+MinP = Annotated[float, typer.Option(help="0 is off.")]
+RepetitionPenalty = Annotated[float, typer.Option(help="1 is off.")]
+Seed = Annotated[int | None, typer.Option(help="Makes a sampled answer repeatable.")]
+Stop = Annotated[
+    list[str] | None,
+    typer.Option(help="End the answer before this text, as before the format's; repeatable."),
+]
+OnUnsupported = Annotated[
+    Literal["raise", "warn"],
+    typer.Option(help="About a parameter that the route cannot do: refuse, or go without."),
+]
+AllowControlTokens = Annotated[
+    bool, typer.Option("--allow-control-tokens", help="Let the prompt contain <|endoftext|>.")
+]
+
+_AS_OPTIONS = {
+    "pass allow_control_tokens=True": "give --allow-control-tokens",
+    'pass on_unsupported="warn"': "give --on-unsupported warn",
+}
+"""What an error advises a programmer -> what it means here."""
+
+
+def asked_prompt(text: str | None, format: str, *, allow_control_tokens: bool) -> Prompt:
+    """The prompt that was asked for, from standard input where the text is left out or ``-``.
+
+    Raises:
+        InvalidRequest: It is empty, is not UTF-8, or holds a control token.
+        ConfigurationError: There is no such format.
+    """
+    given = _standard_input() if text in (None, "-") else str(text)
+    return prompts.render(given, known_format(format), allow_control_tokens=allow_control_tokens)
+
+
+@contextmanager
+def advice_as_options() -> Iterator[None]:
+    """Errors advise what can be typed here."""
+    try:
+        yield
+    except InvalidRequest as error:
+        for advice, option in _AS_OPTIONS.items():
+            error.message = error.message.replace(advice, option)
+        raise
+
+
+def _standard_input() -> str:
+    try:
+        return sys.stdin.buffer.read().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(
+            f"standard input is not UTF-8 (byte {error.start}): convert it first"
+        ) from error
