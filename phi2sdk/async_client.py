@@ -18,6 +18,7 @@ from phi2sdk.completion_stream import CompletionStream
 from phi2sdk.config import Target, resolve
 from phi2sdk.errors import ConfigurationError, InvalidRequest, Phi2Error
 from phi2sdk.fold import Fold
+from phi2sdk.log import answered
 from phi2sdk.policies import Fallback, Retry, RetryBudget
 from phi2sdk.prompts import Prompt
 from phi2sdk.sampling import Sampling
@@ -27,6 +28,7 @@ from phi2sdk.stops import cut_at_stops
 if TYPE_CHECKING:  # they need pydantic, which a client without a price does without
     from phi2sdk.budget import Spending
     from phi2sdk.pricing import Price
+    from phi2sdk.telemetry import Telemetry
 
 __all__ = ["AsyncPhi2Client", "Targets"]
 
@@ -52,6 +54,8 @@ class AsyncPhi2Client:
             :class:`~phi2sdk.budget.Spending` that is shared with others. Every target then needs
             a price; a call that could exceed it raises
             :class:`~phi2sdk.errors.BudgetExceeded`.
+        telemetry: Emit OpenTelemetry spans and metrics of every request, without prompts and
+            answers; or a :class:`~phi2sdk.telemetry.Telemetry` that says what, and where to.
         settings: Settings of the backend, over those of the file (only with a single name).
 
     Raises:
@@ -67,6 +71,7 @@ class AsyncPhi2Client:
         attempts: int = 4,
         on_unsupported: OnUnsupported | None = None,
         budget: float | Spending | None = None,
+        telemetry: bool | Telemetry = False,
         **settings: Any,
     ) -> None:
         several = _several(target)
@@ -75,6 +80,7 @@ class AsyncPhi2Client:
         self._prices: dict[str, Price | None] = {}
         self._timeout = timeout
         self.spending = _spending(budget)
+        self._telemetry = _telemetry(telemetry)
         retries = RetryBudget()
         opened: list[Backend] = []
         for one in several:
@@ -273,7 +279,10 @@ class AsyncPhi2Client:
         :class:`~phi2sdk.fold.Fold`.
         """
         self._refuse_if_closed()
-        return cut_at_stops(self.backend.stream(request), request)
+        events = cut_at_stops(self.backend.stream(request), request)
+        if self._telemetry is None:
+            return events
+        return self._telemetry.observe(events, request, self.backend)
 
     async def close(self) -> None:
         """Give back connections, threads and memory. Closing twice is harmless."""
@@ -329,6 +338,7 @@ class AsyncPhi2Client:
 
     def _finish(self, account: Fold) -> Completion:
         completion = account.completion()
+        answered(completion)
         price = self._prices.get(completion.receipt.target)
         if price is None:
             return completion
@@ -343,6 +353,14 @@ def _spending(budget: float | Spending | None) -> Spending | None:
     from phi2sdk.budget import Spending
 
     return Spending(budget) if isinstance(budget, int | float) else budget
+
+
+def _telemetry(asked: bool | Telemetry) -> Telemetry | None:
+    if asked is False:
+        return None
+    from phi2sdk.telemetry import Telemetry
+
+    return Telemetry() if asked is True else asked
 
 
 def _several(target: Targets) -> list[str | Target | Backend]:

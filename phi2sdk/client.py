@@ -20,6 +20,7 @@ from phi2sdk.score import Score
 
 if TYPE_CHECKING:
     from phi2sdk.budget import Spending
+    from phi2sdk.telemetry import Telemetry
 
 __all__ = ["AsyncPhi2Client", "CompletionStream", "Phi2Client", "SyncCompletionStream"]
 
@@ -45,6 +46,7 @@ class Phi2Client:
         attempts: int = 4,
         on_unsupported: OnUnsupported | None = None,
         budget: float | Spending | None = None,
+        telemetry: bool | Telemetry = False,
         **settings: Any,
     ) -> None:
         self._inner = AsyncPhi2Client(
@@ -54,6 +56,7 @@ class Phi2Client:
             attempts=attempts,
             on_unsupported=on_unsupported,
             budget=budget,
+            telemetry=telemetry,
             **settings,
         )
         self._thread: LoopThread | None = None

@@ -37,6 +37,7 @@ class Fold:
     chunks: list[Chunk] = field(default_factory=list)
     attempts: list[Attempt] = field(default_factory=list)
     failed: bool = False
+    _calling: bool = False
 
     def take(self, event: Event) -> None:
         """Add one event."""
@@ -44,7 +45,7 @@ class Fold:
             self.text.append(event.text)
             self.chunks.append(event)
         elif isinstance(event, Sent):
-            self.sent, self.opened = event, None
+            self.sent, self.opened, self._calling = event, None, True
         elif isinstance(event, Opened):
             self.opened = event
         elif isinstance(event, Retrying):
@@ -56,13 +57,15 @@ class Fold:
     def fail(self, error: Phi2Error, t_ns: int) -> None:
         """The request ended in ``error``: close the attempt, tell the error what was delivered."""
         self.failed = True
-        if self.sent is not None:
-            self._end_attempt(t_ns, error)
+        self._end_attempt(t_ns, error)
         error.attempts = max(error.attempts, len(self.attempts))
         error.partial = error.partial or "".join(self.text)
 
     def _end_attempt(self, t_ns: int, error: Phi2Error | None = None, wait: float = 0.0) -> None:
-        assert self.sent is not None, "an attempt ends that never began"
+        """Close the call under way; an attempt that failed before its call has none."""
+        if self.sent is None or not self._calling:
+            return
+        self._calling = False
         name = type(error).__name__ if error else None
         status = error.status if error else None
         attempt = Attempt(self.sent.receipt.target, self.sent.t_ns, t_ns, name, status, wait)

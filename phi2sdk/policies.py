@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from time import monotonic, perf_counter_ns
 
@@ -24,10 +24,11 @@ from phi2sdk.errors import (
     Timeout,
     TransientError,
 )
+from phi2sdk.log import brief, logger
 from phi2sdk.sampling import Dialect
 from phi2sdk.score import Score
 
-__all__ = ["Fallback", "Retry", "RetryBudget", "Wrapper"]
+__all__ = ["Fallback", "Retry", "RetryBudget", "Wrapper", "leaves"]
 
 
 class RetryBudget:
@@ -152,9 +153,15 @@ class Retry(Wrapper):
                 return
             wait = self._wait(failure, attempt)
             if self._closed or delivered or wait is None or not _fits(wait, deadline):
+                logger.debug("%s: %s, attempt %d, the last", self.target, brief(failure), attempt)
                 raise failure
             if not self._budget.withdraw():
+                logger.warning("%s: %s, and no retry budget", self.target, brief(failure))
                 raise failure
+            logger.warning(
+                "%s: %s, attempt %d of %d; the next one in %.2f s",
+                *(self.target, brief(failure), attempt, self._attempts, wait),
+            )
             yield Retrying(perf_counter_ns(), failure, wait)
             await asyncio.sleep(wait)
             if self._closed:  # another attempt would open what was closed, for nobody to close
@@ -200,27 +207,27 @@ class Fallback(Backend):
         if not backends:
             raise ConfigurationError("a fallback needs at least one target")
         super().__init__(target="+".join(backend.target for backend in backends))
-        self._backends = tuple(backends)
+        self.backends = tuple(backends)
 
     @property
     def capabilities(self) -> Capabilities:
-        return self._backends[0].capabilities
+        return self.backends[0].capabilities
 
     @property
     def dialect(self) -> Dialect:
-        return self._backends[0].dialect
+        return self.backends[0].dialect
 
     @property
     def most_calls(self) -> int:
-        return sum(backend.most_calls for backend in self._backends)
+        return sum(backend.most_calls for backend in self.backends)
 
     def prepare(self, request: Request) -> tuple[dict[str, object], Receipt]:
-        return self._backends[0].prepare(request)
+        return self.backends[0].prepare(request)
 
     async def stream(self, request: Request) -> AsyncGenerator[Event, None]:
         deadline = None if request.timeout is None else monotonic() + request.timeout
-        *others, last = self._backends
-        for backend in others:
+        *others, last = self.backends
+        for backend, after in zip(others, self.backends[1:], strict=True):
             delivered = False
             failure: Phi2Error | None = None
             try:
@@ -234,21 +241,33 @@ class Fallback(Backend):
                 return
             if delivered or not _fits(0.0, deadline):
                 raise failure
+            logger.warning("%s: %s; %s is asked", backend.target, brief(failure), after.target)
             yield Retrying(perf_counter_ns(), failure, 0.0)
         async with aclosing(last.stream(_within(request, deadline))) as events:
             async for event in events:
                 yield event
 
     async def score(self, prompt: str, text: str, *, temperature: float = 1.0) -> Score:
-        return await self._backends[0].score(prompt, text, temperature=temperature)
+        return await self.backends[0].score(prompt, text, temperature=temperature)
 
     async def check(self) -> str:
-        said = [f"{backend.target}: {await backend.check()}" for backend in self._backends]
+        said = [f"{backend.target}: {await backend.check()}" for backend in self.backends]
         return "; ".join(said)
 
     async def close(self) -> None:
-        for backend in self._backends:
+        for backend in self.backends:
             await backend.close()
+
+
+def leaves(backend: Backend) -> Iterator[Backend]:
+    """The backends behind all policies, in order of preference."""
+    if isinstance(backend, Wrapper):
+        yield from leaves(backend.inner)
+    elif isinstance(backend, Fallback):
+        for one in backend.backends:
+            yield from leaves(one)
+    else:
+        yield backend
 
 
 def _within(request: Request, deadline: float | None) -> Request:

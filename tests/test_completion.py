@@ -124,3 +124,17 @@ def test_prompt_tokens_told_at_the_start_survive_a_cut() -> None:
     ).completion()
     assert done.usage.input == Count(7)
     assert done.usage.output_billed == Count(2, estimated=True)
+
+
+def test_an_attempt_that_failed_before_a_call_is_no_call() -> None:
+    """A token that cannot be had, a paused endpoint: nothing went over the wire."""
+    early = Retrying(1 * S, Overloaded("waking"), 1.0)
+    done = folded(early, Sent(2 * S, RECEIPT, False), Done(3 * S, "stop")).completion()
+    assert [a.error for a in done.receipt.attempts] == [None]
+    between = folded(
+        Sent(0, RECEIPT, True),
+        Retrying(1 * S, ProviderFault("x", status=500), 0.0),
+        Retrying(2 * S, Overloaded("waking"), 0.0),
+    )
+    between.fail(Overloaded("waking"), 3 * S)
+    assert [a.error for a in between.attempts] == ["ProviderFault"]

@@ -128,6 +128,10 @@ class LocalBackend(Backend):
     def dialect(self) -> Dialect:
         return DIALECTS[0]
 
+    @property
+    def model_name(self) -> str:
+        return str(self._model)
+
     async def load(self, progress: Callable[[int, int], None] | None = None) -> LocalModel:
         """Load the model, unless it is loaded; several callers share one load.
 

@@ -129,20 +129,20 @@ class Runner:
         request = self.request(key)
         account = Fold(request)
         self.journal.intent(key)
+        noted = 0
         result: Completion | Phi2Error
         try:
             async with aclosing(self.clients[key.target].events(request)) as events:
                 async for event in events:
                     account.take(event)
                     if isinstance(event, Retrying):
-                        self._note_attempt(key, account)
+                        noted = self._note_attempts(key, account, noted)
             result = account.completion()
         except Phi2Error as error:
             account.fail(error, perf_counter_ns())
             result = error
         t_close_ns = perf_counter_ns()
-        if account.attempts:
-            self._note_attempt(key, account)
+        self._note_attempts(key, account, noted)
         record = Record.of(
             key,
             account,
@@ -157,9 +157,11 @@ class Runner:
             self.gate.settle(hold, record)
         self.progress(record)
 
-    def _note_attempt(self, key: Key, account: Fold) -> None:
-        number = len(account.attempts)
-        self.journal.attempt(key, number, account.attempts[-1], self.epoch_ns)
+    def _note_attempts(self, key: Key, account: Fold, noted: int) -> int:
+        """Write down the calls that have ended since; how many there are now."""
+        for number, attempt in enumerate(account.attempts[noted:], noted + 1):
+            self.journal.attempt(key, number, attempt, self.epoch_ns)
+        return len(account.attempts)
 
 
 def _until(time_ns: int, dues: Iterator[Due]) -> Iterator[Due]:

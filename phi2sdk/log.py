@@ -1,0 +1,47 @@
+"""The logger ``phi2sdk``, silent until an application listens.
+
+::
+
+    logging.getLogger("phi2sdk").setLevel(logging.DEBUG)
+
+``WARNING`` tells what an operator would want to know of a request that may still succeed: a retry
+with its wait, a fallback. ``INFO`` tells of an endpoint that is woken. ``DEBUG`` has a line for
+each request's end. No line holds a key, a prompt, an answer, or a provider's own words, which may
+quote them.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from phi2sdk.completion import Completion
+from phi2sdk.errors import Phi2Error
+
+__all__ = ["answered", "brief", "logger"]
+
+logger = logging.getLogger("phi2sdk")
+logger.addHandler(logging.NullHandler())
+
+
+def brief(error: Phi2Error) -> str:
+    """An error by its name and numbers, without anybody's words."""
+    details = (("status", error.status), ("request id", error.request_id))
+    said = ", ".join(f"{name} {value}" for name, value in details if value is not None)
+    return f"{type(error).__name__} ({said})" if said else type(error).__name__
+
+
+def answered(completion: Completion) -> None:
+    """A line for an answer; nothing is worked out unless somebody listens."""
+    if not logger.isEnabledFor(logging.DEBUG):
+        return
+    usage, attempts = completion.usage, len(completion.receipt.attempts)
+    logger.debug(
+        "%s answered in %.3f s: %s + %s tokens, finish reason %s, %d %s",
+        completion.receipt.target,
+        completion.timing.e2e,
+        usage.input or "?",
+        usage.output_billed or "?",
+        completion.finish_reason,
+        attempts,
+        "attempt" if attempts == 1 else "attempts",
+    )
