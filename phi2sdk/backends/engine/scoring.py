@@ -15,7 +15,10 @@ from torch import Tensor
 from phi2sdk.backends.engine.phi import Phi
 from phi2sdk.score import Score
 
-__all__ = ["LOGITS_BYTES", "Score", "score_sequences"]
+__all__ = ["LOGITS_BYTES", "PromptAndText", "Score", "packed", "packed_hidden", "score_sequences"]
+
+PromptAndText = tuple[Sequence[int], Sequence[int]]
+"""Both as tokens, neither empty."""
 
 LOGITS_BYTES = 64 * 2**20
 """Logits and what is made of them take at most so much at a time."""
@@ -26,23 +29,22 @@ PASS_TOKENS = 1024
 
 def score_sequences(
     phi: Phi,
-    sequences: Iterable[tuple[Sequence[int], Sequence[int]]],
+    sequences: Iterable[PromptAndText],
     *,
     temperature: float = 1.0,
     logits_bytes: int = LOGITS_BYTES,
 ) -> Iterator[Score]:
     """Score texts after their prompts, in order; both as tokens, neither empty."""
-    for batch in _packed(sequences):
+    for batch in packed(sequences):
         tokens = sum(len(prompt) + len(text) for prompt, text in batch)
         with torch.inference_mode(), phi.threads(tokens):
             scores = list(_score_pass(phi, batch, temperature, logits_bytes))
         yield from scores
 
 
-def _packed(
-    sequences: Iterable[tuple[Sequence[int], Sequence[int]]],
-) -> Iterator[list[tuple[Sequence[int], Sequence[int]]]]:
-    batch: list[tuple[Sequence[int], Sequence[int]]] = []
+def packed(sequences: Iterable[PromptAndText]) -> Iterator[list[PromptAndText]]:
+    """Sequences in their order, as many together as share a pass."""
+    batch: list[PromptAndText] = []
     size = 0
     for prompt, text in sequences:
         count = len(prompt) + len(text)
@@ -55,34 +57,35 @@ def _packed(
         yield batch
 
 
-def _score_pass(
-    phi: Phi,
-    batch: Sequence[tuple[Sequence[int], Sequence[int]]],
-    temperature: float,
-    logits_bytes: int,
-) -> Iterator[Score]:
+def packed_hidden(phi: Phi, batch: Sequence[PromptAndText]) -> Tensor:
+    """One pass over all: hidden states ``[T, d]`` that predict the texts' T tokens, in order."""
     ids: list[int] = []
     positions: list[int] = []
     lengths: list[int] = []
     before: list[int] = []  # the tokens after which each scored one comes
-    targets: list[int] = []
     for prompt, text in batch:
         length = len(prompt) + len(text) - 1  # the last token predicts nothing that is asked
         before += range(len(ids) + len(prompt) - 1, len(ids) + length)
         ids += [*prompt, *text][:length]
         positions += range(length)
         lengths.append(length)
-        targets += text
     device = phi.device
     hidden = phi.hidden(
         torch.tensor(ids, device=device), torch.tensor(positions, device=device), _Packed(lengths)
-    )[torch.tensor(before, device=device)]  # [T, d]: the states that predict the texts' tokens
-    wanted = torch.tensor(targets, device=device)
+    )
+    return hidden[torch.tensor(before, device=device)]
+
+
+def _score_pass(
+    phi: Phi, batch: Sequence[PromptAndText], temperature: float, logits_bytes: int
+) -> Iterator[Score]:
+    hidden = packed_hidden(phi, batch)
+    wanted = torch.tensor([id for _, text in batch for id in text], device=phi.device)
     # The logits, their softmax and its logarithm exist at once, in float32.
     rows = max(1, logits_bytes // (4 * 4 * phi.config.shape.vocab))
     parts = [
         _statistics(phi.logits(hidden[at : at + rows]), wanted[at : at + rows], temperature)
-        for at in range(0, len(targets), rows)
+        for at in range(0, len(wanted), rows)
     ]
     logprob, entropy, variance, argmax, likeliest, margin = (
         torch.cat(columns).tolist() for columns in zip(*parts, strict=True)

@@ -1,0 +1,220 @@
+"""How likely whole texts are: sums over each text's tokens, not numbers for each token.
+
+What the identity tests need of many texts, in one pass over them. End-of-text is taken out of every
+distribution (its logit is put far below all others), so that the sums are conditional on the text
+going on, and where it ends says nothing. Sequences lie packed as in
+:mod:`phi2sdk.backends.engine.scoring`, and logits exist in blocks, so that memory is bounded
+however wide the vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from phi2sdk.backends.engine.model import LocalModel
+from phi2sdk.backends.engine.scoring import LOGITS_BYTES, PromptAndText, packed, packed_hidden
+
+__all__ = ["EPSILON", "TextSums", "Truncation", "log_likelihood", "text_sums"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+EPSILON = 0.01
+"""A truncated candidate is mixed with so much of the whole distribution: one token outside of its
+set must not prove that it wrote nothing."""
+
+_COPIES = 6
+"""Tensors of the logits' size that exist at once, float32."""
+_FAR_BELOW = -1e4
+"""A masked logit: finite, so that 0 times its logarithm is 0."""
+_RANKED = 256
+"""So many of the likeliest tokens are ranked first; all of them only where these do not suffice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Truncation:
+    """A sampler that leaves unlikely tokens out: all but ``top_k``, or but the share ``top_p``."""
+
+    top_p: float | None = None
+    top_k: int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TextSums:
+    """n texts, each after its prompt, summed over their tokens; nats.
+
+    Attributes:
+        tokens: ``[n]`` how many each has.
+        logp: ``[n]`` log-likelihood.
+        entropy: ``[n]`` sum of the entropies of the distributions.
+        variance: ``[n]`` sum of the variances of ``log p`` under them.
+        loglik: ``[n, K]`` log-likelihood at each of K inverse temperatures.
+        truncated: ``[n]`` log-likelihood by truncation, each mixed with :data:`EPSILON`.
+    """
+
+    tokens: Ints
+    logp: Floats
+    entropy: Floats
+    variance: Floats
+    loglik: Floats
+    truncated: Mapping[str, Floats] = field(default_factory=dict)
+
+    @property
+    def drift(self) -> Floats:
+        """``[n]`` sum of ``log p + H``: of mean 0 if this model wrote the text."""
+        return self.logp + self.entropy
+
+
+def log_likelihood(
+    model: LocalModel, sequences: Sequence[PromptAndText], *, logits_bytes: int = LOGITS_BYTES
+) -> Floats:
+    """``[n]`` log-likelihood of texts after their prompts, and nothing else: for other weights.
+
+    Args:
+        model: Under which they are scored.
+        sequences: Prompt and text of each.
+        logits_bytes: Logits and what is made of them take at most so much memory.
+    """
+
+    def of(logits: Tensor, wanted: Tensor) -> Tensor:
+        _mask(logits, model)
+        return (_at(logits, wanted) - logits.logsumexp(-1)).unsqueeze(-1)
+
+    return _summed(model, sequences, of, 1, logits_bytes)[:, 0]
+
+
+def text_sums(
+    model: LocalModel,
+    sequences: Sequence[PromptAndText],
+    *,
+    betas: Sequence[float] | Floats = (),
+    truncations: Mapping[str, Truncation] | None = None,
+    logits_bytes: int = LOGITS_BYTES,
+) -> TextSums:
+    """All sums of texts after their prompts, in one pass.
+
+    Args:
+        model: Under which they are scored.
+        sequences: Prompt and text of each.
+        betas: Inverse temperatures at which the likelihood is wanted.
+        truncations: Truncated samplers, by name.
+        logits_bytes: Logits and what is made of them take at most so much memory.
+    """
+    cuts = dict(truncations or {})
+
+    def of(logits: Tensor, wanted: Tensor) -> Tensor:
+        sets = _Sets.of(logits, list(cuts.values())) if cuts else None
+        _mask(logits, model)
+        logp = logits.log_softmax(-1)
+        own = _at(logp, wanted)
+        p = logp.exp()
+        entropy = -(p * logp).sum(-1)
+        variance = (p * (logp + entropy.unsqueeze(-1)).square()).sum(-1)
+        columns = [own, entropy, variance]
+        if sets is not None:
+            columns += sets.log_likelihoods(logits, p, own, wanted)
+        for beta in betas:
+            columns.append(float(beta) * own - logp.mul(float(beta)).logsumexp(-1))
+        return torch.stack(columns, -1)
+
+    found = _summed(model, sequences, of, 3 + len(cuts) + len(betas), logits_bytes)
+    at = 3 + len(cuts)
+    return TextSums(
+        tokens=np.array([len(text) for _, text in sequences], dtype=np.int64),
+        logp=found[:, 0],
+        entropy=found[:, 1],
+        variance=found[:, 2],
+        loglik=found[:, at:],
+        truncated={name: found[:, 3 + index] for index, name in enumerate(cuts)},
+    )
+
+
+def _summed(
+    model: LocalModel,
+    sequences: Sequence[PromptAndText],
+    of: Callable[[Tensor, Tensor], Tensor],
+    width: int,
+    logits_bytes: int,
+) -> Floats:
+    """What ``of`` finds for each token, summed over each text: ``[n, width]``.
+
+    ``of`` takes logits ``[m, V]``, which it may change, and tokens ``[m]``, to ``[m, width]``.
+    """
+    phi = model.phi
+    rows = max(1, logits_bytes // (4 * _COPIES * phi.config.shape.vocab))
+    sums = []
+    for batch in packed(sequences):
+        lengths = torch.tensor([len(text) for _, text in batch])
+        with torch.inference_mode(), phi.threads(sum(len(p) + len(t) for p, t in batch)):
+            hidden = packed_hidden(phi, batch)
+            wanted = torch.tensor([id for _, text in batch for id in text], device=phi.device)
+            parts = [
+                of(phi.logits(hidden[at : at + rows]), wanted[at : at + rows])
+                for at in range(0, len(wanted), rows)
+            ]
+            tokens = torch.cat(parts).double().cpu()
+            owners = torch.arange(len(batch)).repeat_interleave(lengths)
+            sums.append(torch.zeros(len(batch), width).double().index_add_(0, owners, tokens))
+    return torch.cat(sums).numpy() if sums else np.zeros((0, width))
+
+
+def _mask(logits: Tensor, model: LocalModel) -> None:
+    for id in model.eos_ids:
+        logits[:, id] = _FAR_BELOW
+
+
+def _at(values: Tensor, wanted: Tensor) -> Tensor:
+    return values.gather(-1, wanted.unsqueeze(-1)).squeeze(-1)
+
+
+class _Sets:
+    """Which tokens each truncation keeps: those whose logit is at least a threshold.
+
+    The sampler knows nothing of our masking, so the sets are those of the whole distribution, ties
+    with the last token included.
+    """
+
+    def __init__(self, thresholds: Sequence[Tensor]) -> None:
+        self._thresholds = thresholds  # each [m, 1]
+
+    @classmethod
+    def of(cls, logits: Tensor, cuts: Sequence[Truncation]) -> _Sets:
+        """From whole logits ``[m, V]``."""
+        vocab = logits.shape[-1]
+        ranked = logits.topk(min(_RANKED, vocab), -1).values
+        total = logits.logsumexp(-1, keepdim=True)
+        mass = (ranked - total).exp().cumsum(-1)
+        share = max((cut.top_p for cut in cuts if cut.top_p is not None), default=0.0)
+        if bool((mass[:, -1] < share).any()):
+            ranked = logits.sort(-1, descending=True).values
+            mass = (ranked - total).exp().cumsum(-1)
+        return cls([_threshold(cut, ranked, mass) for cut in cuts])
+
+    def log_likelihoods(
+        self, logits: Tensor, p: Tensor, own: Tensor, wanted: Tensor
+    ) -> list[Tensor]:
+        """``[m]`` log-likelihood of the tokens for each truncation, mixed with :data:`EPSILON`."""
+        found = []
+        for threshold in self._thresholds:
+            kept = logits >= threshold
+            mass = (p * kept).sum(-1).clamp_min(1e-30)
+            inside = _at(kept, wanted)
+            found.append(own + (EPSILON + (1 - EPSILON) * inside / mass).log())
+        return found
+
+
+def _threshold(cut: Truncation, ranked: Tensor, mass: Tensor) -> Tensor:
+    """``[m, 1]``: the least logit that is kept."""
+    least = ranked[:, -1:].new_full((len(ranked), 1), -torch.inf)
+    if cut.top_k is not None:
+        least = ranked[:, min(cut.top_k, ranked.shape[-1]) - 1].unsqueeze(-1)
+    if cut.top_p is not None:
+        last = (mass < cut.top_p).sum(-1, keepdim=True).clamp_max(ranked.shape[-1] - 1)
+        least = torch.maximum(least, ranked.gather(-1, last))
+    return least
