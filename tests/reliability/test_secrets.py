@@ -15,6 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from phi2sdk import AsyncPhi2Client, Phi2Client
 from phi2sdk.cli import main as phi2
@@ -22,6 +27,7 @@ from phi2sdk.config import load_config
 from phi2sdk.emulator import Emulator, Fault, ScriptedEngine
 from phi2sdk.errors import ConfigurationError, Phi2Error
 from phi2sdk.secret import Secret
+from phi2sdk.telemetry import Telemetry
 from tests.reliability.matrix import ANSWER, HTTP, KEY, TARGETS
 from tests.reliability.stage import OPTIONS, PROMPT, open_backend, secrets, url_of, without_waits
 
@@ -76,11 +82,15 @@ def test_no_library_logs_the_key_and_no_object_shows_it(
 ) -> None:
     server = getattr(emulator, TARGETS[target][0])
     shown: list[str] = []
+    spans, reader = InMemorySpanExporter(), InMemoryMetricReader()
+    tracers, meters = TracerProvider(shutdown_on_exit=False), MeterProvider([reader])
+    tracers.add_span_processor(SimpleSpanProcessor(spans))
+    telemetry = Telemetry(content=True, tracer_provider=tracers, meter_provider=meters)
 
     async def main() -> None:
         asyncio.get_running_loop().set_debug(True)
         backend = open_backend(target, url_of(emulator, target))
-        async with AsyncPhi2Client(backend) as phi:
+        async with AsyncPhi2Client(backend, telemetry=telemetry) as phi:
             phi.backend = without_waits(backend, attempts=2)
             shown.append(f"{phi!r} {vars(phi)!r} {backend!r} {vars(backend)!r}")
             shown.append(repr(vars(backend._wire)))  # type: ignore[attr-defined]
@@ -99,6 +109,14 @@ def test_no_library_logs_the_key_and_no_object_shows_it(
     output = capfd.readouterr()
     assert found_in("".join(shown)) == []
     assert found_in(everything_logged.getvalue()) == []
+    assert "WARNING" in everything_logged.getvalue(), "our own logger has spoken"
+    emitted = [span.to_json() for span in spans.get_finished_spans()]
+    assert len(emitted) == 2 * len(FAULTS)
+    assert any("phi2sdk.retry" in span for span in emitted)
+    measured = reader.get_metrics_data()
+    assert measured is not None
+    assert found_in("".join([*emitted, measured.to_json()])) == []
+    meters.shutdown()
     assert found_in(output.out + output.err) == []
     assert len(shown) > 2 * len(FAULTS)
 
