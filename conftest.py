@@ -18,6 +18,6 @@ def emulated_providers(phi2_emulator: Phi2Emulator) -> Phi2Emulator:
 
 pytest_collect_file = Sybil(
     parsers=[PythonCodeBlockParser()],
-    patterns=["README.md", "docs/*.md"],
+    patterns=["README.md", "docs/*.md", "docs/*/*.md", "docs/*/*/*.md"],
     fixtures=["emulated_providers"],
 ).pytest()

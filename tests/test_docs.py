@@ -11,15 +11,14 @@ from phi2sdk import backends, errors, prompts
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+PROJECT = [ROOT / name for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")]
 _LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, *PROJECT], ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_every_relative_link_leads_to_a_file(page: Path) -> None:
-    missing = [
-        link for link in _LINK.findall(page.read_text()) if not (page.parent / link).exists()
-    ]
-    assert missing == []
+    links = [link.partition("#")[0] for link in _LINK.findall(page.read_text())]
+    assert [link for link in links if not (page.parent / link).exists()] == []
 
 
 def test_every_page_can_be_reached_from_the_readme() -> None:
@@ -28,11 +27,11 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
     while frontier:
         page = frontier.pop()
         for link in _LINK.findall(page.read_text()):
-            target = (page.parent / link).resolve()
+            target = (page.parent / link.partition("#")[0]).resolve()
             if target.suffix == ".md" and target not in reached and target.exists():
                 reached.add(target)
                 frontier.append(target)
-    assert set(PAGES) <= reached
+    assert {*PAGES, *PROJECT} <= reached
 
 
 def test_the_error_table_lists_every_error() -> None:

@@ -1,0 +1,114 @@
+"""How large an installation is, by extra: distributions and megabytes.
+
+    python tools/footprint.py                          # every extra
+    python tools/footprint.py none --at-most 25        # status 1 if there are more
+    python tools/footprint.py --write docs/reference/installation.md
+
+Each extra of the wheel is installed by itself, with the versions of ``constraints.txt``, into an
+empty folder. Our own package counts, and 1 MB is 1,000,000 bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import tomllib
+from dataclasses import dataclass
+from datetime import date
+from importlib.metadata import distributions
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BEGIN, END = "<!-- footprint: begin -->", "<!-- footprint: end -->"
+NONE = "none"
+FOR_DEVELOPERS = ("docs", "test", "release")
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What installing an extra puts onto the disk."""
+
+    extra: str
+    distributions: tuple[str, ...]
+    bytes: int
+
+    @property
+    def row(self) -> str:
+        """A line of the table."""
+        name = "none" if self.extra == NONE else f"`{self.extra}`"
+        return f"| {name} | {len(self.distributions)} | {self.bytes / 1e6:,.0f} |"
+
+
+def extras() -> list[str]:
+    """Those that somebody who uses the package may want."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return [NONE, *(e for e in project["optional-dependencies"] if e not in FOR_DEVELOPERS)]
+
+
+def build_wheel(folder: Path) -> Path:
+    """The wheel of this checkout."""
+    _pip("wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT))
+    (wheel,) = folder.glob("phi2sdk-*.whl")
+    return wheel
+
+
+def measure(wheel: Path, extra: str) -> Footprint:
+    """Install one extra into an empty folder, and look."""
+    what = str(wheel) if extra == NONE else f"{wheel}[{extra}]"
+    with tempfile.TemporaryDirectory() as folder:
+        _pip("install", "--quiet", "--target", folder, "-c", str(ROOT / "constraints.txt"), what)
+        names = sorted(found.metadata["Name"] for found in distributions(path=[folder]))
+        size = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
+    return Footprint(extra, tuple(names), size)
+
+
+def table(found: list[Footprint]) -> str:
+    """The table in Markdown, with the command, the day and the machine."""
+    about = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
+    lines = [
+        f"`python tools/footprint.py` on {date.today()}, {about}:",
+        "",
+        "| extra | distributions | MB |",
+        "|---|---:|---:|",
+        *(one.row for one in found),
+    ]
+    return "\n".join(lines)
+
+
+def _pip(*arguments: str) -> None:
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
+    subprocess.run(command, check=True)
+
+
+def main() -> int:
+    """Measure, print, and write where asked to; the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("extras", nargs="*", help=f"which (default: all); '{NONE}' is no extra")
+    parser.add_argument("--wheel", type=Path, help="this one, rather than one built now")
+    parser.add_argument("--at-most", type=int, help="so many distributions; more is status 1")
+    parser.add_argument("--write", type=Path, help="put the table between the marks of this page")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        wheel = (args.wheel or build_wheel(Path(folder))).resolve()
+        found = [measure(wheel, extra) for extra in args.extras or extras()]
+    print(table(found))
+    if args.write:
+        page = args.write.read_text(encoding="utf-8")
+        marked = re.compile(f"{BEGIN}.*{END}", re.DOTALL)
+        args.write.write_text(
+            marked.sub(f"{BEGIN}\n\n{table(found)}\n\n{END}", page), encoding="utf-8"
+        )
+    if args.at_most is None:
+        return 0
+    too_many = [one for one in found if len(one.distributions) > args.at_most]
+    for one in too_many:
+        print(f"{one.extra}: more than {args.at_most}: {', '.join(one.distributions)}")
+    return 1 if too_many else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

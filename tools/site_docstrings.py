@@ -1,0 +1,40 @@
+"""Docstrings on the site: their Sphinx roles become links, their ``::`` the code that follows."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import griffe
+
+_ROLE = re.compile(r":(?:class|func|meth|mod|data|attr|exc|obj):`(?P<shown>~?)(?P<name>[\w.]+)`")
+_LITERAL = re.compile(r"^(?P<words>.*?)::[ \t]*$", re.MULTILINE)
+
+
+class PlainDocstrings(griffe.Extension):
+    """Rewrites each docstring as Markdown, before it is parsed."""
+
+    def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
+        if obj.docstring is not None:
+            obj.docstring.value = as_markdown(obj.docstring.value, obj)
+
+
+def as_markdown(text: str, owner: griffe.Object) -> str:
+    """The text with links and code blocks in Markdown."""
+
+    def linked(role: re.Match[str]) -> str:
+        name = role["name"]
+        shown = name.rpartition(".")[2] if role["shown"] or "." not in name else name
+        target = name if name.startswith("phi2sdk") else f"{_home(owner)}.{name}"
+        return f'<autoref identifier="{target}" optional><code>{shown}</code></autoref>'
+
+    text = _LITERAL.sub(lambda found: f"{found['words']}:" if found["words"] else "", text)
+    return _ROLE.sub(linked, text)
+
+
+def _home(owner: griffe.Object) -> str:
+    """Where a bare name is looked up: the class for a method, else the module."""
+    parent = owner.parent
+    if isinstance(parent, griffe.Class):
+        return parent.path
+    return owner.path if isinstance(owner, griffe.Class | griffe.Module) else owner.module.path

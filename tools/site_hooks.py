@@ -1,0 +1,82 @@
+"""What mkdocs does beyond its plugins to build the site of ``docs/``.
+
+- The project's own pages (changelog, contributing, security) join the site.
+- Links are written for whoever reads the files; here they are pointed at the site's pages. A link
+  to a file that is not on the site keeps its words.
+- ``<!-- commands -->`` becomes the reference of the command line, from its own ``--help``.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
+SCHEMA = "phi2sdk/report/report.schema.json"
+COMMANDS = "<!-- commands -->"
+
+_LINK = re.compile(r"(?<!!)\[(?P<words>[^\]]+)\]\((?P<to>(?!https?://|mailto:|#)[^)\s]+)\)")
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add what lies outside ``docs/``."""
+    for name in PROJECT:
+        text = (ROOT / name).read_text(encoding="utf-8")
+        files.append(File.generated(config, f"project/{name}", content=text))
+    schema = (ROOT / SCHEMA).read_text(encoding="utf-8")
+    files.append(File.generated(config, "reference/report.schema.json", content=schema))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Point the links at the site, and fill in the commands."""
+    if COMMANDS in markdown:
+        markdown = markdown.replace(COMMANDS, _commands())
+    source = page.file.src_uri
+    return _LINK.sub(lambda link: _pointed(link, source, files), markdown)
+
+
+def _pointed(link: re.Match[str], source: str, files: Files) -> str:
+    target, hash_sign, anchor = link["to"].partition("#")
+    place = _in_repository(source)
+    wanted = posixpath.normpath(posixpath.join(posixpath.dirname(place), target))
+    on_site = _on_site(wanted)
+    if files.get_file_from_path(on_site) is not None:
+        relative = posixpath.relpath(on_site, posixpath.dirname(source) or ".")
+        return f"[{link['words']}]({relative}{hash_sign}{anchor})"
+    if (ROOT / wanted).exists():
+        return link["words"]
+    return link[0]  # leads nowhere: mkdocs will say so
+
+
+def _in_repository(on_site: str) -> str:
+    name = on_site.removeprefix("project/")
+    return name if name in PROJECT else f"docs/{on_site}"
+
+
+def _on_site(in_repository: str) -> str:
+    if in_repository in PROJECT:
+        return f"project/{in_repository}"
+    if in_repository == SCHEMA:
+        return "reference/report.schema.json"
+    return in_repository.removeprefix("docs/")
+
+
+def _commands() -> str:
+    """typer's own reference, one level lower and without its title."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "typer", "phi2sdk.phi2_app", "utils", "docs", "--name", "phi2"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return ran.stdout.partition("\n")[2]
