@@ -55,11 +55,13 @@ BY_CODE: Mapping[str, type[Phi2Error]] = {
     "content_filter": ContentFiltered,
     "insufficient_quota": PermissionDenied,
     "context_length_exceeded": ContextLengthExceeded,
+    "exceed_context_size_error": ContextLengthExceeded,
     "model_not_found": ModelNotFound,
     "overloaded": Overloaded,
     "validation": InvalidRequest,
 }
-"""Codes that say more than their status: OpenAI's ``code`` and TGI's ``error_type``."""
+"""Codes that say more than their status: OpenAI's ``code``, TGI's ``error_type``, llama.cpp's
+``type``."""
 
 
 @dataclass(frozen=True)
@@ -87,9 +89,9 @@ class Failure:
             failure = cls(None, 500, {}, json.dumps(document))
         except RecursionError:
             return cls(None, 500, {}, "")
-        code = failure.code or ""
-        if re.fullmatch("[45][0-9][0-9]", code):
-            return cls(None, int(code), {}, failure.text)
+        for code in failure.codes:
+            if re.fullmatch("[45][0-9][0-9]", code):
+                return cls(None, int(code), {}, failure.text)
         return failure
 
     @cached_property
@@ -110,13 +112,17 @@ class Failure:
         return {}
 
     @property
+    def codes(self) -> tuple[str, ...]:
+        """All that the body has in place of a code."""
+        values = [self.detail.get(key) for key in ("code", "error_type", "type")]
+        said = [value for value in values if isinstance(value, str | int) and value != ""]
+        return tuple(untrusted(str(value), 80) for value in said)
+
+    @property
     def code(self) -> str | None:
-        """The provider's own code, where the body has one."""
-        for key in ("code", "error_type", "type"):
-            value = self.detail.get(key)
-            if isinstance(value, str | int) and value != "":
-                return untrusted(str(value), 80)
-        return None
+        """The provider's own code: one that we know, else the first."""
+        codes = self.codes
+        return next((code for code in codes if code in BY_CODE), codes[0] if codes else None)
 
     @property
     def words(self) -> str:

@@ -63,6 +63,22 @@ STATUSES = (
     ),
     _status(
         400,
+        "of llama.cpp's context size",
+        ContextLengthExceeded,
+        1,
+        targets=("openai completions", "openai chat"),
+        body={
+            "error": {
+                "code": 400,
+                "message": "too long",
+                "type": "exceed_context_size_error",
+                "n_prompt_tokens": 4476,
+                "n_ctx": 2048,
+            }
+        },
+    ),
+    _status(
+        400,
         "content_filter",
         ContentFiltered,
         1,

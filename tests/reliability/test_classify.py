@@ -56,6 +56,7 @@ CODES = {
     "content_filter": ContentFiltered,
     "insufficient_quota": PermissionDenied,
     "context_length_exceeded": ContextLengthExceeded,
+    "exceed_context_size_error": ContextLengthExceeded,
     "model_not_found": ModelNotFound,
     "overloaded": Overloaded,
     "validation": InvalidRequest,
@@ -68,6 +69,24 @@ def test_a_code_says_more_than_its_status(code: str) -> None:
     for document in ({"error": {"code": code}}, {"error": "x", "error_type": code}, {"type": code}):
         error = error_for(Failure("x", 500, {}, json.dumps(document)))
         assert (type(error), error.code) == (CODES[code], code)
+
+
+def test_a_known_type_is_heard_beside_a_number_that_repeats_the_status() -> None:
+    """What llama.cpp's server says of a prompt that is too long."""
+    said = {
+        "code": 400,
+        "message": "request (4476 tokens) exceeds the available context size (2048 tokens)",
+        "type": "exceed_context_size_error",
+        "n_prompt_tokens": 4476,
+        "n_ctx": 2048,
+    }
+    error = error_for(Failure("openai", 400, {}, json.dumps({"error": said})))
+    assert type(error) is ContextLengthExceeded
+    assert error.code == "exceed_context_size_error"
+    in_stream = Failure.in_event({"error": said})
+    assert in_stream is not None
+    assert in_stream.status == 400
+    assert type(error_for(in_stream)) is ContextLengthExceeded
 
 
 @pytest.mark.parametrize(
