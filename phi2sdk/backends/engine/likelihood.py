@@ -10,6 +10,7 @@ however wide the vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,6 +32,8 @@ set must not prove that it wrote nothing."""
 
 _COPIES = 6
 """Tensors of the logits' size that exist at once, float32."""
+_ROWS = 256
+"""At most so many tokens' logits at a time: more would only leave the processor's cache."""
 _FAR_BELOW = -1e4
 """A masked logit: finite, so that 0 times its logarithm is 0."""
 _RANKED = 256
@@ -147,9 +150,9 @@ def _summed(
     ``of`` takes logits ``[m, V]``, which it may change, and tokens ``[m]``, to ``[m, width]``.
     """
     phi = model.phi
-    rows = max(1, logits_bytes // (4 * _COPIES * phi.config.shape.vocab))
-    sums = []
-    for batch in packed(sequences):
+    rows = min(_ROWS, max(1, logits_bytes // (4 * _COPIES * phi.config.shape.vocab)))
+
+    def one_pass(batch: Sequence[PromptAndText]) -> Tensor:
         lengths = torch.tensor([len(text) for _, text in batch])
         with torch.inference_mode(), phi.threads(sum(len(p) + len(t) for p, t in batch)):
             hidden = packed_hidden(phi, batch)
@@ -160,7 +163,11 @@ def _summed(
             ]
             tokens = torch.cat(parts).double().cpu()
             owners = torch.arange(len(batch)).repeat_interleave(lengths)
-            sums.append(torch.zeros(len(batch), width).double().index_add_(0, owners, tokens))
+            return torch.zeros(len(batch), width).double().index_add_(0, owners, tokens)
+
+    side_by_side = torch.get_num_threads() if phi.small and phi.device.type == "cpu" else 1
+    with ThreadPoolExecutor(side_by_side) as pool:
+        sums = list(pool.map(one_pass, packed(sequences)))
     return torch.cat(sums).numpy() if sums else np.zeros((0, width))
 
 
@@ -186,15 +193,18 @@ class _Sets:
     @classmethod
     def of(cls, logits: Tensor, cuts: Sequence[Truncation]) -> _Sets:
         """From whole logits ``[m, V]``."""
-        vocab = logits.shape[-1]
-        ranked = logits.topk(min(_RANKED, vocab), -1).values
+        ranked = logits.topk(min(_RANKED, logits.shape[-1]), -1).values
         total = logits.logsumexp(-1, keepdim=True)
         mass = (ranked - total).exp().cumsum(-1)
+        found = [_threshold(cut, ranked, mass) for cut in cuts]
         share = max((cut.top_p for cut in cuts if cut.top_p is not None), default=0.0)
-        if bool((mass[:, -1] < share).any()):
-            ranked = logits.sort(-1, descending=True).values
-            mass = (ranked - total).exp().cumsum(-1)
-        return cls([_threshold(cut, ranked, mass) for cut in cuts])
+        short = mass[:, -1] < share
+        if bool(short.any()):  # for these tokens, all must be ranked
+            ranked = logits[short].sort(-1, descending=True).values
+            mass = (ranked - total[short]).exp().cumsum(-1)
+            for cut, threshold in zip(cuts, found, strict=True):
+                threshold[short] = _threshold(cut, ranked, mass)
+        return cls(found)
 
     def log_likelihoods(
         self, logits: Tensor, p: Tensor, own: Tensor, wanted: Tensor

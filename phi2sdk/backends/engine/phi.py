@@ -93,7 +93,14 @@ class Matrix:
     bias: Tensor  # [out]
 
     def __call__(self, x: Tensor) -> Tensor:
+        if x.dtype == torch.float16 and x.device.type == "cpu" and x.shape[0] >= _SEVERAL:
+            return F.linear(x.float(), self.weight.float(), self.bias.float()).half()
         return F.linear(x, self.weight, self.bias)
+
+
+_SEVERAL = 8
+"""From so many float16 tokens on, a CPU multiplies wider copies: the same numbers, added up in
+float32 as GPUs do, and ten times faster than a processor without float16 arithmetic."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +163,8 @@ class Phi:
     Attributes:
         config: Its sizes.
         device, dtype: Where it is, and the dtype of activations and cache.
+        small: So small that several passes side by side, each on one thread, are faster than one
+            pass on several.
     """
 
     def __init__(
@@ -168,7 +177,8 @@ class Phi:
         self.head = head  # [N, d] -> [N, V]
         self.device = embed.device
         self.dtype = embed.dtype
-        self._threads = Threads(always_one=config.shape.matrix_parameters <= _SMALL)
+        self.small = config.shape.matrix_parameters <= _SMALL
+        self._threads = Threads(always_one=self.small)
         length = config.shape.context_length + 1  # with the cache's scratch column
         self.rotary = Rotary(
             config.rotary_dims, config.rope_theta, length, embed.dtype, embed.device
