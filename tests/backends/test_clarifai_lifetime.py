@@ -242,7 +242,8 @@ def test_a_request_may_be_cancelled_at_any_step(
 
 
 _FORK = """
-import asyncio, os, sys
+import asyncio, os, signal, sys
+signal.alarm(25)  # whoever started this may be killed: then neither process stays
 from phi2sdk import prompts
 from phi2sdk.backends.clarifai import ClarifaiBackend
 from phi2sdk.completion import Request
@@ -265,6 +266,7 @@ async def first():
 print(asyncio.run(first()), flush=True)
 child = os.fork()
 if child == 0:
+    signal.alarm(20)  # an alarm is not inherited
     for one in (backend, make()):
         try:
             asyncio.run(ask(one))
