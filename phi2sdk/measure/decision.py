@@ -108,12 +108,12 @@ def what_would_change(
         )
     for one in (chosen, *priced):
         if one.stale:
-            said.append(f"{one.name}: its price is older than 180 days; check it.")
+            said.append(f"A new price for {one.name}: the one used is older than 180 days.")
     excluded = [c for c in candidates if c.fails and c.cost and c.cost.value < chosen.cost.value]
     for one in excluded:
         said.append(f"{one.name} is cheaper and fails {one.fails[0]}: without that it is chosen.")
     if any(one.simulated for one in (chosen, *priced)):
-        said.append("Some of these figures are simulated: they choose nothing but an emulator.")
+        said.append("Real figures in place of simulated ones: these choose among emulators only.")
     return said
 
 
