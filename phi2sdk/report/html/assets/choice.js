@@ -1,0 +1,149 @@
+// Cost against speed and agreement, cost over volume, and candidates for a model.
+
+function placed(needed) {
+  return visible(data.choices).filter((one) => one.cost !== null && one.cost.value > 0 && needed(one));
+}
+
+function costScale(rows, width) {
+  const values = rows.flatMap((one) => [one.cost.value, one.cost.low, one.cost.high]);
+  return { ...logScale(values, dollars, "US dollars per 1,000 answers", width - 120, 1.6), grid: true };
+}
+
+const name = (one) => marked(one.target) + (one.chosen ? " (chosen)" : "");
+
+function costAgainstP95(width) {
+  const rows = placed((one) => one.p95 !== null && (one.p95.value ?? one.p95.censored_above) !== null);
+  if (!rows.length) return null;
+  const p95 = (one) => one.p95.value ?? one.p95.censored_above;
+  const values = rows.flatMap((one) => [p95(one), one.p95.low, one.p95.high]);
+  const ends = rows.filter((one) => one.p95.low !== null && one.p95.high !== null);
+  return {
+    height: 320,
+    marginLeft: 58,
+    marginTop: 30,
+    marginBottom: 44,
+    x: costScale(rows, width),
+    y: { ...logScale(values, tickSeconds, "E2E p95", 320, 1.35), grid: true },
+    color: colours(),
+    marks: [
+      Plot.ruleX(ends, { x: (d) => d.cost.value, y1: (d) => d.p95.low, y2: (d) => d.p95.high,
+        stroke: "target", strokeWidth: 3, strokeOpacity: 0.4 }),
+      ...pointMarks(rows, p95),
+      Plot.text(rows.filter((one) => one.p95.value === null), { x: (d) => d.cost.value, y: p95,
+        text: (d) => `> ${seconds(d.p95.censored_above)}`, fill: "var(--bad)", dy: 18 }),
+      Plot.text(rows.filter((one) => one.same !== null), { x: (d) => d.cost.value, y: p95,
+        text: (d) => `${percent(d.same.value)} same`, fill: "var(--soft)", fontSize: 11, dy: 17, ...halo }),
+    ],
+  };
+}
+
+/** Dots one target at a time, since a hollow one has the ground's colour inside. */
+function pointMarks(rows, y) {
+  const ends = rows.filter((one) => one.cost.low !== null && one.cost.high !== null);
+  return [
+    Plot.ruleY(ends, { y, x1: (d) => d.cost.low, x2: (d) => d.cost.high, stroke: "target",
+      strokeWidth: 3, strokeOpacity: 0.4 }),
+    ...rows.map((one) =>
+      Plot.dot([one], { x: one.cost.value, y: y(one), stroke: colour(one.target), strokeWidth: 2,
+        fill: one.beaten ? "var(--ground)" : colour(one.target), r: one.chosen ? 8 : 5.5 }),
+    ),
+    Plot.text(rows, { x: (d) => d.cost.value, y, text: name, fill: "target", dy: -15, ...halo }),
+  ];
+}
+
+function costAgainstSame(width) {
+  const rows = placed((one) => one.same !== null);
+  if (!rows.length) return null;
+  const same = (one) => one.same.value;
+  const ends = rows.filter((one) => one.same.low !== null && one.same.high !== null);
+  const low = Math.min(...rows.map((one) => one.same.low ?? one.same.value));
+  return {
+    height: 320,
+    marginLeft: 58,
+    marginTop: 30,
+    marginBottom: 44,
+    x: costScale(rows, width),
+    y: { domain: [Math.max(0, low - 0.05), 1.02], tickFormat: percent, label: "same answers", grid: true,
+      ticks: 6 },
+    color: colours(),
+    marks: [
+      Plot.ruleX(ends, { x: (d) => d.cost.value, y1: (d) => d.same.low, y2: (d) => d.same.high,
+        stroke: "target", strokeWidth: 3, strokeOpacity: 0.4 }),
+      ...pointMarks(rows, same),
+    ],
+  };
+}
+
+function costOverVolume(width) {
+  if (data.curve === null) return null;
+  const curves = names.filter((one) => shownTargets.has(one) && one in data.curve.usd_per_summary);
+  if (!curves.length) return null;
+  const rows = curves.flatMap((target) =>
+    data.curve.usd_per_summary[target].map((usd, i) => ({ target, usd: usd * 1000, volume: data.curve.volumes[i] })),
+  );
+  const [least, most] = [data.curve.volumes[0], data.curve.volumes[data.curve.volumes.length - 1]];
+  const changes = data.changes.filter((one) => one.usd !== null && shownTargets.has(one.cheaper)
+    && shownTargets.has(one.below) && one.volume >= least && one.volume <= most);
+  const labels = curves.map((target, rank) => {
+    const own = rows.filter((row) => row.target === target);
+    return own[Math.floor(own.length * (0.12 + (0.7 * rank) / Math.max(1, curves.length)))];
+  });
+  return {
+    height: 380,
+    marginLeft: 66,
+    marginBottom: 44,
+    x: { ...logScale([least, most], (v) => d3.format("~s")(v), "answers a day", width - 80, 1), grid: true },
+    y: { ...logScale(rows.map((row) => row.usd), dollars, "US dollars per 1,000 answers", 200), grid: true },
+    color: colours(),
+    marks: [
+      ...curves.map((target) =>
+        Plot.line(rows.filter((row) => row.target === target), { x: "volume", y: "usd",
+          stroke: colour(target), strokeWidth: 2.2, strokeDasharray: simulated.has(target) ? "6 3" : null }),
+      ),
+      Plot.ruleY(changes, { y: (d) => d.usd * 1000, x1: (d) => Math.max(d.low ?? least, least),
+        x2: (d) => Math.min(d.high ?? most, most), stroke: "var(--ink)", strokeWidth: 4, strokeOpacity: 0.3 }),
+      Plot.dot(changes, { x: "volume", y: (d) => d.usd * 1000, fill: "var(--ink)", r: 4.5 }),
+      ...(data.per_day === null ? [] : [
+        Plot.ruleX([data.per_day], { stroke: "var(--soft)", strokeDasharray: "2 3" }),
+        Plot.text([data.per_day], { x: (d) => d, frameAnchor: "top", dx: 5, dy: 4, textAnchor: "start",
+          text: (d) => `${thousands(d)} a day`, fill: "var(--soft)" }),
+      ]),
+      Plot.text(labels, { x: "volume", y: "usd", text: (d) => marked(d.target), fill: "target", dy: -10, ...halo }),
+      Plot.tip(changes, Plot.pointer({ x: "volume", y: (d) => d.usd * 1000, title: "sentence" })),
+    ],
+  };
+}
+
+function candidates(target) {
+  return (width) => {
+    const rows = Object.entries(data.candidates[target]).map(([candidate, value]) => ({ candidate, value }));
+    return {
+      height: 50 + rows.length * 20,
+      marginLeft: Math.min(190, width / 2.5),
+      marginRight: 50,
+      x: { label: "log10 likelihood ratio to the reference", grid: true },
+      y: { domain: rows.sort((a, b) => b.value - a.value).map((row) => row.candidate), label: null, tickSize: 0 },
+      marks: [
+        Plot.barX(rows, { y: "candidate", x: "value", fill: (d) => (d.value > 0 ? "var(--bad)" : "var(--soft)") }),
+        Plot.ruleX([0]),
+      ],
+    };
+  };
+}
+
+function choiceCharts() {
+  chart($("plot-cost-p95"), () => "Cost against p95 of every target with a known cost; numbers in the table above", costAgainstP95);
+  chart($("plot-cost-same"), () => "Cost against agreement of every target with a known cost; numbers in the table above", costAgainstSame);
+  chart($("plot-curve"), () => "Cost over volume; break-even points in words below", costOverVolume);
+  for (const box of document.querySelectorAll("[data-candidates]")) {
+    const target = box.dataset.candidates;
+    chart(box, () => `Candidates for the model behind ${target}; numbers in the table below`, candidates(target));
+    box.closest("details").addEventListener("toggle", drawAll);
+  }
+  const unknown = data.choices.filter((one) => one.cost === null).map((one) => one.target);
+  const free = data.choices.filter((one) => one.cost !== null && one.cost.value === 0).map((one) => one.target);
+  const said = [];
+  if (unknown.length) said.push(`Not in these two: ${unknown.join(", ")}, whose cost is unknown.`);
+  if (free.length) said.push(`On no logarithmic axis: ${free.join(", ")}, at a price of 0.`);
+  $("unplaced").textContent = said.join(" ");
+}

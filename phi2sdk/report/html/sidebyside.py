@@ -1,0 +1,135 @@
+"""Every prompt with every target's answers, and how each differs from the reference's."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from phi2sdk.measure.folder import Run
+from phi2sdk.measure.metrics import E2E, TTFT
+from phi2sdk.measure.records import Record
+from phi2sdk.measure.tokens import ReferenceTokenizer
+from phi2sdk.report.html.tokendiff import token_diff
+from phi2sdk.terminal import printable
+
+__all__ = ["LONGEST", "PAST", "answers_of", "shown"]
+
+LONGEST = 20_000
+"""Characters of one text in the page; the whole of it is in records.jsonl."""
+PAST = 400
+"""Characters shown of what lies past the cut."""
+
+
+def shown(text: str, longest: int = LONGEST) -> str:
+    """Somebody else's text for the page: nothing in it steers, and it has an end."""
+    if len(text) <= longest:
+        return printable(text)
+    return f"{printable(text[:longest])} [... {len(text) - longest:,} more characters]"
+
+
+def answers_of(
+    run: Run,
+    by_target: Mapping[str, Sequence[Record]],
+    tokenizer: ReferenceTokenizer,
+) -> dict[str, Any]:
+    """``{"routes": {target: ...}, "prompts": [...]}``, as the page's script takes it.
+
+    A prompt has ``id``, ``text`` and ``answers``: by target a list, one entry a repetition. An
+    entry leaves out whatever is as expected:
+
+    - ``outcome`` if it is not ``ok``, with ``error``, ``status``, ``message``;
+    - ``same``: it equals the reference's answer of this repetition; else ``text``, or ``diff``
+      (segments of a token diff) with ``at``, the number of tokens in common;
+    - ``past``: what was received past the cut;
+    - ``e2e``, ``ttft`` (s), ``tokens`` (billed), ``finish``, ``id``;
+    - ``attempts`` above one, ``waited`` (s) between them;
+    - ``route`` where it is not the usual one of the target.
+    """
+    reference: str = run.configuration.get("reference") or ""
+    usual = {name: _usual(records) for name, records in by_target.items()}
+    grouped: dict[str, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
+    for name, records in by_target.items():
+        for record in sorted(records, key=lambda r: r.key.repetition):
+            grouped[record.key.prompt][name].append(record)
+    prompts = []
+    for id, text in run.prompts.items():
+        answered = grouped.get(id, {})
+        originals = {r.key.repetition: r for r in answered.get(reference, ()) if _has_text(r)}
+        prompts.append(
+            {
+                "id": shown(id, 200),
+                "text": shown(text),
+                "answers": {
+                    name: [
+                        _entry(r, originals.get(r.key.repetition), usual[name], tokenizer)
+                        for r in found
+                    ]
+                    for name, found in answered.items()
+                },
+            }
+        )
+    return {
+        "routes": {name: shown(route, 200) for name, route in usual.items() if route},
+        "prompts": prompts,
+    }
+
+
+def _entry(
+    record: Record, original: Record | None, usual: str | None, tokenizer: ReferenceTokenizer
+) -> dict[str, Any]:
+    entry: dict[str, Any] = {}
+    if record.key.repetition:
+        entry["repetition"] = record.key.repetition
+    if record.outcome != "ok":
+        entry |= {"outcome": record.outcome, "status": record.status}
+        entry |= {"error": record.error, "message": record.message}
+    if _has_text(record) or record.text:
+        entry |= _text(record, original, tokenizer)
+    if past := _past_the_cut(record):
+        entry["past"] = shown(past, PAST)
+    for name, metric in (("e2e", E2E), ("ttft", TTFT)):
+        value = next(iter(metric.values(record)), None)
+        if value is not None and value != float("inf"):
+            entry[name] = float(f"{value:.4g}")
+    if record.usage.output_billed is not None:
+        entry["tokens"] = record.usage.output_billed.value
+        entry["estimated"] = record.usage.output_billed.estimated
+    entry |= {"finish": record.finish_reason, "id": record.request_id}
+    if len(record.attempts) > 1:
+        entry |= {"attempts": len(record.attempts), "waited": float(f"{record.waited:.4g}")}
+    if record.route != usual:
+        entry["route"] = record.route
+    return {
+        name: shown(value, 1000) if name in _FOREIGN and isinstance(value, str) else value
+        for name, value in entry.items()
+        if value is not None and value is not False and value != ""
+    }
+
+
+_FOREIGN = frozenset({"error", "message", "finish", "id", "route"})
+
+
+def _text(record: Record, original: Record | None, tokenizer: ReferenceTokenizer) -> dict[str, Any]:
+    if original is None or original.key == record.key:
+        return {"text": shown(record.text)}
+    if original.text == record.text:
+        return {"same": True}
+    found = token_diff(shown(original.text), shown(record.text), tokenizer)
+    return {"diff": found.segments, "at": found.divergence}
+
+
+def _past_the_cut(record: Record) -> str:
+    """What was received and is not in the answer, white space apart."""
+    raw, text = record.raw.strip(), record.text.strip()
+    return raw[len(text) :].strip() if raw.startswith(text) else ""
+
+
+def _has_text(record: Record) -> bool:
+    return record.outcome in ("ok", "empty")
+
+
+def _usual(records: Sequence[Record]) -> str | None:
+    """The route of most requests."""
+    found = Counter(record.route for record in records if record.route).most_common(1)
+    return found[0][0] if found else None

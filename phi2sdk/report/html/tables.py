@@ -1,0 +1,125 @@
+"""The page's other tables: latencies with their intervals, agreement, receipts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from phi2sdk.measure.metrics import LATENCIES
+from phi2sdk.measure.records import Record
+from phi2sdk.report.html.cells import Cell, count, latency, rate, score
+from phi2sdk.report.schema import AgreementReport, Report
+
+__all__ = ["MEASURES", "Matrix", "QUANTILES", "Receipt", "latencies", "matrices", "receipts"]
+
+QUANTILES = ("p50", "p90", "p95", "p99")
+MEASURES = (
+    ("exact_cut", "same after the cut", "prompts whose answers are equal after both were cut"),
+    ("exact_bytes", "same bytes", "prompts whose answers are equal as received"),
+    ("edit_similarity", "edit similarity", "1 - Levenshtein distance over the longer, in tokens"),
+    ("prefix_fraction", "common prefix", "common prefix over the longer, in tokens"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """A measure of agreement between all targets; the diagonal is each with itself."""
+
+    key: str
+    title: str
+    meaning: str
+    rows: Mapping[str, Mapping[str, Cell]]
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What was really asked of a target, and how it ended."""
+
+    name: str
+    backend: str
+    route: str | None
+    model: str | None
+    streams: bool
+    wrapped: bool
+    finish: Mapping[str, int]
+    outcomes: Mapping[str, int]
+    retries: int
+    waited: float
+    kinds: Mapping[str, int]
+    examples: Mapping[str, str]
+
+
+def latencies(report: Report) -> dict[str, dict[str, dict[str, Cell]]]:
+    """``{metric: {target: {quantile: cell}}}``, metrics that nobody has left out."""
+    found = {}
+    for metric in LATENCIES:
+        rows = {
+            name: {
+                "n": count(summary.n),
+                **{q: latency(summary, q, simulated=target.simulated) for q in QUANTILES},
+            }
+            for name, target in report.targets.items()
+            if (summary := getattr(target.latency, metric.name)) is not None
+        }
+        if rows:
+            found[metric.name] = rows
+    return found
+
+
+def matrices(report: Report) -> list[Matrix]:
+    """Each measure of agreement, target by target."""
+    names = list(report.targets)
+    return [
+        Matrix(
+            key,
+            title,
+            meaning,
+            {a: {b: _agreement(_between(report, a, b), key) for b in names} for a in names},
+        )
+        for key, title, meaning in MEASURES
+    ]
+
+
+def receipts(report: Report, by_target: Mapping[str, Sequence[Record]]) -> list[Receipt]:
+    """Each target's."""
+    found = []
+    for name, target in report.targets.items():
+        reasons: dict[str, int] = {}
+        for record in by_target.get(name, ()):
+            if record.ok:
+                reason = record.finish_reason or "not told"
+                reasons[reason] = reasons.get(reason, 0) + 1
+        errors = target.errors
+        found.append(
+            Receipt(
+                name=name,
+                backend=target.backend,
+                route=target.route,
+                model=target.model,
+                streams=target.streams,
+                wrapped=target.wrapped,
+                finish=dict(sorted(reasons.items(), key=lambda item: -item[1])),
+                outcomes={
+                    outcome: n
+                    for outcome in ("ok", "empty", "filtered", "timeout", "error")
+                    if (n := getattr(errors, outcome))
+                },
+                retries=errors.retries,
+                waited=errors.waited,
+                kinds=errors.kinds,
+                examples=errors.examples,
+            )
+        )
+    return found
+
+
+def _between(report: Report, a: str, b: str) -> AgreementReport | None:
+    if a == b:
+        return report.targets[a].self_agreement
+    pair = report.pairs.get(f"{a}:{b}") or report.pairs.get(f"{b}:{a}")
+    return pair.agreement if pair else None
+
+
+def _agreement(found: AgreementReport | None, key: str) -> Cell:
+    value = getattr(found, key) if found else None
+    return rate(value) if key.startswith("exact") else score(value)
