@@ -58,8 +58,9 @@ def report_of(
     Raises:
         ConfigurationError: This is not the folder of a run.
     """
-    report = build(folder.read(), tokenizer, analysis or Analysis())
-    write_reports(report, folder.path)
+    run = folder.read()
+    report = build(run, tokenizer, analysis or Analysis())
+    write_reports(report, folder.path, run, tokenizer)
     return report
 
 

@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,6 +30,12 @@ class _Encode(Protocol):
     def __call__(self, text: str) -> tuple[int, ...]: ...
 
 
+class _Spans(Protocol):
+    """Where each token's characters begin and end."""
+
+    def __call__(self, text: str) -> Sequence[tuple[int, int]]: ...
+
+
 @dataclass(slots=True)
 class ReferenceTokenizer:
     """Counts tokens, each text once.
@@ -42,6 +48,7 @@ class ReferenceTokenizer:
     name: str
     estimated: bool
     _encode: _Encode
+    _spans: _Spans
     _known: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def encode(self, text: str) -> tuple[int, ...]:
@@ -56,6 +63,18 @@ class ReferenceTokenizer:
     def count(self, text: str) -> int:
         """How many tokens the text has."""
         return len(self.encode(text))
+
+    def pieces(self, text: str) -> list[str]:
+        """The text in its tokens' pieces; joined they are the text.
+
+        Tokens that share a character, such as those of one emoji, are one piece.
+        """
+        found, begin = [], 0
+        for _, end in self._spans(text):
+            if end > begin:
+                found.append(text[begin:end])
+                begin = end
+        return [*found, text[begin:]] if begin < len(text) else found
 
 
 def load_tokenizer(path: str | Path, name: str | None = None) -> ReferenceTokenizer:
@@ -78,7 +97,13 @@ def load_tokenizer(path: str | Path, name: str | None = None) -> ReferenceTokeni
     def encode(text: str) -> tuple[int, ...]:
         return tuple(tokenizer.encode(text, add_special_tokens=False).ids)
 
-    return ReferenceTokenizer(name or file.parent.name, estimated=False, _encode=encode)
+    def spans(text: str) -> Sequence[tuple[int, int]]:
+        found: Sequence[tuple[int, int]] = tokenizer.encode(text, add_special_tokens=False).offsets
+        return found
+
+    return ReferenceTokenizer(
+        name or file.parent.name, estimated=False, _encode=encode, _spans=spans
+    )
 
 
 def given_tokenizer(path: str | Path) -> ReferenceTokenizer:
@@ -139,4 +164,9 @@ def estimating_tokenizer() -> ReferenceTokenizer:
     def encode(text: str) -> tuple[int, ...]:
         return tuple(zlib.crc32(piece.encode()) for piece in _PIECE.findall(text))
 
-    return ReferenceTokenizer("estimate by pieces of words", estimated=True, _encode=encode)
+    def spans(text: str) -> Sequence[tuple[int, int]]:
+        return [match.span() for match in _PIECE.finditer(text)]
+
+    return ReferenceTokenizer(
+        "estimate by pieces of words", estimated=True, _encode=encode, _spans=spans
+    )
