@@ -20,7 +20,17 @@ from phi2sdk.measure.records import Record
 from phi2sdk.measure.statistics import Estimate, mean_over_prompts, wilson
 from phi2sdk.measure.tokens import ReferenceTokenizer
 
-__all__ = ["Agreement", "Pairing", "agreement", "common_prefix", "edit_similarity", "pair_up"]
+__all__ = [
+    "Agreement",
+    "Pairing",
+    "agreement",
+    "common_prefix",
+    "edit_similarity",
+    "pair_up",
+    "prefix_fraction",
+    "same_cut",
+    "same_normalized",
+]
 
 Tokens = Sequence[int]
 
@@ -94,9 +104,9 @@ def agreement(pairing: Pairing, tokenizer: ReferenceTokenizer) -> Agreement:
     for pairs in pairing.pairs.values():
         tiers.append(
             (
-                all(_bytes(*p) for p in pairs),
-                all(_nfc(*p) for p in pairs),
-                all(_cut(*p) for p in pairs),
+                all(a.raw == b.raw for a, b in pairs),
+                all(same_normalized(*p) for p in pairs),
+                all(same_cut(*p) for p in pairs),
             )
         )
         encoded: list[tuple[Tokens, Tokens]] = [
@@ -133,15 +143,13 @@ def edit_similarity(a: Tokens, b: Tokens) -> float:
     return 1.0 - Levenshtein.distance(a, b) / longest if longest else 1.0
 
 
-def _bytes(a: Record, b: Record) -> bool:
-    return a.raw == b.raw
-
-
-def _nfc(a: Record, b: Record) -> bool:
+def same_normalized(a: Record, b: Record) -> bool:
+    """Equal as received, but for Unicode's forms and the white space at both ends."""
     return _normal(a.raw) == _normal(b.raw)
 
 
-def _cut(a: Record, b: Record) -> bool:
+def same_cut(a: Record, b: Record) -> bool:
+    """Equal after both were cut at the stop."""
     return _normal(a.text) == _normal(b.text)
 
 

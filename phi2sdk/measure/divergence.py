@@ -73,8 +73,8 @@ class Divergence:
         return stats.CensoredData(uncensored=self.parted, right=self.equal)
 
 
-def common_prefix(a: Tokens, b: Tokens) -> int:
-    """How many tokens ``a`` and ``b`` begin with in common."""
+def common_prefix(a: Sequence[object], b: Sequence[object]) -> int:
+    """How many items ``a`` and ``b`` begin with in common: tokens, or characters."""
     for index, (x, y) in enumerate(zip(a, b, strict=False)):
         if x != y:
             return index

@@ -126,6 +126,10 @@ class LocalModel:
         """The text of tokens; control tokens have none."""
         return self._codec.decode(ids)
 
+    def piece(self, id: int) -> bytes:
+        """The bytes of one token, which may be a part of a character; a control token has none."""
+        return self._codec.piece(id)
+
     def score(
         self, prompt: str | Sequence[int], text: str | Sequence[int], *, temperature: float = 1.0
     ) -> Score:

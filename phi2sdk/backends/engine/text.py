@@ -39,6 +39,10 @@ class TextCodec:
         """The text of tokens; bytes that are no UTF-8 become U+FFFD."""
         return b"".join(self._bytes[id] for id in ids).decode("utf-8", "replace")
 
+    def piece(self, id: int) -> bytes:
+        """The bytes of one token; none for a control token."""
+        return self._bytes[id]
+
     def detokenizer(self) -> Detokenizer:
         """A new reader of one answer's tokens."""
         return Detokenizer(self._bytes)
