@@ -4,9 +4,11 @@ Every comparison turned, every condition negated, every number moved, every entr
 statuses exchanged, in ``status.py`` (what a failure is called) and ``policies.py`` (what is tried
 again). Each mutant lives in a copy of the tree; the tests run there until one fails.
 
-    python tools/mutants.py [--jobs N] [--only TEXT] [--sample N]
+    python tools/mutants.py [--jobs N] [--only TEXT] [--sample N] [--minutes N] [--markdown FILE]
 
-Exit status 0 if at least 90 % are killed.
+Mutants are played in an order drawn with a fixed seed, so that those that fit into ``--minutes``
+are a fair sample. ``--markdown`` writes the result as docs/reliability.md shows it. Exit status 0
+if at least 90 % of those that were played are killed.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
@@ -192,30 +196,48 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--only", default="", help="only mutants whose description has this")
     parser.add_argument("--sample", type=int, help="so many, drawn with a fixed seed")
+    parser.add_argument("--minutes", type=float, help="begin none after so long")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="the result, for the docs")
     args = parser.parse_args()
-    chosen = [mutant for mutant in mutants() if args.only in mutant.what]
-    if args.sample:
-        chosen = random.Random(8).sample(chosen, min(args.sample, len(chosen)))
+    whole = [mutant for mutant in mutants() if args.only in mutant.what]
+    chosen = random.Random(8).sample(whole, min(args.sample or len(whole), len(whole)))
     for name in LIBRARIES:
         importlib.import_module(name)
     assert all(_passes(stage, ROOT) for stage in STAGES), "the tests fail before anything is broken"
+    end = monotonic() + 60 * args.minutes if args.minutes else float("inf")
     with tempfile.TemporaryDirectory() as temporary:
-        jobs = [_job(Path(temporary), chosen, number, args.jobs) for number in range(args.jobs)]
+        folder = Path(temporary)
+        jobs = [_job(folder, chosen, number, args.jobs, end) for number in range(args.jobs)]
         for job in jobs:
             os.waitpid(job, 0)
-        ended = [line for file in Path(temporary).glob("*.txt") for line in file.open()]
-    survivors = [line.removeprefix("SURVIVED") for line in ended if line.startswith("SURVIVED")]
-    share = 1 - len(survivors) / len(chosen)
-    print(f"{len(chosen) - len(survivors)} of {len(chosen)} killed ({share:.1%}); survivors:")
-    print("".join(sorted(survivors)), end="")
-    assert len(ended) == len(chosen)
+        ended = [line for file in folder.glob("*.txt") for line in file.open()]
+    assert ended if args.minutes else len(ended) == len(chosen), "mutants were not played"
+    survivors = sorted(
+        line.removeprefix("SURVIVED").strip() for line in ended if line.startswith("SURVIVED")
+    )
+    share = 1 - len(survivors) / len(ended)
+    killed = f"{len(ended) - len(survivors)} of {len(ended)} mutants killed ({share:.1%})"
+    if len(ended) < len(whole):
+        killed += f", drawn from {len(whole)}"
+    print(f"{killed}; survivors:", *survivors, sep="\n")
+    if args.markdown:
+        chosen_by = {"only": args.only, "sample": args.sample, "minutes": args.minutes}
+        options = "".join(f" --{name} {value}" for name, value in chosen_by.items() if value)
+        args.markdown.write_text(_markdown(killed, options, survivors), encoding="utf-8")
     return 0 if share >= 0.9 else 1
 
 
-def _job(temporary: Path, chosen: list[Mutant], number: int, jobs: int) -> int:
-    """Every ``jobs``-th mutant, in a process with a copy of the tree; its id."""
+def _markdown(killed: str, options: str, survivors: list[str]) -> str:
+    """The result as a paragraph and a list."""
+    head = f"{killed}, by `python tools/mutants.py{options}` on {date.today()}."
+    rows = [f"- `{survivor.replace('`', chr(39))}`" for survivor in survivors]
+    return "\n".join([head, *(["Survivors:", "", *rows] if rows else [])]) + "\n"
+
+
+def _job(temporary: Path, chosen: list[Mutant], number: int, jobs: int, end: float) -> int:
+    """Every ``jobs``-th mutant until ``end``, in a process with a copy of the tree; its id."""
     folder = temporary / str(number)
-    ignore = shutil.ignore_patterns(".git", "__pycache__", "training", ".*_cache")
+    ignore = shutil.ignore_patterns(".git", "__pycache__", "training", "site", ".*_cache")
     shutil.copytree(ROOT, folder, ignore=ignore)
     job = os.fork()
     if job:
@@ -223,9 +245,11 @@ def _job(temporary: Path, chosen: list[Mutant], number: int, jobs: int) -> int:
     try:
         with (temporary / f"{number}.txt").open("w", buffering=1) as report:
             for mutant in chosen[number::jobs]:
-                end = "SURVIVED" if killed(mutant, folder) is None else "killed  "
-                print(f"{end} {mutant.what}", flush=True)
-                report.write(f"{end} {mutant.what}\n")
+                if monotonic() > end:
+                    break
+                fate = "SURVIVED" if killed(mutant, folder) is None else "killed  "
+                print(f"{fate} {mutant.what}", flush=True)
+                report.write(f"{fate} {mutant.what}\n")
     finally:
         os._exit(0)
 

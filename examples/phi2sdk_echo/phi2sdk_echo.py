@@ -1,0 +1,73 @@
+"""A backend for phi2sdk that answers with the last words of the prompt."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from time import perf_counter_ns
+from typing import ClassVar
+
+from phi2sdk.backends.base import Backend, Capabilities, OnUnsupported
+from phi2sdk.completion import Chunk, Count, Done, Event, Opened, Request, Sent, Usage
+from phi2sdk.errors import ConfigurationError
+from phi2sdk.sampling import Dialect, Rule
+
+__all__ = ["EchoBackend"]
+
+VOICES = {"plain": str, "loud": str.upper}
+
+DIALECT = Dialect(
+    "echo",
+    {
+        "max_tokens": Rule("limit"),
+        "temperature": Rule("warmth"),
+        "stop": Rule("until", limit=1),  # the client cuts at the others
+    },
+)
+
+
+class EchoBackend(Backend):
+    """Repeats what it heard.
+
+    Args:
+        voice: ``plain`` or ``loud``.
+        words: So many of the prompt's last words, at most.
+    """
+
+    provider: ClassVar[str] = "echo"
+    environment: ClassVar[Mapping[str, str]] = {"voice": "ECHO_VOICE"}
+
+    def __init__(
+        self,
+        *,
+        voice: str = "plain",
+        words: int = 8,
+        target: str | None = None,
+        on_unsupported: OnUnsupported = "raise",
+    ) -> None:
+        super().__init__(target=target, on_unsupported=on_unsupported)
+        if voice not in VOICES:
+            raise ConfigurationError(f"there is no voice {voice!r}: use {' or '.join(VOICES)}")
+        self._say, self._words = VOICES[voice], words
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(counts_tokens=True)
+
+    @property
+    def dialect(self) -> Dialect:
+        return DIALECT
+
+    async def stream(self, request: Request) -> AsyncGenerator[Event, None]:
+        wire, receipt = self.prepare(request)  # refuses what the dialect has no rule for
+        heard = request.prompt.text.split()
+        said = heard[-self._words :][: int(str(wire["limit"]))]
+        yield Sent(perf_counter_ns(), receipt, request.stream)
+        yield Opened(perf_counter_ns(), model="echo-1", input=Count(len(heard)))
+        for word in said:
+            text = f" {self._say(word)}"
+            yield Chunk(text, text, perf_counter_ns(), tokens=1)
+        usage = Usage(input=Count(len(heard)), output_billed=Count(len(said)))
+        yield Done(perf_counter_ns(), "stop", usage, model="echo-1")
+
+    async def check(self) -> str:
+        return "is there, as always"
