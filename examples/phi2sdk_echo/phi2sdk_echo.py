@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from time import perf_counter_ns
 from typing import ClassVar
 
@@ -13,7 +13,7 @@ from phi2sdk.sampling import Dialect, Rule
 
 __all__ = ["EchoBackend"]
 
-VOICES = {"plain": str, "loud": str.upper}
+VOICES: Mapping[str, Callable[[str], str]] = {"plain": str, "loud": str.upper}
 
 DIALECT = Dialect(
     "echo",
