@@ -15,6 +15,7 @@ from phi2sdk.explain_cli import explain
 from phi2sdk.generate_cli import generate
 from phi2sdk.memory_cli import memory
 from phi2sdk.prices_cli import prices
+from phi2sdk.report_cli import report
 
 __all__ = ["app"]
 
@@ -41,6 +42,7 @@ def _version(
 app.command(epilog="Example: phi2 compare paragraphs.txt --target gpu --target azure --out run/")(
     compare
 )
+app.command(epilog="Example: phi2 report run/ --volume 10000 --baseline gpt-4")(report)
 app.command(epilog="Example: phi2 diff run-monday run-tuesday")(diff)
 app.command(epilog='Example: phi2 generate "Explain tides." --target local --max-tokens 100')(
     generate
