@@ -55,3 +55,8 @@ def test_the_backend_table_lists_every_backend_and_its_environment() -> None:
 def test_the_format_table_lists_every_format() -> None:
     text = (ROOT / "docs/prompt-formats.md").read_text()
     assert set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == set(prompts.FORMATS)
+
+
+def test_the_backend_that_the_guide_shows_is_the_one_that_is_tested() -> None:
+    page = (ROOT / "docs/how-to/write-a-backend.md").read_text()
+    assert (ROOT / "examples/phi2sdk_echo/phi2sdk_echo.py").read_text() in page

@@ -25,16 +25,19 @@ def as_markdown(text: str, owner: griffe.Object) -> str:
     def linked(role: re.Match[str]) -> str:
         name = role["name"]
         shown = name.rpartition(".")[2] if role["shown"] or "." not in name else name
-        target = name if name.startswith("phi2sdk") else f"{_home(owner)}.{name}"
+        target = _resolved(name, owner)
         return f'<autoref identifier="{target}" optional><code>{shown}</code></autoref>'
 
     text = _LITERAL.sub(lambda found: f"{found['words']}:" if found["words"] else "", text)
     return _ROLE.sub(linked, text)
 
 
-def _home(owner: griffe.Object) -> str:
-    """Where a bare name is looked up: the class for a method, else the module."""
-    parent = owner.parent
-    if isinstance(parent, griffe.Class):
-        return parent.path
-    return owner.path if isinstance(owner, griffe.Class | griffe.Module) else owner.module.path
+def _resolved(name: str, owner: griffe.Object) -> str:
+    """The full path of a name, as its owner's module (or class) knows it."""
+    if name.startswith("phi2sdk"):
+        return name
+    first, dot, rest = name.partition(".")
+    try:
+        return f"{owner.resolve(first)}{dot}{rest}"
+    except griffe.NameResolutionError:
+        return name
