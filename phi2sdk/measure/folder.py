@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,20 @@ from phi2sdk.measure.journal import Journal, Recorded, read_journal
 from phi2sdk.measure.prefix import unique_prefix
 from phi2sdk.measure.records import Key
 
-__all__ = ["RECORDS", "RUN", "Run", "RunFolder", "configuration_hash", "differences", "write_text"]
+__all__ = [
+    "IDENTITY",
+    "RECORDS",
+    "RUN",
+    "Run",
+    "RunFolder",
+    "configuration_hash",
+    "differences",
+    "write_text",
+]
 
 RUN = "run.json"
 RECORDS = "records.jsonl"
+IDENTITY = "identity.json"
 SCHEMA = "phi2sdk.run/1"
 
 
@@ -29,10 +39,12 @@ class Run:
     Attributes:
         info: ``run.json``.
         recorded: The journal.
+        identity: ``identity.json``, what local weights say of the answers; empty without it.
     """
 
     info: Mapping[str, Any]
     recorded: Recorded
+    identity: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def configuration(self) -> Mapping[str, Any]:
@@ -136,7 +148,24 @@ class RunFolder:
         Raises:
             ConfigurationError: This is not the folder of a run, or a file in it is damaged.
         """
-        return Run(self.read_info(), read_journal(self.path / RECORDS))
+        return Run(self.read_info(), read_journal(self.path / RECORDS), self.read_identity())
+
+    def read_identity(self) -> dict[str, Any]:
+        """``identity.json``; empty where there is none.
+
+        Raises:
+            ConfigurationError: It is damaged.
+        """
+        file = self.path / IDENTITY
+        try:
+            found = json.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(f"{file} cannot be read: {error}") from error
+        if not isinstance(found, dict):
+            raise ConfigurationError(f"{file} is no object")
+        return found
 
     def recorded(self) -> Recorded:
         """What its journal holds; nothing where there is none yet.

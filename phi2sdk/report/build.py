@@ -26,11 +26,12 @@ from phi2sdk.measure.statistics import mean_over_prompts, quantile
 from phi2sdk.measure.tokens import ReferenceTokenizer
 from phi2sdk.pricing import Price
 from phi2sdk.report.against import with_money
+from phi2sdk.report.agreement import agreement_report, interval_report, with_diagnoses
 from phi2sdk.report.analysis import Analysis
 from phi2sdk.report.choose import decision_report
 from phi2sdk.report.judge import judge
 from phi2sdk.report.money import Options
-from phi2sdk.report.pairs import agreement_report, compare_pairs, interval_report
+from phi2sdk.report.pairs import compare_pairs
 from phi2sdk.report.require import evaluate
 from phi2sdk.report.schema import (
     AgreementReport,
@@ -88,6 +89,7 @@ def _build(run: Run, tokenizer: ReferenceTokenizer, analysis: Analysis) -> Repor
         targets=targets,
         pairs=compare_pairs(run, by_target, targets, validity, tokenizer, analysis.margin, spends),
     )
+    report = with_diagnoses(report, run, by_target, tokenizer)
     unknown = {n: t.cost_unknown for n, t in targets.items() if t.cost_unknown is not None}
     options = Options.of(run, by_target, unknown, spends)
     evens = options.break_even()

@@ -20,7 +20,8 @@ from phi2sdk.measure.metrics import E2E, LATENCIES, TPOT, TTFT
 from phi2sdk.measure.paired import PairedRatio, compare_paired, judge_all
 from phi2sdk.measure.records import Record
 from phi2sdk.measure.tokens import ReferenceTokenizer
-from phi2sdk.report.pairs import agreement_report, by_prompt
+from phi2sdk.report.agreement import agreement_report
+from phi2sdk.report.pairs import by_prompt
 from phi2sdk.report.schema import AgreementReport
 
 __all__ = ["Change", "Diff", "TargetDiff", "diff_runs"]

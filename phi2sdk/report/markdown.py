@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from phi2sdk.report.money_words import sections
 from phi2sdk.report.schema import Report
+from phi2sdk.report.sections import sections
 from phi2sdk.report.table import COLUMNS, failures, rows, verdicts
 from phi2sdk.report.words import DEMO, how_often, notes, requirement_line, so_far
 from phi2sdk.terminal import printable

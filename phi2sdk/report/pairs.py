@@ -8,15 +8,15 @@ from itertools import combinations
 
 from phi2sdk.measure.agreement import Agreement, agreement, pair_up
 from phi2sdk.measure.cost import cost_ratio
+from phi2sdk.measure.divergence import part_differently
 from phi2sdk.measure.folder import Run
 from phi2sdk.measure.metrics import E2E, TTFT, Metric
 from phi2sdk.measure.paired import PairedRatio, compare_paired, judge_all
 from phi2sdk.measure.records import Record
 from phi2sdk.measure.spend import Spend
-from phi2sdk.measure.statistics import Estimate
 from phi2sdk.measure.tokens import ReferenceTokenizer
+from phi2sdk.report.agreement import agreement_report, interval_report
 from phi2sdk.report.schema import (
-    AgreementReport,
     Interval,
     LatencyRatioReport,
     PairReport,
@@ -25,13 +25,7 @@ from phi2sdk.report.schema import (
     ValidityReport,
 )
 
-__all__ = [
-    "agreement_report",
-    "by_prompt",
-    "compare_pairs",
-    "interval_report",
-    "ratio_report",
-]
+__all__ = ["by_prompt", "compare_pairs", "ratio_report"]
 
 
 def compare_pairs(
@@ -48,6 +42,8 @@ def compare_pairs(
     names = list(combinations(first, 2))
     e2e = _ratios(E2E, names, by_target, targets, validity, margin)
     ttft = _ratios(TTFT, names, by_target, targets, validity, margin)
+    alike = {(a, b): agreement(pair_up(by_target[a], by_target[b]), tokenizer) for a, b in names}
+    parting = _parting(alike, next((n for n in first if targets[n].reference), None))
     return {
         f"{a}:{b}": PairReport(
             latency_ratio=LatencyRatioReport(
@@ -55,11 +51,21 @@ def compare_pairs(
                 ttft=ratio_report(a, b, ttft.get(f"{a}:{b}"), margin, "TTFT"),
             ),
             cost_ratio=_cost_ratio(spends[a], spends[b]),
-            agreement=agreement_report(agreement(pair_up(by_target[a], by_target[b]), tokenizer)),
+            agreement=agreement_report(alike[a, b]),
+            divergence_p=parting.get((a, b)),
             simulated=targets[a].simulated or targets[b].simulated,
         )
         for a, b in names
     }
+
+
+def _parting(
+    alike: Mapping[tuple[str, str], Agreement], reference: str | None
+) -> dict[tuple[str, str], float]:
+    """For each two other targets: do they part from the reference equally late?"""
+    return part_differently(
+        {b: found.divergence for (a, b), found in alike.items() if a == reference and found.prompts}
+    )
 
 
 def by_prompt(metric: Metric, records: Sequence[Record]) -> dict[str, list[float]]:
@@ -89,27 +95,6 @@ def ratio_report(
         prompts_needed=pair.prompts_needed,
         sentence=_sentence(a, b, pair, margin, what),
     )
-
-
-def agreement_report(found: Agreement) -> AgreementReport:
-    """An agreement as the report has it."""
-    return AgreementReport(
-        prompts=found.prompts,
-        missing=found.missing,
-        exact_bytes=interval_report(found.exact_bytes),
-        exact_normalized=interval_report(found.exact_normalized),
-        exact_cut=interval_report(found.exact_cut),
-        first_divergence=found.first_divergence,
-        prefix_fraction=interval_report(found.prefix_fraction),
-        edit_similarity=interval_report(found.edit_similarity),
-    )
-
-
-def interval_report(estimate: Estimate | None) -> Interval | None:
-    """An estimate as the report has it."""
-    if estimate is None:
-        return None
-    return Interval(value=estimate.value, low=estimate.low, high=estimate.high)
 
 
 def _ratios(

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from phi2sdk.report.schema_agreement import AgreementReport, DiagnosisReport
 from phi2sdk.report.schema_base import Interval, Name
 from phi2sdk.report.schema_money import (
     BaselineReport,
@@ -159,19 +160,6 @@ class WarmupReport(_Model):
     median: float | None = None
 
 
-class AgreementReport(_Model):
-    """How alike two targets' greedy answers are, over ``prompts`` with an answer from both."""
-
-    prompts: int
-    missing: int
-    exact_bytes: Interval | None = None
-    exact_normalized: Interval | None = None
-    exact_cut: Interval | None = None
-    first_divergence: float | None = None
-    prefix_fraction: Interval | None = None
-    edit_similarity: Interval | None = None
-
-
 class GoodputReport(_Model):
     """Requests that met every service level: per second, and as a fraction of all attempted."""
 
@@ -218,6 +206,7 @@ class TargetReport(_Model):
     errors: ErrorsReport
     warmup: WarmupReport | None = None
     self_agreement: AgreementReport | None = None
+    diagnosis: DiagnosisReport | None = None
 
 
 class RatioReport(_Model):
@@ -248,11 +237,16 @@ class LatencyRatioReport(_Model):
 
 
 class PairReport(_Model):
-    """Target b against target a, of the pair ``a:b``."""
+    """Target b against target a, of the pair ``a:b``.
+
+    ``divergence_p``: that both part from the reference's answers equally late (log-rank), adjusted
+    for all pairs of targets that are not the reference.
+    """
 
     latency_ratio: LatencyRatioReport = LatencyRatioReport()
     cost_ratio: Interval | None = None
     agreement: AgreementReport | None = None
+    divergence_p: float | None = None
     simulated: bool = False
 
 

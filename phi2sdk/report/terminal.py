@@ -7,8 +7,9 @@ from rich.table import Table
 from rich.text import Text
 
 from phi2sdk.report import words
-from phi2sdk.report.money_words import Section, sections
+from phi2sdk.report.money_words import Section
 from phi2sdk.report.schema import Report
+from phi2sdk.report.sections import sections
 from phi2sdk.report.table import COLUMNS, failures, in_short, rows, verdicts
 from phi2sdk.report.words import notes, requirement_line
 from phi2sdk.terminal import printable

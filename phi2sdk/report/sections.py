@@ -1,0 +1,17 @@
+"""What follows the table of a report, in order, the same on the terminal and in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from phi2sdk.report import agreement_words, money_words
+from phi2sdk.report.money_words import Section
+from phi2sdk.report.schema import Report
+
+__all__ = ["sections"]
+
+
+def sections(report: Report) -> Iterator[Section]:
+    """Who answers alike, then what it costs, the decision last."""
+    yield from agreement_words.sections(report)
+    yield from money_words.sections(report)
