@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 
 from phi2sdk import command
 
@@ -32,13 +33,13 @@ def _asked() -> str:
 def _load() -> Callable[[], object]:
     from phi2sdk.phi2_app import app
 
-    return app
+    return partial(app, prog_name="phi2")
 
 
 def _load_compare() -> Callable[[], object]:
     from phi2sdk.compare_cli import app
 
-    return app
+    return partial(app, prog_name="python -m phi2sdk.compare")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from datetime import datetime
@@ -15,15 +16,18 @@ import typer
 from rich.console import Console
 
 from phi2sdk.command import DONE, FAILED, INTERRUPTED, REQUIREMENT_FAILS, leaving_at_once
+from phi2sdk.complete_words import complete_formats, complete_targets
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.prompts import FORMATS, known_format
 
 if TYPE_CHECKING:
-    from phi2sdk.compare import Progress, Settings
+    from phi2sdk.compare import Comparison, Settings
     from phi2sdk.compare_cap import Cap
+    from phi2sdk.measure.journal import Recorded
     from phi2sdk.measure.tokens import ReferenceTokenizer
     from phi2sdk.measure.workload import Workload
     from phi2sdk.report.analysis import Analysis
+    from phi2sdk.report.progress import Planned
     from phi2sdk.report.schema import Report
 
 __all__ = ["app", "compare", "percent"]
@@ -48,14 +52,23 @@ def compare(
     ] = None,
     target: Annotated[
         list[str] | None,
-        typer.Option("--target", "-t", help="A target of phi2.toml or a backend; repeatable."),
+        typer.Option(
+            "--target",
+            "-t",
+            help="A target of phi2.toml or a backend; repeatable.",
+            autocompletion=complete_targets,
+        ),
     ] = None,
     config: Annotated[
         Path | None,
         typer.Option(help="The configuration; phi2.toml here by default.", dir_okay=False),
     ] = None,
     format: Annotated[
-        str, typer.Option(help=f"Prompt format of task prompt: {', '.join(FORMATS)}.")
+        str,
+        typer.Option(
+            help=f"Prompt format of task prompt: {', '.join(FORMATS)}.",
+            autocompletion=complete_formats,
+        ),
     ] = "instruct",
     demo: Annotated[bool, typer.Option("--demo", help="Compare the demo's targets.")] = False,
     load: Annotated[
@@ -211,7 +224,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(compare)
+app.command(epilog="Example: python -m phi2sdk.compare paragraphs.txt --target gpu --out run/")(
+    compare
+)
 
 
 def _configured(config: Path | None) -> bool:
@@ -277,9 +292,8 @@ async def _measure(
             budget = None if cap is None else cap.agree(comparison, folder.recorded())
             await comparison.check()
             begun = True
-            with live(say) as progress:
-                watched: Progress = progress
-                await comparison.run(folder, resume=resume, progress=watched, budget=budget)
+            with live(say, _planned(comparison, folder.recorded())) as progress:
+                await comparison.run(folder, resume=resume, progress=progress, budget=budget)
     except asyncio.CancelledError:
         interrupted = True
     if tokenizer is None or not begun:
@@ -287,6 +301,17 @@ async def _measure(
     report = report_of(folder, tokenizer, analysis)
     stopped = cap is not None and cap.stopped
     return INTERRUPTED if interrupted else _status(report, stopped=stopped), report
+
+
+def _planned(comparison: Comparison, recorded: Recorded) -> dict[str, Planned]:
+    from phi2sdk.report.progress import Planned
+
+    left = Counter(key.target for key in comparison.left(recorded))
+    done = Counter(key.target for key in recorded.done)
+    return {
+        name: Planned(left[name] if comparison.counted else None, done[name], candidate.price)
+        for name, candidate in comparison.candidates.items()
+    }
 
 
 def _status(report: Report, *, stopped: bool = False) -> int:

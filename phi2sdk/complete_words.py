@@ -11,10 +11,10 @@ from phi2sdk.config import DEFAULT_CONFIG, load_config
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.prompts import FORMATS
 
-__all__ = ["formats", "targets"]
+__all__ = ["complete_formats", "complete_targets"]
 
 
-def targets(ctx: typer.Context, incomplete: str) -> Iterator[tuple[str, str]]:
+def complete_targets(ctx: typer.Context, incomplete: str) -> Iterator[tuple[str, str]]:
     """Targets of the configuration that the line names, and the backends, with what they are.
 
     A configuration that cannot be read offers nothing: Tab is no place for a complaint.
@@ -31,6 +31,6 @@ def targets(ctx: typer.Context, incomplete: str) -> Iterator[tuple[str, str]]:
             yield name, "backend"
 
 
-def formats(incomplete: str) -> list[str]:
+def complete_formats(incomplete: str) -> list[str]:
     """Prompt formats."""
     return [name for name in FORMATS if name.startswith(incomplete)]

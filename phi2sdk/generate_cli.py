@@ -31,6 +31,7 @@ from phi2sdk.prompt_options import (
     advice_as_options,
     asked_prompt,
 )
+from phi2sdk.prompts import Prompt
 from phi2sdk.sampling import Sampling
 from phi2sdk.terminal import printable
 
@@ -75,8 +76,7 @@ def generate(
     if stream and json:
         raise ConfigurationError("--json is the whole answer at once: leave out --stream")
 
-    async def answer() -> None:
-        prompt = asked_prompt(text, format, allow_control_tokens=allow_control_tokens)
+    async def answer(prompt: Prompt) -> None:
         sampling = Sampling(
             max_tokens=max_tokens,
             temperature=temperature,
@@ -109,7 +109,9 @@ def generate(
                 _show_receipt(completion.receipt)
 
     with advice_as_options():
-        asyncio.run(answer())
+        # Standard input is read before the loop runs, which would keep Ctrl-C from the reading.
+        prompt = asked_prompt(text, format, allow_control_tokens=allow_control_tokens)
+        asyncio.run(answer(prompt))
 
 
 def _plain(completion: Completion) -> dict[str, object]:

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import typer
 
 from phi2sdk import prompts
-from phi2sdk.complete_words import formats, targets
+from phi2sdk.complete_words import complete_formats, complete_targets
 from phi2sdk.errors import InvalidRequest
 from phi2sdk.prompts import FORMATS, Prompt, known_format
 
@@ -40,7 +40,10 @@ Text = Annotated[
 Target = Annotated[
     str,
     typer.Option(
-        "--target", "-t", help="A target of phi2.toml, or a backend.", autocompletion=targets
+        "--target",
+        "-t",
+        help="A target of phi2.toml, or a backend.",
+        autocompletion=complete_targets,
     ),
 ]
 Config = Annotated[
@@ -48,7 +51,7 @@ Config = Annotated[
     typer.Option("--config", help="The configuration; phi2.toml here by default.", dir_okay=False),
 ]
 Format = Annotated[
-    str, typer.Option(help=f"Prompt format: {', '.join(FORMATS)}.", autocompletion=formats)
+    str, typer.Option(help=f"Prompt format: {', '.join(FORMATS)}.", autocompletion=complete_formats)
 ]
 MaxTokens = Annotated[int, typer.Option(help="At most so many tokens.")]
 Temperature = Annotated[float, typer.Option(help="0 is greedy.")]

@@ -95,6 +95,20 @@ def test_ctrl_c_during_imports_is_one_line_and_status_130(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["aiohttp", "phi2sdk.emulator.serve"])
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [("phi2sdk.emulator", ()), ("phi2sdk.cli", ("emulate",))],
+    ids=["emulator", "phi2"],
+)
+def test_ctrl_c_during_the_imports_of_the_emulators_is_one_line_and_status_130(
+    module: str, arguments: tuple[str, ...], name: str, tmp_path: Path
+) -> None:
+    done = run(module, *arguments, names={name}, act=INTERRUPT, cwd=tmp_path)
+    assert said(done) == "interrupted\n"
+    assert done.returncode == 130
+
+
 def command(*arguments: str, stdout: int, stdin: bytes = b"") -> tuple[int, str]:
     done = subprocess.run(
         [sys.executable, "-m", *arguments],

@@ -49,7 +49,7 @@ def emulator(phi2_emulator: Phi2Emulator, tmp_path: Path) -> Phi2Emulator:
             for name, (backend, settings) in TARGETS.items()
         )
     )
-    phi2_emulator.azure.deployments = frozenset({"phi-2-1"})
+    phi2_emulator.azure.deployments = {"phi-2-1"}
     return phi2_emulator
 
 
@@ -133,14 +133,14 @@ def test_clarifais_command_is_grpcurls_with_the_same_message(
     )
     pool = descriptor_pool.DescriptorPool()
     for file in files.file:
-        pool.Add(file)  # type: ignore[no-untyped-call]
+        pool.Add(file)
     service, _, name = flags[8].partition("/")
-    method = pool.FindServiceByName(service).methods_by_name[name]  # type: ignore[no-untyped-call]
+    method = pool.FindServiceByName(service).methods_by_name[name]
     message = json_format.Parse(
         flags[6], message_factory.GetMessageClass(method.input_type)(), descriptor_pool=pool
     )
     with grpc.insecure_channel(flags[7]) as channel:
-        call = channel.unary_stream(f"/{flags[8]}")
+        call = channel.unary_stream(f"/{flags[8]}", None, None)
         sent = message.SerializeToString(deterministic=True)
         assert list(call(sent, metadata=(("authorization", f"Key {emulator.key}"),)))
 

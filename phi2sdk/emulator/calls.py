@@ -53,7 +53,7 @@ class Call:
     status: int | str | None = None
     fault: str | None = None
     cancelled: bool = False
-    ended: threading.Event = field(default_factory=threading.Event)
+    ended: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
 
     def mark_sent(self, characters: int) -> None:
         """Note that ``characters`` of generated text leave now."""

@@ -6,6 +6,7 @@ import os
 
 import aiohttp
 
+from phi2sdk import Phi2Client
 from phi2sdk.emulator import Fault
 from phi2sdk.testing import Phi2Emulator
 
@@ -32,3 +33,13 @@ def test_it_works_without_a_loop_and_each_test_has_its_own(phi2_emulator: Phi2Em
     assert os.environ["OPENAI_BASE_URL"] == f"{phi2_emulator.openai.url}/v1"
     assert os.environ["CLARIFAI_API_BASE"] == f"http://{phi2_emulator.clarifai.url}"
     assert os.environ["AZURE_PHI2_KEY"] == phi2_emulator.key
+
+
+def test_a_call_shows_itself_without_its_machinery(phi2_emulator: Phi2Emulator) -> None:
+    phi2_emulator.answers("ok")
+    with Phi2Client("openai") as phi:
+        phi.generate("Hello")
+    shown = repr(phi2_emulator.openai.calls[0])
+    assert "Event" not in shown
+    assert "'/v1/completions'" in shown
+    assert phi2_emulator.key not in shown
