@@ -17,7 +17,7 @@ from torch import Tensor
 
 from phi2sdk.sampling import Sampling
 
-__all__ = ["Chooser", "choose", "gumbel"]
+__all__ = ["Chooser", "choose", "gumbel", "shaped"]
 
 
 @dataclass(slots=True)
@@ -88,7 +88,15 @@ def _penalise(logits: Tensor, seen: Tensor, penalty: float) -> None:
 
 
 def _draw(logits: Tensor, rows: Sequence[Chooser]) -> Tensor:
-    samplings = [row.sampling for row in rows]
+    x = shaped(logits, [row.sampling for row in rows])
+    return (x + gumbel([(row.seed, row.step) for row in rows], x)).argmax(-1)
+
+
+def shaped(logits: Tensor, samplings: Sequence[Sampling]) -> Tensor:
+    """``[n, V]`` logits of what is drawn from: with temperature and truncations, one sampling a row.
+
+    Temperatures are above 0; a repetition penalty is not applied. Cut tokens are ``-inf``.
+    """
     x = logits / _column([s.temperature for s in samplings], logits)
     if any(s.top_k is not None for s in samplings):
         x = _top_k(x, [s.top_k or x.shape[-1] for s in samplings])
@@ -97,7 +105,7 @@ def _draw(logits: Tensor, rows: Sequence[Chooser]) -> Tensor:
     if any(s.min_p > 0 for s in samplings):
         floor = _column([math.log(s.min_p) if s.min_p else -math.inf for s in samplings], x)
         x = x.masked_fill(x < x.amax(-1, keepdim=True) + floor, -math.inf)
-    return (x + gumbel([(row.seed, row.step) for row in rows], x)).argmax(-1)
+    return x
 
 
 def _top_k(x: Tensor, sizes: Sequence[int]) -> Tensor:

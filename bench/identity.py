@@ -1,0 +1,135 @@
+"""How long the identity section takes, and our MMD test beside the published package's.
+
+The package is model-equality-testing, of the authors of "Model Equality Testing: Which Model Is
+This API Serving?" (Gao, Liang, Guestrin 2024), in an environment of its own. Both get the same
+answers, really sampled from the bundled model, one thread, and the same number of permutations.
+
+``--simulate`` prints instead how often the identity tests are right: see identity_simulations.py.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+if __package__ in (None, ""):
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from bench.common import Report, median, parser, peer_python, peer_versions
+from phi2sdk.backends.engine import LocalModel
+from phi2sdk.demo import checkpoint_path
+from phi2sdk.measure.identity.sample import sample_texts
+from phi2sdk.sampling import Sampling
+
+PEER = "model-equality-testing"
+PERMUTATIONS = 999
+ROUNDS = 5
+SUBJECTS = ("tides", "glass", "bread", "rivers", "maps", "clocks", "birds", "salt", "wind", "trade")
+
+
+def prompts(count: int) -> list[str]:
+    """Open-ended questions."""
+    asked = [f"Instruct: Write a paragraph about {subject}.\nOutput:" for subject in SUBJECTS]
+    return [f"{asked[i % len(asked)]}{' ' * (i // len(asked))}" for i in range(count)]
+
+
+def answers(model: LocalModel, count: int, each: int, seed: int) -> dict[str, list[str]]:
+    """``each`` answers to each of ``count`` prompts."""
+    asked = prompts(count)
+    sampling = Sampling(max_tokens=24, temperature=1.0)
+    texts = sample_texts(model, [p for p in asked for _ in range(each)], sampling, seed=seed)
+    return {prompt: texts[i * each : (i + 1) * each] for i, prompt in enumerate(asked)}
+
+
+class Worker:
+    """One side of the comparison, in a process of its own."""
+
+    def __init__(self, stack: ExitStack, python: str, side: str, answers: Path) -> None:
+        root = Path(__file__).resolve().parent
+        one = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        self._process = stack.enter_context(
+            subprocess.Popen(
+                [python, root / "identity_mmd.py", side, answers],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                env={**os.environ, **one, "PYTHONPATH": str(root.parent) if side == "ours" else ""},
+            )
+        )
+        stack.callback(self._process.kill)
+
+    def test(self) -> dict[str, float]:
+        """One test: its statistic, p and seconds."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(PERMUTATIONS, file=self._process.stdin, flush=True)
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the worker ended with status {self._process.wait()}")
+        found: dict[str, float] = json.loads(line)
+        return found
+
+
+def mmd(report: Report, model: LocalModel) -> None:
+    """Seconds of one test at b = 999, and how far the statistics are apart."""
+    sizes = [(50, 2)] if report.quick else [(50, 2), (100, 2), (20, 10), (20, 50)]
+    try:
+        python = str(peer_python(PEER))
+        report.versions |= peer_versions(PEER, [PEER, "torch"])
+    except (RuntimeError, subprocess.CalledProcessError) as error:
+        report.check("mmd_vs_package", None, ">=", 100, reason=str(error))
+        report.check("mmd_statistic_error", None, "<=", 1e-12, reason=str(error))
+        return
+    ratios, errors = [], []
+    for count, each in sizes:
+        sides = [answers(model, count, each, seed) for seed in (1, 2)]
+        with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+            file = Path(folder) / "answers.json"
+            file.write_text(json.dumps(sides), encoding="utf-8")
+            own = Worker(stack, sys.executable, "ours", file)
+            peer = Worker(stack, python, "package", file)
+            rounds = [(own.test(), peer.test()) for _ in range(3 if report.quick else ROUNDS)]
+        ratio = median(theirs["seconds"] / mine["seconds"] for mine, theirs in rounds)
+        error = max(abs(theirs["statistic"] - mine["statistic"]) for mine, theirs in rounds)
+        ratios.append(ratio)
+        errors.append(error)
+        report.row(
+            what=f"MMD, {count} prompts x {each} answers a side",
+            permutations=PERMUTATIONS,
+            ours_s=median(mine["seconds"] for mine, _ in rounds),
+            package_s=median(theirs["seconds"] for _, theirs in rounds),
+            times_faster=ratio,
+            statistic_error=error,
+        )
+    report.check("mmd_vs_package", min(ratios), ">=", 100)
+    report.check("mmd_statistic_error", max(errors), "<=", 1e-12)
+    report.note(
+        "the package permutes labels across prompts, ours within each prompt: the statistics of "
+        "the same labels are equal, the p-values are not"
+    )
+
+
+def main() -> int:
+    """Measure."""
+    made = parser(__doc__)
+    made.add_argument("--simulate", action="store_true", help="how often the tests are right")
+    args: Any = made.parse_args()
+    if args.simulate:
+        from bench.identity_simulations import simulate
+
+        return simulate(args)
+    report = Report("identity", args, ["torch", "numpy", "scipy"])
+    model = LocalModel.load(checkpoint_path(), dtype="float32", device="cpu")
+    mmd(report, model)
+    return report.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
