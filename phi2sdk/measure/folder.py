@@ -1,4 +1,7 @@
-"""The folder of a run: ``run.json`` says what it is, ``records.jsonl`` what happened."""
+"""The folder of a run: ``run.json`` says what it is, ``records.jsonl`` what happened.
+
+``identity.json`` is there where the sampled answers were examined with local weights.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +31,7 @@ __all__ = [
 
 RUN = "run.json"
 RECORDS = "records.jsonl"
+IDENTITY = "identity.json"
 IDENTITY = "identity.json"
 SCHEMA = "phi2sdk.run/1"
 
@@ -63,6 +67,21 @@ class Run:
             return texts
         keys = {id: Key("greedy", "", id, 0) for id in texts}
         return {id: unique_prefix(self.info["nonce"], keys[id]) + texts[id] for id in texts}
+
+    @property
+    def identity_prompts(self) -> Mapping[str, str]:
+        """The prompts of the sampled arm by their ids; none where there is no such arm."""
+        arm = self.configuration.get("identity")
+        if arm is None:
+            return {}
+        found: Mapping[str, str] = arm["prompts"] or self.configuration["prompts"]
+        return found
+
+    @property
+    def identity_format(self) -> str:
+        """What rendered the prompts of the sampled arm."""
+        arm = self.configuration.get("identity") or {}
+        return str(arm.get("format") or self.configuration["format"])
 
 
 class RunFolder:

@@ -50,10 +50,13 @@ class Recorded:
 
     @property
     def elapsed(self) -> float:
-        """Seconds that were measured, over all sessions: first request due to last one closed."""
+        """Seconds that were measured, over all sessions: first request due to last one closed.
+
+        Of the greedy arm: nobody's time is measured in the others.
+        """
         spans: dict[int, tuple[int, int]] = {}
         for key, record in self.done.items():
-            if key.arm != "warmup":
+            if key.arm == "greedy":
                 begin, end = record.t_scheduled_ns, record.t_close_ns
                 first, last = spans.get(record.session, (begin, end))
                 spans[record.session] = min(first, begin), max(last, end)

@@ -2,7 +2,8 @@
 
 A ratio of likelihoods has the mean 1 if its denominator wrote the texts, so by Markov's inequality
 it exceeds ``1/alpha`` with at most the probability alpha, at any number of calls. So does the mean
-of several such ratios: the e-value of the line-up.
+of several such ratios: the e-value of the line-up. That is so for the tokens that were drawn; of a
+text that was re-encoded the p-value comes from :mod:`phi2sdk.measure.identity.control`.
 """
 
 from __future__ import annotations
@@ -30,16 +31,13 @@ class LineUp:
         log_e: By precision, the natural logarithm of its e-value.
         log_ratio: By candidate, honest ones included: log-likelihood minus the reference's, nats.
         closest: The candidate of the largest likelihood.
+        p_by_precision: ``min(1, 1/E)``, or by permutation against control calls.
     """
 
     log_e: Mapping[str, float]
     log_ratio: Mapping[str, float]
     closest: str
-
-    @property
-    def p_by_precision(self) -> Mapping[str, float]:
-        """``min(1, 1/E)``."""
-        return {name: e_to_p(log_e) for name, log_e in self.log_e.items()}
+    p_by_precision: Mapping[str, float]
 
     @property
     def p(self) -> float:
@@ -64,10 +62,12 @@ def line_up(calls: CallTable) -> LineUp:
     honest = {name: float(calls.logp[name].sum()) for name in calls.honest}
     mean = float(logsumexp(list(total.values()))) - math.log(len(total))
     ratios = {name: value - honest[calls.reference] for name, value in {**honest, **total}.items()}
+    log_e = {name: mean - value for name, value in honest.items()}
     return LineUp(
-        log_e={name: mean - value for name, value in honest.items()},
+        log_e=log_e,
         log_ratio=ratios,
         closest=max(ratios, key=ratios.__getitem__),
+        p_by_precision={name: e_to_p(value) for name, value in log_e.items()},
     )
 
 

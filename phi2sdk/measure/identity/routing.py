@@ -18,7 +18,7 @@ from scipy.special import logsumexp
 from phi2sdk.measure.identity.lineup import e_to_p, likelihoods
 from phi2sdk.measure.identity.table import CallTable, Floats
 
-__all__ = ["SHARES", "Routing", "routing_test"]
+__all__ = ["SHARES", "Routing", "call_products", "routing_test"]
 
 SHARES = (0.05, 0.1, 0.2, 0.5)
 
@@ -31,16 +31,13 @@ class Routing:
         log_e: By honest precision, the natural logarithm of its e-value.
         candidate: Who explains the routed calls best.
         share: The maximum-likelihood share that it answered.
+        p_by_precision: ``min(1, 1/E)``, or by permutation against control calls.
     """
 
     log_e: Mapping[str, float]
     candidate: str
     share: float
-
-    @property
-    def p_by_precision(self) -> Mapping[str, float]:
-        """``min(1, 1/E)``."""
-        return {name: e_to_p(log_e) for name, log_e in self.log_e.items()}
+    p_by_precision: Mapping[str, float]
 
     @property
     def p(self) -> float:
@@ -66,12 +63,17 @@ def routing_test(calls: CallTable) -> Routing:
         log_e[name] = float(logsumexp(every)) - math.log(len(every))
         if name == calls.reference:
             best = max(products, key=lambda candidate: max(products[candidate]))
-    return Routing(log_e, best, _share(candidates[best] - calls.logp[calls.reference]))
+    share = _share(candidates[best] - calls.logp[calls.reference])
+    return Routing(log_e, best, share, {name: e_to_p(value) for name, value in log_e.items()})
+
+
+def call_products(ratios: Floats, share: float) -> Floats:
+    """``log(1 - share + share * LR)`` of each call, from the logarithms of their ratios."""
+    return np.asarray(np.logaddexp(math.log1p(-share), math.log(share) + ratios))
 
 
 def _log_product(ratios: Floats, share: float) -> float:
-    """``sum log(1 - share + share * LR)`` over calls, from the logarithms of their ratios."""
-    return float(np.logaddexp(math.log1p(-share), math.log(share) + ratios).sum())
+    return float(call_products(ratios, share).sum())
 
 
 def _share(ratios: Floats) -> float:

@@ -5,6 +5,9 @@ martingale difference, and the standardised sum over all tokens is normal. A low
 makes texts too likely, truncation too, another model or a higher temperature makes them not likely
 enough. Small noise on the weights moves neither, so that quantisation passes: it is for the
 line-up.
+
+That holds for the tokens that were drawn; of a text that was re-encoded the p-value comes from
+:mod:`phi2sdk.measure.identity.control`.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ class ScoreTest:
 
     Attributes:
         z: By precision, standard normal if it wrote the text: above 0 the text is too likely.
-        p_by_precision: Two-sided.
+        p_by_precision: Two-sided, or by permutation against control calls.
     """
 
     z: Mapping[str, float]

@@ -40,14 +40,20 @@ class Temperature:
     standard_error: float
 
 
-def effective_temperature(calls: CallTable) -> Temperature | None:
+def effective_temperature(calls: CallTable, control: CallTable | None = None) -> Temperature | None:
     """Newton's method on beta; ``None`` where the texts say nothing about it.
 
     The interval is Wald's in beta, turned into temperatures.
+
+    Args:
+        calls: The texts.
+        control: The reference's own at temperature 1, which went the same way through text and
+            back: what the slope at 1 loses a token on that way is put back, and its noise counted.
     """
     total = calls.loglik.sum(axis=0)
     if not len(calls) or np.ptp(total) < 1e-9:
         return None
+    lost, noise = _lost(calls, control)
     likelihood = Chebyshev.fit(
         np.log(BETAS), total, len(BETAS) - 1, [math.log(LOW), math.log(HIGH)]
     )
@@ -56,13 +62,13 @@ def effective_temperature(calls: CallTable) -> Temperature | None:
     def derivatives(beta: float) -> tuple[float, float]:
         at = math.log(beta)
         first = float(slope(at)) / beta
-        return first, (float(bend(at)) - float(slope(at))) / beta**2
+        return first - lost, (float(bend(at)) - float(slope(at))) / beta**2
 
     beta = _maximum(derivatives)
     information = -derivatives(beta)[1]
     if not information > 0:
         return None
-    error = 1 / math.sqrt(information)
+    error = math.sqrt(information + noise) / information
     return Temperature(
         value=1 / beta,
         low=_temperature(beta + Z95 * error),
@@ -70,6 +76,16 @@ def effective_temperature(calls: CallTable) -> Temperature | None:
         beta=beta,
         standard_error=error,
     )
+
+
+def _lost(calls: CallTable, control: CallTable | None) -> tuple[float, float]:
+    """What the slope at beta = 1 is off by, and the variance of that."""
+    if control is None or not len(control):
+        return 0.0, 0.0
+    name = control.reference
+    scale = float(calls.tokens.sum() / control.tokens.sum())
+    drift, variance = control.drift[name].sum(), control.variance[name].sum()
+    return scale * float(drift), scale**2 * float(variance)
 
 
 def _maximum(derivatives: _Derivatives) -> float:

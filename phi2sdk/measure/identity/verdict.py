@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Literal, Protocol
 
+from phi2sdk.measure.identity.control import against_control
 from phi2sdk.measure.identity.lineup import LineUp, line_up
 from phi2sdk.measure.identity.mmd import MMDResult
 from phi2sdk.measure.identity.routing import Routing, routing_test
@@ -92,6 +93,7 @@ class Tests:
         score, line_up, routing, mmd: The instruments; ``mmd`` where texts could be compared.
         temperature: The effective temperature, where the texts say something about it.
         calls, tokens: That were scored.
+        control_tokens: Of the control in the reference precision; ``None``: there was none.
         entropy: Summed, nats.
     """
 
@@ -102,6 +104,7 @@ class Tests:
     temperature: Temperature | None
     calls: int
     tokens: int
+    control_tokens: int | None
     entropy: float
 
     @property
@@ -149,23 +152,48 @@ class Verdict:
     smallest_detectable_kl: float | None = None
 
 
-def run_tests(calls: CallTable, mmd: Mapping[str, MMDResult] | None = None) -> Tests | None:
+def run_tests(
+    calls: CallTable,
+    mmd: Mapping[str, MMDResult] | None = None,
+    control: Mapping[str, CallTable] | None = None,
+    *,
+    seed: int = 0,
+) -> Tests | None:
     """All instruments on one set of calls; ``None`` without any call.
 
     Args:
         calls: Scored.
         mmd: Their texts against the reference's, by honest precision, where that was done.
+        control: The reference's own answers to the same prompts, by honest precision, scored in
+            the same way. Needed where the tokens are not those that were drawn but a text
+            re-encoded: p-values then are by permutation.
+        seed: Of the permutations.
     """
     if not len(calls):
         return None
+    score, lined, routed = score_test(calls), line_up(calls), routing_test(calls)
+    if control is not None:
+        found = {n: against_control(calls, own, n, seed=seed) for n, own in control.items()}
+        known = {name: one for name, one in found.items() if one is not None}
+        if not known:
+            return None
+        score = replace(
+            score,
+            z={name: one.z for name, one in known.items()},
+            p_by_precision={name: one.score for name, one in known.items()},
+        )
+        lined = replace(lined, p_by_precision={n: one.line_up for n, one in known.items()})
+        routed = replace(routed, p_by_precision={n: one.routing for n, one in known.items()})
+    first = None if control is None else control.get(calls.reference)
     return Tests(
-        score=score_test(calls),
-        line_up=line_up(calls),
-        routing=routing_test(calls),
+        score=score,
+        line_up=lined,
+        routing=routed,
         mmd=MMDTest(mmd) if mmd else None,
-        temperature=effective_temperature(calls),
+        temperature=effective_temperature(calls, first),
         calls=len(calls),
         tokens=int(calls.tokens.sum()),
+        control_tokens=None if first is None else int(first.tokens.sum()),
         entropy=float(calls.entropy.sum()),
     )
 
@@ -187,7 +215,10 @@ def judge(found: Mapping[str, Tests | None], *, alpha: float = ALPHA) -> dict[st
             continue
         level = alpha / (len(tests.instruments) * len(tested))
         kl = smallest_detectable_kl(
-            tests.tokens, level=level, candidates=len(tests.line_up.log_ratio)
+            tests.tokens,
+            level=level,
+            candidates=len(tests.line_up.log_ratio),
+            control=tests.control_tokens,
         )
         p = adjusted[name]
         said: VerdictName = "consistent" if tests.enough else "undetermined"
@@ -206,17 +237,30 @@ def bonferroni(p_values: Iterable[float]) -> float:
 
 
 def smallest_detectable_kl(
-    tokens: int, *, level: float, candidates: int = 1, power: float = POWER
+    tokens: int,
+    *,
+    level: float,
+    candidates: int = 1,
+    control: int | None = None,
+    power: float = POWER,
 ) -> float:
     """The divergence per token that the line-up finds in so many tokens, nats.
 
-    The log-likelihood ratio of n tokens is taken as normal with mean ``n KL`` and variance
-    ``2 n KL``, which holds for a candidate that is close; it must exceed ``log(candidates/level)``.
+    The log-likelihood ratio of n tokens of a close candidate is taken as normal with variance
+    ``2 n KL``. Alone, its mean is ``n KL`` and it must exceed ``log(candidates/level)``. Against m
+    tokens of control it is ``2 KL`` a token larger than the control's, and the difference must
+    exceed the normal quantile of ``level/candidates``.
 
     >>> round(10000 * smallest_detectable_kl(10000, level=0.05), 1)
     10.6
+    >>> round(10000 * smallest_detectable_kl(10000, level=0.05, control=10000), 1)
+    10.8
     """
-    z = NormalDist().inv_cdf(power)
-    needed = math.log(candidates / level)
-    root = (z * math.sqrt(2) + math.sqrt(2 * z * z + 4 * needed)) / 2
+    normal = NormalDist()
+    z = normal.inv_cdf(power)
+    if control is not None:
+        needed = normal.inv_cdf(1 - level / candidates) + z
+        return needed**2 * (1 / max(1, tokens) + 1 / max(1, control)) / 2
+    log_odds = math.log(candidates / level)
+    root = (z * math.sqrt(2) + math.sqrt(2 * z * z + 4 * log_odds)) / 2
     return root**2 / max(1, tokens)

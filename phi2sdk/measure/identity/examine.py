@@ -1,0 +1,316 @@
+"""From the folder of a run and local weights to what ``identity.json`` says.
+
+The weights are needed here only: a report reads the file, and can be made again without them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phi2sdk.errors import ConfigurationError
+from phi2sdk.measure.folder import Run
+from phi2sdk.measure.identity.answers import Answers, leading_space, usable
+from phi2sdk.measure.identity.calibrate import Calibration, calibrated, sample_precisions, spread
+from phi2sdk.measure.identity.greedy import greedy_regrets
+from phi2sdk.measure.identity.mmd import MMDResult, mmd_test
+from phi2sdk.measure.identity.score_calls import Call, score_calls
+from phi2sdk.measure.identity.sentences import evidence_sentences, own_sentence, verdict_sentence
+from phi2sdk.measure.identity.table import CallTable
+from phi2sdk.measure.identity.verdict import ALPHA, Tests, Verdict, judge, run_tests
+from phi2sdk.measure.identity.weights import Loader, Weights
+from phi2sdk.measure.records import Record
+
+__all__ = ["SCHEMA", "examine", "sampled_records"]
+
+SCHEMA = "phi2sdk.identity/1"
+
+
+def sampled_records(run: Run) -> dict[str, list[Record]]:
+    """The records of the sampled arm by target, in an order that does not depend on time."""
+    found: dict[str, list[Record]] = {name: [] for name in run.configuration["targets"]}
+    for key, record in sorted(run.recorded.done.items()):
+        if key.arm == "sampled":
+            found[key.target].append(record)
+    return found
+
+
+def examine(
+    run: Run,
+    weights: Weights,
+    *,
+    alpha: float = ALPHA,
+    notice: Callable[[str], None] | None = None,
+) -> dict[str, Any]:
+    """Examine every target of a run; returns the document of ``identity.json``.
+
+    Loads the weights in each honest precision, quantised, and the others, one after another.
+
+    Args:
+        run: With a sampled arm, complete or not.
+        weights: What the answers are held against.
+        alpha: The probability that any honest target at all is accused.
+        notice: Is told what takes a while.
+
+    Raises:
+        ConfigurationError: The run has no sampled arm, or the weights cannot be used.
+        OutOfMemory: The weights do not fit.
+    """
+    if not run.identity_prompts:
+        raise ConfigurationError("this run has no sampled answers: compare with --identity 100")
+    records = sampled_records(run)
+    loader = Loader(weights, notice)
+    try:
+        return _Examination(run, loader, records, alpha).document()
+    finally:
+        loader.free()
+
+
+@dataclass(slots=True)
+class _Examination:
+    run: Run
+    loader: Loader
+    records: Mapping[str, Sequence[Record]]
+    alpha: float
+
+    def document(self) -> dict[str, Any]:
+        run, loader = self.run, self.loader
+        prompts = run.identity_prompts
+        own_prompts = spread(list(prompts), run.configuration["identity"]["calls"])
+        texts = sample_precisions(
+            loader,
+            [prompts[id] for id in own_prompts],
+            max_tokens=run.configuration["max_tokens"],
+            seed=run.configuration["seed"],
+        )
+        model = loader.load(loader.weights.honest[-1])
+        leading = leading_space(texts[loader.weights.honest[0]])
+        targets = {
+            name: usable(records, model.encode, leading=leading)
+            for name, records in self.records.items()
+        }
+        own = {name: _own(own_prompts, found, model.encode) for name, found in texts.items()}
+        tables = self._score({**targets, **{_own_name(n): a for n, a in own.items()}})
+        if notice := loader.notice:
+            notice("identity: comparing ...")
+        tests = {
+            name: run_tests(tables[name], _mmd(answers, own)) for name, answers in targets.items()
+        }
+        own_tests = {name: run_tests(tables[_own_name(name)]) for name in own}
+        document = self._document(targets, tests, own_tests, {n: tables[_own_name(n)] for n in own})
+        return {**document, "regret": greedy_regrets(run, loader)}
+
+    def _score(self, groups: Mapping[str, Answers]) -> dict[str, CallTable]:
+        """Everything in one go, so that each variant of the weights is loaded once."""
+        place = {id: at for at, id in enumerate(self.run.identity_prompts)}
+        calls: list[Call] = []
+        rows: dict[str, range] = {}
+        for name, answers in groups.items():
+            rows[name] = range(len(calls), len(calls) + len(answers.ids))
+            calls += [
+                Call(place[id], self.run.identity_prompts[id], ids)
+                for id, ids in zip(answers.prompts, answers.ids, strict=True)
+            ]
+        table = score_calls(self.loader, calls, self.run.identity_format)
+        return {name: table.take(list(own)) for name, own in rows.items()}
+
+    def _document(
+        self,
+        targets: Mapping[str, Answers],
+        tests: Mapping[str, Tests | None],
+        own_tests: Mapping[str, Tests | None],
+        own: Mapping[str, CallTable],
+    ) -> dict[str, Any]:
+        weights, configuration = self.loader.weights, self.run.configuration
+        verdicts = judge(
+            {name: found for name, found in tests.items() if not self._is_reference(name)},
+            alpha=self.alpha,
+        )
+        verdicts |= {n: Verdict("reference") for n in tests if self._is_reference(n)}
+        judged = judge(own_tests, alpha=self.alpha)
+        failed = [name for name, verdict in judged.items() if verdict.name == "different"]
+        honest = list(own)
+        reference = own_tests[weights.honest[0]]
+        ratios = reference.line_up.log_ratio if reference is not None else {}
+        calibration = calibrated(own, ratios, list(self.run.identity_prompts))
+        return {
+            "schema": SCHEMA,
+            "records": sum(len(records) for records in self.records.values()),
+            "calibration": {
+                "model": weights.model,
+                "honest": honest,
+                "alpha": self.alpha,
+                "prompts": len(self.run.identity_prompts),
+                **_calibration(calibration),
+                "precisions": {
+                    name: _precision(name, calibration, own_tests[name], judged[name])
+                    for name in own
+                },
+            },
+            "targets": {
+                name: _target(
+                    targets[name],
+                    tests[name],
+                    verdicts[name],
+                    len(self.records[name]),
+                    verdict_sentence(
+                        name,
+                        verdicts[name],
+                        tests[name],
+                        targets[name],
+                        label=weights.label,
+                        honest=honest,
+                        template=self.run.identity_format,
+                        own=own_sentence(failed, honest),
+                    ),
+                )
+                for name in configuration["targets"]
+            },
+        }
+
+    def _is_reference(self, name: str) -> bool:
+        """Whether a target is the run's reference, and is made of these very weights."""
+        described = self.run.configuration["targets"][name]
+        settings = described["settings"]
+        return (
+            name == self.run.configuration["reference"]
+            and described["backend"] == "local"
+            and settings.get("model", "microsoft/phi-2") == self.loader.weights.model
+            and not settings.get("quantize")
+        )
+
+
+def _own_name(precision: str) -> str:
+    return f"local {precision}"  # no target has a name with a space
+
+
+def _own(
+    prompts: Sequence[str], texts: Sequence[str], encode: Callable[[str], list[int]]
+) -> Answers:
+    kept = [
+        (id, text, tuple(encode(text)))
+        for id, text in zip(prompts, texts, strict=True)
+        if text and "\ufffd" not in text
+    ]
+    return Answers(
+        tuple(one[0] for one in kept),
+        tuple(one[1] for one in kept),
+        tuple(one[2] for one in kept),
+        {},
+    )
+
+
+def _own_tests(control: Mapping[str, CallTable]) -> dict[str, Tests | None]:
+    """Each precision's own answers in the same test: half of them against the other halves.
+
+    With one answer a prompt there are no halves: they are tested against the other precisions'.
+    """
+    second = {name: _repetition(calls) % 2 == 1 for name, calls in control.items()}
+    halves = {n: calls.take(np.flatnonzero(second[n])) for n, calls in control.items()}
+    if all(len(half) for half in halves.values()):
+        return {
+            name: run_tests(calls.take(np.flatnonzero(~second[name])), control=halves)
+            for name, calls in control.items()
+        }
+    return {
+        name: run_tests(calls, control={n: c for n, c in control.items() if n != name})
+        for name, calls in control.items()
+    }
+
+
+def _repetition(calls: CallTable) -> NDArray[np.int64]:
+    """``[n]``: how many calls before it had the same prompt."""
+    found = np.zeros(len(calls), dtype=np.int64)
+    for one in np.unique(calls.prompt):
+        rows = np.flatnonzero(calls.prompt == one)
+        found[rows] = np.arange(len(rows))
+    return found
+
+
+def _mmd(answers: Answers, own: Mapping[str, Answers]) -> dict[str, MMDResult]:
+    """Against the own texts of each honest precision; empty where there is nothing to compare.
+
+    Only first lines are compared, without white space at their ends: what a route trims, and where
+    it stops a text that runs on, is not the model's doing.
+    """
+    mine = _first_lines(answers)
+    found = {name: mmd_test(mine, _first_lines(one)) for name, one in own.items()}
+    return {name: result for name, result in found.items() if result.prompts}
+
+
+def _first_lines(answers: Answers) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = defaultdict(list)
+    for prompt, text in zip(answers.prompts, answers.texts, strict=True):
+        found[prompt].append(text.strip().split("\n", 1)[0].rstrip())
+    return found
+
+
+def _calibration(found: Calibration) -> dict[str, Any]:
+    return {
+        "calls": found.calls,
+        "tokens": found.tokens,
+        "entropy": found.entropy,
+        "entropy_by_prompt": dict(found.entropy_by_prompt),
+        "candidates": dict(found.ratios),
+    }
+
+
+def _precision(
+    name: str, calibration: Calibration, tests: Tests | None, verdict: Verdict
+) -> dict[str, Any]:
+    return {
+        "kl_per_token": calibration.kl[name],
+        "verdict": verdict.name,
+        "p": verdict.p,
+        "temperature": None if tests is None else _temperature(tests),
+    }
+
+
+def _target(
+    answers: Answers, tests: Tests | None, verdict: Verdict, calls: int, sentence: str
+) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "verdict": verdict.name,
+        "sentence": sentence,
+        "p": verdict.p,
+        "smallest_detectable_kl": verdict.smallest_detectable_kl,
+        "calls": calls,
+        "used": len(answers.ids),
+        "tokens": sum(map(len, answers.ids)),
+        "left_out": dict(answers.left_out),
+        "wrapped": answers.wrapped,
+        "restored": answers.restored,
+        "counts_ignored": answers.counts_ignored,
+    }
+    if tests is None:
+        return document
+    sentences = evidence_sentences(tests)
+    return document | {
+        "entropy": tests.entropy / max(1, tests.tokens),
+        "closest": tests.line_up.closest,
+        "candidates": {n: v / math.log(10) for n, v in tests.line_up.log_ratio.items()},
+        "share": tests.routing.share,
+        "temperature": _temperature(tests),
+        "evidence": {
+            name: {
+                "p": one.p,
+                "p_by_precision": dict(one.p_by_precision),
+                "statistic": one.statistic,
+                "sentence": sentences[name],
+            }
+            for name, one in tests.instruments.items()
+        },
+    }
+
+
+def _temperature(tests: Tests) -> dict[str, float | None] | None:
+    found = tests.temperature
+    if found is None:
+        return None
+    return {"value": found.value, "low": found.low, "high": found.high}

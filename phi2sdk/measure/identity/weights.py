@@ -1,0 +1,122 @@
+"""Local weights, loaded one after another and never two at once."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from phi2sdk.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from phi2sdk.backends.engine.model import LocalModel
+
+__all__ = ["HONEST", "PRECISIONS", "QUANTISED", "Loader", "Weights", "parse_honest"]
+
+PRECISIONS = ("float32", "float16", "bfloat16")
+HONEST = PRECISIONS
+QUANTISED = ("int8", "int4")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weights:
+    """What the texts are held against.
+
+    Attributes:
+        model: A folder, a hub id, or ``demo``.
+        honest: Precisions in which the model counts as itself; the first is the reference.
+        others: Folders or hub ids of other models with the same tokenizer, as candidates.
+        revision: Pins a hub id.
+        device: Where to compute.
+    """
+
+    model: str
+    honest: tuple[str, ...] = HONEST
+    others: tuple[str, ...] = ()
+    revision: str | None = None
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if not self.honest:
+            raise ConfigurationError("at least one precision must be honest")
+        for name in self.honest:
+            if name not in PRECISIONS:
+                raise ConfigurationError(
+                    f"there is no precision {name!r}: use {', '.join(PRECISIONS)}"
+                )
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """The other weights in the line-up: what is not honest, quantised, or another model."""
+        other = [name for name in PRECISIONS if name not in self.honest]
+        return (*other, *QUANTISED, *(f"other:{Path(one).name}" for one in self.others))
+
+    @property
+    def label(self) -> str:
+        """The model as sentences call it."""
+        if self.model == "demo":
+            return "the bundled model"
+        return "Phi-2" if self.model == "microsoft/phi-2" else Path(self.model).name
+
+
+def parse_honest(text: str) -> tuple[str, ...]:
+    """``float32,bfloat16`` as the names of precisions; :class:`Weights` checks them."""
+    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+
+
+@dataclass(slots=True)
+class Loader:
+    """Loads a variant of the model, and frees the one before it.
+
+    Attributes:
+        weights: Which model.
+        notice: Is told what takes a while.
+    """
+
+    weights: Weights
+    notice: Callable[[str], None] | None = None
+    _name: str = field(default="", init=False)
+    _model: LocalModel | None = field(default=None, init=False)
+
+    def load(self, name: str) -> LocalModel:
+        """A precision, ``int8``, ``int4``, or ``other:NAME``; the model before it is freed.
+
+        Raises:
+            ConfigurationError: It cannot be loaded, or has another vocabulary.
+            OutOfMemory: It does not fit.
+        """
+        from phi2sdk.backends.engine.model import LocalModel
+
+        if self._model is not None and self._name == name:
+            return self._model
+        self.free()
+        if self.notice is not None:
+            self.notice(f"identity: {self.weights.label} in {name} ...")
+        asked: dict[str, Any] = {"device": self.weights.device, "dtype": "auto"}
+        model: str | Path = self.weights.model
+        if name.startswith("other:"):
+            model = next(o for o in self.weights.others if f"other:{Path(o).name}" == name)
+            asked["dtype"] = self.weights.honest[0]
+        elif name in QUANTISED:
+            asked["quantize"] = name
+        else:
+            asked["dtype"] = name
+        if not name.startswith("other:"):
+            asked["revision"] = self.weights.revision
+        self._model = LocalModel.load(model, **asked)
+        self._name = name
+        return self._model
+
+    def free(self) -> None:
+        """Forget the model that is loaded, and give its memory back."""
+        if self._model is None:
+            return
+        cuda = self._model.device.startswith("cuda")
+        self._model = None
+        gc.collect()
+        if cuda:
+            import torch
+
+            torch.cuda.empty_cache()
