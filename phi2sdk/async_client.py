@@ -83,8 +83,9 @@ class AsyncPhi2Client:
         self._telemetry = _telemetry(telemetry)
         retries = RetryBudget()
         opened: list[Backend] = []
-        for one in several:
-            backend = self._open(one, config, on_unsupported, settings)
+        for named in several:
+            one = resolve(named, config) if isinstance(named, str) else named
+            backend = self._open(one, on_unsupported, settings)
             if self.spending is not None:
                 backend = self._limited(backend, self.spending)
             tries = one.attempts or attempts if isinstance(one, Target) else attempts
@@ -310,14 +311,12 @@ class AsyncPhi2Client:
 
     def _open(
         self,
-        one: str | Target | Backend,
-        config: str | Path | None,
+        target: Target | Backend,
         on_unsupported: OnUnsupported | None,
         settings: dict[str, Any],
     ) -> Backend:
-        if isinstance(one, Backend):
-            return one
-        target = resolve(one, config) if isinstance(one, str) else one
+        if isinstance(target, Backend):
+            return target
         if settings:
             target = replace(target, settings={**target.settings, **settings})
         self._prices[target.name] = target.price

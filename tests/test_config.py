@@ -9,12 +9,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from phi2sdk import backends
+from phi2sdk import Phi2Client, backends
 from phi2sdk.backends.base import Backend
 from phi2sdk.backends.http import HTTPBackend
 from phi2sdk.config import Target, load_config, resolve
-from phi2sdk.errors import ConfigurationError
+from phi2sdk.emulator import Fault
+from phi2sdk.errors import ConfigurationError, Overloaded
 from phi2sdk.secret import Secret
+from phi2sdk.testing import Phi2Emulator
 
 GOOD = """
 [targets.azure_eastus]
@@ -167,3 +169,17 @@ def test_a_table_that_is_wrong_is_told_with_what_to_write(
     assert says in str(caught.value)
     assert "Input" not in str(caught.value) or "attempts" in says
     assert "Extra inputs" not in str(caught.value)
+
+
+def test_attempts_of_the_file_hold_for_a_target_that_is_given_by_its_name(
+    phi2_emulator: Phi2Emulator, tmp_path: Path
+) -> None:
+    path = tmp_path / "phi2.toml"
+    path.write_text(
+        f'[targets.once]\nbackend = "openai"\nbase_url = "{phi2_emulator.openai.url}/v1"\n'
+        'api_key = { env = "OPENAI_API_KEY" }\nattempts = 1\n'
+    )
+    phi2_emulator.openai.faults.push(Fault("status", status=503))
+    with Phi2Client("once", config=path) as phi, pytest.raises(Overloaded):
+        phi.generate("Hi")
+    assert len(phi2_emulator.openai.calls) == 1

@@ -1,0 +1,135 @@
+"""Tickets in, summaries out; every ticket ends in a state that somebody can act on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+from phi2sdk import Completion, Phi2Client, Phi2Error, prompts
+from phi2sdk.errors import (
+    BudgetExceeded,
+    ConfigurationError,
+    ContentFiltered,
+    InvalidRequest,
+    TransientError,
+)
+
+State = Literal["done", "later", "person"]
+
+LONGEST = 6000
+"""Characters of a ticket; about 1,500 tokens, which leave room for the answer in 2,048."""
+
+_PRIVATE = (
+    (re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]+"), "[mail]"),
+    (re.compile(r"\b(?:\d[ -]?){13,16}\b"), "[card]"),
+)
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """What a customer wrote."""
+
+    id: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What became of a ticket: its sentence and who wrote it, or why there is none."""
+
+    id: str
+    state: State
+    text: str = ""
+    by: str = ""
+    why: str = ""
+
+
+class Summarizer:
+    """Summarises tickets with Phi-2; a context manager.
+
+    Args:
+        targets: Whom to ask, in order; the next one is asked where one cannot answer.
+        config: The file that describes them.
+        budget_usd: What all summaries together may cost.
+
+    Raises:
+        ConfigurationError: A target is unknown, or its key is missing.
+    """
+
+    def __init__(
+        self,
+        targets: Sequence[str] = ("azure_main", "spare"),
+        *,
+        config: str | Path = "phi2.toml",
+        budget_usd: float = 1.0,
+    ) -> None:
+        self._phi = Phi2Client(list(targets), config=config, timeout=20, budget=budget_usd)
+
+    @property
+    def spent_usd(self) -> float:
+        """What the summaries have cost so far."""
+        assert self._phi.spending is not None
+        return self._phi.spending.spent
+
+    def summarize(self, tickets: Iterable[Ticket]) -> Iterator[Summary]:
+        """A summary for each ticket, as they complete.
+
+        Raises:
+            ConfigurationError: Nobody can be asked at all, such as with an endpoint that is gone.
+        """
+        asked = []
+        for ticket in tickets:
+            if len(ticket.text) > LONGEST:
+                yield Summary(ticket.id, "person", why="too long for the model")
+            else:
+                asked.append(ticket)
+        requests = [prompts.summarize(without_private(ticket.text)) for ticket in asked]
+        answers = self._phi.generate_many(
+            requests, concurrency=4, return_errors=True, max_tokens=60
+        )
+        for index, answer in answers:
+            yield _summary(asked[index], answer)
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._phi.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def without_private(text: str) -> str:
+    """The text without mail addresses and card numbers: those do not leave this machine."""
+    for pattern, name in _PRIVATE:
+        text = pattern.sub(name, text)
+    return text
+
+
+def _summary(ticket: Ticket, answer: Completion | Phi2Error) -> Summary:
+    match answer:
+        case Completion(text="") | ContentFiltered():
+            return Summary(ticket.id, "person", why="the model gave no answer")
+        case Completion():
+            return Summary(ticket.id, "done", answer.text, by=answer.receipt.target)
+        case InvalidRequest():
+            return Summary(ticket.id, "person", why=answer.message)
+        case BudgetExceeded():
+            return Summary(ticket.id, "later", why="the budget is used up")
+        case ConfigurationError():
+            raise answer
+        case TransientError():
+            return Summary(ticket.id, "later", why="nobody could answer")
+        case _:
+            return Summary(ticket.id, "later", why=str(answer))
