@@ -26,7 +26,7 @@ from phi2sdk.errors import (
 )
 from phi2sdk.log import brief, logger
 from phi2sdk.sampling import Dialect
-from phi2sdk.score import Score
+from phi2sdk.score import Score, TokenLogprob
 
 __all__ = ["Fallback", "Retry", "RetryBudget", "Wrapper", "leaves"]
 
@@ -84,6 +84,11 @@ class Wrapper(Backend):
 
     async def score(self, prompt: str, text: str, *, temperature: float = 1.0) -> Score:
         return await self.inner.score(prompt, text, temperature=temperature)
+
+    async def prompt_logprobs(
+        self, text: str, *, timeout: float | None = None
+    ) -> tuple[TokenLogprob, ...]:
+        return await self.inner.prompt_logprobs(text, timeout=timeout)
 
     async def check(self) -> str:
         return await self.inner.check()
@@ -249,6 +254,11 @@ class Fallback(Backend):
 
     async def score(self, prompt: str, text: str, *, temperature: float = 1.0) -> Score:
         return await self.backends[0].score(prompt, text, temperature=temperature)
+
+    async def prompt_logprobs(
+        self, text: str, *, timeout: float | None = None
+    ) -> tuple[TokenLogprob, ...]:
+        return await self.backends[0].prompt_logprobs(text, timeout=timeout)
 
     async def check(self) -> str:
         said = [f"{backend.target}: {await backend.check()}" for backend in self.backends]

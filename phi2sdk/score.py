@@ -1,10 +1,10 @@
-"""How likely a given text is after a prompt, token by token."""
+"""How likely a given text is, token by token."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Score"]
+__all__ = ["Score", "TokenLogprob"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +42,20 @@ class Score:
     def total(self) -> float:
         """Log-probability of the whole text."""
         return sum(self.logprob)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A token of a given text, as an endpoint tells it; nats.
+
+    Attributes:
+        text: What it spells, as far as the endpoint can show it.
+        logprob: ``log p`` after all tokens before it; ``None`` for the first.
+        id: ``None`` where it is not told.
+        best: The likeliest token there and its ``log p``; ``None`` where it is not told.
+    """
+
+    text: str
+    logprob: float | None
+    id: int | None = None
+    best: tuple[str, float] | None = None

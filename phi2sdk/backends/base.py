@@ -13,7 +13,7 @@ from phi2sdk.completion import Event, Receipt, Request
 from phi2sdk.errors import InvalidRequest
 from phi2sdk.outgoing import Outgoing
 from phi2sdk.sampling import Dialect, ParameterFate, Sampling, translate
-from phi2sdk.score import Score
+from phi2sdk.score import Score, TokenLogprob
 from phi2sdk.stops import stops_of
 
 __all__ = ["Backend", "Capabilities", "OnUnsupported"]
@@ -40,6 +40,8 @@ class Capabilities:
         token_ids: The answer's token ids come along.
         logprobs: Their log-probabilities come along.
         scores: It can score a given text (:meth:`Backend.score`).
+        prompt_logprobs: It tells how likely it finds a given text
+            (:meth:`Backend.prompt_logprobs`).
         context_length: Prompt and answer together have at most so many tokens; ``None``: unknown.
     """
 
@@ -49,6 +51,7 @@ class Capabilities:
     token_ids: bool = False
     logprobs: bool = False
     scores: bool = False
+    prompt_logprobs: bool = False
     context_length: int | None = None
 
 
@@ -181,6 +184,25 @@ class Backend(ABC):
         """
         raise InvalidRequest(
             f"{self.target} cannot score a given text: only a local model can",
+            provider=self.provider,
+        )
+
+    async def prompt_logprobs(
+        self, text: str, *, timeout: float | None = None
+    ) -> tuple[TokenLogprob, ...]:
+        """How likely the endpoint itself finds each token of ``text`` after those before it.
+
+        Args:
+            text: Prompt and answer, in one.
+            timeout: In seconds.
+
+        Raises:
+            InvalidRequest: This route does not tell (``capabilities.prompt_logprobs``).
+            BadResponse: It should, and does not.
+        """
+        raise InvalidRequest(
+            f"{self.target} does not tell how likely it finds a given text: TGI's own route does, "
+            "and the completions route of vLLM and SGLang",
             provider=self.provider,
         )
 

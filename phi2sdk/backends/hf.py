@@ -17,6 +17,7 @@ from phi2sdk.backends import missing_dependency
 from phi2sdk.backends.base import Capabilities, OnUnsupported
 from phi2sdk.backends.http import Call, EventReader, HTTPBackend, Route
 from phi2sdk.backends.openai import CHAT, COMPLETIONS, SERVERS, Chat, Completions, Server, count
+from phi2sdk.backends.prompt_logprobs import ask_prefill, read_prefill
 from phi2sdk.completion import Chunk, Done, FinishReason, Usage
 from phi2sdk.errors import (
     AuthenticationFailed,
@@ -28,6 +29,7 @@ from phi2sdk.errors import (
 )
 from phi2sdk.log import logger
 from phi2sdk.sampling import Dialect, Rule
+from phi2sdk.score import TokenLogprob
 from phi2sdk.secret import Secret
 from phi2sdk.status import Failure, error_for, untrusted
 from phi2sdk.wire import Timeouts, Wire
@@ -76,7 +78,9 @@ class TGI(Route):
         dialect: Another name for the same parameters, where another provider serves it.
     """
 
-    capabilities = Capabilities(counts_tokens=True, token_ids=True, logprobs=True)
+    capabilities = Capabilities(
+        counts_tokens=True, token_ids=True, logprobs=True, prompt_logprobs=True
+    )
 
     def __init__(self, dialect: Dialect = TGI_DIALECT) -> None:
         self.dialect = dialect
@@ -105,6 +109,14 @@ class TGI(Route):
 
     def reader(self) -> EventReader:
         return _Reader()
+
+    def prompt_logprobs_call(self, text: str) -> Call:
+        return Call("/generate", ask_prefill(text), False)
+
+    def read_prompt_logprobs(self, document: Any) -> tuple[TokenLogprob, ...]:
+        if failure := Failure.in_event(document):
+            raise error_for(failure)
+        return read_prefill(document)
 
 
 class _Reader(EventReader):

@@ -19,6 +19,7 @@ from phi2sdk.completion import Chunk, Done, Event, Opened, Request, Sent
 from phi2sdk.errors import BadResponse, ConfigurationError
 from phi2sdk.outgoing import Outgoing
 from phi2sdk.sampling import Dialect
+from phi2sdk.score import TokenLogprob
 from phi2sdk.secret import Secret
 from phi2sdk.status import request_id
 from phi2sdk.wire import Reply, Wire
@@ -90,6 +91,18 @@ class Route(ABC):
     @abstractmethod
     def reader(self) -> EventReader:
         """A reader for one stream."""
+
+    def prompt_logprobs_call(self, text: str) -> Call:
+        """Path and body that ask how likely a text is, with ``capabilities.prompt_logprobs``."""
+        raise NotImplementedError
+
+    def read_prompt_logprobs(self, document: Any) -> tuple[TokenLogprob, ...]:
+        """What the reply to that says.
+
+        Raises:
+            Phi2Error: It reports a failure, or does not tell.
+        """
+        raise NotImplementedError
 
 
 class HTTPBackend(Backend):
@@ -182,6 +195,18 @@ class HTTPBackend(Backend):
                 t_ns, document = await reply.json()
                 for event in self._route.read_reply(document, t_ns, request.prompt.text):
                     yield event
+
+    async def prompt_logprobs(
+        self, text: str, *, timeout: float | None = None
+    ) -> tuple[TokenLogprob, ...]:
+        if not self.capabilities.prompt_logprobs:
+            return await super().prompt_logprobs(text, timeout=timeout)
+        call = self._route.prompt_logprobs_call(text)
+        wire = await self.connect()
+        headers = {**call.headers, **await self.headers()}
+        async with wire.post(call.path, call.body, headers=headers, timeout=timeout) as reply:
+            _, document = await reply.json()
+            return self._route.read_prompt_logprobs(document)
 
     async def close(self) -> None:
         if self._wire is not None:

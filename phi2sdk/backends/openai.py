@@ -12,9 +12,11 @@ from typing import Any, ClassVar, Literal
 
 from phi2sdk.backends.base import Capabilities, OnUnsupported
 from phi2sdk.backends.http import Call, EventReader, HTTPBackend, Route
+from phi2sdk.backends.prompt_logprobs import ask_echo, read_echo
 from phi2sdk.completion import Chunk, Count, Done, FinishReason, Usage
 from phi2sdk.errors import BadResponse, ConfigurationError, ContentFiltered
 from phi2sdk.sampling import Dialect, Rule
+from phi2sdk.score import TokenLogprob
 from phi2sdk.secret import Secret
 from phi2sdk.status import Failure, error_for, untrusted
 from phi2sdk.wire import Timeouts, Wire
@@ -74,6 +76,8 @@ CHAT: Mapping[Server, Dialect] = {
     server: Dialect(f"openai.chat ({server})", {**_STANDARD, **rules})
     for server, rules in _SAMPLERS.items()
 }
+ECHOING: frozenset[str] = frozenset(COMPLETIONS[name].name for name in ("vllm", "sglang", "openai"))
+"""Dialects of servers that send a prompt back with its log-probabilities."""
 DIALECTS: tuple[Dialect, ...] = (*COMPLETIONS.values(), *CHAT.values())
 """Every dialect of this module."""
 
@@ -101,6 +105,8 @@ class Completions(Route):
         self.model = model
         self.dialect = dialect
         self.path = path
+        if dialect.name in ECHOING:
+            self.capabilities = replace(self.capabilities, prompt_logprobs=True)
 
     def call(self, prompt: str, wire: Mapping[str, Any], *, stream: bool) -> Call:
         named = {} if self.model is None else {"model": self.model}
@@ -124,6 +130,15 @@ class Completions(Route):
 
     def reader(self) -> EventReader:
         return _Reader(self)
+
+    def prompt_logprobs_call(self, text: str) -> Call:
+        return Call(self.path, ask_echo(self.model, text), False)
+
+    def read_prompt_logprobs(self, document: Any) -> tuple[TokenLogprob, ...]:
+        choice = _first_choice(document)
+        if choice is None:
+            raise BadResponse("the reply has no choices")
+        return read_echo(choice)
 
     def _input(self, prompt: str) -> dict[str, Any]:
         return {"prompt": prompt}

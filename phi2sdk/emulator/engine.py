@@ -15,9 +15,11 @@ __all__ = [
     "Answers",
     "Decoding",
     "Engine",
+    "ScoringEngine",
     "ScriptedEngine",
     "Token",
     "TokenizingEngine",
+    "echoed_tokens",
 ]
 
 EOS_ID = 50256
@@ -28,12 +30,16 @@ _PIECE = re.compile(r" ?\w{1,8}| ?[^\w\s]|\s")
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One token: its id, the text it adds (may be empty), its natural log-probability."""
+    """One token: its id, the text it adds (may be empty), its natural log-probability.
+
+    ``best``: the likeliest token's text and log-probability, where the engine knows them.
+    """
 
     id: int
     text: str
     logprob: float | None
     special: bool = False
+    best: tuple[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +85,22 @@ class TokenizingEngine(Protocol):
     def prompt_tokens(self, text: str) -> Sequence[Token]:
         """The tokens of ``text``; the first has no log-probability."""
         ...
+
+
+@runtime_checkable
+class ScoringEngine(Protocol):
+    """An engine that can say how likely a text's own tokens are, at the price of a pass."""
+
+    async def scored_tokens(self, text: str) -> Sequence[Token]:
+        """The tokens of ``text`` with their log-probabilities; the first has none."""
+        ...
+
+
+async def echoed_tokens(engine: Engine, text: str) -> Sequence[Token]:
+    """The tokens of a prompt that a server sends back, with all that the engine knows of them."""
+    if isinstance(engine, ScoringEngine):
+        return await engine.scored_tokens(text)
+    return engine.prompt_tokens(text) if isinstance(engine, TokenizingEngine) else ()
 
 
 Answers = str | Mapping[str, str] | Callable[[str], str] | Sequence[str]

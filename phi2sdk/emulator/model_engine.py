@@ -6,12 +6,13 @@ import asyncio
 import threading
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from phi2sdk.emulator.engine import EOS_TEXT, Decoding, Token
 
 if TYPE_CHECKING:
     from phi2sdk.sampling import Sampling
+    from phi2sdk.score import Score
 
 __all__ = ["ModelEngine"]
 
@@ -43,6 +44,13 @@ class _Model(Protocol):
     ) -> Iterable[_Step]: ...
 
 
+@runtime_checkable
+class _Scores(Protocol):
+    """A model that can score a text as well."""
+
+    def score(self, prompt: Sequence[int], text: Sequence[int]) -> Score: ...
+
+
 class ModelEngine:
     """Tokens from a local model, computed on one thread that this engine owns.
 
@@ -68,6 +76,20 @@ class ModelEngine:
         """The tokens of ``text``, without log-probabilities: those would take a forward pass."""
         ids = self._model.encode(text)
         return [Token(one, self._model.decode([one]), None) for one in ids]
+
+    async def scored_tokens(self, text: str) -> Sequence[Token]:
+        """The tokens of ``text`` with their log-probabilities, where the model can score."""
+        ids = self._model.encode(text)
+        if len(ids) < 2 or not isinstance(self._model, _Scores):
+            return self.prompt_tokens(text)
+        loop = asyncio.get_running_loop()
+        score = await loop.run_in_executor(self._pool, self._model.score, ids[:1], ids[1:])
+        spelled = self._model.decode
+        known = zip(score.ids, score.logprob, score.argmax, score.best, strict=True)
+        return [
+            Token(ids[0], spelled(ids[:1]), None),
+            *(Token(i, spelled([i]), p, best=(spelled([top]), high)) for i, p, top, high in known),
+        ]
 
     def close(self) -> None:
         """End the thread; what is waiting for it is not begun."""

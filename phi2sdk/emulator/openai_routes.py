@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from aiohttp import web
 
-from phi2sdk.emulator.engine import Decoding, Token, TokenizingEngine
+from phi2sdk.emulator.engine import Decoding, Token, echoed_tokens
 from phi2sdk.emulator.generation import Step, complete, removing_stops
 from phi2sdk.emulator.openai_wire import (
     FINISH,
@@ -238,7 +238,9 @@ async def _whole(exchange: Exchange, asked: Rendered, prompt_tokens: int) -> web
     shown = asked.prompt + text if asked.echo else text
     used = usage(prompt_tokens, len(steps))
     reply = Reply.new(exchange.request_id, asked.model, chat=asked.chat)
-    logprobs = _logprobs(exchange, asked, steps, 0, first=True)
+    echoed = asked.echo and asked.logprobs is not None
+    prompt = await echoed_tokens(exchange.engine, asked.prompt) if echoed else ()
+    logprobs = _logprobs(asked, steps, 0, prompt)
     exchange.call.mark_sent(len(text))
     return json_response(reply.whole(shown, finish, logprobs, used))
 
@@ -258,7 +260,7 @@ async def _stream(exchange: Exchange, asked: Rendered, prompt_tokens: int) -> we
             count += len(group)
             text = "".join(step.text for step in group)
             finish = group[-1].finish
-            logprobs = _logprobs(exchange, asked, group, offset)
+            logprobs = _logprobs(asked, group, offset)
             offset += len(text)
             exchange.bill(prompt_tokens, count, FINISH[finish] if finish else "")
             if text or logprobs:
@@ -272,13 +274,11 @@ async def _stream(exchange: Exchange, asked: Rendered, prompt_tokens: int) -> we
 
 
 def _logprobs(
-    exchange: Exchange, asked: Rendered, steps: Sequence[Step], offset: int, *, first: bool = False
+    asked: Rendered, steps: Sequence[Step], offset: int, prompt: Sequence[Token] = ()
 ) -> dict[str, Any] | None:
     if asked.logprobs is None:
         return None
     tokens: list[Token] = [step.token for step in steps if not step.token.special]
     if asked.chat:
         return chat_logprobs(tokens)
-    if first and asked.echo and isinstance(exchange.engine, TokenizingEngine):
-        tokens = [*exchange.engine.prompt_tokens(asked.prompt), *tokens]
-    return completion_logprobs(tokens, offset, asked.logprobs)
+    return completion_logprobs([*prompt, *tokens], offset, asked.logprobs)

@@ -75,18 +75,24 @@ def usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:
 
 
 def completion_logprobs(tokens: Sequence[Token], offset: int, top: int) -> dict[str, Any]:
-    """Logprobs of /v1/completions; only the token itself is known, so it is its own top."""
+    """Logprobs of /v1/completions; of the top, an engine knows no more than the likeliest."""
     offsets = []
     for token in tokens:
         offsets.append(offset)
         offset += len(token.text)
-    known = [{token.text: token.logprob} if token.logprob is not None else None for token in tokens]
     return {
         "tokens": [token.text for token in tokens],
         "token_logprobs": [token.logprob for token in tokens],
-        "top_logprobs": known if top else None,
+        "top_logprobs": [_top(token) for token in tokens] if top else None,
         "text_offset": offsets,
     }
+
+
+def _top(token: Token) -> dict[str, float] | None:
+    if token.logprob is None:
+        return None
+    best = {token.best[0]: token.best[1]} if token.best else {}
+    return {**best, token.text: token.logprob}
 
 
 def chat_logprobs(tokens: Sequence[Token]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
-from phi2sdk.emulator.engine import Decoding, Token, TokenizingEngine
+from phi2sdk.emulator.engine import Decoding, Token, TokenizingEngine, echoed_tokens
 from phi2sdk.emulator.generation import Answer, Finish, Step, complete, keeping_stops
 from phi2sdk.emulator.parameters import Parameters
 from phi2sdk.emulator.refusal import Refusal
@@ -137,13 +137,20 @@ class TGIRoutes:
         exchange.call.mark_sent(len(answer.text))
         reply: dict[str, Any] = {"generated_text": asked.shown(answer.text)}
         if asked.details:
-            reply["details"] = _details(exchange, asked, answer)
+            prefill = await echoed_tokens(exchange.engine, asked.prompt) if asked.prefill else ()
+            reply["details"] = _details(asked, answer, prefill)
         return reply
 
     async def _stream(self, exchange: Exchange, *, full_text: bool) -> web.StreamResponse:
         stream = EventStream(exchange, space=self.sse_space)
         try:
             asked = _asked(exchange, full_text=full_text)
+            if asked.prefill:
+                raise Refusal(
+                    422,
+                    "Input validation error: `decoder_input_details` == true is not supported "
+                    "when streaming tokens",
+                )
             prompt_tokens = check_context(exchange, asked.prompt, asked.decoding)
         except Refusal as refusal:
             if not isinstance(exchange.call.body, dict):
@@ -278,10 +285,7 @@ def _token(token: Token) -> dict[str, Any]:
     }
 
 
-def _details(exchange: Exchange, asked: _Asked, answer: Answer) -> dict[str, Any]:
-    prefill: Sequence[Token] = ()
-    if asked.prefill and isinstance(exchange.engine, TokenizingEngine):
-        prefill = exchange.engine.prompt_tokens(asked.prompt)
+def _details(asked: _Asked, answer: Answer, prefill: Sequence[Token]) -> dict[str, Any]:
     return {
         "finish_reason": _FINISH[answer.finish],
         "generated_tokens": answer.count,

@@ -1,0 +1,159 @@
+"""Where an endpoint tells log-probabilities: its own beside those of the local weights.
+
+Both read the same text, so nothing is left to chance: the difference at each token is numerics,
+or it is another model. A few hundred tokens say more than many sampled answers, which is why an
+endpoint that tells is asked.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from phi2sdk.errors import Phi2Error
+from phi2sdk.measure.spelling import Scorer
+from phi2sdk.score import Score, TokenLogprob
+
+__all__ = ["TeacherForced", "Teller", "ask_and_compare", "teacher_forced"]
+
+LEAST = 1e-12
+"""No probability is taken for less: what is left beside the tokens that are told may be nothing."""
+
+
+class Teller(Protocol):
+    """The part of a :class:`~phi2sdk.backends.base.Backend` that is used here."""
+
+    async def prompt_logprobs(self, text: str) -> tuple[TokenLogprob, ...]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherForced:
+    """The endpoint's log-probabilities against the local ones, over all tokens; nats.
+
+    Attributes:
+        answers, tokens: How many were compared.
+        left_out: Answers that could not be, by cause.
+        mean_difference: Mean of ``|log p - log p_ref|``.
+        p99_difference: Its 99th percentile, an order statistic.
+        top1: Share of tokens at which both find the same token likeliest, of those where the
+            endpoint tells it; ``None`` where it never does.
+        kl_lower_bound: Mean over the tokens of a lower bound of ``KL(endpoint || reference)``:
+            that of the token itself, the reference's likeliest where it is told, and all others
+            as one. Merging outcomes can only lower a divergence.
+    """
+
+    answers: int
+    tokens: int
+    left_out: Mapping[str, int]
+    mean_difference: float | None = None
+    p99_difference: float | None = None
+    top1: float | None = None
+    kl_lower_bound: float | None = None
+
+
+async def ask_and_compare(
+    endpoint: Teller, model: Scorer, pairs: Sequence[tuple[str, str]]
+) -> TeacherForced:
+    """Ask an endpoint how likely it finds answers, and compare with local weights.
+
+    Args:
+        endpoint: Asked once for each answer, one after the other.
+        model: The local reference.
+        pairs: Prompt and answer of each.
+
+    Raises:
+        InvalidRequest: The endpoint's route does not tell.
+        BadResponse: It should, and does not.
+    """
+    left_out: Counter[str] = Counter()
+    asked: list[tuple[Sequence[TokenLogprob], list[int], list[int]]] = []
+    for prompt, text in pairs:
+        before, whole = model.encode(prompt), model.encode(prompt + text)
+        if not before or len(whole) <= len(before) or len(whole) > model.context_length:
+            left_out["empty or too long"] += 1
+        elif whole[: len(before)] != before:
+            left_out["prompt and answer share a token"] += 1
+        else:
+            try:
+                told = await endpoint.prompt_logprobs(prompt + text)
+            except Phi2Error as error:
+                if not error.retryable:
+                    raise
+                left_out["failed"] += 1
+                continue
+            if _same_tokens(told, whole):
+                asked.append((told[len(before) :], before, whole[len(before) :]))
+            else:
+                left_out["tokenised otherwise"] += 1
+    scores = model.score_many([(before, text) for _, before, text in asked])
+    found = [(told, score) for (told, _, _), score in zip(asked, scores, strict=True)]
+    return teacher_forced(found, model, left_out)
+
+
+def teacher_forced(
+    answers: Sequence[tuple[Sequence[TokenLogprob], Score]],
+    model: Scorer,
+    left_out: Mapping[str, int] | None = None,
+) -> TeacherForced:
+    """Compare what an endpoint tells of answers with local scores, token by token.
+
+    Args:
+        answers: What it tells of each answer's tokens, and their score at temperature 1.
+        model: The local reference, which can spell its tokens.
+        left_out: Answers that are not there, by cause.
+    """
+    differences: list[float] = []
+    divergences: list[float] = []
+    agree: list[bool] = []
+    for told, score in answers:
+        columns = zip(told, score.ids, score.logprob, score.argmax, score.best, strict=True)
+        for token, id, own, argmax, best in columns:
+            if token.logprob is None:
+                continue
+            differences.append(abs(token.logprob - own))
+            likeliest = _likeliest(token, model.piece(argmax))
+            if token.best is not None:
+                agree.append(likeliest is not None)
+            beside = [] if likeliest is None or argmax == id else [(likeliest, best)]
+            divergences.append(_divergence([(token.logprob, own), *beside]))
+    if not differences:
+        return TeacherForced(len(answers), 0, dict(left_out or {}))
+    return TeacherForced(
+        answers=len(answers),
+        tokens=len(differences),
+        left_out=dict(left_out or {}),
+        mean_difference=float(np.mean(differences)),
+        p99_difference=float(np.quantile(differences, 0.99, method="higher")),
+        top1=float(np.mean(agree)) if agree else None,
+        kl_lower_bound=float(np.mean(divergences)),
+    )
+
+
+def _same_tokens(told: Sequence[TokenLogprob], ids: Sequence[int]) -> bool:
+    same = all(token.id in (None, id) for token, id in zip(told, ids, strict=False))
+    return len(told) == len(ids) and same
+
+
+def _likeliest(token: TokenLogprob, piece: bytes) -> float | None:
+    """The endpoint's ``log p`` of its likeliest token, if that spells ``piece``."""
+    if token.best is None or token.best[0] != piece.decode("utf-8", "replace"):
+        return None
+    return token.best[1]
+
+
+def _divergence(outcomes: Sequence[tuple[float, float]]) -> float:
+    """KL from pairs of log-probabilities ``(endpoint, reference)`` and the rest as one."""
+    pairs = [(math.exp(q), math.exp(p)) for q, p in outcomes]
+    pairs.append(tuple(1.0 - sum(column) for column in zip(*pairs, strict=True)))
+    return max(0.0, sum(_terms(pairs)))
+
+
+def _terms(pairs: Sequence[tuple[float, float]]) -> Iterator[float]:
+    for q, p in pairs:
+        if q > LEAST:
+            yield q * math.log(q / max(p, LEAST))
