@@ -22,7 +22,7 @@ from phi2sdk.measure.identity.lineup import likelihoods
 from phi2sdk.measure.identity.routing import SHARES, call_products
 from phi2sdk.measure.identity.table import CallTable, Floats, Ints
 
-__all__ = ["PERMUTATIONS", "Permuted", "against_control"]
+__all__ = ["PERMUTATIONS", "Permuted", "against_control", "call_columns"]
 
 PERMUTATIONS = 9_999
 TIE = 1e-9
@@ -71,7 +71,9 @@ def against_control(
     columns = {
         name: np.concatenate([mine, theirs])
         for (name, mine), theirs in zip(
-            _columns(own, precision).items(), _columns(other, precision).values(), strict=True
+            call_columns(own, precision).items(),
+            call_columns(other, precision).values(),
+            strict=True,
         )
     }
     tokens = np.concatenate([own.tokens, other.tokens]).astype(np.float64)
@@ -97,7 +99,7 @@ def against_control(
     )
 
 
-def _columns(calls: CallTable, precision: str) -> Mapping[str, Floats]:
+def call_columns(calls: CallTable, precision: str) -> Mapping[str, Floats]:
     """``[n, k]`` by instrument."""
     base = calls.logp[precision]
     ratios = np.stack([c - base for c in likelihoods(calls).values()], axis=1)

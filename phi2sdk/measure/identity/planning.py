@@ -1,32 +1,34 @@
 """How many calls does it take to see a difference?
 
-A pilot of texts by the suspected author is scored as answers are. Runs of N calls are then drawn
-from it, with replacement, and put through the instruments as they are combined in a verdict: the
-power at N is the share that is found. What a small pilot knows badly is the mean evidence of a
-call. So the means are corrected by control variates: sums of which the exact divergence at every
-place of the texts tells that their mean is 0.
+Pilot texts of the suspected author and of the honest reference are scored as answers are. Runs of
+n calls, and of as many control calls, are drawn from them with replacement, and each run's
+statistics are held against the quantiles that their permutations have: the power at n is the share
+that is found. What a small pilot knows badly is the mean evidence of a call. So the means are
+corrected by control variates: sums of which the exact divergence at every place of the texts tells
+that their mean is 0.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import reduce
+from statistics import NormalDist
 
 import numpy as np
-from scipy.special import logsumexp, ndtr
 
-from phi2sdk.measure.identity.lineup import likelihoods
-from phi2sdk.measure.identity.routing import SHARES
-from phi2sdk.measure.identity.table import CallTable, Floats
+from phi2sdk.measure.identity.control import call_columns
+from phi2sdk.measure.identity.table import CallTable, Floats, Ints
 from phi2sdk.measure.identity.verdict import ALPHA, POWER
 
 __all__ = ["MOST_CALLS", "Need", "Part", "calls_needed", "power_at"]
 
-MOST_CALLS = 10_000_000
+MOST_CALLS = 1_000_000
 """More calls than anybody would make: where so many do not suffice, none do."""
 RUNS = 1000
 """So many runs are drawn for each number of calls."""
+QUANTILES = 20_000
+"""So many draws give the quantile of the largest of several correlated statistics."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,6 +70,7 @@ class Need:
 
 def calls_needed(
     parts: Sequence[Part],
+    control: Mapping[str, Part],
     *,
     power: float = POWER,
     alpha: float = ALPHA,
@@ -79,24 +82,32 @@ def calls_needed(
 
     Args:
         parts: Who answers; their shares add up to 1.
+        control: The reference's own texts, by honest precision.
         power: Above 0, below 1.
         alpha: The level of the whole run.
         targets: That are tested in the run; Holm's first step counts them all.
         instruments: That Bonferroni counts. MMD, the fourth, is counted and not relied on.
         seed: Of the draws.
     """
-    scored = _Scored.of(parts)
     level = alpha / (targets * instruments)
-    found, low, high = (_search(scored.moved(by), power, level, seed) for by in (0.0, 2.0, -2.0))
-    shown = scored.power(found or MOST_CALLS, level, seed)
+    model = _Model.of(parts, control, level, seed)
+    found, low, high = (_search(model.moved(by), power, seed) for by in (0.0, 2.0, -2.0))
     weights = np.concatenate([np.full(len(p.calls), p.share / len(p.calls)) for p in parts])
     tokens = float(weights @ np.concatenate([p.calls.tokens for p in parts]))
     entropy = float(weights @ np.concatenate([p.calls.entropy for p in parts]))
-    return Need(found, low, high, tokens, entropy / tokens if tokens else 0.0, shown)
+    return Need(
+        found,
+        low,
+        high,
+        tokens,
+        entropy / tokens if tokens else 0.0,
+        model.power(found or MOST_CALLS, seed),
+    )
 
 
 def power_at(
     parts: Sequence[Part],
+    control: Mapping[str, Part],
     calls: int,
     *,
     alpha: float = ALPHA,
@@ -105,14 +116,14 @@ def power_at(
     seed: int = 0,
 ) -> Mapping[str, float]:
     """The power with so many calls, by instrument and of ``all`` together."""
-    return _Scored.of(parts).power(calls, alpha / (targets * instruments), seed)
+    return _Model.of(parts, control, alpha / (targets * instruments), seed).power(calls, seed)
 
 
-def _search(scored: _Scored, power: float, level: float, seed: int) -> int | None:
+def _search(model: _Model, power: float, seed: int) -> int | None:
     def enough(calls: int) -> bool:
-        return scored.power(calls, level, seed)["all"] >= power
+        return model.power(calls, seed)["all"] >= power
 
-    high = 1
+    high = 4
     while not enough(high):
         high *= 2
         if high > MOST_CALLS:
@@ -125,104 +136,154 @@ def _search(scored: _Scored, power: float, level: float, seed: int) -> int | Non
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Scored:
-    """The evidence of each pilot call, as columns to be summed over the calls of a run.
+class _Side:
+    """Pilot calls as columns of unit variance.
 
     Attributes:
-        chance: ``[n]`` of each pilot call to be the next.
-        honest: The precisions of the null.
-        evidence: ``[n, H, C (1 + S)]`` log ratios of the candidates, alone and with each share.
-        drift, variance: ``[n, H]`` of the score test.
-        errors: ``[H, C (1 + S)]`` and ``[H]`` standard errors of the corrected means.
-        candidates: C.
+        chance: ``[n]`` of each to be the next call.
+        values: ``[n, k]``.
+        error: ``[k]`` standard errors of the columns' means.
     """
 
     chance: Floats
-    evidence: Floats
-    drift: Floats
-    variance: Floats
-    errors: tuple[Floats, Floats]
-    candidates: int
+    values: Floats
+    error: Floats
+
+    def means(self, calls: int, rng: np.random.Generator) -> Floats:
+        """``[RUNS, k]`` means of so many calls."""
+        counts = rng.multinomial(calls, self.chance / self.chance.sum(), RUNS)
+        return np.asarray(counts.astype(np.float64) @ self.values / calls)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Null:
+    """One honest precision: the target's calls and the control's.
+
+    Attributes:
+        target, control: Their columns, those of all instruments side by side.
+        columns: Which of them are an instrument's.
+        least: What the instrument's largest statistic must reach.
+    """
+
+    target: _Side
+    control: _Side
+    columns: Mapping[str, slice]
+    least: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Model:
+    nulls: Sequence[_Null]
 
     @classmethod
-    def of(cls, parts: Sequence[Part]) -> _Scored:
-        columns = [_columns(part.calls) for part in parts]
-        chance: list[Floats] = []
-        evidence: list[Floats] = []
-        drift: list[Floats] = []
-        variance: list[Floats] = []
-        errors = [np.zeros(columns[0][0].shape[1:]), np.zeros(columns[0][1].shape[1:])]
-        for part, (ratios, moved, spread) in zip(parts, columns, strict=True):
-            n = len(part.calls)
-            chance.append(np.full(n, part.share / n))
-            for index, (column, kept) in enumerate(((ratios, evidence), (moved, drift))):
-                flat = column.reshape(n, -1)
-                mean, error = _mean(flat, part.controls)
-                kept.append((flat + (mean - flat.mean(axis=0))).reshape(column.shape))
-                squared = (part.share * error.reshape(column.shape[1:])) ** 2
-                errors[index] = np.sqrt(errors[index] ** 2 + squared)
-            variance.append(spread)
-        return cls(
-            np.concatenate(chance),
-            np.concatenate(evidence),
-            np.concatenate(drift),
-            np.concatenate(variance),
-            (errors[0], errors[1]),
-            columns[0][0].shape[2] // (1 + len(SHARES)),
-        )
+    def of(
+        cls, parts: Sequence[Part], control: Mapping[str, Part], level: float, seed: int
+    ) -> _Model:
+        return cls([_null(parts, own, name, level, seed) for name, own in control.items()])
 
-    def moved(self, errors: float) -> _Scored:
-        """With so many standard errors more evidence in each call."""
-        if not errors:
-            return self
-        away = np.sign(self.chance @ self.drift)
-        return _Scored(
-            self.chance,
-            self.evidence + errors * self.errors[0],
-            self.drift + errors * away * self.errors[1],
-            self.variance,
-            self.errors,
-            self.candidates,
-        )
+    def moved(self, errors: float) -> _Model:
+        """With so many standard errors more between the sides, in every column."""
+        return _Model([_moved(null, errors) for null in self.nulls]) if errors else self
 
-    def power(self, calls: int, level: float, seed: int) -> dict[str, float]:
-        """The share of runs of so many calls that are found."""
+    def power(self, calls: int, seed: int) -> dict[str, float]:
+        """The share of runs of so many calls, and as many of control, that are found."""
         rng = np.random.default_rng(seed)
-        n, honest = self.drift.shape
-        counts = rng.multinomial(calls, self.chance / self.chance.sum(), RUNS).astype(np.float64)
-        evidence = (counts @ self.evidence.reshape(n, -1)).reshape(RUNS, honest, -1)
-        drift, variance = counts @ self.drift, counts @ self.variance
-        z = np.divide(drift, np.sqrt(variance), out=np.zeros_like(drift), where=variance > 0)
-        alone = evidence[:, :, : self.candidates]
-        shared = evidence[:, :, self.candidates :]
-        p = {
-            "score": (2 * ndtr(-np.abs(z))).max(axis=1),
-            "line-up": _e_to_p(alone).max(axis=1),
-            "routing": _e_to_p(shared).max(axis=1),
+        found: list[dict[str, np.ndarray]] = []
+        for null in self.nulls:
+            apart = null.target.means(calls, rng) - null.control.means(calls, rng)
+            statistic = apart * (calls / 2) ** 0.5
+            statistic[:, null.columns["score"]] = np.abs(statistic[:, null.columns["score"]])
+            found.append(
+                {
+                    name: statistic[:, own].max(axis=1) >= null.least[name]
+                    for name, own in null.columns.items()
+                }
+            )
+        every = {name: reduce(np.logical_and, [one[name] for one in found]) for name in found[0]}
+        either = reduce(np.logical_or, every.values())
+        return {
+            **{name: float(hit.mean()) for name, hit in every.items()},
+            "all": float(either.mean()),
         }
-        found = {name: float((values <= level).mean()) for name, values in p.items()}
-        smallest = np.minimum.reduce(list(p.values()))
-        return {**found, "all": float((smallest <= level).mean())}
 
 
-def _columns(calls: CallTable) -> tuple[Floats, Floats, Floats]:
-    """``[n, H, C (1 + S)]`` log ratios, ``[n, H]`` drifts, ``[n, H]`` variances."""
-    authors = np.stack(list(likelihoods(calls).values()), axis=1)  # [n, C]
-    evidence = []
-    for name in calls.honest:
-        ratios = authors - calls.logp[name][:, None]
-        mixed = [np.logaddexp(math.log1p(-s), math.log(s) + ratios) for s in SHARES]
-        evidence.append(np.concatenate([ratios, *mixed], axis=1))
-    drift, variance = (
-        np.stack([by_name[name] for name in calls.honest], axis=1)
-        for by_name in (calls.drift, calls.variance)
+def _null(parts: Sequence[Part], control: Part, precision: str, level: float, seed: int) -> _Null:
+    sides = [_columns(parts, precision), _columns([control], precision)]
+    (
+        (chance, values, tokens, prompt, error),
+        (own_chance, own, own_tokens, own_prompt, own_error),
+    ) = sides
+    gain = (chance @ values + own_chance @ own) / (chance @ tokens + own_chance @ own_tokens)
+    values, own = values - np.outer(tokens, gain), own - np.outer(own_tokens, gain)
+    for one in np.unique(own_prompt):
+        here, there = prompt == one, own_prompt == one
+        if here.any():
+            middle = (values[here].mean(axis=0) + own[there].mean(axis=0)) / 2
+        else:
+            middle = own[there].mean(axis=0)
+        values[here] -= middle
+        own[there] -= middle
+    variance = (chance @ values**2 + own_chance @ own**2) / 2
+    deviation = np.sqrt(np.where(variance > 1e-18, variance, np.inf))
+    values, own = values / deviation, own / deviation
+    weights = np.concatenate([chance, own_chance]) / 2
+    both = np.concatenate([values, own]) * np.sqrt(weights)[:, None]
+    names = {
+        name: column.shape[1] for name, column in call_columns(control.calls, precision).items()
+    }
+    ends = np.cumsum([0, *names.values()])
+    columns = {name: slice(int(ends[at]), int(ends[at + 1])) for at, name in enumerate(names)}
+    rng = np.random.default_rng(seed)
+    least = {
+        name: _quantile(both[:, own_columns], level, rng, two_sided=name == "score")
+        for name, own_columns in columns.items()
+    }
+    return _Null(
+        _Side(chance, values, error / deviation),
+        _Side(own_chance, own, own_error / deviation),
+        columns,
+        least,
     )
-    return np.stack(evidence, axis=1), drift, variance
 
 
-def _e_to_p(log_ratios: Floats) -> Floats:
-    log_e = logsumexp(log_ratios, axis=2) - math.log(log_ratios.shape[2])
-    return np.asarray(np.exp(-np.maximum(0.0, log_e)), dtype=np.float64)
+def _quantile(columns: Floats, level: float, rng: np.random.Generator, *, two_sided: bool) -> float:
+    """What the largest of several normal statistics, correlated as the columns, seldom exceeds."""
+    if columns.shape[1] == 1:
+        return NormalDist().inv_cdf(1 - level / (2 if two_sided else 1))
+    _, weight, axes = np.linalg.svd(columns, full_matrices=False)
+    drawn = rng.standard_normal((QUANTILES, len(weight))) @ (weight[:, None] * axes)
+    return float(np.quantile(drawn.max(axis=1), 1 - level))
+
+
+def _moved(null: _Null, errors: float) -> _Null:
+    apart = null.target.chance @ null.target.values - null.control.chance @ null.control.values
+    error = np.hypot(null.target.error, null.control.error)
+    score = null.columns["score"]
+    direction = np.ones_like(apart)
+    direction[score] = np.sign(apart[score])
+    shift = errors * direction * error
+    if errors < 0:  # not beyond nothing
+        shift = np.maximum(shift * direction, -np.abs(apart)) * direction
+    return replace(null, target=replace(null.target, values=null.target.values + shift))
+
+
+def _columns(parts: Sequence[Part], precision: str) -> tuple[Floats, Floats, Floats, Ints, Floats]:
+    """Chances, corrected columns, tokens and prompts of all calls; the means' standard errors."""
+    chance, values, squares = [], [], []
+    for part in parts:
+        n = len(part.calls)
+        own = np.concatenate(list(call_columns(part.calls, precision).values()), axis=1)
+        mean, error = _mean(own, part.controls)
+        chance.append(np.full(n, part.share / n))
+        values.append(own + (mean - own.mean(axis=0)))
+        squares.append((part.share * error) ** 2)
+    return (
+        np.concatenate(chance),
+        np.concatenate(values),
+        np.concatenate([part.calls.tokens for part in parts]).astype(np.float64),
+        np.concatenate([part.calls.prompt for part in parts]),
+        np.asarray(np.sqrt(np.sum(squares, axis=0))),
+    )
 
 
 def _mean(columns: Floats, controls: Floats) -> tuple[Floats, Floats]:

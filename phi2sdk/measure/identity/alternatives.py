@@ -1,0 +1,116 @@
+"""What a run should be able to find: the ways in which an endpoint may not be the model.
+
+As text: ``t=0.8``, ``top_p=0.9``, ``top_k=20``, ``int8``, ``int4``, ``template=qa``,
+``other=FOLDER``, and any of them for a share of the calls only: ``route=0.2:int4``; what follows
+the share may be a folder, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from phi2sdk.errors import ConfigurationError, InvalidRequest
+from phi2sdk.prompts import FORMATS
+from phi2sdk.sampling import Sampling
+
+__all__ = ["Alternative", "parse"]
+
+_KINDS = "t=0.8, top_p=0.9, top_k=20, int8, int4, template=qa, other=FOLDER, route=0.2:int4"
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """Who answers in place of the model, and how.
+
+    Attributes:
+        name: As it was written.
+        weights: ``int8``, ``int4``, or a folder or hub id of other weights; ``None``: the model's.
+        temperature, top_p, top_k: Of its sampling.
+        template: Another format of the prompt.
+        share: Of the calls that go there.
+    """
+
+    name: str
+    weights: str | None = None
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int | None = None
+    template: str | None = None
+    share: float = 1.0
+
+    def sampling(self, max_tokens: int) -> Sampling:
+        """Its parameters."""
+        return Sampling(
+            max_tokens=max_tokens,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
+        )
+
+    @property
+    def other(self) -> str | None:
+        """The other model's folder or hub id, if it is one."""
+        return None if self.weights in (None, "int8", "int4") else self.weights
+
+
+def parse(text: str) -> Alternative:
+    """An alternative as it is written on the command line.
+
+    Raises:
+        ConfigurationError: There is none of that kind, or its value is out of range.
+
+    >>> parse("route=0.2:t=0.8").share
+    0.2
+    """
+    kind, _, value = text.partition("=")
+    if kind == "route":
+        share, colon, rest = value.partition(":")
+        if not colon or not rest:
+            raise ConfigurationError(
+                f"{text!r}: write a share and who gets it, as in route=0.2:int4"
+            )
+        known = rest in ("int8", "int4") or rest.partition("=")[0] in _VALUES
+        whole = parse(rest if known else f"other={rest}")
+        return replace(whole, name=text, share=_number(text, share, float, 0.0, 1.0))
+    if text in ("int8", "int4"):
+        return Alternative(text, weights=text)
+    if kind not in _VALUES or not value:
+        raise ConfigurationError(f"there is nothing like {text!r} to detect: use {_KINDS}")
+    made = _VALUES[kind](text, value)
+    try:
+        made.sampling(1)
+    except InvalidRequest as error:
+        raise ConfigurationError(f"{text!r}: {error.message}") from error
+    return made
+
+
+def _template(text: str, value: str) -> Alternative:
+    if value not in FORMATS:
+        raise ConfigurationError(f"{text!r}: use one of {', '.join(FORMATS)}")
+    return Alternative(text, template=value)
+
+
+_VALUES: dict[str, Callable[[str, str], Alternative]] = {
+    "t": lambda text, value: Alternative(text, temperature=_number(text, value, float, 0.0, 10.0)),
+    "top_p": lambda text, value: Alternative(text, top_p=_number(text, value, float, 0.0, 1.0)),
+    "top_k": lambda text, value: Alternative(
+        text, top_k=int(_number(text, value, int, 0, 1_000_000))
+    ),
+    "template": _template,
+    "other": lambda text, value: Alternative(text, weights=value),
+}
+
+
+def _number(
+    text: str, value: str, kind: Callable[[str], float], above: float, most: float
+) -> float:
+    try:
+        number = kind(value)
+    except ValueError:
+        number = above
+    if not above < number <= most:
+        raise ConfigurationError(
+            f"{text!r}: {value!r} must be a number above {above:g} and at most {most:g}"
+        )
+    return number
