@@ -322,3 +322,9 @@ class Completion:
             f"<Completion {text!r} by {self.receipt.target}, {usage}, "
             f"finish_reason={self.finish_reason}>"
         )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from phi2sdk.rich_display import completion_html
+
+        return completion_html(self)

@@ -347,6 +347,12 @@ class Report(_Model):
         """The document as ``report.json`` holds it."""
         return self.model_dump_json(by_alias=True, indent=2) + "\n"
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from phi2sdk.rich_display import report_html
+
+        return report_html(self)
+
 
 def json_schema() -> str:
     """The JSON Schema of ``report.json``, generated from the models above."""
