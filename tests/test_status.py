@@ -153,6 +153,7 @@ _JSON = st.recursive(
 )
 
 
+@pytest.mark.fuzz
 @given(
     st.integers(300, 599),
     st.text() | _JSON.map(repr),
@@ -166,6 +167,7 @@ def test_any_failure_gives_an_error_of_ours(
     assert error.retry_after is None or error.retry_after >= 0
 
 
+@pytest.mark.fuzz
 @given(_JSON)
 def test_any_event_gives_an_error_of_ours_or_none(document: Any) -> None:
     found = Failure.in_event(document)

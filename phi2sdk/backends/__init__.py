@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
+from phi2sdk.backends.settings import refuse_wrong_kinds
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.secret import Secret
 
@@ -105,6 +106,7 @@ def build(
                 f"target {target!r}: the backend {name} needs {setting}: {hint}give it in "
                 f"phi2.toml under [targets.{target}] or as Phi2Client({name!r}, {setting}=...)"
             )
+    refuse_wrong_kinds(cls, given, target=target, backend=name)
     try:
         return cls(target=target, **given)
     except ImportError as error:

@@ -14,6 +14,7 @@ from typing import Literal
 from phi2sdk import prompts
 from phi2sdk.errors import ConfigurationError, InvalidRequest
 from phi2sdk.prompts import Format, Prompt
+from phi2sdk.status import untrusted
 
 __all__ = ["Item", "Task", "Workload", "read_input"]
 
@@ -159,7 +160,7 @@ def _from_csv(text: str, name: str) -> Iterator[Item]:
         if "text" not in reader.fieldnames:
             raise InvalidRequest(
                 f"{name}, line 1: the header needs a column text; it has "
-                f"{', '.join(reader.fieldnames)}"
+                f"{untrusted(', '.join(reader.fieldnames))}"
             )
         for row in reader:
             line = reader.line_num
@@ -194,6 +195,9 @@ def _item(entry: dict[str, object], line: int, where: str) -> Item:
         raise InvalidRequest(f"{where}: reference is not a string")
     if isinstance(id, bool) or not isinstance(id, str | int | None):
         raise InvalidRequest(f"{where}: id is not a string")
+    for field, value in (("text", text), ("reference", reference), ("id", id)):
+        if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
+            raise InvalidRequest(f"{where}: {field} is not valid Unicode: it has a lone surrogate")
     return Item(str(line) if id in (None, "") else str(id), text, reference or None, line)
 
 

@@ -131,6 +131,7 @@ LINES = st.lists(
 )
 
 
+@pytest.mark.fuzz
 @given(lines=LINES, torn=st.booleans())
 @example(lines=[b"[]"], torn=False)
 @example(lines=[b"[" * 5000], torn=False)

@@ -1,156 +1,48 @@
-"""Hostile text and hostile bytes: shown harmlessly, or refused by name."""
+"""Bytes and texts drawn at random: read, or refused by name. Nothing else.
+
+A hundred examples each in CI, and every case that was ever found (``@example``). For longer::
+
+    python tools/fuzz.py --minutes 10
+
+which runs what is marked ``fuzz``, here and elsewhere, with the profile ``long``.
+"""
 
 from __future__ import annotations
 
-import io
+import json
 import random
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import pytest
 from clarifai_grpc.grpc.api import resources_pb2, service_pb2
 from clarifai_grpc.grpc.api.status import status_pb2
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
-from markdown_it import MarkdownIt
-from rich.console import Console
 
-from phi2sdk import Phi2Client, prompts
+from phi2sdk import prompts
 from phi2sdk.backends.clarifai import OutputReader
-from phi2sdk.cli import main as phi2
 from phi2sdk.completion import Chunk, Request
-from phi2sdk.config import load_config
-from phi2sdk.emulator import Emulator, ScriptedEngine
-from phi2sdk.errors import BadResponse, ConfigurationError, Phi2Error
-from phi2sdk.report.markdown import escape
-from phi2sdk.report.require import junit
-from phi2sdk.report.schema import RequirementReport
+from phi2sdk.config import Target, load_config
+from phi2sdk.errors import BadResponse, ConfigurationError, InvalidRequest, Phi2Error
+from phi2sdk.measure.workload import Workload, read_input
+from phi2sdk.prompts import Prompt
 from phi2sdk.sampling import Sampling
 from phi2sdk.sse import ServerEvent, SSEReader
-from phi2sdk.terminal import printable
-from tests.reliability.matrix import ANSWER, KEY, TARGETS
-from tests.reliability.stage import OPTIONS, PROMPT, open_backend, url_of
+from tests.reliability.hostile import steers
+from tests.reliability.matrix import TARGETS
+from tests.reliability.stage import open_backend
 
-HOSTILE = {
-    "html": "<script>alert(1)</script><img src=x onerror=alert(1)>",
-    "ansi": "\x1b[2J\x1b]0;title\x07\x1b[31mred\x9b31m",
-    "osc link": "\x1b]8;;http://evil.example\x1b\\click\x1b]8;;\x1b\\",
-    "bidi": "safe\u202egnp.exe\u2066\u2069\u200f\u061c",
-    "markdown": "[click](javascript:alert(1)) ![x](http://evil.example/p.png) | a | b |",
-    "rich": "[bold red]not bold[/] [link=http://evil.example]x[/link]",
-    "formula": '=HYPERLINK("http://evil.example","x")',
-    "at": "@SUM(1+1)*cmd|' /C calc'!A0",
-    "nul": "a\x00b\x08\x7f\x85\u2028\u2029",
-    "surrogate": "half \ud800 pair",
-    "tag": "a\U000e0041\ufeffb",
-}
-
-
-@pytest.fixture(scope="module")
-def emulator() -> Iterator[Emulator]:
-    with Emulator(ScriptedEngine(ANSWER), key=KEY).running() as running:
-        yield running
-
-
-def steers(text: str) -> list[str]:
-    """Characters that a terminal obeys or that reorder what is seen."""
-    return [c for c in text if c not in "\n\t" and not c.isprintable()]
-
-
-@pytest.mark.parametrize("kind", HOSTILE)
-def test_hostile_text_does_not_steer_a_terminal(kind: str) -> None:
-    assert steers(printable(HOSTILE[kind])) == []
-
-
-@pytest.mark.parametrize("kind", [kind for kind in HOSTILE if kind != "surrogate"])
-def test_the_command_prints_a_hostile_answer_harmlessly(
-    kind: str,
-    emulator: Emulator,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name, value in emulator.environment().items():
-        monkeypatch.setenv(name, value)
-    emulator.engine = ScriptedEngine(HOSTILE[kind])
-    for options in ([], ["--stream"]):
-        monkeypatch.setattr(
-            "sys.argv", ["phi2", "generate", "x", "-t", "openai", "--receipt", *options]
-        )
-        with pytest.raises(SystemExit) as ended:
-            phi2()
-        assert ended.value.code in (0, None)
-        shown = capsys.readouterr()
-        assert steers(shown.out) == []
-        assert steers(shown.err) == []
-        assert shown.out.strip()
-    emulator.engine = ScriptedEngine(ANSWER)
-
-
-@pytest.mark.parametrize("kind", HOSTILE)
-def test_hostile_text_is_no_markup_in_a_markdown_report(kind: str) -> None:
-    cell = escape(HOSTILE[kind])
-    assert steers(cell) == []
-    assert not set("<>|`") & set(cell)
-    # A Markdown reader finds one paragraph of plain text in it, and the text is what was said.
-    tokens = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(cell)
-    assert [token.type for token in tokens] == ["paragraph_open", "inline", "paragraph_close"]
-    inside = tokens[1].children or []
-    assert {token.type for token in inside} <= {"text", "text_special"}
-    read = "".join(token.content for token in inside)
-    assert read == " ".join(printable(HOSTILE[kind]).split())
-
-
-@pytest.mark.parametrize("kind", [kind for kind in HOSTILE if kind != "surrogate"])
-def test_hostile_text_is_no_markup_in_junit(kind: str) -> None:
-    text = HOSTILE[kind]
-    result = RequirementReport(requirement=text, holds=False, outcome="fails", reason=text)
-    case = ElementTree.fromstring(junit([result])).find("testcase")
-    assert case is not None
-    assert [element.tag for element in case] == ["failure"]
-    assert steers(case.attrib["name"] + case[0].attrib["message"]) == []
-
-
-def test_hostile_text_is_no_markup_for_rich() -> None:
-    from rich.text import Text
-
-    console = Console(record=True, width=120, file=io.StringIO())
-    console.print(Text(printable(HOSTILE["rich"])))
-    assert console.export_text().strip() == HOSTILE["rich"]
-
-
-@pytest.mark.parametrize("target", TARGETS)
-def test_an_answer_of_10_mb_arrives_whole_and_costs_no_more_than_its_length(
-    target: str, emulator: Emulator
-) -> None:
-    text = "word and\n" * (10 * 2**20 // 9)
-    server = getattr(emulator, TARGETS[target][0])
-
-    class OneToken(ScriptedEngine):
-        async def tokens(self, prompt: str, decoding: Any) -> Any:
-            from phi2sdk.emulator import Token
-
-            yield Token(1, text, -0.1)
-            yield Token(50256, "", -0.1, special=True)
-
-    server.engine = OneToken()
-    try:
-        with Phi2Client(open_backend(target, url_of(emulator, target))) as phi:
-            assert phi.generate(PROMPT, **OPTIONS).raw_text == text
-    finally:
-        server.engine = ScriptedEngine(ANSWER)
-
-
-# ------------------------------------------------------------------ bytes from the other side
+pytestmark = pytest.mark.fuzz
 
 
 def hold_harmless(error: Phi2Error, names: str = "") -> None:
     """An error's words steer no terminal, and name what they should."""
     assert steers(str(error)) == []
     assert names in str(error)
+
+
+# ------------------------------------------------------------------ from the other side
 
 
 def cut(data: bytes, sizes: list[int]) -> Iterator[bytes]:
@@ -289,6 +181,20 @@ ROUTES: dict[str, Any] = {
 
 # ------------------------------------------------------------------ configuration
 
+SCALAR = (
+    st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(width=32)
+    | st.text(max_size=12)
+    | st.sampled_from(["http://127.0.0.1:1", "https://h", "[", "::", "https://[", "chat", "vllm"])
+)
+VALUE = st.recursive(
+    SCALAR | st.just({"env": "NAME"}),
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=6), inner, max_size=2)
+    ),
+    max_leaves=3,
+)
 LINES = st.lists(
     st.one_of(
         st.sampled_from(
@@ -308,6 +214,12 @@ LINES = st.lists(
                 "[other]",
                 "key = {}",
                 'price = { model = "hourly", usd = nan, source = "x", date = "2026-01-01" }',
+                "[[prices]]",
+                "[[devices]]",
+                "[[assumptions]]",
+                'name = "x"',
+                "date = 2026-01-01",
+                'price = { book = "azure/x" }',
             ]
         ),
         st.text(max_size=30),
@@ -317,7 +229,6 @@ LINES = st.lists(
 
 
 @given(lines=LINES)
-@settings(max_examples=150)
 @example(lines=["[targets.a]", "[targets.a.backend]"])
 @example(lines=["\x00"])
 @example(lines=["[targets.a]", 'backend = "azure"', "price = {}"])
@@ -332,3 +243,121 @@ def test_any_configuration_is_read_or_refused_by_name(
         hold_harmless(error, str(path))
     finally:
         path.unlink()
+
+
+SETTINGS = {
+    "azure": ("endpoint", "key", "credential", "scope", "style", "engine", "form", "route", "model",
+              "deployment", "api_version", "timeouts", "insecure_hosts"),
+    "clarifai": ("pat", "model", "version", "base", "deployment", "timeouts", "insecure_hosts"),
+    "hf": ("endpoint", "name", "namespace", "token", "route", "server", "model", "wake",
+           "timeouts", "insecure_hosts"),
+    "openai": ("base_url", "api_key", "model", "route", "server", "timeouts", "insecure_hosts"),
+    "local": ("model", "dtype", "device", "revision", "compile", "quantize", "slots"),
+}  # fmt: skip
+NEEDED = {
+    "azure": {"endpoint": "https://h", "key": "k" * 8},
+    "clarifai": {"pat": "k" * 8},
+    "hf": {"endpoint": "https://h"},
+    "openai": {"base_url": "https://h/v1"},
+    "local": {"model": "demo"},
+}
+
+
+@st.composite
+def targets(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
+    """A backend, and settings of it as a file could hold them."""
+    backend = draw(st.sampled_from(list(SETTINGS)))
+    drawn = draw(st.dictionaries(st.sampled_from(SETTINGS[backend]), VALUE, max_size=3))
+    return backend, {**NEEDED[backend], **drawn}
+
+
+@given(target=targets())
+@example(target=("clarifai", {"pat": "k" * 8, "base": {}}))
+@example(target=("clarifai", {"pat": "k" * 8, "deployment": []}))
+@example(target=("clarifai", {"pat": [], "model": 3, "version": 4.5}))
+@example(target=("azure", {"endpoint": "https://h", "key": {"x": "y"}}))
+@example(target=("azure", {"endpoint": "https://h", "credential": 3}))
+@example(target=("openai", {"base_url": "https://h", "insecure_hosts": "example.com"}))
+def test_any_settings_make_a_backend_or_are_refused_by_name(
+    target: tuple[str, dict[str, Any]],
+) -> None:
+    backend, settings = target
+    try:
+        Target("a", backend, settings).open(environ={})
+    except Phi2Error as error:
+        hold_harmless(error)
+
+
+# ------------------------------------------------------------------ prompts and inputs
+
+
+@given(
+    text=st.text(max_size=40),
+    format=st.sampled_from(prompts.FORMATS),
+    speaker=st.text(max_size=8),
+    control=st.booleans(),
+)
+@example(text="\ud800", format="raw", speaker="Bob", control=False)
+@example(text="<|endoftext|>", format="qa", speaker="Bob", control=False)
+@example(text="x", format="chat", speaker="\u2028", control=False)
+def test_any_text_is_a_prompt_or_refused_by_name(
+    text: str, format: prompts.Format, speaker: str, control: bool
+) -> None:
+    made: list[Callable[[], Prompt]] = [
+        lambda: prompts.render(text, format, reply_as=speaker, allow_control_tokens=control),
+        lambda: prompts.chat([(speaker, text), ("Alice", text)], reply_as="Bob"),
+        lambda: prompts.summarize(text),
+    ]
+    for make in made:
+        try:
+            prompt = make()
+        except InvalidRequest as error:
+            hold_harmless(error)
+            continue
+        assert prompt.text.encode()
+        assert all(prompt.stop)
+
+
+ENTRY = st.dictionaries(
+    st.sampled_from(["text", "id", "reference", "other"]),
+    st.none() | st.booleans() | st.integers() | st.text(max_size=12) | st.lists(st.none()),
+    max_size=4,
+).map(lambda entry: json.dumps(entry).encode())
+INPUT = st.lists(
+    st.one_of(
+        ENTRY,
+        st.binary(max_size=30),
+        st.text(max_size=30).map(lambda text: text.encode("utf-8", "surrogatepass")),
+        st.sampled_from([b"id,text", b"text", b'"a', b'1,"b', b"text,text", b"\xef\xbb\xbf"]),
+    ),
+    max_size=6,
+).map(b"\n".join)
+
+
+@given(data=INPUT, kind=st.sampled_from(["jsonl", "csv", "txt"]))
+@example(data=b'{"text": "x", "id": "\\ud800"}', kind="jsonl")
+@example(data=b'{"text": "x", "reference": "\\udfff"}', kind="jsonl")
+@example(data=b"\x00", kind="csv")
+@example(data=b"9" * 5000, kind="jsonl")
+@example(data=b"text\n" + b"x" * 140_000, kind="csv")
+@example(data=b"text\r\r\n\x00", kind="csv")
+def test_any_input_is_read_or_refused_by_name(
+    data: bytes, kind: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / f"hostile-{random.getrandbits(40)}.{kind}"
+    path.write_bytes(data)
+    try:
+        items = read_input(path)
+    except (ConfigurationError, InvalidRequest) as error:
+        hold_harmless(error, str(path))
+        return
+    finally:
+        path.unlink()
+    for item in items:
+        assert item.id.encode()
+        assert item.text.encode()
+        assert item.reference is None or item.reference.encode()
+    try:
+        Workload(str(path), items).prompts()
+    except InvalidRequest as error:
+        hold_harmless(error, str(path))
