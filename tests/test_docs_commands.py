@@ -9,6 +9,7 @@ import shlex
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -57,6 +58,7 @@ WRITTEN = [(page, command) for page in PAGES for command in commands(page)]
     ("page", "command"), WRITTEN, ids=[f"{p.relative_to(ROOT)}: {c.strip()}" for p, c in WRITTEN]
 )
 def test_a_command_of_the_documentation_can_be_typed(page: Path, command: str) -> None:
+    project = project_of(page)
     words = shlex.split(command, comments=True)
     if len(words) > 2 and words[-2] in ("<", ">"):
         del words[-2:]
@@ -68,7 +70,7 @@ def test_a_command_of_the_documentation_can_be_typed(page: Path, command: str) -
         case ["python", "-m", "phi2sdk.emulator", *arguments]:
             emulator_parser().parse_args(arguments)
         case ["python", "-m", "pip", "install", *arguments]:
-            check_install(arguments)
+            check_install(arguments, set(project.get("optional-dependencies", ())))
         case ["python", "-m", "pytest", *arguments]:
             assert all((ROOT / path).exists() for path in arguments if not path.startswith("-"))
         case ["python", "-m", module, *_]:
@@ -78,7 +80,7 @@ def test_a_command_of_the_documentation_can_be_typed(page: Path, command: str) -
         case [("mkdocs" | "mypy" | "ruff") as tool, *_]:
             assert importlib.util.find_spec(tool) is not None
         case [program, *_]:
-            assert program in NOT_OURS, f"{page.name}: who is {program}?"
+            assert program in NOT_OURS | set(project["scripts"]), f"who is {program}?"
 
 
 def check_phi2(arguments: list[str]) -> None:
@@ -103,14 +105,21 @@ def _completed(command: str, words: list[str]) -> list[str]:
     return ["a", "b"] if command == "diff" and not words else words
 
 
-def check_install(arguments: list[str]) -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+def project_of(page: Path) -> dict[str, Any]:
+    """That of the page's own folder, in the examples; else ours."""
+    own = page.parent / "pyproject.toml"
+    file = own if own.is_file() else ROOT / "pyproject.toml"
+    project: dict[str, Any] = tomllib.loads(file.read_text())["project"]
+    return project
+
+
+def check_install(arguments: list[str], extras: set[str]) -> None:
     words = iter(arguments)
     for word in words:
         if word in ("-c", "-r"):
             assert (ROOT / next(words)).is_file()
         elif ours := re.fullmatch(r"(?:\.|\S*phi2sdk\S*?)\[([\w,]+)\]", word):
-            assert set(ours[1].split(",")) <= set(project["optional-dependencies"])
+            assert set(ours[1].split(",")) <= extras
 
 
 def check_script(script: Path, arguments: list[str]) -> None:

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 import venv
 from pathlib import Path
 
@@ -96,7 +97,9 @@ def try_example(there: Environment, example: Path) -> None:
     """Its own tests, as its README says: installed beside us, run in its own folder."""
     copy = there.work / example.name
     shutil.copytree(example, copy, ignore=shutil.ignore_patterns("__pycache__", ".*_cache"))
-    there.install(str(copy))
+    project = tomllib.loads((copy / "pyproject.toml").read_text())["project"]
+    its_extras = project.get("optional-dependencies", {})
+    there.install(f"{copy}[test]" if "test" in its_extras else str(copy))
     lines = there.run(str(there.python), "-m", "pytest", "-q", cwd=copy).strip().splitlines()
     print(f"{example.name}: {lines[-1]}")
 
@@ -116,7 +119,7 @@ def main() -> None:
         begun = time.monotonic()
         try_demo(there)
         print(f"the demo took {time.monotonic() - begun:.0f} s")
-        there.install("pytest", "pytest-asyncio", "hatchling")
+        there.install("pytest")
         for example in examples:
             try_example(there, example)
 
