@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache, partial
 from typing import Any
 
 from phi2sdk.measure.folder import Run
 from phi2sdk.measure.metrics import E2E, TTFT
 from phi2sdk.measure.records import Record
 from phi2sdk.measure.tokens import ReferenceTokenizer
-from phi2sdk.report.html.tokendiff import token_diff
+from phi2sdk.report.html.tokendiff import TokenDiff, token_diff
 from phi2sdk.terminal import printable
 
-__all__ = ["LONGEST", "PAST", "answers_of", "shown"]
+__all__ = ["LONGEST", "PAST", "REPETITIONS", "answers_of", "shown"]
 
 LONGEST = 20_000
 """Characters of one text in the page; the whole of it is in records.jsonl."""
+REPETITIONS = 4
+"""Of a prompt and target, at most; those that differ, failed or were retried before others."""
 PAST = 400
 """Characters shown of what lies past the cut."""
 
@@ -35,8 +38,9 @@ def answers_of(
 ) -> dict[str, Any]:
     """``{"routes": {target: ...}, "prompts": [...]}``, as the page's script takes it.
 
-    A prompt has ``id``, ``text`` and ``answers``: by target a list, one entry a repetition. An
-    entry leaves out whatever is as expected:
+    A prompt has ``id``, ``text``, ``answers``: by target a list, one entry a repetition, and
+    ``more``: by target how many repetitions are left out. An entry leaves out whatever is as
+    expected:
 
     - ``outcome`` if it is not ``ok``, with ``error``, ``status``, ``message``;
     - ``same``: it equals the reference's answer of this repetition; else ``text``, or ``diff``
@@ -52,21 +56,25 @@ def answers_of(
     for name, records in by_target.items():
         for record in sorted(records, key=lambda r: r.key.repetition):
             grouped[record.key.prompt][name].append(record)
+    different = lru_cache(maxsize=10_000)(partial(_different, tokenizer))
     prompts = []
     for id, text in run.prompts.items():
         answered = grouped.get(id, {})
         originals = {r.key.repetition: r for r in answered.get(reference, ()) if _has_text(r)}
+        kept = {name: _telling(found, originals) for name, found in answered.items()}
+        more = {n: len(answered[n]) - len(kept[n]) for n in kept if len(answered[n]) > len(kept[n])}
         prompts.append(
             {
                 "id": shown(id, 200),
                 "text": shown(text),
                 "answers": {
                     name: [
-                        _entry(r, originals.get(r.key.repetition), usual[name], tokenizer)
+                        _entry(r, originals.get(r.key.repetition), usual[name], different)
                         for r in found
                     ]
-                    for name, found in answered.items()
+                    for name, found in kept.items()
                 },
+                **({"more": more} if more else {}),
             }
         )
     return {
@@ -75,8 +83,28 @@ def answers_of(
     }
 
 
+def _telling(records: Sequence[Record], originals: Mapping[int, Record]) -> list[Record]:
+    """The first repetition, and of the others those that tell something new before the rest."""
+    first, *others = records
+
+    def expected(record: Record) -> bool:
+        original = originals.get(record.key.repetition)
+        same = record.text == first.text and (original is None or record.text == original.text)
+        return same and record.ok and len(record.attempts) < 2
+
+    kept = [first, *sorted(others, key=expected)[: REPETITIONS - 1]]
+    return sorted(kept, key=lambda record: record.key.repetition)
+
+
+def _different(tokenizer: ReferenceTokenizer, original: str, text: str) -> TokenDiff:
+    return token_diff(shown(original), shown(text), tokenizer)
+
+
 def _entry(
-    record: Record, original: Record | None, usual: str | None, tokenizer: ReferenceTokenizer
+    record: Record,
+    original: Record | None,
+    usual: str | None,
+    different: Callable[[str, str], TokenDiff],
 ) -> dict[str, Any]:
     entry: dict[str, Any] = {}
     if record.key.repetition:
@@ -85,7 +113,7 @@ def _entry(
         entry |= {"outcome": record.outcome, "status": record.status}
         entry |= {"error": record.error, "message": record.message}
     if _has_text(record) or record.text:
-        entry |= _text(record, original, tokenizer)
+        entry |= _text(record, original, different)
     if past := _past_the_cut(record):
         entry["past"] = shown(past, PAST)
     for name, metric in (("e2e", E2E), ("ttft", TTFT)):
@@ -110,12 +138,14 @@ def _entry(
 _FOREIGN = frozenset({"error", "message", "finish", "id", "route"})
 
 
-def _text(record: Record, original: Record | None, tokenizer: ReferenceTokenizer) -> dict[str, Any]:
+def _text(
+    record: Record, original: Record | None, different: Callable[[str, str], TokenDiff]
+) -> dict[str, Any]:
     if original is None or original.key == record.key:
         return {"text": shown(record.text)}
     if original.text == record.text:
         return {"same": True}
-    found = token_diff(shown(original.text), shown(record.text), tokenizer)
+    found = different(original.text, record.text)
     return {"diff": found.segments, "at": found.divergence}
 
 

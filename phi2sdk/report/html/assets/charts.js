@@ -18,6 +18,11 @@ function drawOne(one) {
   const svg = Plot.plot({ className: "plot", width, ...options });
   svg.setAttribute("role", "img");
   svg.setAttribute("aria-label", one.label());
+  // A picture has one name; those of its parts are for style sheets.
+  for (const part of svg.querySelectorAll("g[aria-label]")) {
+    part.dataset.mark = part.getAttribute("aria-label");
+    part.removeAttribute("aria-label");
+  }
   one.box.replaceChildren(svg);
 }
 
@@ -54,7 +59,7 @@ const visible = (rows) => rows.filter((row) => shownTargets.has(row.target));
 const colours = () => ({ domain: names, range: names.map(colour) });
 const halo = { stroke: "var(--ground)", strokeWidth: 4, paintOrder: "stroke" };
 
-/** Ticks of a logarithmic axis: powers of ten, and 2 and 5 between them where there is room. */
+/** Ticks of a logarithmic axis: powers of ten, and what lies between them where there is room. */
 function logTicks(low, high, width) {
   const decades = Math.log10(high / low);
   const steps = decades * 3 * 58 < width ? [1, 2, 5] : [1];
@@ -65,7 +70,7 @@ function logTicks(low, high, width) {
       if (tick >= low * 0.999 && tick <= high * 1.001) ticks.push(tick);
     }
   }
-  return ticks;
+  return ticks.length > 2 ? ticks : d3.ticks(low, high, width < 250 ? 2 : 5);
 }
 
 /** A logarithmic scale over these values, with some room at both ends. */

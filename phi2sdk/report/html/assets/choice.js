@@ -21,6 +21,7 @@ function costAgainstP95(width) {
     height: 320,
     marginLeft: 58,
     marginTop: 30,
+    marginRight: 120,
     marginBottom: 44,
     x: costScale(rows, width),
     y: { ...logScale(values, tickSeconds, "E2E p95", 320, 1.35), grid: true },
@@ -28,17 +29,15 @@ function costAgainstP95(width) {
     marks: [
       Plot.ruleX(ends, { x: (d) => d.cost.value, y1: (d) => d.p95.low, y2: (d) => d.p95.high,
         stroke: "target", strokeWidth: 3, strokeOpacity: 0.4 }),
-      ...pointMarks(rows, p95),
+      ...pointMarks(rows, p95, true),
       Plot.text(rows.filter((one) => one.p95.value === null), { x: (d) => d.cost.value, y: p95,
         text: (d) => `> ${seconds(d.p95.censored_above)}`, fill: "var(--bad)", dy: 18 }),
-      Plot.text(rows.filter((one) => one.same !== null), { x: (d) => d.cost.value, y: p95,
-        text: (d) => `${percent(d.same.value)} same`, fill: "var(--soft)", fontSize: 11, dy: 17, ...halo }),
     ],
   };
 }
 
 /** Dots one target at a time, since a hollow one has the ground's colour inside. */
-function pointMarks(rows, y) {
+function pointMarks(rows, y, withSame) {
   const ends = rows.filter((one) => one.cost.low !== null && one.cost.high !== null);
   return [
     Plot.ruleY(ends, { y, x1: (d) => d.cost.low, x2: (d) => d.cost.high, stroke: "target",
@@ -47,7 +46,8 @@ function pointMarks(rows, y) {
       Plot.dot([one], { x: one.cost.value, y: y(one), stroke: colour(one.target), strokeWidth: 2,
         fill: one.beaten ? "var(--ground)" : colour(one.target), r: one.chosen ? 8 : 5.5 }),
     ),
-    Plot.text(rows, { x: (d) => d.cost.value, y, text: name, fill: "target", dy: -15, ...halo }),
+    Plot.text(rows, { x: (d) => d.cost.value, y, fill: "target", dx: 13, textAnchor: "start", ...halo,
+      lineAnchor: "middle", text: (d) => `${name(d)}${d.same && withSame ? `\n${percent(d.same.value)} same` : ""}` }),
   ];
 }
 
@@ -61,6 +61,7 @@ function costAgainstSame(width) {
     height: 320,
     marginLeft: 58,
     marginTop: 30,
+    marginRight: 120,
     marginBottom: 44,
     x: costScale(rows, width),
     y: { domain: [Math.max(0, low - 0.05), 1.02], tickFormat: percent, label: "same answers", grid: true,
@@ -69,7 +70,7 @@ function costAgainstSame(width) {
     marks: [
       Plot.ruleX(ends, { x: (d) => d.cost.value, y1: (d) => d.same.low, y2: (d) => d.same.high,
         stroke: "target", strokeWidth: 3, strokeOpacity: 0.4 }),
-      ...pointMarks(rows, same),
+      ...pointMarks(rows, same, false),
     ],
   };
 }

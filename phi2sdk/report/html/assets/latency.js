@@ -58,10 +58,10 @@ function ladder(width) {
   if (!rows.length) return null;
   const known = rows.filter((row) => row.value !== null);
   const never = rows.filter((row) => row.value === null);
-  const values = rows.flatMap((row) => [row.value, row.low, row.high, row.censored_above]);
+  const values = rows.flatMap((row) => [row.value, row.low, row.high]);
   const shown = names.filter((name) => rows.some((row) => row.target === name));
   if (!values.some((value) => value > 0)) return null;
-  const top = Math.max(...values.filter((value) => value !== null));
+  const top = 1.15 * Math.max(...values.filter((value) => value !== null));
   const open = known.filter((row) => row.low !== null || row.high !== null);
   return {
     height: 70 + shown.length * 4 * 19,
@@ -77,9 +77,9 @@ function ladder(width) {
       Plot.ruleY(open, { fy: "quantile", y: "target", x1: (d) => d.low ?? d.value,
         x2: (d) => d.high ?? top, stroke: "target", strokeWidth: 3, strokeOpacity: 0.45 }),
       Plot.dot(known, { fy: "quantile", y: "target", x: "value", fill: "target", r: 4 }),
-      Plot.text(never, { fy: "quantile", y: "target", x: (d) => d.censored_above ?? top,
-        text: (d) => (d.censored_above ? `> ${seconds(d.censored_above)}` : "failed"),
-        fill: "var(--bad)", textAnchor: "end" }),
+      Plot.text(never, { fy: "quantile", y: "target", frameAnchor: "right", dx: -6, textAnchor: "end",
+        text: (d) => (d.censored_above ? `> ${seconds(d.censored_above)} \u2192` : "failed"),
+        fill: "var(--bad)" }),
       Plot.tip(known, Plot.pointer({ fy: "quantile", y: "target", x: "value", title: (d) =>
         `${marked(d.target)} ${d.quantile}: ${seconds(d.value)}` +
         (d.low === null && d.high === null

@@ -153,6 +153,7 @@ function opened(prompt) {
 
 function answerCard(prompt, target) {
   const [first, ...rest] = prompt.answers[target];
+  const more = prompt.more?.[target];
   const state = statesOf(prompt).get(target);
   const kind = { differs: "differs", failed: "failed" }[state.kind] ?? "";
   return make("article", { class: "answer" },
@@ -161,7 +162,8 @@ function answerCard(prompt, target) {
       simulated.has(target) ? make("span", { class: "pill" }, "simulated") : null,
       make("span", { class: `outcome ${kind}` }, state.long)),
     ...answerParts(prompt, target, first),
-    ...rest.map((one) => repetition(prompt, target, first, one)));
+    ...rest.map((one) => repetition(prompt, target, first, one)),
+    more ? make("p", { class: "past" }, `${thousands(more)} more repetitions are in records.jsonl.`) : null);
 }
 
 function repetition(prompt, target, first, one) {
@@ -207,9 +209,9 @@ function diffParts(answer) {
 
 function receiptOf(target, answer) {
   const said = [];
-  if (answer.ttft !== undefined) said.push(`TTFT ${seconds(answer.ttft)}`);
-  if (answer.e2e !== undefined) said.push(`E2E ${seconds(answer.e2e)}`);
-  if (simulated.has(target) && said.length) said.push(`${said.pop()} (simulated)`);
+  const mark = simulated.has(target) ? "~" : "";
+  if (answer.ttft !== undefined) said.push(`TTFT ${mark}${seconds(answer.ttft)}`);
+  if (answer.e2e !== undefined) said.push(`E2E ${mark}${seconds(answer.e2e)}`);
   if (answer.tokens !== undefined) said.push(`${answer.estimated ? "about " : ""}${answer.tokens} tokens billed`);
   said.push(`finish: ${answer.finish ?? "not told"}`);
   if (answer.attempts) said.push(`${answer.attempts} attempts, waited ${seconds(answer.waited)}`);
