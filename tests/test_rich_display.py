@@ -75,9 +75,16 @@ class Page(HTMLParser):
 
 def inert(html: str) -> Page:
     page = Page(html)
-    assert {tag for tag, _ in page.elements} <= set(
-        ["div", "b", "table", "thead", "tbody", "tr", "th", "td"]
-    )
+    assert {tag for tag, _ in page.elements} <= {
+        "div",
+        "b",
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+    }
     assert {name for _, attributes in page.elements for name in attributes} <= {"style", "title"}
     assert page.other == []
     assert page.open == []
