@@ -38,9 +38,10 @@ def completion_html(completion: Completion) -> str:
     about = [
         f"by {completion.receipt.target}",
         f"{usage.input or '?'} + {usage.output_billed or '?'} tokens",
-        f"{timing.e2e:.3g} s"
-        + (f", the first token after {timing.ttft:.3g} s" * bool(timing.ttft)),
+        f"{timing.e2e:.3g} s",
     ]
+    if timing.ttft is not None:
+        about.append(f"the first token after {timing.ttft:.3g} s")
     if cost is not None:
         about.append(f"{'about ' * cost.estimated}${cost.usd:.3g}")
     if completion.finish_reason:

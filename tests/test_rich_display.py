@@ -25,6 +25,7 @@ HOSTILE = {
     "closing": "</table></td></style></textarea></title>",
     "svg": "<svg/onload=alert(1)><math><mtext></mtext></math>",
 }
+TAGS = {"div", "b", "table", "thead", "tbody", "tr", "th", "td"}
 SHOWN_BY_NUMBER = {"\x1b": "\\x1b", "\u202e": "\\u202e", "\x9b": "\\x9b", "\x00": "\\x00"}
 
 COMPLETION = Completion(
@@ -95,9 +96,16 @@ def inert(html: str) -> Page:
 def test_an_answer_shows_its_text_and_its_account() -> None:
     page = inert(COMPLETION._repr_html_())
     assert page.text == (
-        "Tides rise.by azure · 12 + about 30 tokens · 1.5 s, the first token after 0.25 s · "
+        "Tides rise.by azure · 12 + about 30 tokens · 1.5 s · the first token after 0.25 s · "
         "about $0.000123 · stop"
     )
+
+
+def test_what_nobody_told_is_left_out() -> None:
+    bare = replace(
+        COMPLETION, usage=Usage(), timing=Timing(0, None, 10**9), cost=None, finish_reason=None
+    )
+    assert inert(bare._repr_html_()).text == "Tides rise.by azure · ? + ? tokens · 1 s"
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
