@@ -23,9 +23,12 @@ from hypothesis import strategies as st
 from phi2sdk import prompts
 from phi2sdk.backends.clarifai import OutputReader
 from phi2sdk.completion import Chunk, Request
-from phi2sdk.config import Target, load_config
+from phi2sdk.config import Target, load_book, load_config
+from phi2sdk.cost_models import Hourly, Owned, PerRequest, PerToken
 from phi2sdk.errors import BadResponse, ConfigurationError, InvalidRequest, Phi2Error
 from phi2sdk.measure.workload import Workload, read_input
+from phi2sdk.pricebook import Assumption, Device, Quote
+from phi2sdk.pricing import Bill
 from phi2sdk.prompts import Prompt
 from phi2sdk.sampling import Sampling
 from phi2sdk.sse import ServerEvent, SSEReader
@@ -243,6 +246,82 @@ def test_any_configuration_is_read_or_refused_by_name(
         hold_harmless(error, str(path))
     finally:
         path.unlink()
+
+
+def toml(value: Any) -> str:
+    """A value as TOML writes it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{toml(str(k))} = {toml(v)}" for k, v in value.items()) + " }"
+    if isinstance(value, list):
+        return f"[{', '.join(map(toml, value))}]"
+    return json.dumps(value) if isinstance(value, str) else repr(value)
+
+
+OF_PRICES = sorted(
+    {
+        name
+        for kind in (PerToken, PerRequest, Hourly, Owned, Quote, Device, Assumption)
+        for name in kind.model_fields
+    }
+    | {"model", "book", "device", "provider"}
+)
+LIKELY = VALUE | st.sampled_from(
+    ["2026-01-01", "hourly", "per-token", "per-request", "owned", "H200", "T4", "USD", "EUR",
+     "hour", "1M tokens", "azure/x", "hf/aws-t4", "together/phi-2", "https://h", 0.5, 3600, -1]
+)  # fmt: skip
+ENTRIES = st.dictionaries(st.sampled_from(OF_PRICES), LIKELY, max_size=7)
+TABLES = st.fixed_dictionaries(
+    {},
+    optional={
+        "prices": st.lists(ENTRIES, max_size=2),
+        "devices": st.lists(ENTRIES, max_size=2),
+        "assumptions": st.lists(ENTRIES, max_size=2),
+        "targets": st.dictionaries(
+            st.sampled_from(["a", "b", "A"]),
+            st.fixed_dictionaries(
+                {},
+                optional={
+                    "backend": st.sampled_from(["azure", "openai", "local", "nobody"]),
+                    "price": ENTRIES | st.lists(ENTRIES, max_size=2),
+                    "timeout": LIKELY,
+                    "attempts": LIKELY,
+                    "timeouts": LIKELY,
+                    "base_url": LIKELY,
+                    "key": LIKELY,
+                },
+            ),
+            max_size=2,
+        ),
+    },
+)
+
+
+@given(tables=TABLES)
+def test_any_tables_are_read_or_refused_by_name(
+    tables: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / f"hostile-{random.getrandbits(40)}.toml"
+    lines = [f"{name} = {toml(value)}" for name, value in tables.items()]
+    path.write_text("\n".join(lines), encoding="utf-8", newline="")
+    try:
+        found = load_config(path)
+        load_book(path)
+    except ConfigurationError as error:
+        hold_harmless(error)
+        return
+    finally:
+        path.unlink()
+    for target in found.values():
+        try:
+            target.open(environ={})
+        except Phi2Error as error:
+            hold_harmless(error)
+        if target.price is not None:
+            bill = Bill(input=100, output=10, requests=1, seconds=1.0)
+            usd = target.price.usd(bill)
+            assert usd is None or usd >= 0
 
 
 SETTINGS = {

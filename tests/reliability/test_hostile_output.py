@@ -30,7 +30,7 @@ from phi2sdk.errors import InvalidRequest
 from phi2sdk.phi2_app import app
 from phi2sdk.report.markdown import escape
 from phi2sdk.report.require import junit
-from phi2sdk.report.schema import RequirementReport
+from phi2sdk.report.schema import Report, RequirementReport
 from phi2sdk.terminal import printable
 from tests.reliability.hostile import HOSTILE, SAYABLE, steers
 from tests.reliability.matrix import ANSWER, KEY, TARGETS
@@ -228,6 +228,24 @@ def test_junit_is_xml_with_one_failure_and_nothing_of_theirs(hostile: Ran) -> No
     assert [element.tag for element in suite[0]] == ["failure"]
 
 
+def test_a_notebook_shows_the_report_without_markup_of_theirs(hostile: Ran, harmless: Ran) -> None:
+    shown = [
+        Report.model_validate_json(ran.read("report.json"))._repr_html_()
+        for ran in (hostile, harmless)
+    ]
+    hold_tame(*shown)
+
+
+def hold_tame(shown: str, usual: str) -> None:
+    """HTML with a hostile text in it has nothing that it lacks with a harmless one."""
+    theirs, ours = Page(shown), Page(usual)
+    assert steers(shown) == []
+    assert set(theirs.elements) <= set(ours.elements)
+    assert set(theirs.attributes) <= set(ours.attributes)
+    assert theirs.attributes["style"] <= ours.attributes["style"]
+    assert theirs.scripts == []
+
+
 # ------------------------------------------------------------------ one answer at a time
 
 GENERATE = ("generate", "x", "-t", "openai", "--max-tokens", "1000")
@@ -251,6 +269,18 @@ def test_an_answer_steers_no_terminal(surface: str, emulator: Emulator, tmp_path
     else:
         assert printable(HOSTILE["html"]) in done.stdout
     emulator.openai.engine = ScriptedEngine(ANSWER)
+
+
+def test_a_notebook_shows_an_answer_without_markup_of_theirs(emulator: Emulator) -> None:
+    shown = {}
+    with Phi2Client(open_backend("openai completions", emulator.openai.url)) as phi:
+        for kind in (None, *SAYABLE):
+            text = "a text without malice" if kind is None else HOSTILE[kind]
+            emulator.openai.engine = ScriptedEngine(text)
+            shown[kind] = phi.generate(PROMPT, **OPTIONS)._repr_html_()
+    emulator.openai.engine = ScriptedEngine(ANSWER)
+    for kind in SAYABLE:
+        hold_tame(shown[kind], shown[None])
 
 
 def test_a_providers_error_steers_no_terminal(emulator: Emulator, tmp_path: Path) -> None:
