@@ -17,6 +17,7 @@ SCRIPTS = (
     "charts.js",
     "latency.js",
     "choice.js",
+    "agreement.js",
     "prompts.js",
     "start.js",
 )

@@ -80,8 +80,9 @@ def rate(found: Interval | None) -> Cell:
     if found is None:
         return Cell("-", about="nothing to compare")
     if found.low is None or found.high is None:
-        return Cell(f"{found.value:.0%}", sort=found.value)
-    return Cell(f"{found.value:.0%}", f"{found.low:.0%} – {found.high:.0%}", found.value)
+        return Cell(_percent(found.value), sort=found.value)
+    ends = f"{_percent(found.low)} – {_percent(found.high)}"
+    return Cell(_percent(found.value), ends, found.value)
 
 
 def score(found: Interval | None) -> Cell:
@@ -91,6 +92,11 @@ def score(found: Interval | None) -> Cell:
     if found.low is None or found.high is None:
         return Cell(f"{found.value:.3f}", sort=found.value)
     return Cell(f"{found.value:.3f}", f"{found.low:.3f} – {found.high:.3f}", found.value)
+
+
+def _percent(share: float) -> str:
+    """Only what is all of it, or nothing of it, reads as such."""
+    return f"{min(99.0, max(1.0, share * 100)) if 0 < share < 1 else share * 100:.0f}%"
 
 
 def _ends(low: float | None, high: float | None) -> str:

@@ -11,6 +11,7 @@ from phi2sdk.measure.folder import Run
 from phi2sdk.measure.records import Record
 from phi2sdk.measure.tokens import ReferenceTokenizer
 from phi2sdk.report.html.identityview import Identity
+from phi2sdk.report.html.parting import parting
 from phi2sdk.report.html.series import series
 from phi2sdk.report.html.sidebyside import answers_of, shown
 from phi2sdk.report.html.tables import QUANTILES
@@ -43,6 +44,7 @@ def drawn(
         "curve": None if report.cost_curve is None else report.cost_curve.model_dump(),
         "changes": list(_changes(report)),
         "per_day": report.volume.per_day if report.volume else None,
+        "parting": parting(by_target, run.configuration.get("reference") or "", tokenizer),
         "candidates": {
             one.name: {shown(name): value for name, value in one.candidates.items()}
             for one in identities

@@ -14,10 +14,10 @@ from phi2sdk.measure.collector import paused_collector
 from phi2sdk.measure.folder import Run
 from phi2sdk.measure.records import Record
 from phi2sdk.measure.tokens import ReferenceTokenizer
+from phi2sdk.report import money_words
 from phi2sdk.report.html import about, assets, tables, verdict
 from phi2sdk.report.html.drawn import drawn
 from phi2sdk.report.html.identityview import identities, section_of
-from phi2sdk.report.money_words import sections
 from phi2sdk.report.schema import Report
 from phi2sdk.report.table import verdicts
 from phi2sdk.report.words import DEMO, notes, requirement_line, so_far
@@ -59,8 +59,13 @@ def html_page(report: Report, run: Run, tokenizer: ReferenceTokenizer) -> str:
                 latencies=tables.latencies(report),
                 quantiles=tables.QUANTILES,
                 faster=verdicts(report),
-                money=[one for one in sections(report) if not one.title.startswith("Decision")],
+                money=[
+                    one
+                    for one in money_words.sections(report)
+                    if not one.title.startswith("Decision")
+                ],
                 matrices=tables.matrices(report),
+                diagnoses=tables.diagnoses(report),
                 identities=looked_at,
                 quality=_quality(report),
                 receipts=tables.receipts(report, by_target),

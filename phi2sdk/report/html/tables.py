@@ -10,7 +10,16 @@ from phi2sdk.measure.records import Record
 from phi2sdk.report.html.cells import Cell, count, latency, rate, score
 from phi2sdk.report.schema import AgreementReport, Report
 
-__all__ = ["MEASURES", "Matrix", "QUANTILES", "Receipt", "latencies", "matrices", "receipts"]
+__all__ = [
+    "MEASURES",
+    "Matrix",
+    "QUANTILES",
+    "Receipt",
+    "diagnoses",
+    "latencies",
+    "matrices",
+    "receipts",
+]
 
 QUANTILES = ("p50", "p90", "p95", "p99")
 MEASURES = (
@@ -18,6 +27,7 @@ MEASURES = (
     ("exact_bytes", "same bytes", "prompts whose answers are equal as received"),
     ("edit_similarity", "edit similarity", "1 - Levenshtein distance over the longer, in tokens"),
     ("prefix_fraction", "common prefix", "common prefix over the longer, in tokens"),
+    ("first_divergence", "first divergence", "median number of tokens before two answers part"),
 )
 
 
@@ -80,6 +90,31 @@ def matrices(report: Report) -> list[Matrix]:
     ]
 
 
+def diagnoses(report: Report) -> list[tuple[str, str, list[tuple[str, str]]]]:
+    """``(target, sentence, facts)`` on why its answers differ from the reference's."""
+    found = []
+    for name, target in report.targets.items():
+        if (why := target.diagnosis) is None:
+            continue
+        facts = []
+        if why.kinds:
+            facts.append(
+                ("they differ by", ", ".join(f"{n} {kind}" for kind, n in why.kinds.items()))
+            )
+        if why.varies:
+            facts.append(("contradicts itself", f"on {why.varies} prompts"))
+        if (regret := why.regret) is not None:
+            facts.append(("tokens off", f"{regret.off:,} of {regret.tokens:,}"))
+            facts.append(
+                ("regret", f"at most {regret.maximum:.3g} nats; a tie to {regret.tie:.2g}")
+            )
+        if (worst := why.unexplained) is not None:
+            where = f"prompt {worst.prompt}, token {worst.token}: {worst.regret:.3g} nats"
+            facts.append(("unexplained", where))
+        found.append((name, why.sentence, facts))
+    return found
+
+
 def receipts(report: Report, by_target: Mapping[str, Sequence[Record]]) -> list[Receipt]:
     """Each target's."""
     found = []
@@ -121,5 +156,17 @@ def _between(report: Report, a: str, b: str) -> AgreementReport | None:
 
 
 def _agreement(found: AgreementReport | None, key: str) -> Cell:
+    if key == "first_divergence":
+        return _divergence(found)
     value = getattr(found, key) if found else None
     return rate(value) if key.startswith("exact") else score(value)
+
+
+def _divergence(found: AgreementReport | None) -> Cell:
+    if found is None or not found.prompts:
+        return Cell("-", about="nothing to compare")
+    if found.first_divergence is None:
+        return Cell("not reached", about="most answers do not part")
+    low, high = found.first_divergence_low, found.first_divergence_high
+    ends = "" if low is None else f"{low:.0f} – {'no end' if high is None else f'{high:.0f}'}"
+    return Cell(f"{found.first_divergence:.0f}", ends)

@@ -23,7 +23,7 @@ LOOKS = [
     pytest.param({"viewport": PHONE}, id="phone"),
     pytest.param({"viewport": PHONE, "color_scheme": "dark"}, id="phone, dark"),
 ]
-CHARTS = ("cost-p95", "cost-same", "ecdf", "ladder", "time", "curve")
+CHARTS = ("cost-p95", "cost-same", "ecdf", "ladder", "time", "curve", "parting")
 
 
 @pytest.mark.parametrize("look", LOOKS)

@@ -119,10 +119,11 @@ function candidates(target) {
   return (width) => {
     const rows = Object.entries(data.candidates[target]).map(([candidate, value]) => ({ candidate, value }));
     return {
-      height: 50 + rows.length * 20,
+      height: 74 + rows.length * 20,
       marginLeft: Math.min(190, width / 2.5),
       marginRight: 50,
-      x: { label: "log10 likelihood ratio to the reference", grid: true },
+      marginBottom: 44,
+      x: { labelOffset: 40, label: "log10 likelihood ratio to the reference", grid: true },
       y: { domain: rows.sort((a, b) => b.value - a.value).map((row) => row.candidate), label: null, tickSize: 0 },
       marks: [
         Plot.barX(rows, { y: "candidate", x: "value", fill: (d) => (d.value > 0 ? "var(--bad)" : "var(--soft)") }),

@@ -6,6 +6,7 @@ document.querySelectorAll("table.sortable").forEach(sortable);
 measures();
 choiceCharts();
 latencyCharts();
+agreementCharts();
 promptList();
 whenShownChanges.push(drawAll);
 watchWidth();

@@ -1,0 +1,124 @@
+"""The page as text: what it says, and that it needs nothing but itself."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from importlib.resources import files
+from typing import Any
+
+import pytest
+
+from phi2sdk.report.html import page
+from phi2sdk.report.html.assets import LIBRARIES, read
+from phi2sdk.report.html.identityview import identities
+from tests.measure.making import answer
+from tests.report.html.making import EVERYTHING, page_of, varied_run
+from tests.report.making import report_of, run_of
+
+
+@pytest.fixture(scope="module")
+def text() -> str:
+    return page_of(varied_run(), EVERYTHING)[1]
+
+
+def cells(text: str, target: str) -> list[str]:
+    """What stands in a target's row of the decision table."""
+    table = text[text.index('id="decision-table"') :]
+    row = re.search(rf'data-target="{target}".*?</tr>', table, re.S)
+    assert row is not None
+    found = re.findall(r"<td.*?</td>", row[0], re.S)
+    return [re.sub(r"<[^>]+>", " ", cell).strip() for cell in found]
+
+
+def test_the_policy_names_every_script_and_style_and_nothing_else(text: str) -> None:
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)
+    assert policy is not None
+    said = policy[1].replace("&#39;", "'")
+    assert said.startswith("default-src 'none'; ")
+    assert "unsafe" not in said
+    inline = re.findall(r"<script>(.*?)</script>|<style>(.*?)</style>", text, re.S)
+    assert len(inline) == 4
+    for script, style in inline:
+        digest = hashlib.sha256((script or style).encode()).digest()
+        assert f"'sha256-{base64.b64encode(digest).decode()}'" in said
+
+
+def test_the_first_thing_said_is_whether_to_believe_it(text: str) -> None:
+    main = text[text.index("<main>") :]
+    assert main.index("Valid: requests left within") < main.index("<h1") < main.index("<table")
+
+
+def test_unknown_is_not_zero_and_simulated_is_marked(text: str) -> None:
+    assert cells(text, "local")[1].startswith("unknown")
+    cheap = cells(text, "cheap")
+    assert all(cell.startswith("~") for cell in cheap[1:6])
+    assert "simulated" in text[text.index('data-target="cheap"') :][:400]
+    assert not any(cell.startswith("~") for cell in cells(text, "hourly"))
+
+
+def test_a_target_that_mostly_fails_is_above_its_limit_not_fast(text: str) -> None:
+    broken = cells(text, "broken")
+    assert broken[3].startswith("&gt; 60.0 s")
+    assert broken[-1] == "27 / 80"
+
+
+def test_intervals_stand_under_their_values(text: str) -> None:
+    assert re.search(r"\d+ – \d+ ms", cells(text, "hourly")[2])
+
+
+def test_every_requirement_is_there_with_its_outcome(text: str) -> None:
+    assert '<li class="holds">' in text
+    assert '<li class="fails">fails: targets.hourly.latency.e2e.p50 &lt; 0.01' in text
+
+
+def test_what_was_measured_and_what_words_mean_is_said(text: str) -> None:
+    for said in ("seed", "Time to first token", "t_first - t_send", "one of them (Pareto)"):
+        assert said in text
+
+
+def test_a_section_for_identity_is_there_even_without_tests(text: str) -> None:
+    assert "Not tested: this run has no sampled answers" in text
+
+
+IDENTITY: dict[str, dict[str, Any]] = {
+    "a": {"verdict": "reference", "sentence": "The reference."},
+    "b": {
+        "verdict": "different",
+        "sentence": "b: not the model. <b>",
+        "evidence": {
+            "score": {"p": 1e-9, "p_by_precision": {"float32": 1e-9}, "sentence": "Z = 6"}
+        },
+        "calls": 100,
+        "used": 98,
+        "left_out": {"empty": 2},
+        "temperature": {"value": 0.8, "low": 0.78, "high": 0.83},
+        "candidates": {"T=0.8": 7.8, "other:<script>": -3.0},
+        "smallest_detectable_kl": 0.002,
+    },
+}
+
+
+def test_evidence_is_shown_with_its_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "section_of", lambda report: IDENTITY)
+    text = page_of(run_of([answer("p", target="a"), answer("p", target="b")]))[1]
+    for said in ("b: not the model. &lt;b&gt;", "98 of 100", "0.80 [0.78, 0.83]", "1e-09", "7.80"):
+        assert said in text
+    assert "other:<script>" not in text
+    assert cells(text, "b")[8] == "different"
+
+
+def test_an_identity_of_a_target_that_is_not_there_is_left_out() -> None:
+    assert [one.name for one in identities(report_of([answer("p", target="a")]), IDENTITY)] == ["a"]
+
+
+def test_the_libraries_are_those_that_the_readme_names() -> None:
+    readme = read("vendor/README.md")
+    folder = files("phi2sdk.report.html").joinpath("assets", "vendor")
+    for name in LIBRARIES:
+        digest = hashlib.sha256(read(name).encode()).hexdigest()
+        assert f"| {digest} |" in readme
+        assert "</script" not in read(name)
+    for licence in ("LICENSE-d3", "LICENSE-plot"):
+        assert "Permission to use, copy, modify" in folder.joinpath(licence).read_text()
