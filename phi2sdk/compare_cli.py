@@ -18,6 +18,7 @@ from rich.console import Console
 from phi2sdk.command import DONE, FAILED, INTERRUPTED, REQUIREMENT_FAILS, leaving_at_once
 from phi2sdk.complete_words import complete_formats, complete_targets
 from phi2sdk.errors import ConfigurationError
+from phi2sdk.json_out import print_document
 from phi2sdk.prompts import FORMATS, known_format
 
 if TYPE_CHECKING:
@@ -123,6 +124,13 @@ def compare(
     tokenizer_ratio: Annotated[
         float, typer.Option(help="The baseline's tokens for each token that was measured.")
     ] = 1.0,
+    quality_model: Annotated[
+        Path | None,
+        typer.Option(
+            help="A sentence-transformers model's folder: how near answers come to references.",
+            file_okay=False,
+        ),
+    ] = None,
     budget_usd: Annotated[
         float | None,
         typer.Option(help="A hard cap on what the run may cost; it stops in order before it."),
@@ -187,6 +195,7 @@ def compare(
         baseline=baseline,
         tokenizer_ratio=tokenizer_ratio,
         book=load_book(config),
+        quality_model=quality_model,
     )
     targets = target or []
     asked_for, demo = demo, demo or not (targets or _configured(config))
@@ -358,7 +367,7 @@ def _interruptible(work: Coroutine[Any, Any, T]) -> T:
 
 def _show(report: Report, *, json: bool) -> None:
     if json:
-        sys.stdout.write(report.to_json())
+        print_document(report.to_json())
         return
     from phi2sdk.report.terminal import show
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from phi2sdk.json_out import print_document
 from phi2sdk.terminal import printable
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def diff(
     reference = run_tokenizer(first, tokenizer)
     found = diff_runs(first, second, reference, margin=percent(margin))
     if json:
-        sys.stdout.write(found.model_dump_json(by_alias=True, indent=2) + "\n")
+        print_document(found.model_dump_json(by_alias=True))
         return
     show(found, Console(width=None if sys.stdout.isatty() else 80, highlight=False))
 

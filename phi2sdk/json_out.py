@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-__all__ = ["plain", "print_json"]
+__all__ = ["plain", "print_document", "print_json"]
 
 
 def plain(value: Any) -> Any:
@@ -25,3 +25,8 @@ def plain(value: Any) -> Any:
 def print_json(value: Any) -> None:
     """``value`` as one document on standard output."""
     sys.stdout.write(json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
+
+
+def print_document(document: str) -> None:
+    """A document that is JSON already, on standard output."""
+    print_json(json.loads(document))
