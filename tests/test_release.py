@@ -60,6 +60,12 @@ def test_every_extra_is_explained_and_measured() -> None:
     assert rows == {"none", *EXTRAS} - {"docs", "release", "test"}
 
 
+def test_an_extra_that_a_message_names_is_there() -> None:
+    for file in (ROOT / "phi2sdk").rglob("*.py"):
+        for named in re.findall(r"phi2sdk\[([a-z,]+)\]", file.read_text()):
+            assert set(named.split(",")) <= set(EXTRAS), file.name
+
+
 def test_the_package_tells_that_it_has_types() -> None:
     assert (files("phi2sdk") / "py.typed").is_file()
     assert "Typing :: Typed" in PYPROJECT["project"]["classifiers"]
