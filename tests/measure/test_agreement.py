@@ -37,6 +37,14 @@ def test_both_empty_agree_and_one_empty_does_not() -> None:
     assert prefix_fraction([], [1]) == edit_similarity([], [1]) == 0
 
 
+def test_answers_that_are_far_too_long_are_compared_all_the_same() -> None:
+    """A provider may send 10 MB; to align two million tokens would take an hour."""
+    long = [n % 7 for n in range(2_000_000)]
+    assert edit_similarity(long, long) == 1
+    assert edit_similarity(long, [8, *long[1:-1], 8]) == 1 - 2 / 2_000_000
+    assert edit_similarity(long, long[:1000]) == 1000 / 2_000_000
+
+
 @pytest.mark.parametrize(
     ("raw_a", "raw_b", "tiers"),
     [
