@@ -109,6 +109,25 @@ def test_ctrl_c_during_the_imports_of_the_emulators_is_one_line_and_status_130(
     assert done.returncode == 130
 
 
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (("prices",), "genai_prices"),
+        (("memory",), "torch"),
+        (("diff", "a", "b"), "phi2sdk.report.diff"),
+        (("doctor",), "phi2sdk.backends.openai"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_ctrl_c_in_the_middle_of_a_command_is_130_with_a_line(
+    arguments: tuple[str, ...], name: str, tmp_path: Path
+) -> None:
+    done = run("phi2sdk.cli", *arguments, names={name}, act=INTERRUPT, cwd=tmp_path)
+    assert done.stderr == "interrupted\n"
+    assert done.returncode == 130
+    assert list(tmp_path.iterdir()) == []
+
+
 def command(*arguments: str, stdout: int, stdin: bytes = b"") -> tuple[int, str]:
     done = subprocess.run(
         [sys.executable, "-m", *arguments],
