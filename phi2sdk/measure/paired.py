@@ -211,11 +211,12 @@ def _sign(a: float, b: float) -> float:
 
 def _median(values: Sequence[float] | Floats) -> float:
     ordered = sorted(values)
-    low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
+    # As plain floats: numpy's warn where infinities of both signs meet.
+    low, high = float(ordered[(len(ordered) - 1) // 2]), float(ordered[len(ordered) // 2])
     if low == high:
-        return float(low)
+        return low
     middle = (low + high) / 2
-    return 0.0 if math.isnan(middle) else float(middle)
+    return 0.0 if math.isnan(middle) else middle
 
 
 def _exp(value: float) -> float | None:

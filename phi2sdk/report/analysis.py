@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.measure.baseline import Baseline, find_baseline
 from phi2sdk.measure.breakeven import HIGHEST
+from phi2sdk.measure.quality.encoder import check_encoder
 from phi2sdk.pricebook import PriceBook, price_book
 from phi2sdk.report.require import Requirement
 
@@ -26,6 +28,8 @@ class Analysis:
         baseline: A model of the price book, or a target, that the others are compared with.
         tokenizer_ratio: The baseline's tokens for each token that was measured.
         book: The price book.
+        quality_model: The folder of a sentence-transformers model, which gives the likeness of
+            answers to the input's references by their embeddings.
 
     Raises:
         ConfigurationError: The margin or the volume is not above 0.
@@ -38,6 +42,7 @@ class Analysis:
     baseline: str | None = None
     tokenizer_ratio: float = 1.0
     book: PriceBook = field(default_factory=price_book)
+    quality_model: Path | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.margin < 10:
@@ -51,11 +56,14 @@ class Analysis:
         """See whether every requirement names something that a report has, and the baseline.
 
         Raises:
-            ConfigurationError: One does not; the message lists near ones.
+            ConfigurationError: One does not; the message lists near ones. The quality model is
+                not there, or what reads it.
         """
         for requirement in self.requirements:
             requirement.check(targets)
         self.found_baseline(targets)
+        if self.quality_model is not None:
+            check_encoder(self.quality_model)
 
     def found_baseline(self, targets: Sequence[str]) -> Baseline | None:
         """The baseline, if one was named.

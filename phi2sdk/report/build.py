@@ -32,6 +32,7 @@ from phi2sdk.report.choose import decision_report
 from phi2sdk.report.judge import judge
 from phi2sdk.report.money import Options
 from phi2sdk.report.pairs import compare_pairs
+from phi2sdk.report.quality import with_quality
 from phi2sdk.report.require import evaluate
 from phi2sdk.report.schema import (
     AgreementReport,
@@ -90,6 +91,7 @@ def _build(run: Run, tokenizer: ReferenceTokenizer, analysis: Analysis) -> Repor
         pairs=compare_pairs(run, by_target, targets, validity, tokenizer, analysis.margin, spends),
     )
     report = with_diagnoses(report, run, by_target, tokenizer)
+    report = with_quality(report, run, by_target, tokenizer, analysis.quality_model)
     unknown = {n: t.cost_unknown for n, t in targets.items() if t.cost_unknown is not None}
     options = Options.of(run, by_target, unknown, spends)
     evens = options.break_even()

@@ -21,6 +21,7 @@ from phi2sdk.report.schema_money import (
     DecisionReport,
     VolumeReport,
 )
+from phi2sdk.report.schema_quality import QualityReport
 
 __all__ = [
     "SCHEMA",
@@ -207,6 +208,7 @@ class TargetReport(_Model):
     warmup: WarmupReport | None = None
     self_agreement: AgreementReport | None = None
     diagnosis: DiagnosisReport | None = None
+    quality: QualityReport | None = None
 
 
 class RatioReport(_Model):

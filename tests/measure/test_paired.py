@@ -146,3 +146,12 @@ def test_the_number_of_prompts_that_it_names_does_settle_it() -> None:
     assert 0.5 * n < named < 2 * n or named == 201
     shown = sum(verdict(*drawn(rng, n, shift=0.15)) == "slower" for _ in range(60))
     assert shown >= 0.65 * 60  # planned for a power of 0.8
+
+
+def test_targets_that_fail_on_each_others_prompts_are_not_shown_to_differ() -> None:
+    never = math.inf
+    a = {f"p{i}": [never if i % 2 else 1.0] for i in range(8)}
+    b = {f"p{i}": [1.0 if i % 2 else never] for i in range(8)}
+    found = compare_paired(a, b)
+    assert (found.pairs, found.ratio, found.favours_b) == (8, 1.0, None)
+    assert found.difference == 0
