@@ -23,6 +23,7 @@ from pathlib import Path
 from phi2sdk.comparison import Comparison, Progress, Settings
 from phi2sdk.config import DEFAULT_CONFIG, Target, load_config, resolve
 from phi2sdk.errors import ConfigurationError
+from phi2sdk.identity_check import IdentityCheck
 from phi2sdk.measure.candidate import Candidate
 from phi2sdk.measure.folder import Run, RunFolder
 from phi2sdk.measure.tokens import (
@@ -39,10 +40,12 @@ from phi2sdk.report.schema import Report
 
 __all__ = [
     "Comparison",
+    "IdentityCheck",
     "Progress",
     "Settings",
     "compare",
     "configured",
+    "demo_identity",
     "opened",
     "report_of",
     "run_tokenizer",
@@ -77,6 +80,8 @@ async def compare(
     demo: bool = False,
     resume: bool = False,
     progress: Progress | None = None,
+    identity_prompts: Workload | None = None,
+    identity: IdentityCheck | None = None,
 ) -> Report:
     """Measure targets on a workload, write the folder of the run, and return its report.
 
@@ -94,6 +99,9 @@ async def compare(
         demo: Compare the demo's targets; ``targets`` then names some of them.
         resume: Go on with the run that is in the folder.
         progress: Is told how it goes on.
+        identity_prompts: What is asked in the sampled arm (``settings.identity``), best something
+            open-ended; the workload by default, in the demo prompts of its own.
+        identity: How its answers are examined; with the first local target's weights by default.
 
     Raises:
         ConfigurationError, InvalidRequest: Something must be mended first; nothing was sent.
@@ -101,7 +109,14 @@ async def compare(
     folder = RunFolder(out)
     async with opened(targets, config=config, tokenizer=tokenizer, demo=demo) as found:
         candidates, reference = found
-        comparison = Comparison(workload, candidates, reference, settings or Settings(), demo=demo)
+        comparison = Comparison(
+            workload,
+            candidates,
+            reference,
+            settings or Settings(),
+            demo=demo,
+            identity=identity_prompts or (demo_identity() if demo else None),
+        )
         if analysis is not None:
             analysis.check(list(comparison.candidates))
         folder.check(comparison.configuration(), resume=resume)
@@ -110,6 +125,7 @@ async def compare(
             budget = comparison.budget(budget_usd, folder.recorded())
         await comparison.check()
         await comparison.run(folder, resume=resume, progress=progress, budget=budget)
+    await (identity or IdentityCheck()).examine(folder)
     return report_of(folder, reference, analysis)
 
 
@@ -180,6 +196,13 @@ def target_names(
 
         return choose([t if isinstance(t, str) else t.name for t in targets])
     return [target.name for target in _named(targets, config)]
+
+
+def demo_identity() -> Workload:
+    """What the demo asks in its sampled arm: open-ended questions, since entropy decides power."""
+    from phi2sdk.compare_demo import demo_identity_workload
+
+    return demo_identity_workload()
 
 
 def configured(config: str | Path | None) -> dict[str, Target]:

@@ -1,7 +1,8 @@
 """The demo's targets: a model of this package, run here and behind every provider's protocol.
 
-No account is needed. What the emulated providers answer is real model output over their real
-wire protocols; how fast they are and what they cost is simulated.
+Two of them are not what they say, so that there is something to find. No account is needed. What
+the emulated providers answer is real model output over their real wire protocols; how fast they
+are and what they cost is simulated.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import importlib.util
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from phi2sdk.client import AsyncPhi2Client
 from phi2sdk.config import Target
@@ -21,30 +22,66 @@ from phi2sdk.measure.workload import Workload, read_input
 from phi2sdk.pricing import resolve
 from phi2sdk.secret import Secret
 
-__all__ = ["DEMO_TARGETS", "choose", "demo_candidates", "demo_tokenizer", "demo_workload"]
+if TYPE_CHECKING:
+    from phi2sdk.backends.engine.model import LocalModel
 
-DEMO_TARGETS = ("local_float32", "local_bfloat16", "azure", "clarifai", "hf", "openai")
+__all__ = [
+    "DEMO_TARGETS",
+    "IDENTITY",
+    "IDENTITY_CONCURRENCY",
+    "choose",
+    "demo_candidates",
+    "demo_identity_workload",
+    "demo_tokenizer",
+    "demo_workload",
+]
+
+Provider = Literal["azure", "clarifai", "hf", "openai"]
+
+DEMO_TARGETS = (
+    "local_float32",
+    "local_bfloat16",
+    "azure",
+    "clarifai",
+    "hf",
+    "openai",
+    "hf_int4",
+    "openai_t08",
+)
+"""The last two are dishonest: one rounds the weights to int4, one samples at temperature 0.8
+whatever it is asked for."""
+
+IDENTITY = 120
+"""Sampled answers a target: enough to find both, and to be quick."""
+IDENTITY_CONCURRENCY = 16
 REFERENCE = "local_float32"
 _NEEDED = ("torch", "clarifai_grpc", "grpc")
 
 
 @dataclass(frozen=True, slots=True)
 class _Emulated:
-    """One emulated provider: when its tokens leave (seconds), and a price as in phi2.toml."""
+    """One emulated provider: when its tokens leave (seconds), and a price as in phi2.toml.
+
+    ``quantize`` and ``temperature`` are what a dishonest one does and does not tell.
+    """
 
     first: float
     per_token: float
     price: Mapping[str, Any] | None
+    provider: Provider
+    quantize: Literal["int4"] | None = None
+    temperature: float | None = None
 
 
+_HF_L4 = {"book": "hf/aws-l4", "idle": 900, "cold_start": 60}
 _EMULATED = {
-    "azure": _Emulated(first=0.05, per_token=0.004, price={"book": "azure/Standard_NC4as_T4_v3"}),
-    "clarifai": _Emulated(first=0.08, per_token=0.003, price=None),
+    "azure": _Emulated(0.05, 0.004, {"book": "azure/Standard_NC4as_T4_v3"}, "azure"),
+    "clarifai": _Emulated(0.08, 0.003, None, "clarifai"),
     # Scales to zero: for a few summaries a day cheaper than a machine that is always on.
-    "hf": _Emulated(
-        first=0.04, per_token=0.004, price={"book": "hf/aws-l4", "idle": 900, "cold_start": 60}
-    ),
-    "openai": _Emulated(first=0.03, per_token=0.002, price={"book": "together/phi-2"}),
+    "hf": _Emulated(0.04, 0.004, _HF_L4, "hf"),
+    "openai": _Emulated(0.03, 0.002, {"book": "together/phi-2"}, "openai"),
+    "hf_int4": _Emulated(0.04, 0.003, _HF_L4, "hf", quantize="int4"),
+    "openai_t08": _Emulated(0.03, 0.002, {"book": "together/phi-2"}, "openai", temperature=0.8),
 }
 
 
@@ -56,6 +93,14 @@ def demo_workload(workload: Workload | None = None) -> Workload:
 
     path = paragraphs_path()
     return Workload(path.name, read_input(path), "summarize")
+
+
+def demo_identity_workload() -> Workload:
+    """Open-ended instructions: the summaries are nearly certain, and tell nothing."""
+    from phi2sdk.demo import open_ended_path
+
+    path = open_ended_path()
+    return Workload(path.name, read_input(path), "prompt", "instruct")
 
 
 @asynccontextmanager
@@ -73,7 +118,6 @@ async def demo_candidates(
     """
     chosen = choose(names)
     from phi2sdk.backends.local_gpu import LocalBackend
-    from phi2sdk.emulator import Emulator, ModelEngine, Schedule
 
     if notice is not None:
         notice("loading the bundled model ...")
@@ -86,15 +130,7 @@ async def demo_candidates(
         model = await local[REFERENCE].load()
         if "local_bfloat16" in chosen:
             await local["local_bfloat16"].load()
-        engine = ModelEngine(model)
-        stack.callback(engine.close)
-        emulated = [name for name in _EMULATED if name in chosen]
-        emulator = Emulator(engine, key="demo-key", providers=emulated)  # type: ignore[arg-type]
-        for name in emulated:
-            pace = _EMULATED[name]
-            getattr(emulator, name).schedule = Schedule(first=pace.first, per_token=pace.per_token)
-        # A thread of its own: the emulators' work must not delay the loop that reads the clock.
-        stack.enter_context(emulator.running())
+        servers = _start([name for name in _EMULATED if name in chosen], model, stack)
         candidates = []
         for name in chosen:
             if name in local:
@@ -102,7 +138,7 @@ async def demo_candidates(
                 settings = {"model": "demo", "dtype": name.removeprefix("local_")}
                 candidates.append(Candidate(name, "local", client, settings))
             else:
-                candidates.append(_emulated(name, emulator))
+                candidates.append(_candidate(name, servers[name]))
                 stack.push_async_callback(candidates[-1].client.close)
         yield candidates, demo_tokenizer()
 
@@ -134,22 +170,55 @@ def choose(names: Sequence[str]) -> list[str]:
     return [name for name in DEMO_TARGETS if not names or name in names]
 
 
-def _emulated(name: Literal["azure"] | str, emulator: Any) -> Candidate:
-    server, pace = getattr(emulator, name), _EMULATED[name]
-    key = Secret(server.key)
+def _start(names: Sequence[str], honest: LocalModel, stack: AsyncExitStack) -> dict[str, Any]:
+    """The servers of some emulated providers; those of one engine share a thread.
+
+    The threads are not the caller's: the emulators' work must not delay the loop that reads the
+    clock.
+    """
+    from phi2sdk.backends.engine.model import LocalModel
+    from phi2sdk.emulator import Emulator, Schedule
+    from phi2sdk.emulator.batch_engine import BatchEngine
+
+    engines: dict[tuple[str | None, float | None], list[str]] = {}
+    for name in names:
+        kind = _EMULATED[name]
+        engines.setdefault((kind.quantize, kind.temperature), []).append(name)
+    servers = {}
+    for (quantize, temperature), served in engines.items():
+        model = honest
+        if quantize is not None:
+            model = LocalModel.load("demo", quantize="int4", device="cpu")
+        engine = BatchEngine(model, temperature=temperature)
+        stack.callback(engine.close)
+        providers = [_EMULATED[name].provider for name in served]
+        emulator = Emulator(engine, key="demo-key", providers=providers)
+        for name in served:
+            kind = _EMULATED[name]
+            servers[name] = getattr(emulator, kind.provider)
+            servers[name].schedule = Schedule(first=kind.first, per_token=kind.per_token)
+        stack.enter_context(emulator.running())
+    return servers
+
+
+def _candidate(name: str, server: Any) -> Candidate:
+    kind = _EMULATED[name]
+    backend, key = kind.provider, Secret(server.key)
     settings: dict[str, dict[str, Any]] = {
         "azure": {"style": "score", "endpoint": server.url, "key": key},
         "clarifai": {"base": f"http://{server.url}", "pat": key},
         "hf": {"endpoint": server.url, "token": key},
         "openai": {"base_url": f"{server.url}/v1", "api_key": key, "model": server.engine.model},
     }
-    price = resolve(pace.price) if pace.price else None
-    target = Target(name, name, settings[name], price, simulated=True)
+    price = resolve(kind.price) if kind.price else None
+    target = Target(name, backend, settings[backend], price, simulated=True)
     described = {
-        "protocol": "azure.score" if name == "azure" else name,
+        "protocol": "azure.score" if backend == "azure" else backend,
         "model": "demo",
-        "dtype": "float32",
-        "first": pace.first,
-        "per_token": pace.per_token,
+        "dtype": kind.quantize or "float32",
+        "first": kind.first,
+        "per_token": kind.per_token,
     }
-    return Candidate(name, name, AsyncPhi2Client(target), described, price, simulated=True)
+    if kind.temperature is not None:
+        described["temperature"] = kind.temperature
+    return Candidate(name, backend, AsyncPhi2Client(target), described, price, simulated=True)

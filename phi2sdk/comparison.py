@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter_ns
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from phi2sdk.budget import Spending
 from phi2sdk.completion import Request
@@ -30,11 +30,12 @@ from phi2sdk.measure.prefix import unique_prefix
 from phi2sdk.measure.records import Key, Record
 from phi2sdk.measure.run_budget import RunBudget
 from phi2sdk.measure.runner import Runner
-from phi2sdk.measure.schedule import Endless, Lane, Load, cycle, plan, seed_of, warmup
+from phi2sdk.measure.schedule import Endless, Lane, Load, cycle, plan, warmup
 from phi2sdk.measure.tokens import ReferenceTokenizer
 from phi2sdk.measure.validity import Monitor
 from phi2sdk.measure.workload import Workload
 from phi2sdk.prompts import SUMMARY_TEMPLATE, Prompt
+from phi2sdk.sampled_arm import SampledArm
 from phi2sdk.sampling import Sampling
 
 __all__ = ["Comparison", "Progress", "Settings", "check_reference"]
@@ -61,6 +62,9 @@ class Settings:
         reference: The target with which the others are compared; by default the first local one,
             else the first.
         calibrate: Measure the harness' own error first, against servers whose truth is known.
+        identity: So many answers a target are sampled at temperature 1, after all others: what
+            says whether it is the same model.
+        identity_concurrency: So many of a target's sampled requests may be under way at once.
 
     Raises:
         ConfigurationError: A value out of its range.
@@ -76,9 +80,18 @@ class Settings:
     unique_prefix: bool = False
     reference: str | None = None
     calibrate: bool = True
+    identity: int = 0
+    identity_concurrency: int = 8
 
     def __post_init__(self) -> None:
-        for name, least in (("repetitions", 1), ("warmup", 0), ("max_tokens", 1), ("seed", 0)):
+        for name, least in (
+            ("repetitions", 1),
+            ("warmup", 0),
+            ("max_tokens", 1),
+            ("seed", 0),
+            ("identity", 0),
+            ("identity_concurrency", 1),
+        ):
             if getattr(self, name) < least:
                 raise ConfigurationError(f"{name} {getattr(self, name)} must be at least {least}")
         if not 0 < self.timeout < float("inf"):
@@ -109,6 +122,7 @@ class Comparison:
         tokenizer: The reference tokenizer.
         settings: How.
         demo: Whether this is the demo.
+        identity: What is asked in the sampled arm; the workload if not given.
 
     Raises:
         ConfigurationError: Two candidates of one name, or the reference is none of them.
@@ -123,6 +137,7 @@ class Comparison:
         settings: Settings,
         *,
         demo: bool = False,
+        identity: Workload | None = None,
     ) -> None:
         self.candidates = {candidate.name: candidate for candidate in candidates}
         if len(self.candidates) < len(candidates):
@@ -132,6 +147,7 @@ class Comparison:
         self.tokenizer = tokenizer
         self.demo = demo
         self._prompts: Mapping[str, Prompt] = workload.prompts()
+        self._sampled = SampledArm.of(self.settings, self.candidates, workload, identity)
         self._nonce = secrets.token_hex(8)
 
     def _reference(self, named: str | None) -> str | None:
@@ -148,8 +164,8 @@ class Comparison:
         """
         for candidate in self.candidates.values():
             self._check_lengths(candidate)
-            for item in self.workload.items:
-                candidate.client.backend.explain(self.request(Key("greedy", "", item.id, 0)))
+            for key in self._one_each(candidate.name):
+                candidate.client.backend.explain(self.request(key))
             try:
                 await candidate.client.check()
             except (ConfigurationError, InvalidRequest):
@@ -173,33 +189,40 @@ class Comparison:
         limit = candidate.client.backend.capabilities.context_length
         if limit is None or self.tokenizer.estimated:
             return
-        for item in self.workload.items:
-            request = self.request(Key("greedy", candidate.name, item.id, 0))
-            tokens = self.tokenizer.count(request.prompt.text)
+        for key in self._one_each(candidate.name):
+            tokens = self.tokenizer.count(self.request(key).prompt.text)
             if tokens + self.settings.max_tokens > limit:
                 raise ContextLengthExceeded(
-                    f"{self.workload.name}, line {item.line}: {tokens} tokens and max_tokens "
+                    f"{self._where(key)}: {tokens} tokens and max_tokens "
                     f"{self.settings.max_tokens} do not fit into the context of {limit} of target "
                     f"{candidate.name}: shorten the text, or lower --max-tokens"
                 )
 
+    def _one_each(self, target: str) -> Iterator[Key]:
+        """One request for each prompt of each arm."""
+        yield from (Key("greedy", target, item.id, 0) for item in self.workload.items)
+        yield from (Key("sampled", target, id, 0) for id in self._sampled.prompts)
+
+    def _where(self, key: Key) -> str:
+        workload = self.workload if key.arm == "greedy" else self._sampled.workload
+        return f"{workload.name}, line {next(i.line for i in workload.items if i.id == key.prompt)}"
+
     def request(self, key: Key) -> Request:
         """The request of a key."""
-        sampled = key.arm == "sampled"
-        sampling = Sampling(
-            max_tokens=self.settings.max_tokens,
-            temperature=1.0 if sampled else 0.0,
-            seed=seed_of(self.settings.seed, key) if sampled else None,
-        )
+        settings = self.settings
+        if key.arm == "sampled":
+            return self._sampled.request(key)
+        sampling = Sampling(max_tokens=settings.max_tokens, temperature=0.0)
         prompt = self._prompts[key.prompt]
-        if self.settings.unique_prefix:
+        if settings.unique_prefix:
             prompt = replace(prompt, text=unique_prefix(self._nonce, key) + prompt.text)
-        return Request(prompt, sampling, timeout=self.settings.timeout)
+        return Request(prompt, sampling, timeout=settings.timeout)
 
     def configuration(self) -> dict[str, Any]:
         """All that makes two runs the same."""
         settings, workload = self.settings, self.workload
         summarize = workload.task == "summarize"
+        references = {item.id: item.reference for item in workload.items if item.reference}
         return {
             "demo": self.demo,
             "task": workload.task,
@@ -207,6 +230,7 @@ class Comparison:
             "template": SUMMARY_TEMPLATE if summarize else None,
             "input": Path(workload.name).name,
             "prompts": {id: prompt.text for id, prompt in self._prompts.items()},
+            **({"references": references} if references else {}),
             "targets": {name: c.describe() for name, c in self.candidates.items()},
             "reference": settings.reference,
             "load": {
@@ -222,6 +246,7 @@ class Comparison:
             "max_tokens": settings.max_tokens,
             "timeout": settings.timeout,
             "tokenizer": self.tokenizer.name,
+            **self._sampled.configuration(),
         }
 
     def budget(self, usd: float, recorded: Recorded | None = None) -> RunBudget:
@@ -234,20 +259,21 @@ class Comparison:
         budget.count(recorded or Recorded())
         return budget
 
-    def _plan(self, recorded: Recorded) -> tuple[tuple[Lane, ...], tuple[Lane | Endless, ...]]:
-        """The lanes of the warm-up and of the run itself, without what is done."""
+    def _plan(self, recorded: Recorded) -> _Plan:
+        """The lanes of the warm-up, of the run, and of its sampled arm, without what is done."""
         settings, names, prompts = self.settings, list(self.candidates), list(self._prompts)
         done, load, seed = recorded.done, settings.load, settings.seed
         first = warmup(names, prompts, settings.warmup, done)
+        last = self._sampled.lanes(done)
         if settings.duration is None:
             times = settings.repetitions
-            return first, plan(load, names, prompts, repetitions=times, seed=seed, done=done)
+            lanes = plan(load, names, prompts, repetitions=times, seed=seed, done=done)
+            return _Plan(first, lanes, last)
         if recorded.over:
-            return first, ()
+            return _Plan(first, (), last)
         seconds, spent = settings.duration, recorded.elapsed
-        return first, cycle(
-            load, names, prompts, seconds=seconds, spent=spent, seed=seed, done=done
-        )
+        timed = cycle(load, names, prompts, seconds=seconds, spent=spent, seed=seed, done=done)
+        return _Plan(first, timed, last)
 
     @property
     def counted(self) -> bool:
@@ -256,8 +282,10 @@ class Comparison:
 
     def left(self, recorded: Recorded | None = None) -> list[Key]:
         """The requests that have no record yet, as far as they are :attr:`counted`."""
-        first, lanes = self._plan(recorded or Recorded())
-        known = [*first, *(lane for lane in lanes if isinstance(lane, Lane))]
+        found = self._plan(recorded or Recorded())
+        known = [
+            lane for lane in (*found.first, *found.lanes, *found.last) if isinstance(lane, Lane)
+        ]
         return [due.key for lane in known for due in lane.dues]
 
     async def run(
@@ -300,17 +328,26 @@ class Comparison:
                 epoch_ns=perf_counter_ns(),
                 gate=budget,
             )
-            first, lanes = self._plan(recorded)
+            lanes = self._plan(recorded)
             if progress is not None:
                 done = len(recorded.done)
                 total = done + len(self.left(recorded)) if self.counted else None
                 progress.begin(total, done)
-            await runner.run(first)
+            await runner.run(lanes.first)
             with Sampler(journal.health, runner.epoch_ns) as power:
                 async with Monitor(power.report):
-                    await runner.run(lanes)
+                    await runner.run(lanes.lanes)
             if self.settings.duration is not None and not (budget and budget.stopped):
                 journal.over()
+            await runner.run(lanes.last)
+
+
+class _Plan(NamedTuple):
+    """What is left to send."""
+
+    first: tuple[Lane, ...]
+    lanes: tuple[Lane | Endless, ...]
+    last: tuple[Lane, ...]
 
 
 def check_reference(named: str | None, targets: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["checkpoint_path", "paragraphs_path"]
+__all__ = ["checkpoint_path", "open_ended_path", "paragraphs_path"]
 
 _HERE = Path(__file__).resolve().parent
 
@@ -20,3 +20,8 @@ def checkpoint_path() -> Path:
 def paragraphs_path() -> Path:
     """The bundled paragraphs, JSON Lines with ``id``, ``text`` and ``reference``."""
     return _HERE / "paragraphs.jsonl"
+
+
+def open_ended_path() -> Path:
+    """Open-ended instructions, JSON Lines with ``id`` and ``text``: many answers are possible."""
+    return _HERE / "open_ended.jsonl"

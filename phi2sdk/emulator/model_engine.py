@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from phi2sdk.sampling import Sampling
     from phi2sdk.score import Score
 
-__all__ = ["ModelEngine"]
+__all__ = ["ModelEngine", "sampling_of"]
 
 
 class _Step(Protocol):
@@ -109,7 +109,7 @@ class ModelEngine:
             if cancelled.is_set():
                 return
             try:
-                sampling = _sampling(decoding)
+                sampling = sampling_of(decoding)
                 for step in self._model.tokens(prompt, sampling, cancelled=cancelled):
                     if cancelled.is_set():
                         return
@@ -130,7 +130,7 @@ class ModelEngine:
             done.cancel()
 
 
-def _sampling(decoding: Decoding) -> Sampling:
+def sampling_of(decoding: Decoding) -> Sampling:
     """The model's parameters; stops are left out, since the server looks for them."""
     from phi2sdk.sampling import Sampling
 

@@ -32,7 +32,6 @@ __all__ = [
 RUN = "run.json"
 RECORDS = "records.jsonl"
 IDENTITY = "identity.json"
-IDENTITY = "identity.json"
 SCHEMA = "phi2sdk.run/1"
 
 
@@ -185,6 +184,18 @@ class RunFolder:
         if not isinstance(found, dict):
             raise ConfigurationError(f"{file} is no object")
         return found
+
+    def write_identity(self, document: Mapping[str, Any]) -> None:
+        """Keep what local weights say of the answers.
+
+        Raises:
+            ConfigurationError: It cannot be written.
+        """
+        text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        try:
+            write_text(self.path / IDENTITY, text)
+        except OSError as error:
+            raise ConfigurationError(f"{self.path} cannot be written: {error.strerror}") from error
 
     def recorded(self) -> Recorded:
         """What its journal holds; nothing where there is none yet.

@@ -8,13 +8,24 @@ import random
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count as count_up
-from itertools import takewhile
+from itertools import islice, takewhile
 from typing import Literal
 
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.measure.records import Arm, Key
 
-__all__ = ["Due", "Endless", "Lane", "Load", "LoadKind", "cycle", "plan", "seed_of", "warmup"]
+__all__ = [
+    "Due",
+    "Endless",
+    "Lane",
+    "Load",
+    "LoadKind",
+    "cycle",
+    "plan",
+    "sampled",
+    "seed_of",
+    "warmup",
+]
 
 LoadKind = Literal["sequential", "closed", "poisson"]
 
@@ -171,6 +182,35 @@ def cycle(
     if load.kind == "sequential":
         return (Endless(left(*targets), 1, rest),)
     return tuple(Endless(left(target), load.concurrency, rest) for target in targets)
+
+
+def sampled(
+    targets: Sequence[str],
+    prompts: Sequence[str],
+    calls: int,
+    *,
+    width: int = 1,
+    seed: int = 0,
+    done: Container[Key] = (),
+) -> tuple[Lane, ...]:
+    """``calls`` requests of the sampled arm for each target, over the prompts as evenly as can be.
+
+    Each target is a lane of its own, in the order that all share. Nobody's time is measured here.
+
+    Args:
+        targets: Their names.
+        prompts: Their ids.
+        calls: How many for each target.
+        width: So many requests of a target may be under way at once.
+        seed: Of the order.
+        done: Keys that have their record already.
+    """
+    order = _order(targets, prompts, "sampled", None, seed)
+    keys = list(islice(order, calls * len(targets))) if targets and prompts else []
+    return tuple(
+        Lane(tuple(Due(key) for key in keys if key.target == target and key not in done), width)
+        for target in targets
+    )
 
 
 def warmup(

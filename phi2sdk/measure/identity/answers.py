@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from phi2sdk.measure.records import Record
 from phi2sdk.prompts import END_OF_TEXT
 
 __all__ = ["Answers", "leading_space", "usable"]
 
-Encode = Callable[[str], list[int]]
-
 MOSTLY = 0.9
 """From this share on, a habit: of answers to begin with white space, or not to."""
-COMPARABLE = 0.5
-"""Where fewer of a provider's token counts fit our own, they count something else."""
+
+Ids = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,31 +24,53 @@ class Answers:
     Attributes:
         prompts: Their prompts' ids.
         texts: As received, what a provider trimmed put back.
-        ids: As tokens.
+        counted: Tokens by the provider's own count, and whether it may count end-of-text too.
         left_out: How many were not used, by cause.
         restored: The white space that was put back in front of each; ``None``: none was missing.
-        counts_ignored: The provider's token counts fit too few texts to mean tokens of this model.
         wrapped: The route wraps prompts in a template of its own.
+        ids: As tokens, once they are known.
     """
 
     prompts: tuple[str, ...]
     texts: tuple[str, ...]
-    ids: tuple[tuple[int, ...], ...]
+    counted: tuple[tuple[int, bool] | None, ...]
     left_out: Mapping[str, int]
     restored: str | None = None
-    counts_ignored: bool = False
     wrapped: bool = False
+    ids: tuple[Ids, ...] = ()
 
-    def by_prompt(
-        self, cap: int | None = None, decode: Callable[[list[int]], str] | None = None
-    ) -> dict[str, list[str]]:
-        """The texts of each prompt; with a cap, of their first so many tokens."""
+    def spelt(self, ids: Iterable[Ids]) -> Answers:
+        """With their tokens."""
+        return replace(self, ids=tuple(ids))
+
+    @property
+    def counts_differ(self) -> int:
+        """How many answers the provider counts another number of tokens in than we do.
+
+        They are scored all the same: the control's are not chosen by such a count either.
+        """
+        return sum(
+            found is not None and len(ids) not in (found[0], found[0] - found[1])
+            for found, ids in zip(self.counted, self.ids, strict=True)
+        )
+
+    def first_lines(self) -> dict[str, list[str]]:
+        """The texts of each prompt, up to the first line's end, without white space at the ends.
+
+        What a route trims, and where it stops a text that runs on, is not the model's doing.
+        """
         found: dict[str, list[str]] = {}
-        for prompt, text, ids in zip(self.prompts, self.texts, self.ids, strict=True):
-            if cap is not None and decode is not None and len(ids) > cap:
-                text = decode(list(ids[:cap]))
-            found.setdefault(prompt, []).append(text)
+        for prompt, text in zip(self.prompts, self.texts, strict=True):
+            found.setdefault(prompt, []).append(text.strip().split("\n", 1)[0].rstrip())
         return found
+
+    @staticmethod
+    def of_texts(prompts: Sequence[str], texts: Sequence[str]) -> Answers:
+        """A local model's own answers, chosen as :func:`usable` chooses."""
+        kept = [(p, t) for p, t in zip(prompts, texts, strict=True) if t and _HALF not in t]
+        return Answers(
+            tuple(p for p, _ in kept), tuple(t for _, t in kept), (None,) * len(kept), {}
+        )
 
 
 def leading_space(texts: Sequence[str]) -> str | None:
@@ -62,16 +82,14 @@ def leading_space(texts: Sequence[str]) -> str | None:
     return space if space and count >= MOSTLY * len(texts) else None
 
 
-def usable(records: Sequence[Record], encode: Encode, *, leading: str | None = None) -> Answers:
+def usable(records: Sequence[Record], *, leading: str | None = None) -> Answers:
     """What can be scored of a target's sampled answers.
 
-    Left out are ``failed`` requests, ``filtered`` and ``empty`` answers, and texts that do ``not
-    re-tokenise``: those whose number of tokens is not the one that the provider counted (which may
-    count end-of-text too), and those with a character that was cut in two.
+    Left out are ``failed`` requests, ``filtered`` and ``empty`` answers, and texts with half a
+    character, which does ``not re-tokenise``.
 
     Args:
         records: The target's, of the sampled arm.
-        encode: The reference model's tokenizer.
         leading: White space with which the reference's own answers begin; put back where the
             target's answers have none.
     """
@@ -87,22 +105,17 @@ def usable(records: Sequence[Record], encode: Encode, *, leading: str | None = N
     restored = leading if leading is not None and _trimmed(texts) else None
     if restored is not None:
         texts = [text if text[:1].isspace() else restored + text for text in texts]
-    ids = [tuple(encode(text)) for text in texts]
-    fits = [_fits(record, len(one)) for (record, _), one in zip(kept, ids, strict=True)]
-    counted = [fit for fit in fits if fit is not None]
-    ignored = bool(counted) and sum(counted) < COMPARABLE * len(counted)
-    rows = [row for row, fit in enumerate(fits) if ids[row] and (ignored or fit is not False)]
-    if len(kept) > len(rows):
-        left_out["not re-tokenised"] += len(kept) - len(rows)
     return Answers(
-        prompts=tuple(kept[row][0].key.prompt for row in rows),
-        texts=tuple(texts[row] for row in rows),
-        ids=tuple(ids[row] for row in rows),
+        prompts=tuple(record.key.prompt for record, _ in kept),
+        texts=tuple(texts),
+        counted=tuple(_counted(record) for record, _ in kept),
         left_out=dict(sorted(left_out.items())),
         restored=restored,
-        counts_ignored=ignored,
         wrapped=any(record.wrapped for record in records),
     )
+
+
+_HALF = "\ufffd"
 
 
 def _text(record: Record) -> tuple[str, str | None]:
@@ -114,7 +127,7 @@ def _text(record: Record) -> tuple[str, str | None]:
     text = record.raw.split(END_OF_TEXT, 1)[0]
     if not text:
         return "", "empty"
-    return text, "not re-tokenised" if "\ufffd" in text else None
+    return text, "not re-tokenised" if _HALF in text else None
 
 
 def _trimmed(texts: Sequence[str]) -> bool:
@@ -122,11 +135,8 @@ def _trimmed(texts: Sequence[str]) -> bool:
     return bool(texts) and bare >= MOSTLY * len(texts)
 
 
-def _fits(record: Record, tokens: int) -> bool | None:
-    """Whether the provider counted as many; ``None`` where it did not count."""
+def _counted(record: Record) -> tuple[int, bool] | None:
     count = record.usage.output_billed
     if count is None or count.estimated:
         return None
-    if record.finish_reason == "length":
-        return count.value == tokens
-    return count.value in (tokens, tokens + 1)
+    return count.value, record.finish_reason != "length"

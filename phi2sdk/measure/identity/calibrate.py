@@ -55,7 +55,13 @@ def sample_precisions(
     found = {}
     for number, name in enumerate(loader.weights.honest):
         model = loader.load(name)
-        found[name] = sample_texts(model, asked, sampling, seed=seed * 1000 + number)
+        found[name] = sample_texts(
+            model,
+            asked,
+            sampling,
+            seed=seed * 1000 + number,
+            progress=lambda done: loader.check(),
+        )
     return found
 
 

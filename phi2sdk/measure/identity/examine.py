@@ -6,9 +6,9 @@ The weights are needed here only: a report reads the file, and can be made again
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -22,12 +22,13 @@ from phi2sdk.measure.identity.greedy import greedy_regrets
 from phi2sdk.measure.identity.mmd import MMDResult, mmd_test
 from phi2sdk.measure.identity.score_calls import Call, score_calls
 from phi2sdk.measure.identity.sentences import evidence_sentences, own_sentence, verdict_sentence
+from phi2sdk.measure.identity.spelling import as_written
 from phi2sdk.measure.identity.table import CallTable
 from phi2sdk.measure.identity.verdict import ALPHA, Tests, Verdict, judge, run_tests
 from phi2sdk.measure.identity.weights import Loader, Weights
 from phi2sdk.measure.records import Record
 
-__all__ = ["SCHEMA", "examine", "sampled_records"]
+__all__ = ["SCHEMA", "examine", "sampled_records", "unavailable"]
 
 SCHEMA = "phi2sdk.identity/1"
 
@@ -47,6 +48,7 @@ def examine(
     *,
     alpha: float = ALPHA,
     notice: Callable[[str], None] | None = None,
+    stopped: Callable[[], bool] | None = None,
 ) -> dict[str, Any]:
     """Examine every target of a run; returns the document of ``identity.json``.
 
@@ -57,19 +59,27 @@ def examine(
         weights: What the answers are held against.
         alpha: The probability that any honest target at all is accused.
         notice: Is told what takes a while.
+        stopped: Whether somebody wants it to end, which it then does with an error.
 
     Raises:
-        ConfigurationError: The run has no sampled arm, or the weights cannot be used.
+        ConfigurationError: It was stopped, the run has no sampled arm, or the weights cannot be
+            used.
         OutOfMemory: The weights do not fit.
     """
     if not run.identity_prompts:
         raise ConfigurationError("this run has no sampled answers: compare with --identity 100")
     records = sampled_records(run)
-    loader = Loader(weights, notice)
+    loader = Loader(weights, notice, stopped)
     try:
         return _Examination(run, loader, records, alpha).document()
     finally:
         loader.free()
+
+
+def unavailable(run: Run, why: str) -> dict[str, Any]:
+    """The document where the weights could not be used."""
+    count = sum(len(records) for records in sampled_records(run).values())
+    return {"schema": SCHEMA, "records": count, "unavailable": why}
 
 
 @dataclass(slots=True)
@@ -89,22 +99,35 @@ class _Examination:
             max_tokens=run.configuration["max_tokens"],
             seed=run.configuration["seed"],
         )
-        model = loader.load(loader.weights.honest[-1])
         leading = leading_space(texts[loader.weights.honest[0]])
-        targets = {
-            name: usable(records, model.encode, leading=leading)
-            for name, records in self.records.items()
-        }
-        own = {name: _own(own_prompts, found, model.encode) for name, found in texts.items()}
-        tables = self._score({**targets, **{_own_name(n): a for n, a in own.items()}})
+        answers = {name: usable(found, leading=leading) for name, found in self.records.items()}
+        answers |= {_own_name(n): Answers.of_texts(own_prompts, t) for n, t in texts.items()}
+        answers = self._spelt(answers)
+        tables = self._score(answers)
         if notice := loader.notice:
             notice("identity: comparing ...")
+        honest = next(iter(tables.values())).honest  # without what overflows
+        control = {name: tables[_own_name(name)] for name in honest}
+        own = {name: answers[_own_name(name)] for name in control}
+        targets = {name: answers[name] for name in self.records}
         tests = {
-            name: run_tests(tables[name], _mmd(answers, own)) for name, answers in targets.items()
+            name: run_tests(tables[name], _mmd(found, own), control)
+            for name, found in targets.items()
         }
-        own_tests = {name: run_tests(tables[_own_name(name)]) for name in own}
-        document = self._document(targets, tests, own_tests, {n: tables[_own_name(n)] for n in own})
-        return {**document, "regret": greedy_regrets(run, loader)}
+        found = self._document(targets, tests, _own_tests(control), control)
+        return found | {"regret": greedy_regrets(run, loader)}
+
+    def _spelt(self, answers: Mapping[str, Answers]) -> dict[str, Answers]:
+        """With the tokens in which the reference finds each text likeliest."""
+        prompts = self.run.identity_prompts
+        pairs = [
+            (prompts[id], text)
+            for found in answers.values()
+            for id, text in zip(found.prompts, found.texts, strict=True)
+        ]
+        model = self.loader.load(self.loader.weights.honest[0])
+        ids = iter(as_written(model, pairs))
+        return {name: found.spelt(islice(ids, len(found.texts))) for name, found in answers.items()}
 
     def _score(self, groups: Mapping[str, Answers]) -> dict[str, CallTable]:
         """Everything in one go, so that each variant of the weights is loaded once."""
@@ -190,22 +213,6 @@ def _own_name(precision: str) -> str:
     return f"local {precision}"  # no target has a name with a space
 
 
-def _own(
-    prompts: Sequence[str], texts: Sequence[str], encode: Callable[[str], list[int]]
-) -> Answers:
-    kept = [
-        (id, text, tuple(encode(text)))
-        for id, text in zip(prompts, texts, strict=True)
-        if text and "\ufffd" not in text
-    ]
-    return Answers(
-        tuple(one[0] for one in kept),
-        tuple(one[1] for one in kept),
-        tuple(one[2] for one in kept),
-        {},
-    )
-
-
 def _own_tests(control: Mapping[str, CallTable]) -> dict[str, Tests | None]:
     """Each precision's own answers in the same test: half of them against the other halves.
 
@@ -234,21 +241,10 @@ def _repetition(calls: CallTable) -> NDArray[np.int64]:
 
 
 def _mmd(answers: Answers, own: Mapping[str, Answers]) -> dict[str, MMDResult]:
-    """Against the own texts of each honest precision; empty where there is nothing to compare.
-
-    Only first lines are compared, without white space at their ends: what a route trims, and where
-    it stops a text that runs on, is not the model's doing.
-    """
-    mine = _first_lines(answers)
-    found = {name: mmd_test(mine, _first_lines(one)) for name, one in own.items()}
+    """Against the own texts of each honest precision; empty where there is nothing to compare."""
+    mine = answers.first_lines()
+    found = {name: mmd_test(mine, one.first_lines()) for name, one in own.items()}
     return {name: result for name, result in found.items() if result.prompts}
-
-
-def _first_lines(answers: Answers) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = defaultdict(list)
-    for prompt, text in zip(answers.prompts, answers.texts, strict=True):
-        found[prompt].append(text.strip().split("\n", 1)[0].rstrip())
-    return found
 
 
 def _calibration(found: Calibration) -> dict[str, Any]:
@@ -286,7 +282,7 @@ def _target(
         "left_out": dict(answers.left_out),
         "wrapped": answers.wrapped,
         "restored": answers.restored,
-        "counts_ignored": answers.counts_ignored,
+        "counts_differ": answers.counts_differ,
     }
     if tests is None:
         return document

@@ -29,7 +29,7 @@ class Call:
     Attributes:
         prompt: The prompt's place among the prompts.
         sent: The prompt as it was sent.
-        ids: The answer's tokens, by the reference's tokenizer.
+        ids: The answer's tokens, as the reference may have written them.
     """
 
     prompt: int
@@ -40,7 +40,7 @@ class Call:
 def score_calls(loader: Loader, calls: Sequence[Call], format: str = "raw") -> CallTable:
     """One pass over all calls for each variant of the weights.
 
-    Variants are loaded in turn, the one that is loaded already first. A precision whose numbers
+    Variants are loaded in turn, the reference first. A precision whose numbers
     overflow on these texts is left out of the honest ones; without any left there is no table.
 
     Args:
@@ -59,7 +59,7 @@ def score_calls(loader: Loader, calls: Sequence[Call], format: str = "raw") -> C
     sums: dict[str, TextSums] = {}
     candidates: dict[str, Floats] = {}
     encoded: dict[str, list[int]] = {}
-    for name in reversed(weights.honest):
+    for name in weights.honest:
         model = loader.load(name)
         if not encoded:
             encoded = {sent: model.encode(sent) for sent in {call.sent for call in calls}}

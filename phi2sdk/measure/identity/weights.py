@@ -73,22 +73,34 @@ class Loader:
     Attributes:
         weights: Which model.
         notice: Is told what takes a while.
+        stopped: Whether somebody wants this to end.
     """
 
     weights: Weights
     notice: Callable[[str], None] | None = None
+    stopped: Callable[[], bool] | None = None
     _name: str = field(default="", init=False)
     _model: LocalModel | None = field(default=None, init=False)
+
+    def check(self) -> None:
+        """Whether to go on.
+
+        Raises:
+            ConfigurationError: Somebody wants this to end.
+        """
+        if self.stopped is not None and self.stopped():
+            raise ConfigurationError("stopped")
 
     def load(self, name: str) -> LocalModel:
         """A precision, ``int8``, ``int4``, or ``other:NAME``; the model before it is freed.
 
         Raises:
-            ConfigurationError: It cannot be loaded, or has another vocabulary.
+            ConfigurationError: It cannot be loaded, or somebody wants this to end.
             OutOfMemory: It does not fit.
         """
         from phi2sdk.backends.engine.model import LocalModel
 
+        self.check()
         if self._model is not None and self._name == name:
             return self._model
         self.free()

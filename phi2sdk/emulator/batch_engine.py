@@ -1,0 +1,92 @@
+"""A real local model behind the emulated providers, answering many requests at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from phi2sdk.emulator.engine import EOS_TEXT, Decoding, Token
+from phi2sdk.emulator.model_engine import sampling_of
+
+if TYPE_CHECKING:
+    from phi2sdk.backends.engine.job import News
+    from phi2sdk.backends.engine.model import LocalModel
+    from phi2sdk.sampling import Sampling
+
+__all__ = ["BatchEngine"]
+
+
+class BatchEngine:
+    """Tokens from a local model; requests share its steps, as on a real server.
+
+    Args:
+        model: The model; it stays the caller's, and others may use it too.
+        slots: So many requests are answered at once, the others wait.
+        temperature: Sample at this one whatever is asked for, unless that is greedy: a provider
+            that does so is what an identity test must find.
+        name: The model's name on the wire; by default its own.
+    """
+
+    def __init__(
+        self,
+        model: LocalModel,
+        *,
+        slots: int = 32,
+        temperature: float | None = None,
+        name: str | None = None,
+    ) -> None:
+        from phi2sdk.backends.engine.worker import Worker
+
+        self._model = model
+        self._temperature = temperature
+        self._worker = Worker(lambda: model, slots)
+        self.model = name if name is not None else model.name
+        self.context_length = model.context_length
+
+    def count(self, text: str) -> int:
+        """How many tokens ``text`` has."""
+        return len(self._model.encode(text))
+
+    def prompt_tokens(self, text: str) -> Sequence[Token]:
+        """The tokens of ``text``, without log-probabilities: those would take a forward pass."""
+        ids = self._model.encode(text)
+        return [Token(one, self._model.decode([one]), None) for one in ids]
+
+    def close(self) -> None:
+        """End the thread; what runs and what waits fails."""
+        self._worker.close()
+
+    async def tokens(self, prompt: str, decoding: Decoding) -> AsyncGenerator[Token, None]:
+        """Yield the model's tokens as they are made."""
+        from phi2sdk.backends.engine.job import Ended, Failed, Generated, Job
+        from phi2sdk.stops import StopCutter
+
+        loop = asyncio.get_running_loop()
+        news: asyncio.Queue[News] = asyncio.Queue()
+
+        def tell(one: News) -> None:
+            if not job.cancelled.is_set():
+                loop.call_soon_threadsafe(news.put_nowait, one)
+
+        job = Job(self._model.encode(prompt), self._sampling(decoding), StopCutter(()), tell)
+        self._worker.submit(job)
+        try:
+            while True:
+                one = await news.get()
+                if isinstance(one, Generated):
+                    step = one.step
+                    text = (step.text or EOS_TEXT) if step.special else step.text
+                    yield Token(step.id, text, step.logprob, step.special)
+                elif isinstance(one, Failed):
+                    raise one.error
+                elif isinstance(one, Ended):
+                    return
+        finally:
+            job.cancelled.set()
+
+    def _sampling(self, decoding: Decoding) -> Sampling:
+        if self._temperature is not None and decoding.temperature > 0:
+            decoding = replace(decoding, temperature=self._temperature)
+        return sampling_of(decoding)
