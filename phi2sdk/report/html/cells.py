@@ -20,6 +20,7 @@ class Cell:
         text: What stands there.
         ends: The 95 % interval, if there is one.
         sort: What the column is sorted by; ``None``: unknown, and last in either direction.
+        below: What stands under the interval.
         about: What a reader must know of it, said to those who hover or listen.
     """
 
@@ -27,6 +28,7 @@ class Cell:
     ends: str = ""
     sort: float | None = None
     about: str = ""
+    below: str = ""
 
 
 UNKNOWN = Cell("unknown", about="not known; this is not zero")

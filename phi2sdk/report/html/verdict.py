@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from phi2sdk.report.html.cells import Cell, count, latency, money, plain, rate, score
+from phi2sdk.report.html.cells import Cell, count, latency, money, plain, rate
 from phi2sdk.report.schema import Report, TargetReport
 from phi2sdk.report.schema_base import Interval
 from phi2sdk.report.table import comparison
@@ -20,7 +20,6 @@ COLUMNS = (
     ("ttft", "TTFT p50", "median time to first token"),
     ("speed", "tokens/s", "output tokens per second of the target"),
     ("same", "same", "prompts with the reference's very answer, cut at the stop"),
-    ("edit", "edit sim.", "edit similarity with the reference's answers, in tokens"),
     ("identity", "same model?", "verdict of the identity tests"),
     ("failed", "failed", "requests without an answer, of all that were sent"),
 )
@@ -92,9 +91,6 @@ def _cells(
         "ttft": latency(times.ttft, "p50", simulated=simulated),
         "speed": count(target.throughput.tokens_per_second, simulated=simulated),
         "same": reference if target.reference else rate(agreement.exact_cut if agreement else None),
-        "edit": reference
-        if target.reference
-        else score(agreement.edit_similarity if agreement else None),
         "identity": Cell(
             verdict.replace("-", " "),
             sort=float(VERDICTS.index(verdict)) if verdict in VERDICTS else None,

@@ -6,49 +6,77 @@ function placed(needed) {
 
 function costScale(rows, width) {
   const values = rows.flatMap((one) => [one.cost.value, one.cost.low, one.cost.high]);
-  return { ...logScale(values, dollars, "US dollars per 1,000 answers", width - 120, 1.6), grid: true };
+  return { ...logScale(values, dollars, "US dollars per 1,000 answers", width - 250, 1.6), grid: true };
 }
 
-const name = (one) => marked(one.target) + (one.chosen ? " (chosen)" : "");
+const name = (one) => marked(one.target) + (one.chosen ? ", chosen" : "");
+const nameAndSame = (one) => name(one) + (one.same ? `, ${percent(one.same.value)} same` : "");
+
+/** The options that both charts share; at the right there is room for the longest name. */
+function frame(rows, text) {
+  const room = 24 + 6.6 * Math.max(...rows.map((one) => text(one).length));
+  return { height: HEIGHT, marginTop: TOP, marginBottom: BOTTOM, marginLeft: 58, marginRight: room };
+}
 
 function costAgainstP95(width) {
   const rows = placed((one) => one.p95 !== null && (one.p95.value ?? one.p95.censored_above) !== null);
   if (!rows.length) return null;
+  const text = width < 480 ? name : nameAndSame;
   const p95 = (one) => one.p95.value ?? one.p95.censored_above;
   const values = rows.flatMap((one) => [p95(one), one.p95.low, one.p95.high]);
   const ends = rows.filter((one) => one.p95.low !== null && one.p95.high !== null);
+  const x = costScale(rows, width);
+  const y = { ...logScale(values, tickSeconds, "E2E p95", HEIGHT, 1.35), grid: true };
   return {
-    height: 320,
-    marginLeft: 58,
-    marginTop: 30,
-    marginRight: 120,
-    marginBottom: 44,
-    x: costScale(rows, width),
-    y: { ...logScale(values, tickSeconds, "E2E p95", 320, 1.35), grid: true },
+    ...frame(rows, text),
+    x,
+    y,
     color: colours(),
     marks: [
       Plot.ruleX(ends, { x: (d) => d.cost.value, y1: (d) => d.p95.low, y2: (d) => d.p95.high,
         stroke: "target", strokeWidth: 3, strokeOpacity: 0.4 }),
-      ...pointMarks(rows, p95, true),
+      ...pointMarks(rows, p95, x, y, text),
       Plot.text(rows.filter((one) => one.p95.value === null), { x: (d) => d.cost.value, y: p95,
-        text: (d) => `> ${seconds(d.p95.censored_above)}`, fill: "var(--bad)", dy: 18 }),
+        text: (d) => `> ${seconds(d.p95.censored_above)}`, fill: "var(--bad)", dy: 18, ...halo }),
     ],
   };
 }
 
-/** Dots one target at a time, since a hollow one has the ground's colour inside. */
-function pointMarks(rows, y, withSame) {
+/** Dots, each joined to its name in a column at the right, where no name covers another. */
+function pointMarks(rows, y, x, yScale, text) {
   const ends = rows.filter((one) => one.cost.low !== null && one.cost.high !== null);
+  const edge = x.domain[1];
+  const labels = apart(rows, y, yScale).map(([one, at]) => ({ ...one, at, from: y(one) }));
   return [
     Plot.ruleY(ends, { y, x1: (d) => d.cost.low, x2: (d) => d.cost.high, stroke: "target",
       strokeWidth: 3, strokeOpacity: 0.4 }),
+    Plot.link(labels, { x1: (d) => d.cost.value, y1: "from", x2: edge, y2: "at", stroke: "target",
+      strokeOpacity: 0.35 }),
     ...rows.map((one) =>
       Plot.dot([one], { x: one.cost.value, y: y(one), stroke: colour(one.target), strokeWidth: 2,
         fill: one.beaten ? "var(--ground)" : colour(one.target), r: one.chosen ? 8 : 5.5 }),
     ),
-    Plot.text(rows, { x: (d) => d.cost.value, y, fill: "target", dx: 13, textAnchor: "start", ...halo,
-      lineAnchor: "middle", text: (d) => `${name(d)}${d.same && withSame ? `\n${percent(d.same.value)} same` : ""}` }),
+    Plot.text(labels, { x: edge, y: "at", fill: "target", dx: 6, textAnchor: "start", text }),
   ];
+}
+
+const HEIGHT = 320;
+const TOP = 30;
+const BOTTOM = 44;
+const LINE = 17;
+
+/** ``[row, y]``: where each name stands, as near to its dot as a line for each allows. */
+function apart(rows, y, options) {
+  const scale = Plot.scale({ y: { ...options, range: [HEIGHT - BOTTOM, TOP] } });
+  const sorted = [...rows].sort((a, b) => scale.apply(y(a)) - scale.apply(y(b)));
+  const places = [];
+  for (const one of sorted) {
+    places.push(Math.max(scale.apply(y(one)), (places[places.length - 1] ?? 0) + LINE));
+  }
+  for (let i = places.length - 1, limit = HEIGHT - BOTTOM; i >= 0; i -= 1, limit = places[i + 1] - LINE) {
+    places[i] = Math.min(places[i], limit);
+  }
+  return sorted.map((one, i) => [one, scale.invert(places[i])]);
 }
 
 function costAgainstSame(width) {
@@ -57,20 +85,18 @@ function costAgainstSame(width) {
   const same = (one) => one.same.value;
   const ends = rows.filter((one) => one.same.low !== null && one.same.high !== null);
   const low = Math.min(...rows.map((one) => one.same.low ?? one.same.value));
+  const x = costScale(rows, width);
+  const y = { domain: [Math.max(0, low - 0.05), 1.02], tickFormat: percent, label: "same answers",
+    grid: true, ticks: 6 };
   return {
-    height: 320,
-    marginLeft: 58,
-    marginTop: 30,
-    marginRight: 120,
-    marginBottom: 44,
-    x: costScale(rows, width),
-    y: { domain: [Math.max(0, low - 0.05), 1.02], tickFormat: percent, label: "same answers", grid: true,
-      ticks: 6 },
+    ...frame(rows, name),
+    x,
+    y,
     color: colours(),
     marks: [
       Plot.ruleX(ends, { x: (d) => d.cost.value, y1: (d) => d.same.low, y2: (d) => d.same.high,
         stroke: "target", strokeWidth: 3, strokeOpacity: 0.4 }),
-      ...pointMarks(rows, same, false),
+      ...pointMarks(rows, same, x, y, name),
     ],
   };
 }
