@@ -20,6 +20,8 @@ from phi2sdk.score import Score
 
 __all__ = ["Scorer", "score_as_written"]
 
+LONGEST_PIECE = 32
+"""Characters of a token at most, so that of an endless text no more is looked at than can fit."""
 MOST_PASSES = 24
 """A text whose pieces differ at more places keeps the tokenizer's from there on."""
 
@@ -45,7 +47,8 @@ def score_as_written(model: Scorer, pairs: Sequence[tuple[str, str]]) -> list[Sc
             half a character at the end, which is all that U+FFFD tells of it.
     """
     prompts = [model.encode(prompt) for prompt, _ in pairs]
-    texts = [text.rstrip("\ufffd") for _, text in pairs]
+    most = LONGEST_PIECE * model.context_length
+    texts = [text[:most].rstrip("\ufffd") for _, text in pairs]
     ids = [
         model.encode(text)[: max(0, model.context_length - len(prompt))]
         for prompt, text in zip(prompts, texts, strict=True)
@@ -69,18 +72,18 @@ def score_as_written(model: Scorer, pairs: Sequence[tuple[str, str]]) -> list[Sc
 
 def _respelled(model: Scorer, score: Score, text: str) -> tuple[int, list[int] | None]:
     """How many tokens can be judged, and better ones, if there are any."""
-    rest = text.encode()
+    data, begin = text.encode(), 0
     for at, (own, best) in enumerate(zip(score.ids, score.argmax, strict=True)):
         piece = model.piece(best)
-        if own != best and piece and rest.startswith(piece):
+        if own != best and piece and data.startswith(piece, begin):
             try:
-                after = rest[len(piece) :].decode()
+                after = data[begin + len(piece) :].decode()
             except UnicodeDecodeError:  # inside a character, where the tokenizer cannot begin
                 return len(score.ids), None
             return len(score.ids), [*score.ids[:at], best, *model.encode(after)]
-        if own != best and piece.startswith(rest):
+        if own != best and piece.startswith(data[begin : begin + len(piece) + 1]):
             return at, None
-        rest = rest[len(model.piece(own)) :]
+        begin += len(model.piece(own))
     return len(score.ids), None
 
 
