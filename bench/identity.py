@@ -120,6 +120,14 @@ def main() -> int:
     """Measure."""
     made = parser(__doc__)
     made.add_argument("--simulate", action="store_true", help="how often the tests are right")
+    made.add_argument("--pools", type=Path, help="of bench/identity_pools.py, to simulate with")
+    made.add_argument("--other", type=Path, help="the checkpoint of another training seed")
+    made.add_argument(
+        "--part",
+        action="append",
+        choices=["divergence", "temperature", "size", "power", "large"],
+        help="of the simulations; repeatable, all by default",
+    )
     args: Any = made.parse_args()
     if args.simulate:
         from bench.identity_simulations import simulate

@@ -14,6 +14,7 @@ from phi2sdk.emulate_cli import emulate
 from phi2sdk.explain_cli import explain
 from phi2sdk.generate_cli import generate
 from phi2sdk.memory_cli import memory
+from phi2sdk.plan_cli import plan
 from phi2sdk.prices_cli import prices
 from phi2sdk.report_cli import report
 
@@ -44,6 +45,7 @@ app.command(epilog="Example: phi2 compare paragraphs.txt --target gpu --target a
 )
 app.command(epilog="Example: phi2 report run/ --volume 10000 --baseline gpt-4")(report)
 app.command(epilog="Example: phi2 diff run-monday run-tuesday")(diff)
+app.command(epilog="Example: phi2 plan --detect int4 --power 0.95 --prompts asked.txt")(plan)
 app.command(epilog='Example: phi2 generate "Explain tides." --target local --max-tokens 100')(
     generate
 )

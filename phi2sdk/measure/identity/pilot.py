@@ -23,7 +23,7 @@ from phi2sdk.sampling import Sampling
 if TYPE_CHECKING:
     from phi2sdk.backends.engine.model import LocalModel
 
-__all__ = ["Pilot", "Setting", "Written", "pilot", "score", "write"]
+__all__ = ["Pilot", "Setting", "Written", "author_prompts", "pilot", "score", "write"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def write(
 def score(
     loader: Loader, format: str, written: Mapping[str, Written]
 ) -> tuple[dict[str, CallTable], dict[str, list[Call]]]:
-    """The tables of several sets of texts and their calls; each variant of the weights loads once."""
+    """The tables of several sets of texts, and their calls; each variant loads once for all."""
     reference = loader.load(loader.weights.honest[0])
     pairs = [(s, t) for one in written.values() for s, t in zip(one.sent, one.texts, strict=True)]
     spelt = iter(as_written(reference, pairs))
@@ -157,7 +157,7 @@ def _pilot(loader: Loader, suspects: Loader, alternative: Alternative, setting: 
         written[name] = write(model, setting, setting.asked(), plain, setting.seed * 1000 + number)
     sampling = alternative.sampling(setting.max_tokens)
     author = _author(loader, suspects, alternative)
-    seen = _seen(alternative, setting)
+    seen = author_prompts(alternative, setting)
     asked = [seen[sent] for sent in setting.asked()]
     written["author"] = write(author, setting, asked, sampling, setting.seed * 1000 + 999)
     reference = loader.load(honest[0])
@@ -191,7 +191,7 @@ def _author(loader: Loader, suspects: Loader, alternative: Alternative) -> Local
     return suspects.load(alternative.weights)
 
 
-def _seen(alternative: Alternative, setting: Setting) -> dict[str, str]:
+def author_prompts(alternative: Alternative, setting: Setting) -> dict[str, str]:
     """The prompt that the author sees, by the one that is sent."""
     if alternative.template is None:
         return {prompt: prompt for prompt in setting.prompts}

@@ -25,7 +25,7 @@ __all__ = ["MOST_CALLS", "Need", "Part", "calls_needed", "power_at"]
 
 MOST_CALLS = 1_000_000
 """More calls than anybody would make: where so many do not suffice, none do."""
-RUNS = 1000
+RUNS = 500
 """So many runs are drawn for each number of calls."""
 QUANTILES = 20_000
 """So many draws give the quantile of the largest of several correlated statistics."""

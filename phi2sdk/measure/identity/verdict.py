@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Literal, Protocol
 
-from phi2sdk.measure.identity.control import against_control
+from phi2sdk.measure.identity.control import PERMUTATIONS, against_control
 from phi2sdk.measure.identity.lineup import LineUp, line_up
 from phi2sdk.measure.identity.mmd import MMDResult
 from phi2sdk.measure.identity.routing import Routing, routing_test
@@ -157,6 +157,7 @@ def run_tests(
     mmd: Mapping[str, MMDResult] | None = None,
     control: Mapping[str, CallTable] | None = None,
     *,
+    permutations: int = PERMUTATIONS,
     seed: int = 0,
 ) -> Tests | None:
     """All instruments on one set of calls; ``None`` without any call.
@@ -167,13 +168,17 @@ def run_tests(
         control: The reference's own answers to the same prompts, by honest precision, scored in
             the same way. Needed where the tokens are not those that were drawn but a text
             re-encoded: p-values then are by permutation.
+        permutations: How many.
         seed: Of the permutations.
     """
     if not len(calls):
         return None
     score, lined, routed = score_test(calls), line_up(calls), routing_test(calls)
     if control is not None:
-        found = {n: against_control(calls, own, n, seed=seed) for n, own in control.items()}
+        found = {
+            name: against_control(calls, own, name, permutations=permutations, seed=seed)
+            for name, own in control.items()
+        }
         known = {name: one for name, one in found.items() if one is not None}
         if not known:
             return None

@@ -1,0 +1,138 @@
+"""Pools of really sampled, scored answers, from which simulated runs draw their calls.
+
+    python -m bench.identity_pools FOLDER [--other CHECKPOINT] [--scale 1.0]
+
+Each author's answers to 16 open prompts at temperature 1 (or as the author does it), 24 tokens
+each, spelt as in every examination and scored under the honest precisions and all candidates. The
+other model is one of another training seed: ``python -m training --seed 1 --out CHECKPOINT``.
+A pool that is there already is not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from phi2sdk.measure.identity.alternatives import Alternative, parse
+from phi2sdk.measure.identity.pilot import Setting, author_prompts, score, write
+from phi2sdk.measure.identity.table import CallTable
+from phi2sdk.measure.identity.weights import HONEST, Loader, Weights
+
+SUBJECTS = (
+    "tides", "glass", "the printing press", "rivers", "maps", "clocks", "birds", "a good harvest",
+    "salt", "bread", "memory", "winter", "music", "trade", "bridges", "gravity",
+)  # fmt: skip
+PROMPTS = tuple(f"Instruct: Write a paragraph about {subject}.\nOutput:" for subject in SUBJECTS)
+MAX_TOKENS = 24
+SIZES = {
+    "float32": 8000,
+    "int4": 2400,
+    "t=0.8": 1600,
+    "top_p=0.9": 800,
+    "template=qa": 800,
+    "other": 1200,
+    "bfloat16": 4200,
+    "float16": 4200,
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pool:
+    """One author's answers: scored, and as text."""
+
+    calls: CallTable
+    texts: list[str]
+
+
+def make(folder: Path, name: str, count: int, other: Path | None, seed: int) -> None:
+    """Write and score one author's answers."""
+    weights = Weights(model="demo", device="cpu")
+    alternative = Alternative(name)
+    if name == "other":
+        alternative = parse(f"other={other}")
+    elif name not in HONEST:
+        alternative = parse(name)
+    suspects = Loader(
+        Weights(model="demo", device="cpu", others=(str(other),) if name == "other" else ())
+    )
+    loader = Loader(weights)
+    setting = Setting(PROMPTS, "instruct", MAX_TOKENS, count, seed)
+    if name in HONEST:
+        author = loader.load(name)
+    elif name == "other":
+        author = suspects.load(suspects.weights.candidates[-1])
+    else:
+        author = suspects.load(alternative.weights or HONEST[0])
+    seen = author_prompts(alternative, setting)
+    asked = [seen[sent] for sent in setting.asked()]
+    written = write(author, setting, asked, alternative.sampling(MAX_TOKENS), seed)
+    suspects.free()
+    tables, _ = score(loader, setting.format, {name: written})
+    save(folder / f"{name}.npz", tables[name], list(written.texts))
+
+
+def save(path: Path, calls: CallTable, texts: list[str]) -> None:
+    """A pool as one file."""
+    columns: dict[str, np.ndarray] = {
+        "prompt": calls.prompt,
+        "tokens": calls.tokens,
+        "entropy": calls.entropy,
+        "loglik": calls.loglik,
+        "texts": np.array(json.dumps(texts)),
+    }
+    for kind in ("logp", "drift", "variance", "candidates"):
+        for name, column in getattr(calls, kind).items():
+            columns[f"{kind}:{name}"] = column
+    np.savez_compressed(path, **columns)  # type: ignore[arg-type]
+
+
+def load(path: Path) -> Pool:
+    """The pool that :func:`save` wrote."""
+    with np.load(path) as file:
+
+        def of(kind: str) -> dict[str, np.ndarray]:
+            start = f"{kind}:"
+            return {key.removeprefix(start): file[key] for key in file if key.startswith(start)}
+
+        calls = CallTable(
+            file["prompt"], file["tokens"], file["entropy"],
+            of("logp"), of("drift"), of("variance"), file["loglik"], of("candidates"),
+        )  # fmt: skip
+        return Pool(calls, json.loads(str(file["texts"])))
+
+
+def pools(folder: Path) -> Iterator[tuple[str, Pool]]:
+    """All that are there."""
+    for name in SIZES:
+        if (folder / f"{name}.npz").exists():
+            yield name, load(folder / f"{name}.npz")
+
+
+def main() -> int:
+    """Make what is missing."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--other", type=Path, help="a checkpoint of another training seed")
+    parser.add_argument("--scale", type=float, default=1.0, help="of the pools' sizes")
+    args = parser.parse_args()
+    args.folder.mkdir(parents=True, exist_ok=True)
+    for number, (name, size) in enumerate(SIZES.items()):
+        if (args.folder / f"{name}.npz").exists() or (name == "other" and args.other is None):
+            continue
+        begun = time.perf_counter()
+        make(args.folder, name, round(size * args.scale), args.other, 7000 + number)
+        print(f"{name}: {time.perf_counter() - begun:.0f} s", file=sys.stderr, flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,336 @@
+"""How often the identity tests are right: false alarms, power, intervals.
+
+    python -m bench.identity_pools POOLS --other CHECKPOINT
+    python bench/identity.py --simulate --pools POOLS --json identity-simulations.json
+
+Every run draws its calls, and as many control calls, from pools of really sampled answers of the
+bundled model (see identity_pools.py), without replacement and evenly over the prompts. That runs
+share a pool does not make their false alarms depend on each other: given which calls were drawn,
+it is chance alone, anew in each run, which of them are the target's and which are control.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+from bench.common import Report
+from bench.identity_pools import MAX_TOKENS, PROMPTS, Pool, pools
+from phi2sdk.measure.identity.alternatives import parse
+from phi2sdk.measure.identity.mmd import MMDResult, mmd_test
+from phi2sdk.measure.identity.pilot import Setting, pilot
+from phi2sdk.measure.identity.planning import calls_needed
+from phi2sdk.measure.identity.table import CallTable
+from phi2sdk.measure.identity.temperature import effective_temperature
+from phi2sdk.measure.identity.verdict import Tests, judge, run_tests
+from phi2sdk.measure.identity.weights import HONEST, Weights
+
+ALPHA = 0.05
+SIZE_RUNS = 400
+POWER_RUNS = 100
+CURVE_RUNS = 100
+CURVE = (0.35, 0.5, 0.7, 1.0, 1.4, 2.0)
+"""Numbers of calls at which the power is simulated, as shares of the planned one."""
+PROVIDERS = {
+    "float32": "float32",
+    "hosted": "float32",
+    "float16": "float16",
+    "bfloat16": "bfloat16",
+}
+WANTED = {
+    "t=0.8": "t=0.8",
+    "top_p=0.9": "top_p=0.9",
+    "int4": "int4",
+    "template=qa": "template=qa",
+    "route=0.2": "route=0.2:other",
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Drawn:
+    """Some calls of a pool."""
+
+    calls: CallTable
+    texts: Mapping[str, Sequence[str]]
+
+
+class Deck:
+    """A pool that gives out each call once in a run."""
+
+    def __init__(self, pool: Pool, rng: np.random.Generator) -> None:
+        self._pool = pool
+        self._rows = {
+            int(prompt): rng.permutation(np.flatnonzero(pool.calls.prompt == prompt))
+            for prompt in np.unique(pool.calls.prompt)
+        }
+        self._next = dict.fromkeys(self._rows, 0)
+
+    def deal(self, prompts: np.ndarray) -> np.ndarray:
+        """The next row for each prompt."""
+        rows = []
+        for prompt in prompts.tolist():
+            rows.append(self._rows[prompt][self._next[prompt]])
+            self._next[prompt] += 1
+        return np.array(rows, dtype=np.int64)
+
+    def draw(self, prompts: np.ndarray) -> Drawn:
+        """A call to each prompt."""
+        rows = self.deal(prompts)
+        return Drawn(self._pool.calls.take(rows), _by_prompt(self._pool, rows))
+
+
+def _by_prompt(pool: Pool, rows: np.ndarray) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for row in rows.tolist():
+        found.setdefault(str(pool.calls.prompt[row]), []).append(pool.texts[row])
+    return found
+
+
+def _even(calls: int) -> np.ndarray:
+    return np.arange(calls) % len(PROMPTS)
+
+
+def _tests(
+    target: Drawn, control: Mapping[str, Drawn], permutations: int, seed: int, *, mmd: bool = True
+) -> Tests:
+    texts: dict[str, MMDResult] | None = None
+    if mmd:
+        texts = {
+            name: mmd_test(target.texts, own.texts, permutations=permutations, seed=seed)
+            for name, own in control.items()
+        }
+    found = run_tests(
+        target.calls,
+        texts,
+        {name: own.calls for name, own in control.items()},
+        permutations=permutations,
+        seed=seed,
+    )
+    assert found is not None
+    return found
+
+
+# --------------------------------------------------------------------------- false alarms
+
+
+def sizes(report: Report, found: Mapping[str, Pool], calls: int, runs: int, *, mmd: bool) -> None:
+    """Four honest providers, each against the control of every precision."""
+    rng = np.random.default_rng(calls)
+    own: dict[str, list[float]] = {}
+    composite: dict[str, list[float]] = {}
+    accused = 0
+    for run in range(runs):
+        decks = {name: Deck(found[name], rng) for name in HONEST}
+        prompts = _even(calls)
+        control = {name: decks[name].draw(prompts) for name in HONEST}
+        tests = {
+            provider: _tests(
+                decks[name].draw(prompts), control, 999 if calls < 500 else 399, run, mmd=mmd
+            )
+            for provider, name in PROVIDERS.items()
+        }
+        accused += any(v.name == "different" for v in judge(tests, alpha=ALPHA).values())
+        for provider, name in PROVIDERS.items():
+            if provider == "hosted":
+                continue
+            for instrument, one in tests[provider].instruments.items():
+                own.setdefault(f"{instrument}, {name}", []).append(one.p_by_precision[name])
+                composite.setdefault(f"{instrument}, {name}", []).append(one.p)
+        _tell(f"{calls} calls: run {run + 1} of {runs}, {accused} accused")
+    least, most = _bounds(runs)
+    for what, values in own.items():
+        rate = float(np.mean(np.array(values) <= ALPHA))
+        report.row(what=f"false alarms, {what}", calls=calls, runs=runs, rate=rate,
+                   composite=float(np.mean(np.array(composite[what]) <= ALPHA)))  # fmt: skip
+        report.check(f"size {what}, {calls} calls", rate, "<=", most)
+        report.check(f"size {what}, {calls} calls, not less", rate, ">=", least)
+    instruments = 4 if mmd else 3
+    report.row(what=f"any of 4 honest accused, Holm, {instruments} instruments", calls=calls,
+               runs=runs, rate=accused / runs, composite=None)  # fmt: skip
+    report.check(f"accusations of 4 honest, {calls} calls", accused / runs, "<=", most)
+
+
+def _bounds(runs: int) -> tuple[float, float]:
+    """One-sided 99 % bounds of a rate of ALPHA."""
+    low, high = stats.binom.ppf((0.01, 0.99), runs, ALPHA)
+    return float(low) / runs, float(high) / runs
+
+
+# --------------------------------------------------------------------------- power
+
+
+def _target(name: str, calls: int, decks: Mapping[str, Deck], rng: np.random.Generator,
+            found: Mapping[str, Pool]) -> Drawn:  # fmt: skip
+    prompts = _even(calls)
+    if name != "route=0.2":
+        return decks[name].draw(prompts)
+    away = rng.random(calls) < 0.2
+    here, there = decks["float32"].draw(prompts[~away]), decks["other"].draw(prompts[away])
+    return _joined(here, there)
+
+
+def _joined(a: Drawn, b: Drawn) -> Drawn:
+    def both(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+        return np.concatenate([one, two])
+
+    x, y = a.calls, b.calls
+    columns = [
+        {name: both(getattr(x, kind)[name], getattr(y, kind)[name]) for name in getattr(x, kind)}
+        for kind in ("logp", "drift", "variance", "candidates")
+    ]
+    table = CallTable(
+        both(x.prompt, y.prompt), both(x.tokens, y.tokens), both(x.entropy, y.entropy),
+        *columns[:3], both(x.loglik, y.loglik), columns[3],
+    )  # fmt: skip
+    texts = {p: [*a.texts.get(p, ()), *b.texts.get(p, ())] for p in {**a.texts, **b.texts}}
+    return Drawn(table, texts)
+
+
+def _power(
+    name: str, calls: int, found: Mapping[str, Pool], runs: int, seed: int
+) -> tuple[float, float]:
+    """The share of runs that are found, and of those the share in which it is named closest."""
+    rng = np.random.default_rng(seed)
+    hits = named = 0
+    for run in range(runs):
+        decks = {pool: Deck(found[pool], rng) for pool in found}
+        control = {honest: decks[honest].draw(_even(calls)) for honest in HONEST}
+        tests = _tests(_target(name, calls, decks, rng, found), control, 499, run)
+        if judge({"t": tests}, alpha=ALPHA)["t"].name == "different":
+            hits += 1
+            named += tests.line_up.closest == name
+    return hits / runs, named / hits if hits else 0.0
+
+
+def powers(report: Report, found: Mapping[str, Pool], other: Path | None, quick: bool) -> None:
+    """What the plan asks for, what comes of it, and what it truly takes."""
+    entropy = float(found["float32"].calls.entropy.sum() / found["float32"].calls.tokens.sum())
+    runs = 20 if quick else POWER_RUNS
+    for number, (name, detect) in enumerate(WANTED.items()):
+        if name == "route=0.2" and ("other" not in found or other is None):
+            report.check(f"power {name}", None, ">=", 0.9, reason="no second checkpoint was given")
+            continue
+        if name not in found and name != "route=0.2":
+            report.check(f"power {name}", None, ">=", 0.9, reason="its pool was not made")
+            continue
+        asked = parse(detect.replace(":other", f":{other}"))
+        setting = Setting(PROMPTS, "instruct", MAX_TOKENS, 256, 31 + number)
+        made = pilot(Weights(model="demo", device="cpu"), asked, setting)
+        need = calls_needed(made.parts, made.control)
+        assert need.calls is not None
+        points = {}
+        for share in (1.0,) if quick else CURVE:
+            calls = max(8, round(need.calls * share))
+            points[calls] = _power(name, calls, found, runs, 100 * number + int(share * 10))
+            _tell(f"{name}: power {points[calls][0]:.2f} at {calls} calls")
+        power, named = points[max(8, need.calls)]
+        true = None if quick else _reaches({n: p for n, (p, _) in points.items()}, 0.95)
+        report.row(what=f"to find {name}", planned=need.calls, low=need.low, high=need.high,
+                   kl_per_token=made.kl, power=power, true=true,
+                   planned_to_true=None if true is None else need.calls / true,
+                   tokens=need.calls * need.tokens, closest=named, runs=runs)  # fmt: skip
+        for calls, (share, _) in sorted(points.items()):
+            report.row(what="curve", of=name, calls=calls, power=share, runs=runs)
+        report.check(f"power {name}", power, ">=", 0.9)
+        if true is not None:
+            report.check(f"planned to true {name}", need.calls / true, "<=", 1.5)
+            report.check(f"true to planned {name}", true / need.calls, "<=", 1.5)
+        if name == "t=0.8":
+            report.check("tokens for t=0.8", need.calls * need.tokens, "<=", 5000)
+            report.check("mean entropy, nats a token", entropy, ">=", 1.0)
+        if name == "int4":
+            report.check("int4 named closest", named, ">=", 0.8)
+
+
+def _reaches(points: Mapping[int, float], power: float) -> float:
+    """The calls with a power, by a probit regression on the root of the calls."""
+    calls = np.array(sorted(points), dtype=float)
+    rates = np.array([points[int(n)] for n in calls])
+
+    def loss(theta: np.ndarray) -> float:
+        p = np.clip(stats.norm.cdf(theta[0] + theta[1] * np.sqrt(calls)), 1e-6, 1 - 1e-6)
+        return float(-(rates * np.log(p) + (1 - rates) * np.log(1 - p)).sum())
+
+    from scipy.optimize import minimize
+
+    start = np.array([-2.0, 4.0 / math.sqrt(float(np.median(calls)))])
+    a, b = minimize(loss, start, method="Nelder-Mead", options={"maxiter": 4000}).x
+    return float(((stats.norm.ppf(power) - a) / b) ** 2)
+
+
+# --------------------------------------------------------------------------- temperature
+
+
+def temperatures(report: Report, found: Mapping[str, Pool], runs: int) -> None:
+    """How often the interval of the effective temperature covers the truth."""
+    least = float(stats.binom.ppf(0.01, runs, 0.95)) / runs
+    for name, truth in (("float32", 1.0), ("t=0.8", 0.8)):
+        if name not in found:
+            continue
+        rng = np.random.default_rng(5)
+        hits, widths = 0, []
+        for _ in range(runs):
+            deck = Deck(found[name], rng)
+            own = deck if name == "float32" else Deck(found["float32"], rng)
+            target, control = deck.draw(_even(100)), own.draw(_even(100))
+            one = effective_temperature(target.calls, control.calls)
+            assert one is not None
+            assert one.low is not None
+            assert one.high is not None
+            hits += one.low <= truth <= one.high
+            widths.append(one.high - one.low)
+        report.row(what=f"temperature interval, truth {truth}", calls=100, runs=runs,
+                   rate=hits / runs, width=float(np.median(widths)))  # fmt: skip
+        report.check(f"coverage of T = {truth}", hits / runs, ">=", least)
+
+
+def divergence(report: Report, found: Mapping[str, Pool]) -> None:
+    """Nats a token by which an author's own texts are likelier for it than for the reference."""
+    for name in ("float16", "bfloat16", "int4", "t=0.8", "top_p=0.9", "template=qa"):
+        if name not in found:
+            continue
+        calls = found[name].calls
+        own = calls.logp.get(name)
+        if own is None:
+            own = calls.at_temperature(0.8) if name == "t=0.8" else calls.candidates[name]
+        ratio = own - calls.logp["float32"]
+        tokens = calls.tokens.sum()
+        report.row(what=f"KL of {name}", calls=len(calls), kl_per_token=float(ratio.sum() / tokens),
+                   error=float(ratio.std() * math.sqrt(len(calls)) / tokens))  # fmt: skip
+
+
+def simulate(args: argparse.Namespace) -> int:
+    """Print how often the tests are right; 0 if the bounds allow it."""
+    report = Report("identity-simulations", args, ["torch", "numpy", "scipy"])
+    found = dict(pools(args.pools)) if args.pools is not None else {}
+    if not all(name in found for name in HONEST):
+        print("make the pools first: python -m bench.identity_pools POOLS", file=sys.stderr)
+        return 2
+    for name, pool in found.items():
+        report.row(what=f"pool {name}", calls=len(pool.calls), tokens=int(pool.calls.tokens.sum()),
+                   entropy=float(pool.calls.entropy.sum() / pool.calls.tokens.sum()))  # fmt: skip
+    runs = 40 if args.quick else SIZE_RUNS
+    wanted = set(args.part or ["divergence", "temperature", "power", "size", "large"])
+    if "divergence" in wanted:
+        divergence(report, found)
+    if "temperature" in wanted:
+        temperatures(report, found, runs)
+    if "size" in wanted:
+        sizes(report, found, 100, runs, mmd=True)
+    if "power" in wanted:
+        powers(report, found, args.other, args.quick)
+    if "large" in wanted and not args.quick:
+        sizes(report, found, 2000, runs, mmd=False)
+    report.note("every answer was sampled from the bundled model, 24 tokens at most, 16 prompts")
+    return report.finish()
+
+
+def _tell(text: str) -> None:
+    print(f"\r{text}   ", end="\n" if not sys.stderr.isatty() else "", file=sys.stderr, flush=True)
