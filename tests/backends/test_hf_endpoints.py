@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 
-import huggingface_hub
+import huggingface_hub.constants
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from phi2sdk import AsyncPhi2Client
 from phi2sdk.backends.hf import HFBackend
 from phi2sdk.emulator import Emulator
 from phi2sdk.errors import (
@@ -21,6 +23,8 @@ from phi2sdk.errors import (
     Phi2Error,
     ProviderFault,
 )
+from phi2sdk.policies import Retry
+from phi2sdk.wire import Wire
 
 from .conftest import ANSWER, KEY, ask
 
@@ -98,20 +102,45 @@ async def test_a_named_endpoint_is_looked_up_once(providers: Emulator, account: 
     await backend.close()
 
 
-async def test_a_paused_endpoint_is_resumed_only_on_request(account: Account) -> None:
+async def test_a_paused_endpoint_is_resumed_only_on_request(
+    account: Account, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "phi2sdk")
     account.state, url, account.url = "paused", account.url, None
     backend = HFBackend(name="phi2", namespace="me", token=KEY)
     assert await backend.check() == "the endpoint phi2 is paused"
     with pytest.raises(ModelLoading, match="paused"):
         await ask(backend)
     await backend.close()
+    assert caplog.messages == []
     waking = HFBackend(name="phi2", namespace="me", token=KEY, wake=True)
     with pytest.raises(ModelLoading, match="initializing"):
         await ask(waking)
     account.url = url
     assert (await ask(waking)).text == ANSWER
+    assert caplog.messages == ["hf: the endpoint phi2 is paused and is woken"]
     assert account.calls.count("POST /v2/endpoint/me/phi2/resume") == 1
     await waking.close()
+
+
+async def test_an_endpoint_without_an_address_is_asked_again_by_the_client(
+    account: Account,
+) -> None:
+    url, account.url = account.url, None
+
+    class Later(HFBackend):
+        async def connect(self) -> Wire:
+            try:
+                return await super().connect()
+            finally:
+                account.url = url
+
+    backend = Later(name="phi2", namespace="me", token=KEY)
+    async with AsyncPhi2Client(backend) as phi:
+        phi.backend = Retry(backend, base=0.0)
+        answer = await phi.generate("x")
+    assert answer.text == ANSWER
+    assert len(answer.receipt.attempts) == 1, "the first time nothing was sent"
 
 
 @pytest.mark.parametrize(
