@@ -1,0 +1,82 @@
+"""What ``report.html`` of a large run takes: to make, in bytes, and to open in Chromium.
+
+2,000 prompts, 5 targets, 2 repetitions: 20,000 requests. Each opening is a fresh context without a
+network; `ready` is when the first screen and the tables can be used, `drawn` when every chart is
+there, both from the start of the navigation.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+if __package__ in (None, ""):
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from playwright.sync_api import Browser, sync_playwright
+
+from bench.common import Report, median, parser
+from phi2sdk.measure.tokens import estimating_tokenizer
+from phi2sdk.report.build import build
+from phi2sdk.report.html.page import html_page
+from tests.report.html.conftest import DESKTOP, chromium
+from tests.report.html.making import large_run
+
+WHEN = """(part) => new Promise((done) => {
+    const look = () => (part in document.documentElement.dataset
+        ? done(performance.now()) : setTimeout(look, 2));
+    look();
+})"""
+SEARCH = """() => {
+    const begun = performance.now();
+    document.getElementById("search").value = "p1999";
+    select();
+    return performance.now() - begun;
+}"""
+
+
+def main() -> int:
+    """Run it."""
+    args = parser(__doc__).parse_args()
+    report = Report("report_page", args, ["phi2sdk", "playwright", "jinja2"])
+    prompts = 200 if args.quick else 2000
+    run = large_run(prompts=prompts)
+    tokenizer = estimating_tokenizer()
+    made = build(run, tokenizer)
+    begun = time.perf_counter()
+    page = html_page(made, run, tokenizer)
+    seconds = time.perf_counter() - begun
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        path = Path(folder) / "report.html"
+        path.write_text(page, encoding="utf-8")
+        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+        opened = [open_once(browser, path) for _ in range(3 if args.quick else 9)]
+        browser.close()
+    ready, drawn, search = (median(one[i] for one in opened) for i in range(3))
+    report.row(
+        requests=made.run.recorded,
+        make_seconds=seconds,
+        mib=len(page.encode()) / 2**20,
+        ready_ms=ready,
+        drawn_ms=drawn,
+        first_search_ms=search,
+    )
+    report.check("open_seconds", drawn / 1e3, "<=", 2.0)
+    report.note("medians of fresh contexts; the first search looks through every answer")
+    return report.finish()
+
+
+def open_once(browser: Browser, path: Path) -> tuple[float, float, float]:
+    """Milliseconds until it is ready, until it is drawn, and for the first search."""
+    with browser.new_context(viewport=DESKTOP, offline=True) as context:
+        page = context.new_page()
+        page.goto(path.as_uri(), wait_until="commit")
+        ready = float(page.evaluate(WHEN, "ready"))
+        drawn = float(page.evaluate(WHEN, "drawn"))
+        return ready, drawn, float(page.evaluate(SEARCH))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
