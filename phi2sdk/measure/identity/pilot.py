@@ -150,6 +150,7 @@ def pilot(
 
 def _pilot(loader: Loader, suspects: Loader, alternative: Alternative, setting: Setting) -> Pilot:
     honest = loader.weights.honest
+    seen = author_prompts(alternative, setting)
     plain = Sampling(max_tokens=setting.max_tokens, temperature=1.0)
     written: dict[str, Written] = {}
     for number, name in enumerate(reversed(honest)):
@@ -157,7 +158,6 @@ def _pilot(loader: Loader, suspects: Loader, alternative: Alternative, setting: 
         written[name] = write(model, setting, setting.asked(), plain, setting.seed * 1000 + number)
     sampling = alternative.sampling(setting.max_tokens)
     author = _author(loader, suspects, alternative)
-    seen = author_prompts(alternative, setting)
     asked = [seen[sent] for sent in setting.asked()]
     written["author"] = write(author, setting, asked, sampling, setting.seed * 1000 + 999)
     reference = loader.load(honest[0])
