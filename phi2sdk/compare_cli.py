@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import typer
 from rich.console import Console
 
+from phi2sdk import identity_options as sampled_arm
 from phi2sdk.command import DONE, FAILED, INTERRUPTED, REQUIREMENT_FAILS, leaving_at_once
 from phi2sdk.complete_words import complete_formats, complete_targets
 from phi2sdk.errors import ConfigurationError
@@ -131,6 +132,11 @@ def compare(
             file_okay=False,
         ),
     ] = None,
+    identity: sampled_arm.Identity = None,
+    identity_prompts: sampled_arm.IdentityPrompts = None,
+    identity_model: sampled_arm.IdentityModel = None,
+    honest: sampled_arm.Honest = None,
+    suspect: sampled_arm.Suspect = None,
     budget_usd: Annotated[
         float | None,
         typer.Option(help="A hard cap on what the run may cost; it stops in order before it."),
@@ -176,6 +182,11 @@ def compare(
         raise ConfigurationError("--resume needs --out: the folder of the run to go on with")
     if repeat is not None and duration is not None:
         raise ConfigurationError("--duration takes the place of --repeat: give one of them")
+    targets = target or []
+    asked_for, demo = demo, demo or not (targets or _configured(config))
+    sampled = sampled_arm.IdentityPlan.of(
+        identity, identity_prompts, identity_model, honest, suspect, format=format, demo=demo
+    )
     settings = Settings(
         load=Load(load, concurrency, rate),
         repetitions=2 if repeat is None else repeat,
@@ -186,6 +197,8 @@ def compare(
         max_tokens=max_tokens,
         timeout=timeout,
         reference=reference,
+        identity=sampled.calls,
+        identity_concurrency=sampled.concurrency,
     )
     analysis = Analysis(
         margin=percent(margin),
@@ -197,8 +210,6 @@ def compare(
         book=load_book(config),
         quality_model=quality_model,
     )
-    targets = target or []
-    asked_for, demo = demo, demo or not (targets or _configured(config))
     say = Console(stderr=True, soft_wrap=True, quiet=quiet, markup=False, highlight=False)
     workload = _workload(input, task, format, demo=demo)
     folder = out or Path(datetime.now().strftime("phi2-run-%Y%m%d-%H%M%S"))
@@ -213,7 +224,18 @@ def compare(
     cap = None if budget_usd is None else Cap(budget_usd, yes, say)
     status, report = _interruptible(
         _measure(
-            workload, targets, config, tokenizer, folder, settings, analysis, cap, demo, resume, say
+            workload,
+            targets,
+            config,
+            tokenizer,
+            folder,
+            settings,
+            analysis,
+            cap,
+            demo,
+            resume,
+            say,
+            sampled,
         )
     )
     if report is not None:
@@ -279,6 +301,7 @@ async def _measure(
     demo: bool,
     resume: bool,
     say: Console,
+    sampled: sampled_arm.IdentityPlan,
 ) -> tuple[int, Report | None]:
     """The exit status, and the report of what was recorded."""
     from phi2sdk.compare import Comparison, opened, report_of
@@ -295,7 +318,9 @@ async def _measure(
             targets, config=config, tokenizer=tokenizer_file, demo=demo, notice=notice
         ) as found:
             candidates, tokenizer = found
-            comparison = Comparison(workload, candidates, tokenizer, settings, demo=demo)
+            comparison = Comparison(
+                workload, candidates, tokenizer, settings, demo=demo, identity=sampled.prompts
+            )
             analysis.check(list(comparison.candidates))
             folder.check(comparison.configuration(), resume=resume)
             budget = None if cap is None else cap.agree(comparison, folder.recorded())
@@ -303,6 +328,7 @@ async def _measure(
             begun = True
             with live(say, _planned(comparison, folder.recorded())) as progress:
                 await comparison.run(folder, resume=resume, progress=progress, budget=budget)
+        await sampled.check.examine(folder, notice)
     except asyncio.CancelledError:
         interrupted = True
     if tokenizer is None or not begun:

@@ -51,7 +51,7 @@ DEMO_TARGETS = (
 """The last two are dishonest: one rounds the weights to int4, one samples at temperature 0.8
 whatever it is asked for."""
 
-IDENTITY = 120
+IDENTITY = 100
 """Sampled answers a target: enough to find both, and to be quick."""
 IDENTITY_CONCURRENCY = 16
 REFERENCE = "local_float32"

@@ -29,6 +29,7 @@ from phi2sdk.report.against import with_money
 from phi2sdk.report.agreement import agreement_report, interval_report, with_diagnoses
 from phi2sdk.report.analysis import Analysis
 from phi2sdk.report.choose import decision_report
+from phi2sdk.report.identity import with_identity
 from phi2sdk.report.judge import judge
 from phi2sdk.report.money import Options
 from phi2sdk.report.pairs import compare_pairs
@@ -69,9 +70,10 @@ def build(run: Run, tokenizer: ReferenceTokenizer, analysis: Analysis | None = N
 def _build(run: Run, tokenizer: ReferenceTokenizer, analysis: Analysis) -> Report:
     by_target: dict[str, list[Record]] = defaultdict(list)
     warmups: dict[str, list[Record]] = defaultdict(list)
+    sampled: dict[str, list[Record]] = defaultdict(list)
+    arms = {"warmup": warmups, "greedy": by_target, "sampled": sampled}
     for record in run.recorded.done.values():
-        kind = warmups if record.key.arm == "warmup" else by_target
-        kind[record.key.target].append(record)
+        arms[record.key.arm][record.key.target].append(record)
     for records in by_target.values():
         records.sort(key=lambda r: (r.key.prompt, r.key.repetition))
     described: Mapping[str, Any] = run.configuration["targets"]
@@ -96,6 +98,7 @@ def _build(run: Run, tokenizer: ReferenceTokenizer, analysis: Analysis) -> Repor
     options = Options.of(run, by_target, unknown, spends)
     evens = options.break_even()
     report = with_money(report, options, evens, analysis)
+    report = with_identity(report, run, sampled, tokenizer)
     results = tuple(evaluate(requirement, report) for requirement in analysis.requirements)
     report = report.model_copy(update={"requirements": results})
     return report.model_copy(update={"decision": decision_report(report, options, evens)})
@@ -106,14 +109,17 @@ def _run(run: Run, tokenizer: ReferenceTokenizer, analysis: Analysis) -> RunRepo
     arms = ("greedy", "sampled")
     recorded = sum(key.arm in arms for key in run.recorded.done)
     duration = config.get("duration")
+    identity = (config.get("identity") or {}).get("calls", 0)
+    sampled = len(config["targets"]) * identity
     if duration is None:
         repetitions = config["repetitions"]
-        requests = len(config["targets"]) * len(config["prompts"]) * repetitions
+        requests = len(config["targets"]) * len(config["prompts"]) * repetitions + sampled
         complete = recorded == requests
     else:
-        asked = (key.repetition for key in run.recorded.done if key.arm in arms)
-        repetitions, requests = 1 + max(asked, default=-1), recorded
-        complete = run.recorded.over
+        asked = [key.repetition for key in run.recorded.done if key.arm == "greedy"]
+        repetitions = 1 + max(asked, default=-1)
+        requests = len(asked) + sampled
+        complete = run.recorded.over and recorded == requests
     return RunReport(
         configuration_hash=info["configuration_hash"],
         phi2sdk=info["versions"]["phi2sdk"],
@@ -130,6 +136,7 @@ def _run(run: Run, tokenizer: ReferenceTokenizer, analysis: Analysis) -> RunRepo
         duration=duration,
         seconds=run.recorded.elapsed,
         unique_prefix=config.get("unique_prefix", False),
+        identity=identity,
         warmup=config["warmup"],
         seed=config["seed"],
         load=config["load"]["kind"],

@@ -51,13 +51,19 @@ def _candidate(report: Report, options: Options, name: str) -> Candidate:
         cost=_estimate(cost),
         p95=_p95(target),
         agreement=agreement,
-        identity="reference" if target.reference else "not-tested",
+        identity=_identity(report, name, target),
         fails=tuple(
             r.requirement for r in report.requirements if not r.holds and _about(r, name, report)
         ),
         stale=bool(target.cost and target.cost.stale),
         simulated=name in options.simulated,
     )
+
+
+def _identity(report: Report, name: str, target: TargetReport) -> str:
+    if (found := report.identity.get(name)) is not None and found.verdict != "not-tested":
+        return found.verdict
+    return "reference" if target.reference else "not-tested"
 
 
 def _about(result: RequirementReport, name: str, report: Report) -> bool:

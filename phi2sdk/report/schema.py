@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from phi2sdk.report.schema_agreement import AgreementReport, DiagnosisReport
 from phi2sdk.report.schema_base import Interval, Name
+from phi2sdk.report.schema_identity import IdentityCalibrationReport, IdentityReport
 from phi2sdk.report.schema_money import (
     BaselineReport,
     BreakEvenReport,
@@ -289,7 +290,8 @@ class RunReport(_Model):
 
     ``duration``: it was to last so many seconds; ``repetitions`` is then how often a prompt was
     asked at most. ``seconds`` were measured, over all sessions. ``unique_prefix``: each
-    repetition's prompt began with a line of its own.
+    repetition's prompt began with a line of its own. ``identity``: so many answers of each target
+    were sampled besides; they count in ``requests``, ``recorded`` and ``lost``.
     """
 
     configuration_hash: str
@@ -307,6 +309,7 @@ class RunReport(_Model):
     duration: float | None = None
     seconds: float = 0.0
     unique_prefix: bool = False
+    identity: int = 0
     warmup: int
     seed: int
     load: Literal["sequential", "closed", "poisson"]
@@ -339,11 +342,15 @@ class Report(_Model):
     baseline: BaselineReport | None = None
     requirements: tuple[RequirementReport, ...] = ()
     decision: DecisionReport | None = None
+    identity: dict[Name, IdentityReport] = {}
+    identity_calibration: IdentityCalibrationReport | None = None
 
     @property
     def failed(self) -> int:
-        """Requests without an answer, over all targets."""
-        return sum(t.errors.attempted - t.errors.ok for t in self.targets.values())
+        """Requests without an answer, over all targets; sampled ones may end at once."""
+        greedy = sum(t.errors.attempted - t.errors.ok for t in self.targets.values())
+        sampled = (one.left_out for one in self.identity.values())
+        return greedy + sum(n.get("failed", 0) + n.get("filtered", 0) for n in sampled)
 
     def to_json(self) -> str:
         """The document as ``report.json`` holds it."""

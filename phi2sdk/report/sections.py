@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from phi2sdk.report import agreement_words, money_words, quality_words
+from phi2sdk.report import agreement_words, identity_words, money_words, quality_words
 from phi2sdk.report.money_words import Section
 from phi2sdk.report.schema import Report
 
@@ -12,7 +12,8 @@ __all__ = ["sections"]
 
 
 def sections(report: Report) -> Iterator[Section]:
-    """Who answers alike, how well, and what it costs, the decision last."""
+    """Who is the same model, who answers alike, how well, what it costs, the decision last."""
+    yield from identity_words.sections(report)
     yield from agreement_words.sections(report)
     yield from quality_words.sections(report)
     yield from money_words.sections(report)

@@ -6,9 +6,11 @@ The weights are needed here only: a report reads the file, and can be made again
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,8 @@ from phi2sdk.measure.records import Record
 __all__ = ["SCHEMA", "examine", "sampled_records", "unavailable"]
 
 SCHEMA = "phi2sdk.identity/1"
+SPELT_AT_ONCE = 64
+"""The spelling of so many texts is looked for together."""
 
 
 def sampled_records(run: Run) -> dict[str, list[Record]]:
@@ -126,8 +130,11 @@ class _Examination:
             for id, text in zip(found.prompts, found.texts, strict=True)
         ]
         model = self.loader.load(self.loader.weights.honest[0])
-        ids = iter(as_written(model, pairs))
-        return {name: found.spelt(islice(ids, len(found.texts))) for name, found in answers.items()}
+        parts = [pairs[at : at + SPELT_AT_ONCE] for at in range(0, len(pairs), SPELT_AT_ONCE)]
+        with ThreadPoolExecutor(os.cpu_count() if model.phi.small else 1) as pool:
+            found = list(pool.map(lambda part: as_written(model, part), parts))
+        ids = chain.from_iterable(found)
+        return {name: one.spelt(islice(ids, len(one.texts))) for name, one in answers.items()}
 
     def _score(self, groups: Mapping[str, Answers]) -> dict[str, CallTable]:
         """Everything in one go, so that each variant of the weights is loaded once."""

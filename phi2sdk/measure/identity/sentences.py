@@ -9,7 +9,7 @@ from phi2sdk.measure.identity.answers import Answers
 from phi2sdk.measure.identity.temperature import Temperature
 from phi2sdk.measure.identity.verdict import Tests, Verdict
 
-__all__ = ["evidence_sentences", "passes", "temperature_text", "verdict_sentence"]
+__all__ = ["evidence_sentences", "own_sentence", "temperature_text", "verdict_sentence"]
 
 
 def verdict_sentence(
@@ -49,7 +49,7 @@ def verdict_sentence(
         )
     if verdict.name == "consistent":
         return (
-            f"{name}: consistent with {label} at T = 1.0 in {passes(honest)}{p}, from {calls}"
+            f"{name}: consistent with {label} at T = 1.0 in {_listed(honest, 'or')}{p}, from {calls}"
             f"{_left_out(answers)}; smallest detectable KL {kl} nats a token."
         )
     return (
@@ -78,19 +78,19 @@ def evidence_sentences(tests: Tests) -> Mapping[str, str]:
     return said
 
 
-def passes(names: Sequence[str]) -> str:
+def _listed(names: Sequence[str], word: str) -> str:
     """``float32, float16 or bfloat16``."""
     if len(names) < 2:
         return "".join(names)
-    return f"{', '.join(names[:-1])} or {names[-1]}"
+    return f"{', '.join(names[:-1])} {word} {names[-1]}"
 
 
 def own_sentence(failed: Sequence[str], honest: Sequence[str]) -> str:
     """How the local weights fare in the same test."""
     if failed:
-        return f"Local {' and '.join(failed)} FAILS the same test: do not rely on this"
+        return f"Local {_listed(failed, 'and')} FAILS the same test: do not rely on this"
     several = "passes" if len(honest) == 1 else "pass"
-    return f"Local {' and '.join(honest)} {several} the same test"
+    return f"Local {_listed(honest, 'and')} {several} the same test"
 
 
 def temperature_text(found: Temperature | None) -> str:

@@ -1,0 +1,91 @@
+"""``--identity`` and what belongs to it on the command line of the comparison."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from phi2sdk.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from phi2sdk.identity_check import IdentityCheck
+    from phi2sdk.measure.workload import Workload
+
+__all__ = ["Honest", "Identity", "IdentityModel", "IdentityPlan", "IdentityPrompts", "Suspect"]
+
+Identity = Annotated[
+    int | None,
+    typer.Option(help="Sampled answers a target: is it the same model? [demo: 100, else 0]"),
+]
+IdentityPrompts = Annotated[
+    Path | None,
+    typer.Option(help="What they answer, best open-ended. [the demo's own, else INPUT]"),
+]
+IdentityModel = Annotated[
+    str | None,
+    typer.Option(help="Local weights to hold them against. [the first local target's]"),
+]
+Honest = Annotated[
+    str | None,
+    typer.Option(help="Precisions that count as it. [float32,float16,bfloat16]", metavar="LIST"),
+]
+Suspect = Annotated[
+    list[str] | None,
+    typer.Option(help="Weights of another model that a target may be instead; repeatable."),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityPlan:
+    """What the options come to.
+
+    Attributes:
+        calls: Sampled answers a target.
+        concurrency: So many of a target's sampled requests at once.
+        prompts: What they answer; the workload if ``None``.
+        check: How they are examined.
+    """
+
+    calls: int
+    concurrency: int
+    prompts: Workload | None
+    check: IdentityCheck
+
+    @classmethod
+    def of(
+        cls,
+        calls: int | None,
+        prompts: Path | None,
+        model: str | None,
+        honest: str | None,
+        suspects: list[str] | None,
+        *,
+        format: str,
+        demo: bool,
+    ) -> IdentityPlan:
+        """From the options as given.
+
+        Raises:
+            ConfigurationError: Something is asked of sampled answers, and none are.
+            InvalidRequest: An entry of the prompts is wrong.
+        """
+        from phi2sdk.compare_demo import IDENTITY, IDENTITY_CONCURRENCY, demo_identity_workload
+        from phi2sdk.identity_check import IdentityCheck
+        from phi2sdk.measure.identity.weights import HONEST, parse_honest
+        from phi2sdk.measure.workload import Workload, read_input
+        from phi2sdk.prompts import known_format
+
+        if calls is None:
+            calls = IDENTITY if demo else 0
+        if not calls and (prompts or model or honest or suspects):
+            raise ConfigurationError("there are no sampled answers to examine: add --identity 100")
+        asked = demo_identity_workload() if demo else None
+        if prompts is not None:
+            asked = Workload(str(prompts), read_input(prompts), "prompt", known_format(format))
+        check = IdentityCheck(
+            model, HONEST if honest is None else parse_honest(honest), suspects or ()
+        )
+        return cls(calls, IDENTITY_CONCURRENCY if demo else 8, asked, check)
