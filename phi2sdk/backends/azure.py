@@ -175,7 +175,8 @@ class AzureBackend(HTTPBackend):
             azure-identity's ``DefaultAzureCredential``. Who gave it closes it.
         scope: What its tokens are for; left out, the style's usual one.
         style: ``score``, ``tgi``, ``chat`` or ``v1``: what the deployment speaks.
-        engine, form: For ``score``: see :class:`Score`.
+        engine: For ``score``: see :class:`Score`.
+        form: For ``score``: see :class:`Score`.
         route: For ``v1``: ``completions`` or ``chat``.
         model: For ``chat`` and ``v1``: the model's name there. ``v1`` needs one: left out, it is
             ``deployment``, or ``phi-2``.
