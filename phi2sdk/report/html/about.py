@@ -92,7 +92,7 @@ def configuration(report: Report) -> list[tuple[str, str]]:
         ("prompt format", run.format),
         ("load", load),
         ("at most", f"{run.max_tokens} tokens an answer, {run.timeout:g} s a request"),
-        ("sampling", "greedy (temperature 0)"),
+        ("sampling", "greedy (temperature 0)" + _sampled(run.identity)),
         ("warm-up", f"{run.warmup} requests a target"),
         ("seed", f"{run.seed}"),
         ("reference", run.reference or "none"),
@@ -105,6 +105,10 @@ def configuration(report: Report) -> list[tuple[str, str]]:
     if run.unique_prefix:
         said.append(("prefix", "a line of its own for each repetition, so that no cache answers"))
     return said
+
+
+def _sampled(calls: int) -> str:
+    return f"; {calls:,} answers a target at temperature 1, for its identity" if calls else ""
 
 
 def machine(report: Report) -> list[tuple[str, str]]:

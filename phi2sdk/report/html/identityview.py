@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from phi2sdk.report.schema import Report
+from phi2sdk.report.schema_identity import (
+    EvidenceReport,
+    IdentityCalibrationReport,
+    IdentityReport,
+    TemperatureReport,
+)
+from phi2sdk.report.words import UNKNOWN
 
-__all__ = ["Evidence", "Identity", "identities", "section_of"]
+__all__ = ["Calibration", "Evidence", "Identity", "calibration", "identities"]
 
-NAMES = {
+_NAMES = {
     "score": "score test",
-    "score_test": "score test",
-    "lineup": "line-up of candidates",
-    "line_up": "line-up of candidates",
-    "routing": "routing of some calls",
+    "line-up": "line-up of candidates",
+    "routing": "some calls routed elsewhere",
     "mmd": "MMD, text against text",
-    "temperature": "effective temperature",
-    "teacher_forced": "teacher-forced comparison",
 }
+_STATISTICS = {"score": "Z", "line-up": "log e", "routing": "log e", "mmd": "MMD²"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +30,10 @@ class Evidence:
     """What one instrument found."""
 
     name: str
+    statistic: str
     p: str
+    by_precision: str
     sentence: str
-    by_precision: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,75 +43,111 @@ class Identity:
     name: str
     verdict: str
     sentence: str
-    evidence: Sequence[Evidence] = ()
-    facts: Sequence[tuple[str, str]] = ()
-    candidates: Mapping[str, float] = field(default_factory=dict)
+    evidence: Sequence[Evidence]
+    facts: Sequence[tuple[str, str]]
+    candidates: Mapping[str, float]
 
 
-def section_of(report: Report) -> dict[str, dict[str, Any]]:
-    """``identity`` of ``report.json`` as plain data; empty where nobody looked."""
-    found = report.model_dump(mode="json", by_alias=True).get("identity")
-    return dict(found) if isinstance(found, Mapping) else {}
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What the local weights themselves do in the same tests.
+
+    ``precisions``: ``(name, verdict, p, KL, temperature)``. ``candidates``: KL in nats a token,
+    the hardest to tell first. ``entropy``: nats a token by prompt, the least telling first.
+    """
+
+    facts: Sequence[tuple[str, str]]
+    precisions: Sequence[tuple[str, str, str, str, str]]
+    candidates: Mapping[str, float]
+    entropy: Mapping[str, float]
 
 
-def identities(report: Report, section: Mapping[str, Mapping[str, Any]]) -> list[Identity]:
-    """Every target that was looked at."""
-    return [
+def identities(report: Report) -> list[Identity]:
+    """Every target of the report's section, those that are accused first."""
+    found = [
         Identity(
             name=name,
-            verdict=str(found.get("verdict", "not-tested")),
-            sentence=str(found.get("sentence", "")),
-            evidence=[_evidence(key, one) for key, one in (found.get("evidence") or {}).items()],
-            facts=list(_facts(found)),
-            candidates={
-                str(key): float(value)
-                for key, value in (found.get("candidates") or {}).items()
-                if isinstance(value, int | float)
-            },
+            verdict=one.verdict,
+            sentence=one.sentence,
+            evidence=[_evidence(key, evidence) for key, evidence in one.evidence.items()],
+            facts=list(_facts(one)),
+            candidates=one.candidates,
         )
-        for name, found in section.items()
+        for name, one in report.identity.items()
         if name in report.targets
     ]
+    return sorted(found, key=lambda one: one.verdict != "different")
 
 
-def _evidence(key: str, found: Mapping[str, Any]) -> Evidence:
-    precisions = found.get("p_by_precision") or {}
-    return Evidence(
-        name=NAMES.get(key, key.replace("_", " ")),
-        p=_p(found.get("p")),
-        sentence=str(found.get("sentence") or ""),
-        by_precision=", ".join(f"{name} {_p(value)}" for name, value in precisions.items()),
+def calibration(found: IdentityCalibrationReport | None) -> Calibration | None:
+    """The local weights in the same tests; ``None`` where they were not run."""
+    if found is None:
+        return None
+    return Calibration(
+        facts=[
+            ("model", found.model),
+            ("honest precisions", ", ".join(found.honest)),
+            ("false alarms", f"at most {found.alpha:g} that any honest target is accused"),
+            ("answers", f"{found.calls:,} to {found.prompts:,} prompts in each precision"),
+            ("tokens", f"{found.tokens:,}"),
+            ("entropy", f"{found.entropy:.3g} nats a token: near 0 an answer tells nothing"),
+        ],
+        precisions=[
+            (name, one.verdict, _p(one.p), f"{one.kl_per_token:.2g}", _temperature(one.temperature))
+            for name, one in found.precisions.items()
+        ],
+        candidates=dict(sorted(found.candidates.items(), key=lambda item: item[1])),
+        entropy=dict(sorted(found.entropy_by_prompt.items(), key=lambda item: item[1])),
     )
 
 
-def _facts(found: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
-    said = []
-    if found.get("calls") is not None:
-        used = found.get("used")
-        of = f"{used} of {found['calls']}" if used is not None else f"{found['calls']}"
-        said.append(("calls scored", of))
-    if found.get("tokens") is not None:
-        said.append(("tokens scored", f"{found['tokens']:,}"))
-    left_out = found.get("left_out") or {}
-    if left_out:
-        said.append(("left out", ", ".join(f"{n} {why}" for why, n in left_out.items())))
-    if found.get("entropy") is not None:
-        said.append(("entropy", f"{found['entropy']:.3g} nats a token"))
-    if isinstance(heat := found.get("temperature"), Mapping) and heat.get("value") is not None:
-        low, high = heat.get("low"), heat.get("high")
-        ends = "" if low is None or high is None else f" [{low:.2f}, {high:.2f}]"
-        said.append(("effective temperature", f"{heat['value']:.2f}{ends}"))
-    if found.get("p") is not None:
-        said.append(("p, all instruments", _p(found["p"])))
-    if found.get("closest"):
-        said.append(("closest candidate", str(found["closest"])))
-    if found.get("smallest_detectable_kl") is not None:
-        kl = f"{found['smallest_detectable_kl']:.2g} nats a token"
-        said.append(("smallest detectable KL", kl))
-    return said
+def _evidence(key: str, found: EvidenceReport) -> Evidence:
+    precisions = found.p_by_precision.items()
+    return Evidence(
+        name=_NAMES.get(key, key),
+        statistic=f"{_STATISTICS.get(key, '')} {found.statistic:.3g}".strip(),
+        p=_p(found.p),
+        by_precision=", ".join(f"{name} {_p(value)}" for name, value in precisions),
+        sentence=found.sentence,
+    )
 
 
-def _p(value: object) -> str:
-    if not isinstance(value, int | float):
-        return "-"
+def _facts(found: IdentityReport) -> Iterator[tuple[str, str]]:
+    if found.p is not None:
+        yield "p, all together", _p(found.p)
+    if found.closest is not None:
+        yield "closest candidate", found.closest
+    if found.temperature is not None:
+        yield "effective temperature", _temperature(found.temperature)
+    if found.share is not None:
+        yield "answered elsewhere", f"about {found.share:.0%} of the calls"
+    if found.smallest_detectable_kl is not None:
+        yield "smallest detectable KL", f"{found.smallest_detectable_kl:.2g} nats a token"
+    if found.calls:
+        yield "calls scored", f"{found.used:,} of {found.calls:,}, {found.tokens:,} tokens"
+    if found.left_out:
+        yield "left out", ", ".join(f"{n:,} {why}" for why, n in found.left_out.items())
+    if found.counts_differ:
+        yield "counted otherwise", f"{found.counts_differ:,} answers, by the provider's own count"
+    if found.entropy is not None:
+        yield "entropy", f"{found.entropy:.3g} nats a token"
+    if found.wrapped:
+        yield "prompt", "wrapped in a template by the route: the answers are another prompt's"
+    if found.restored is not None:
+        yield "put back", f"{found.restored!r}, which the provider trims"
+    if found.usd is not None:
+        yield "cost of the calls", f"${found.usd:.2g}"
+
+
+def _temperature(found: TemperatureReport | None) -> str:
+    if found is None:
+        return UNKNOWN
+    low = "below" if found.low is None else f"{found.low:.2f}"
+    high = "above" if found.high is None else f"{found.high:.2f}"
+    return f"{found.value:.2f} [{low}, {high}]"
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return UNKNOWN
     return f"{value:.2g}" if value >= 1e-4 else f"{value:.0e}"

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
 from functools import cache
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -17,7 +15,8 @@ from phi2sdk.measure.tokens import ReferenceTokenizer
 from phi2sdk.report import money_words
 from phi2sdk.report.html import about, assets, tables, verdict
 from phi2sdk.report.html.drawn import drawn
-from phi2sdk.report.html.identityview import identities, section_of
+from phi2sdk.report.html.identityview import calibration, identities
+from phi2sdk.report.html.qualityview import quality
 from phi2sdk.report.schema import Report
 from phi2sdk.report.table import verdicts
 from phi2sdk.report.words import DEMO, notes, requirement_line, so_far
@@ -36,8 +35,7 @@ def html_page(report: Report, run: Run, tokenizer: ReferenceTokenizer) -> str:
     """
     with paused_collector():
         by_target = _greedy(run)
-        identity = section_of(report)
-        looked_at = identities(report, identity)
+        looked_at = identities(report)
         scripts = [*assets.libraries(), assets.own(assets.SCRIPTS)]
         style = assets.own(assets.STYLES)
         return (
@@ -54,7 +52,7 @@ def html_page(report: Report, run: Run, tokenizer: ReferenceTokenizer) -> str:
                 so_far=so_far(report),
                 notes=notes(report),
                 columns=verdict.COLUMNS,
-                rows=verdict.rows(report, identity),
+                rows=verdict.rows(report),
                 requirements=[(r.outcome, requirement_line(r)) for r in report.requirements],
                 latencies=tables.latencies(report),
                 quantiles=tables.QUANTILES,
@@ -67,7 +65,8 @@ def html_page(report: Report, run: Run, tokenizer: ReferenceTokenizer) -> str:
                 matrices=tables.matrices(report),
                 diagnoses=tables.diagnoses(report),
                 identities=looked_at,
-                quality=_quality(report),
+                calibration=calibration(report.identity_calibration),
+                quality=quality(report),
                 receipts=tables.receipts(report, by_target),
                 configuration=about.configuration(report),
                 machine=about.machine(report),
@@ -85,12 +84,6 @@ def _greedy(run: Run) -> dict[str, list[Record]]:
         if record.key.arm == "greedy":
             found[record.key.target].append(record)
     return {name: found[name] for name in run.configuration["targets"] if name in found}
-
-
-def _quality(report: Report) -> dict[str, Mapping[str, Any]]:
-    """``targets[name].quality`` as plain data, where it is."""
-    plain = report.model_dump(mode="json")["targets"]
-    return {name: target["quality"] for name, target in plain.items() if target.get("quality")}
 
 
 @cache

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phi2sdk.measure.folder import Run
-from phi2sdk.measure.metrics import E2E, LATENCIES, TTFT
+from phi2sdk.measure.metrics import E2E, LATENCIES, TTFT, Metric
 from phi2sdk.measure.records import Record
 
 __all__ = ["POINTS", "STEPS", "series"]
@@ -34,9 +34,9 @@ def series(run: Run, by_target: Mapping[str, Sequence[Record]]) -> dict[str, Any
     return {
         "distributions": {
             metric.name: {
-                name: _distribution([v for r in records for v in metric.values(r)])
+                name: found
                 for name, records in by_target.items()
-                if any(np.isfinite(v) for r in records for v in metric.values(r))
+                if (found := _distribution(metric, records)) is not None
             }
             for metric in LATENCIES
         },
@@ -45,9 +45,13 @@ def series(run: Run, by_target: Mapping[str, Sequence[Record]]) -> dict[str, Any
     }
 
 
-def _distribution(values: Sequence[float]) -> dict[str, Any]:
-    ordered = np.sort(np.asarray(values))
+def _distribution(metric: Metric, records: Sequence[Record]) -> dict[str, Any] | None:
+    """``None`` where no request has a value."""
+    of = metric.values
+    ordered = np.sort(np.fromiter((v for r in records for v in of(r)), np.float64))
     finite = ordered[np.isfinite(ordered)]
+    if not len(finite):
+        return None
     ranks = _thinned(len(finite), STEPS)
     return {
         "n": len(ordered),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from phi2sdk.report.html.cells import Cell, count, latency, money, plain, rate
 from phi2sdk.report.schema import Report, TargetReport
@@ -39,15 +38,10 @@ class Row:
     kind: str
 
 
-def rows(report: Report, identity: Mapping[str, Mapping[str, Any]]) -> list[Row]:
-    """Every target, in the order of the run.
-
-    Args:
-        report: The report.
-        identity: The report's section about identity, as plain data.
-    """
+def rows(report: Report) -> list[Row]:
+    """Every target, in the order of the run."""
     return [
-        Row(name, _cells(report, name, target, identity.get(name, {})), *outcome(report, name))
+        Row(name, _cells(report, name, target), *outcome(report, name))
         for name, target in report.targets.items()
     ]
 
@@ -76,12 +70,13 @@ def outcome(report: Report, name: str) -> tuple[Cell, str]:
     return plain("cost unknown" if choice.cost is None else "alternative", 1), "open"
 
 
-def _cells(
-    report: Report, name: str, target: TargetReport, identity: Mapping[str, Any]
-) -> dict[str, Cell]:
+def _cells(report: Report, name: str, target: TargetReport) -> dict[str, Cell]:
     simulated, times = target.simulated, target.latency
     agreement, errors = comparison(report, name), target.errors
-    verdict = str(identity.get("verdict") or ("reference" if target.reference else "not-tested"))
+    looked_at = report.identity.get(name)
+    verdict = looked_at.verdict if looked_at else "not-tested"
+    if target.reference and verdict == "not-tested":
+        verdict = "reference"
     failed = errors.attempted - errors.ok
     reference = Cell("reference", sort=1.0)
     return {
@@ -93,7 +88,7 @@ def _cells(
         "same": reference if target.reference else rate(agreement.exact_cut if agreement else None),
         "identity": Cell(
             verdict.replace("-", " "),
-            sort=float(VERDICTS.index(verdict)) if verdict in VERDICTS else None,
+            sort=float(VERDICTS.index(verdict)),
         ),
         "failed": Cell(f"{failed:,} / {errors.attempted:,}", sort=float(failed)),
     }

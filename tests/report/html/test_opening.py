@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import expect
+from playwright.sync_api import ViewportSize, expect
 
 from tests.measure.making import answer
 from tests.report.html.conftest import DESKTOP, PHONE, Opened
@@ -48,10 +48,8 @@ def test_axe_finds_no_violation(look: dict[str, object], open_page: Open, varied
     assert results.violations_count == 0, results.generate_report()
 
 
-@pytest.mark.parametrize("viewport", [DESKTOP, PHONE, {"width": 768, "height": 1024}])
-def test_nothing_sticks_out_sideways(
-    viewport: dict[str, int], open_page: Open, varied: Path
-) -> None:
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE, ViewportSize(width=768, height=1024)])
+def test_nothing_sticks_out_sideways(viewport: ViewportSize, open_page: Open, varied: Path) -> None:
     page = open_page(varied, viewport=viewport).page
     page.locator(".prompt summary").first.click()
     assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]

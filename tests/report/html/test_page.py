@@ -6,14 +6,20 @@ import base64
 import hashlib
 import re
 from importlib.resources import files
-from typing import Any
 
 import pytest
 
-from phi2sdk.report.html import page
 from phi2sdk.report.html.assets import LIBRARIES, read
-from phi2sdk.report.html.identityview import identities
-from tests.measure.making import answer
+from phi2sdk.report.schema_base import Interval
+from phi2sdk.report.schema_identity import (
+    EvidenceReport,
+    IdentityCalibrationReport,
+    IdentityReport,
+    PrecisionReport,
+    TemperatureReport,
+)
+from phi2sdk.report.schema_quality import LikenessReport, QualityReport
+from tests.measure.making import answer, failure
 from tests.report.html.making import EVERYTHING, page_of, varied_run
 from tests.report.making import report_of, run_of
 
@@ -82,35 +88,73 @@ def test_a_section_for_identity_is_there_even_without_tests(text: str) -> None:
     assert "Not tested: this run has no sampled answers" in text
 
 
-IDENTITY: dict[str, dict[str, Any]] = {
-    "a": {"verdict": "reference", "sentence": "The reference."},
-    "b": {
-        "verdict": "different",
-        "sentence": "b: not the model. <b>",
-        "evidence": {
-            "score": {"p": 1e-9, "p_by_precision": {"float32": 1e-9}, "sentence": "Z = 6"}
+IDENTITY = {
+    "a": IdentityReport(verdict="reference", sentence="The reference."),
+    "b": IdentityReport(
+        verdict="different",
+        sentence="b: not the model. <b>",
+        evidence={
+            "score": EvidenceReport(
+                p=1e-9, p_by_precision={"float32": 1e-9}, statistic=6.1, sentence="too likely"
+            )
         },
-        "calls": 100,
-        "used": 98,
-        "left_out": {"empty": 2},
-        "temperature": {"value": 0.8, "low": 0.78, "high": 0.83},
-        "candidates": {"T=0.8": 7.8, "other:<script>": -3.0},
-        "smallest_detectable_kl": 0.002,
-    },
+        calls=100,
+        used=98,
+        left_out={"empty": 2},
+        temperature=TemperatureReport(value=0.8, low=0.78, high=0.83),
+        candidates={"T=0.8": 7.8, "other:<script>": -3.0},
+        smallest_detectable_kl=0.002,
+        share=0.25,
+        usd=0.01,
+    ),
 }
+CALIBRATION = IdentityCalibrationReport(
+    model="<model>",
+    honest=("float32", "bfloat16"),
+    alpha=0.05,
+    prompts=2,
+    calls=50,
+    tokens=2000,
+    entropy=1.5,
+    entropy_by_prompt={"<p>": 0.1, "q": 2.9},
+    candidates={"int4": 0.02},
+    precisions={"bfloat16": PrecisionReport(kl_per_token=0.0001, verdict="consistent", p=0.4)},
+)
 
 
-def test_evidence_is_shown_with_its_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page, "section_of", lambda report: IDENTITY)
-    text = page_of(run_of([answer("p", target="a"), answer("p", target="b")]))[1]
-    for said in ("b: not the model. &lt;b&gt;", "98 of 100", "0.80 [0.78, 0.83]", "1e-09", "7.80"):
-        assert said in text
-    assert "other:<script>" not in text
-    assert cells(text, "b")[8] == "different"
+@pytest.fixture(scope="module")
+def examined() -> str:
+    run = run_of([answer("p", target="a"), answer("p", target="b")])
+    return page_of(run, identity=IDENTITY, identity_calibration=CALIBRATION)[1]
 
 
-def test_an_identity_of_a_target_that_is_not_there_is_left_out() -> None:
-    assert [one.name for one in identities(report_of([answer("p", target="a")]), IDENTITY)] == ["a"]
+def test_evidence_is_shown_with_its_candidates(examined: str) -> None:
+    for said in (
+        "b: not the model. &lt;b&gt;",
+        "98 of 100",
+        "0.80 [0.78, 0.83]",
+        "Z 6.1",
+        "1e-09",
+        "7.80",
+        "about 25% of the calls",
+        "0.002 nats a token",
+    ):
+        assert said in examined
+    assert "other:<script>" not in examined
+    assert cells(examined, "b")[7] == "different"
+
+
+def test_the_local_weights_stand_in_the_same_test(examined: str) -> None:
+    section = examined[examined.index("The same tests on the local weights") :]
+    for said in (
+        "&lt;model&gt;",
+        "float32, bfloat16",
+        "at most 0.05",
+        "0.0001",
+        "&lt;p&gt;",
+        "int4",
+    ):
+        assert said in section
 
 
 def test_the_libraries_are_those_that_the_readme_names() -> None:
@@ -122,3 +166,29 @@ def test_the_libraries_are_those_that_the_readme_names() -> None:
         assert "</script" not in read(name)
     for licence in ("LICENSE-d3", "LICENSE-plot"):
         assert "Permission to use, copy, modify" in folder.joinpath(licence).read_text()
+
+
+def test_quality_stands_beside_what_chance_alone_would_give() -> None:
+    likeness = LikenessReport(
+        prompts=9, value=Interval(value=0.9, low=0.8, high=0.95), baseline=0.125, above_chance=0.88
+    )
+    found = QualityReport(
+        prompts=9,
+        rouge_l=likeness,
+        tokens=Interval(value=24, low=21, high=26),
+        unknown={"cosine": "no model was <given>"},
+    )
+    report = report_of([answer("p", target="a")])
+    targets = {"a": report.targets["a"].model_copy(update={"quality": found})}
+    text = page_of(run_of([answer("p", target="a")]), targets=targets)[1]
+    section = text[text.index('<section id="quality"') :]
+    section = section[: section.index("</section>")]
+    for said in ("0.900", "0.800 – 0.950", "chance 0.125", "21 – 26", "no model was &lt;given&gt;"):
+        assert said in section
+    assert "chrF" not in section
+    assert 'href="#quality"' in text
+
+
+def test_without_quality_there_is_no_such_section() -> None:
+    text = page_of(run_of([failure("p", target="a")]))[1]
+    assert "#quality" not in text
