@@ -4,7 +4,8 @@ At each token of an answer the regret is ``max log p - log p(token)`` in nats: h
 the reference's own choice was, after the very text that the target had written so far. Two honest
 implementations part where it is next to nothing; after that each goes on as its own text demands,
 so the later tokens are as telling as the first. How much is next to nothing, the local weights say
-themselves: their own answers in every precision that counts as honest (:func:`near_tie`).
+themselves: how far every precision that counts as honest moves the gap between the two likeliest
+tokens (:func:`near_tie`).
 
 Texts are scored as they were received, under the prompt that was sent, in the pieces in which the
 reference would have written them (:mod:`phi2sdk.measure.spelling`). White space that the
@@ -14,9 +15,11 @@ reference begins with and the target's provider trims is put back first.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
+
+import numpy as np
 
 from phi2sdk.measure.agreement import Pairing, same_cut
 from phi2sdk.measure.divergence import common_prefix
@@ -28,6 +31,7 @@ __all__ = [
     "AnswerRegret",
     "Greedy",
     "Regret",
+    "Scored",
     "TargetRegret",
     "greedy_answers",
     "near_tie",
@@ -37,8 +41,8 @@ __all__ = [
 
 TIE = 0.01
 """Nats within which the reference might have chosen otherwise, at the least."""
-MARGIN = 2.0
-"""Other hardware rounds otherwise: so many times the largest regret of an honest precision here."""
+ROUNDING, OFTEN = 1.5, 0.99
+"""Other hardware rounds otherwise: so many times the move that is seldom exceeded here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,14 @@ class Greedy:
     prompt: str
     repetitions: tuple[int, ...]
     text: str
+    fork: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """An answer's score, and the token at which it parts from the reference target's answer."""
+
+    score: Score
     fork: int | None = None
 
 
@@ -81,8 +93,9 @@ class Regret:
     at_first: float | None = None
 
     @staticmethod
-    def of(score: Score, *, tie: float = TIE, fork: int | None = None) -> Regret:
-        """From a score at temperature 1 and the token at which the answers part."""
+    def of(scored: Scored, tie: float = TIE) -> Regret:
+        """From a score at temperature 1."""
+        score, fork = scored.score, scored.fork
         values = score.regret
         first = next((at for at, value in enumerate(values) if value > tie), None)
         return Regret(
@@ -161,45 +174,43 @@ def greedy_answers(pairing: Pairing) -> list[Greedy]:
 
 
 def score_greedy(
-    model: Scorer, prompts: Mapping[str, str], answers: Sequence[Greedy], *, tie: float = TIE
-) -> list[Regret | None]:
-    """The regret of each answer under a model; ``None`` where it cannot be scored.
-
-    Args:
-        model: The local reference.
-        prompts: The prompts' texts.
-        answers: Of one target or of several.
-        tie: Nats that count as none; see :func:`near_tie`.
-    """
+    model: Scorer, prompts: Mapping[str, str], answers: Sequence[Greedy]
+) -> list[Scored | None]:
+    """Each answer under the local reference; ``None`` where it cannot be scored."""
     pairs = [(prompts[answer.prompt], answer.text) for answer in answers]
     return [
-        None
-        if score is None
-        else Regret.of(score, tie=tie, fork=_token_at(model, score, answer.text, answer.fork))
+        None if score is None else Scored(score, _token_at(model, score, answer))
         for answer, score in zip(answers, score_as_written(model, pairs), strict=True)
     ]
 
 
-def near_tie(honest: Iterable[Regret | None]) -> float:
-    """Nats that count as none, from the local weights' own answers in each honest precision.
+def near_tie(honest: Iterable[tuple[Score, Score]]) -> float:
+    """Nats that count as none: 1.5 times what honest numerics moves 99 of 100 gaps by.
 
     Args:
-        honest: The regret of those answers under the reference.
+        honest: The same tokens under the reference and under another honest precision.
     """
-    return max(TIE, MARGIN * max((one.maximum for one in honest if one), default=0.0))
+    moves = [move for pair in honest for move in _moves(*pair)]
+    if not moves:
+        return TIE
+    return max(TIE, ROUNDING * float(np.quantile(moves, OFTEN, method="higher")))
 
 
 def regret_of(
-    answers: Sequence[Greedy], regrets: Sequence[Regret | None], *, tie: float = TIE
+    answers: Sequence[Greedy], scores: Sequence[Scored | None], *, tie: float = TIE
 ) -> TargetRegret:
     """The regret of a target's answers.
 
     Args:
         answers: From :func:`greedy_answers`.
-        regrets: What :func:`score_greedy` says of each.
-        tie: What it was told.
+        scores: What :func:`score_greedy` says of each.
+        tie: Nats that count as none; see :func:`near_tie`.
     """
-    known = [(answer, r) for answer, r in zip(answers, regrets, strict=True) if r is not None]
+    known = [
+        (answer, Regret.of(scored, tie))
+        for answer, scored in zip(answers, scores, strict=True)
+        if scored is not None
+    ]
     return TargetRegret(
         tie=tie,
         answers=len(known),
@@ -214,11 +225,17 @@ def regret_of(
     )
 
 
-def _token_at(model: Scorer, score: Score, text: str, fork: int | None) -> int | None:
+def _moves(a: Score, b: Score) -> Iterator[float]:
+    """By how much the gap between the two likeliest tokens differs, place by place."""
+    for best, other, gap, moved in zip(a.argmax, b.argmax, a.margin, b.margin, strict=True):
+        yield abs(gap - moved) if best == other else gap + moved
+
+
+def _token_at(model: Scorer, score: Score, answer: Greedy) -> int | None:
     """The token that holds the first character in which the answers differ."""
-    if fork is None:
+    if answer.fork is None:
         return None
-    left = len(text[:fork].encode())
+    left = len(answer.text[: answer.fork].encode())
     for at, id in enumerate(score.ids):
         left -= len(model.piece(id))
         if left < 0:

@@ -12,6 +12,7 @@ from phi2sdk.measure.regret import (
     TIE,
     Greedy,
     Regret,
+    Scored,
     TargetRegret,
     greedy_answers,
     near_tie,
@@ -47,8 +48,9 @@ def test_the_models_own_text_has_no_regret_whatever_its_pieces(
     model: LocalModel, written: dict[str, str]
 ) -> None:
     found = score_greedy(model, PROMPTS, [Greedy(name, (0,), written[name]) for name in SUBJECTS])
-    for regret in found:
-        assert regret is not None
+    for scored in found:
+        assert scored is not None
+        regret = Regret.of(scored)
         assert (regret.off, regret.first) == (0, None)
         assert regret.maximum < 1e-4
         assert regret.tokens > 3
@@ -105,12 +107,24 @@ def test_trimmed_white_space_is_put_back_and_equal_texts_count_once() -> None:
     assert greedy_answers(pair_up(a, [answer("p", text="", raw="")])) == []
 
 
+def scored(margins: tuple[float, ...], argmax: tuple[int, ...]) -> Score:
+    none = (0.0,) * len(margins)
+    return Score(argmax, none, none, none, argmax, none, margins)
+
+
 def test_what_is_a_tie_comes_from_the_honest_precisions() -> None:
-    assert near_tie([]) == near_tie([None, Regret(5, 0, 0.001)]) == TIE
-    assert near_tie([Regret(5, 1, 0.1), Regret(5, 1, 0.02)]) == pytest.approx(0.2)
+    a = scored((0.5, 0.02, 3.0), (1, 2, 3))
+    assert near_tie([]) == near_tie([(a, a)]) == TIE
+    b = scored((0.45, 0.03, 3.01), (1, 9, 3))  # at the second token the other one is likelier
+    assert near_tie([(a, b)]) == pytest.approx(1.5 * 0.05)
+    many = [(scored((1.0,), (1,)), scored((1.01,), (1,)))] * 200
+    assert near_tie([*many, (scored((9.0,), (1,)), scored((5.0,), (1,)))]) == pytest.approx(0.015)
+
+
+def test_a_regret_is_above_what_is_a_tie_or_not() -> None:
     score = Score((1, 2), (-1.0, -0.5), (0, 0), (0, 0), (1, 3), (-1.0, -0.4), (0, 0))
-    regret = Regret.of(score, tie=0.2, fork=1)
+    regret = Regret.of(Scored(score, 1), 0.2)
     assert (regret.tokens, regret.off, regret.first) == (2, 1, None)
     assert regret.at_fork == regret.maximum == pytest.approx(0.1)
-    assert Regret.of(score, fork=9).first == 1
-    assert Regret.of(score, fork=9).at_fork is None
+    assert Regret.of(Scored(score, 9)).first == 1
+    assert Regret.of(Scored(score, 9)).at_fork is None

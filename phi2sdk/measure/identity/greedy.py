@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from phi2sdk.measure.agreement import pair_up
-from phi2sdk.measure.identity.sample import sample_texts
 from phi2sdk.measure.identity.weights import Loader
 from phi2sdk.measure.records import Record
 from phi2sdk.measure.regret import Greedy, greedy_answers, near_tie, regret_of, score_greedy
-from phi2sdk.sampling import Sampling
+from phi2sdk.score import Score
 
 if TYPE_CHECKING:
     from phi2sdk.measure.folder import Run
 
 __all__ = ["greedy_regrets"]
 
-MOST_PROMPTS = 100
-"""The honest precisions answer so many prompts at most, to tell what a tie is."""
+MOST_ANSWERS = 200
+"""So many answers like the reference's tell how far honest numerics goes."""
 
 
 def greedy_regrets(run: Run, loader: Loader) -> dict[str, Any]:
     """For each target of a run, its :class:`~phi2sdk.measure.regret.TargetRegret` as JSON.
 
-    Answers are held against the first honest precision; those of the others, written here, tell
-    how far honest numerics goes on these prompts.
+    Answers are held against the first honest precision; the others score some of them too, to
+    tell what a tie is.
 
     Args:
         run: With greedy answers, complete or not.
-        loader: Of the local weights; it holds the first honest precision afterwards.
+        loader: Of the local weights; it holds the last honest precision afterwards.
 
     Raises:
         ConfigurationError: The weights cannot be used.
@@ -41,32 +39,31 @@ def greedy_regrets(run: Run, loader: Loader) -> dict[str, Any]:
             by_target[key.target].append(record)
     reference = by_target.get(run.configuration.get("reference") or "", [])
     found = {name: greedy_answers(pair_up(reference, own)) for name, own in by_target.items()}
-    if not any(found.values()):
+    # Most targets answer most prompts alike: each text is scored once.
+    distinct = list({_what(answer): answer for one in found.values() for answer in one}.values())
+    if not distinct:
         return {}
-    honest = _honest_answers(run, loader, run.prompts)
-    model = loader.load(loader.weights.honest[0])
-    tie = near_tie(score_greedy(model, run.prompts, honest))
+    first, *others = loader.weights.honest
+    model = loader.load(first)
+    scored = score_greedy(model, run.prompts, distinct)
+    known = [
+        (model.encode(run.prompts[answer.prompt]), one.score)
+        for answer, one in zip(distinct, scored, strict=True)
+        if one is not None and one.score.ids and answer.fork is None
+    ][:MOST_ANSWERS]
+    del model  # before the next one is there
+    again: list[tuple[Score, Score]] = []
+    for name in others:
+        rescored = loader.load(name).score_many([(prompt, score.ids) for prompt, score in known])
+        again += zip((score for _, score in known), rescored, strict=True)
+    tie = near_tie(again)
+    by_answer = {_what(answer): one for answer, one in zip(distinct, scored, strict=True)}
     return {
-        name: regret_of(
-            answers, score_greedy(model, run.prompts, answers, tie=tie), tie=tie
-        ).to_json()
+        name: regret_of(answers, [by_answer[_what(a)] for a in answers], tie=tie).to_json()
         for name, answers in found.items()
         if answers
     }
 
 
-def _honest_answers(run: Run, loader: Loader, prompts: Mapping[str, str]) -> Sequence[Greedy]:
-    """What the weights answer in each honest precision but the first."""
-    most = run.configuration["max_tokens"]
-    written = []
-    for name in loader.weights.honest[1:]:
-        model = loader.load(name)
-        chosen = [
-            id
-            for id, text in prompts.items()
-            if 0 < len(model.encode(text)) <= model.context_length - most
-        ][:MOST_PROMPTS]
-        greedy = Sampling(max_tokens=most, temperature=0.0)
-        texts = sample_texts(model, [prompts[id] for id in chosen], greedy, seed=0)
-        written += [Greedy(id, (0,), text) for id, text in zip(chosen, texts, strict=True)]
-    return written
+def _what(answer: Greedy) -> tuple[str, str, int | None]:
+    return answer.prompt, answer.text, answer.fork
