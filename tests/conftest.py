@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell has put us into its background: the commands that we start shall hear Ctrl-C still.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("usual", deadline=None)  # a busy machine is no fault of the code
 settings.load_profile("usual")

@@ -37,7 +37,12 @@ def start(emulator: Emulator, folder: Path, module: str, *arguments: str) -> sub
 
 def interrupted(process: subprocess.Popen[str], by: signal.Signals) -> tuple[int, str, str]:
     process.send_signal(by)
-    out, err = process.communicate(timeout=30)
+    try:
+        out, err = process.communicate(timeout=30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise
     assert "Traceback" not in err, err
     assert KEY not in out + err
     return process.returncode, out, err
