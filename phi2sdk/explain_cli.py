@@ -46,6 +46,12 @@ from phi2sdk.terminal import printable
 
 __all__ = ["explain"]
 
+_NO_CALL = {
+    True: "answers in this process: there is no wire",
+    False: "has a backend that does not tell what it sends: there is no call to show",
+}
+"""By whether the target is local."""
+
 
 def explain(
     text: Text = None,
@@ -102,7 +108,7 @@ def explain(
         return
     if curl and said is None:
         raise ConfigurationError(
-            f"the target {target} answers in this process: there is no wire, and so no command"
+            f"the target {target} {_NO_CALL[receipt.provider == 'local']}, and so no command"
         )
     _show(receipt, call, Console(stderr=curl, highlight=False, soft_wrap=False))
     if said is not None and curl:
@@ -149,10 +155,12 @@ def _show(receipt: Receipt, call: Outgoing | None, console: Console) -> None:
     about = {
         "target": f"{receipt.target} ({receipt.provider})",
         "route": receipt.route,
-        "call": "none: it answers in this process" if call is None else call.url,
-        "reply": "in this process" if call is None else "a stream" if call.streamed else "whole",
+        "call": _NO_CALL[receipt.provider == "local"] if call is None else call.url,
+        "reply": "a stream" if call is not None and call.streamed else "whole",
         "prompt": f"{len(receipt.prompt.encode())} bytes: {_short(receipt.prompt)}",
     }
+    if call is None:
+        del about["reply"]
     if receipt.wrapped:
         about["wrapped"] = "goes as a chat message: the model reads it inside a template"
     for name, value in about.items():

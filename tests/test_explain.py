@@ -214,7 +214,7 @@ def test_local_has_no_wire_and_says_so(tmp_path: Path) -> None:
     assert "there is no wire" in err
     status, out, _ = phi2("explain", "x", "-t", "local", "--temperature", "1", cwd=tmp_path)
     assert status == 0
-    assert "none: it answers in this process" in out
+    assert "answers in this process: there is no wire" in out
 
 
 def test_nothing_is_sent_and_json_holds_it_all(emulator: Phi2Emulator, tmp_path: Path) -> None:
