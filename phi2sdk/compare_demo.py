@@ -80,8 +80,8 @@ _EMULATED = {
     # Scales to zero: for a few summaries a day cheaper than a machine that is always on.
     "hf": _Emulated(0.04, 0.004, _HF_L4, "hf"),
     "openai": _Emulated(0.03, 0.002, {"book": "together/phi-2"}, "openai"),
-    "hf_int4": _Emulated(0.04, 0.003, _HF_L4, "hf", quantize="int4"),
-    "openai_t08": _Emulated(0.03, 0.002, {"book": "together/phi-2"}, "openai", temperature=0.8),
+    "hf_int4": _Emulated(0.02, 0.001, _HF_L4, "hf", quantize="int4"),
+    "openai_t08": _Emulated(0.02, 0.001, {"book": "together/phi-2"}, "openai", temperature=0.8),
 }
 
 

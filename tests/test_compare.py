@@ -41,7 +41,7 @@ def in_process(*arguments: str, cwd: Path, monkeypatch: pytest.MonkeyPatch) -> i
     return ended.value.code
 
 
-async def test_the_demo_compares_six_honest_targets(tmp_path: Path) -> None:
+async def test_the_demo_compares_six_honest_targets_and_two_that_are_not(tmp_path: Path) -> None:
     whole = demo_workload()
     few = Workload(whole.name, whole.items[:3], whole.task)
     report = await compare(few, out=tmp_path / "run", demo=True, settings=QUICK)
@@ -177,6 +177,7 @@ def test_the_demo_runs_on_a_file_of_the_users(
     (tmp_path / "mine.txt").write_text("Tides are the rise of water.\n\nThe moon moves them.\n")
     status = in_process(
         *("mine.txt", "--demo", "--out", "run", "--json", "--repeat", "1", "--max-tokens", "8"),
+        *("--identity", "0"),
         *("--target", "local_float32", "--target", "openai"),
         cwd=tmp_path,
         monkeypatch=monkeypatch,
@@ -219,6 +220,10 @@ def test_the_demo_runs_on_a_file_of_the_users(
         (["fine.txt", "--duration", "5", "--repeat", "2"], "--duration takes the place"),
         (["fine.txt", "--demo", "--tokenizer", "none.json"], "no tokenizer at none.json"),
         (["fine.txt", "--demo", "--reference", "nobody"], "reference 'nobody'"),
+        (["fine.txt", "--demo", "--honest", "float8"], "no precision 'float8'"),
+        (["fine.txt", "--demo", "--identity-model", "./none"], "no model folder './none'"),
+        (["fine.txt", "--demo", "--identity", "0", "--honest", "float32"], "--identity 100"),
+        (["fine.txt", "--demo", "--identity-prompts", "none.txt"], "no file none.txt"),
         (["fine.txt", "--config", "none.toml"], "cannot be read"),
         (["--bogus"], "No such option"),
     ],

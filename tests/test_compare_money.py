@@ -46,6 +46,7 @@ def run(
 def test_the_demo_prints_ratio_assumptions_break_even_and_decision(tmp_path: Path) -> None:
     (tmp_path / "one.txt").write_text("Tides are the rise of water.")
     arguments = ["one.txt", "--demo", "--baseline", "gpt-4", "--volume", "10000", "--repeat", "1"]
+    arguments += ["--identity", "0"]
     done = subprocess.run(
         [sys.executable, "-m", "phi2sdk.compare", *arguments, "--out", "run"],
         cwd=tmp_path,

@@ -28,7 +28,7 @@ def sections(report: Report) -> Iterator[Section]:
         lines += _remarks(name, one)
     if report.identity_calibration is not None:
         lines += _calibration(report.identity_calibration)
-    columns = ("target", "verdict", "p", "closest", "T [95 %]", "calls", "detectable KL")
+    columns = ("target", "verdict", "p", "closest", "T [95 %]", "calls", "KL")
     yield Section("Is it the same model? (sampled answers)", columns, rows, lines)
 
 
@@ -62,7 +62,8 @@ def _calibration(found: IdentityCalibrationReport) -> Iterator[str]:
     yield (
         f"Held against {found.calls:,} answers of {found.model} in each of "
         f"{', '.join(found.honest)}, {found.entropy:.2f} nats a token; any honest target at all is "
-        f"accused with probability {found.alpha:g} at most. Detectable KL: nats a token."
+        f"accused with probability {found.alpha:g} at most. KL: the smallest that would have "
+        "been found, nats a token."
     )
     flat = [name for name, entropy in found.entropy_by_prompt.items() if entropy < FLAT]
     if flat:

@@ -49,8 +49,8 @@ def verdict_sentence(
         )
     if verdict.name == "consistent":
         return (
-            f"{name}: consistent with {label} at T = 1.0 in {_listed(honest, 'or')}{p}, from {calls}"
-            f"{_left_out(answers)}; smallest detectable KL {kl} nats a token."
+            f"{name}: consistent with {label} at T = 1.0 in {_listed(honest, 'or')}{p}, "
+            f"from {calls}{_left_out(answers)}; smallest detectable KL {kl} nats a token."
         )
     return (
         f"{name}: not {label} at T = 1.0 in any honest precision. Closest candidate: "
