@@ -25,6 +25,10 @@ __all__ = ["Likeness", "Quality", "first_sentence", "likeness", "quality"]
 SHUFFLES, PAIRS = 10, 4000
 """Each answer is held against so many references of other prompts, and all against so many."""
 
+LONGEST = 50_000
+"""Characters of an answer that are read: several of the model's contexts. A provider may send
+megabytes, and likeness takes time by the square."""
+
 _SENTENCE_END = re.compile(r"[.!?][\"'”’)\]]*(?=\s+[^\sa-z])|[。！？]|\n\s*\n")
 
 Score = Callable[[str, str], float]
@@ -91,12 +95,13 @@ def quality(
         sources: What a summary is of, by prompt; empty where answers are no summaries.
         encoder: Gives the cosine; ``None``: without.
     """
-    answers: dict[str, list[str]] = {}
+    whole: dict[str, list[str]] = {}
     for record in records:
         if record.ok and record.key.arm == "greedy":
-            answers.setdefault(record.key.prompt, []).append(record.text)
-    if not answers:
+            whole.setdefault(record.key.prompt, []).append(record.text)
+    if not whole:
         return None
+    answers = {prompt: [text[:LONGEST] for text in texts] for prompt, texts in whole.items()}
     unknown: dict[str, str] = {}
     given = {prompt: text for prompt, text in references.items() if prompt in answers}
     if not given:
@@ -134,7 +139,7 @@ def quality(
         if sources.keys() >= answers.keys()
         else None,
         tokens=quantile(
-            [_mean([tokenizer.count(t) for t in texts]) for texts in answers.values()], 0.5
+            [_mean([tokenizer.count(t) for t in texts]) for texts in whole.values()], 0.5
         ),
         length_ratio=quantile(ratios, 0.5) if ratios else None,
         past_first_sentence=mean_over_prompts(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.measure.quality.encoder import check_encoder, cosines, load_encoder
 from phi2sdk.measure.quality.faithful import details, unsupported
-from phi2sdk.measure.quality.measure import first_sentence, likeness, quality
+from phi2sdk.measure.quality.measure import LONGEST, Quality, first_sentence, likeness, quality
 from phi2sdk.measure.quality.similarity import chrf, rouge_l, words
 from phi2sdk.measure.tokens import estimating_tokenizer
 from tests.measure.making import answer, failure
@@ -233,3 +234,21 @@ def test_a_quality_model_without_its_library_says_what_to_install(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ConfigurationError, match="pip install sentence-transformers"):
         load_encoder(tmp_path)
+
+
+def test_an_answer_of_megabytes_is_measured_by_its_beginning() -> None:
+    """A provider that ignores `max_tokens` does not decide how long a report takes."""
+    text = "The Moon of 1969 moves water. " * 350_000
+    sources = references = {str(n): f"The Moon of {n} moves the water." for n in range(3)}
+
+    def measured(length: int) -> Quality:
+        records = [answer(str(n), text=text[:length]) for n in range(3)]
+        found = quality(records, TOKENIZER, references=references, sources=sources)
+        assert found is not None
+        return found
+
+    long, short = measured(len(text)), measured(LONGEST)
+    assert replace(long, tokens=None) == replace(short, tokens=None)
+    assert long.tokens is not None
+    assert long.tokens.value is not None
+    assert long.tokens.value > 1_000_000
