@@ -130,3 +130,23 @@ def test_logits_stay_within_their_bound_and_change_nothing(
     assert parts.logp == pytest.approx(whole.logp, abs=1e-3)
     assert parts.loglik == pytest.approx(whole.loglik, abs=1e-3)
     assert parts.truncated["both"] == pytest.approx(whole.truncated["both"], abs=1e-3)
+
+
+def test_a_vocabulary_of_51200_words_takes_no_more_memory_than_allowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wide = LocalModel.load(
+        save_tiny(tmp_path / "wide", vocab_size=51_200), dtype="float32", device="cpu"
+    )
+    sizes = []
+    logits = wide.phi.logits
+
+    def watched(x: torch.Tensor) -> torch.Tensor:
+        sizes.append(x.shape[0] * 51_200 * 4)
+        return logits(x)
+
+    monkeypatch.setattr(wide.phi, "logits", watched)
+    found = text_sums(wide, some(12, 120), betas=BETAS, truncations=CUTS)
+    assert max(sizes) * 6 <= 64 * 2**20
+    assert len(sizes) > 1
+    assert np.isfinite(found.loglik).all()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.measure.records import Key
-from phi2sdk.measure.schedule import Endless, Lane, Load, cycle, plan, seed_of, warmup
+from phi2sdk.measure.schedule import Endless, Lane, Load, cycle, plan, sampled, seed_of, warmup
 
 TARGETS = ["a", "b", "c"]
 PROMPTS = [f"p{i}" for i in range(20)]
@@ -127,3 +127,22 @@ def test_for_a_time_an_open_load_has_every_arrival_of_that_time() -> None:
 
 def test_for_a_time_without_prompts_there_is_nothing_to_do() -> None:
     assert cycle(Load(), TARGETS, [], seconds=1) == ()
+
+
+@given(st.integers(0, 70), st.integers(0, 9), st.sets(st.integers(0, 9)))
+def test_sampled_calls_are_spread_over_the_prompts_and_alike_for_all_targets(
+    calls: int, seed: int, finished: set[int]
+) -> None:
+    lanes = sampled(TARGETS, PROMPTS, calls, width=4, seed=seed)
+    keys = [[due.key for due in lane.dues] for lane in lanes]
+    assert [len(one) for one in keys] == [calls] * len(TARGETS)
+    assert all(lane.width == 4 for lane in lanes)
+    asked = [[(key.prompt, key.repetition) for key in one] for one in keys]
+    assert asked[0] == asked[1] == asked[2]
+    assert len(set(asked[0])) == calls
+    often = Counter(prompt for prompt, _ in asked[0])
+    assert not calls or max(often.values()) - min(often[p] for p in PROMPTS) <= 1
+    done = {keys[1][i] for i in finished if i < calls}
+    left = sampled(TARGETS, PROMPTS, calls, width=4, seed=seed, done=done)
+    assert [len(lane.dues) for lane in left] == [calls, calls - len(done), calls]
+    assert sampled([], PROMPTS, calls) == ()

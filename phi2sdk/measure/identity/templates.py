@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from phi2sdk.errors import InvalidRequest
 from phi2sdk.prompts import Format, render
 
 __all__ = ["other_templates"]
@@ -24,12 +23,7 @@ def other_templates(prompt: str, format: str) -> dict[str, str]:
     """
     before, after = _FRAMES.get(format, ("", ""))
     text = prompt.removeprefix(before).removesuffix(after)
-    found = {}
-    for name in _NAMED:
-        try:
-            other = render(text, name, allow_control_tokens=True).text
-        except InvalidRequest:  # no text is left without its template
-            continue
-        if other != prompt:
-            found[f"template={name}"] = other
-    return found
+    if not text.strip():  # nothing is left without its template
+        return {}
+    others = {n: render(text, n, allow_control_tokens=True).text for n in _NAMED}
+    return {f"template={name}": other for name, other in others.items() if other != prompt}
