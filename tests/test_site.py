@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -71,6 +72,14 @@ def test_every_command_stands_in_the_reference(site: Path) -> None:
     for command in app.registered_commands:
         name = command.name or command.callback.__name__  # type: ignore[union-attr]
         assert f"phi2 {name}" in text
+
+
+def test_every_part_of_the_report_stands_in_the_reference(site: Path) -> None:
+    page = (site / "reference/report-json/index.html").read_text()
+    documented = set(re.findall(r'id="phi2sdk[\w.]*\.(\w+)"', page))
+    schema = json.loads((ROOT / "phi2sdk/report/report.schema.json").read_text())
+    parts = {name.rpartition("__")[2] for name in schema["$defs"]}
+    assert parts - documented == set()
 
 
 def test_the_projects_own_pages_and_the_schema_are_there(site: Path) -> None:
