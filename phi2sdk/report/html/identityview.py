@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from phi2sdk.report.html.cells import Cell
 from phi2sdk.report.schema import Report
 from phi2sdk.report.schema_identity import (
     EvidenceReport,
@@ -38,11 +39,16 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A target's verdict and what it rests on; ``facts`` are ``(what, value)``."""
+    """A target's verdict and what it rests on.
+
+    ``summary``: p, closest candidate, temperature, calls, smallest KL. ``facts``: what, and its
+    value.
+    """
 
     name: str
     verdict: str
     sentence: str
+    summary: Sequence[Cell]
     evidence: Sequence[Evidence]
     facts: Sequence[tuple[str, str]]
     candidates: Mapping[str, float]
@@ -69,6 +75,7 @@ def identities(report: Report) -> list[Identity]:
             name=name,
             verdict=one.verdict,
             sentence=one.sentence,
+            summary=_summary(one),
             evidence=[_evidence(key, evidence) for key, evidence in one.evidence.items()],
             facts=list(_facts(one)),
             candidates=one.candidates,
@@ -112,19 +119,27 @@ def _evidence(key: str, found: EvidenceReport) -> Evidence:
     )
 
 
+def _summary(found: IdentityReport) -> list[Cell]:
+    heat, kl = found.temperature, found.smallest_detectable_kl
+    ends = (
+        ""
+        if heat is None
+        else _temperature(heat).partition(" ")[2].strip("[]").replace(", ", " – ")
+    )
+    return [
+        Cell(_p(found.p), sort=found.p),
+        Cell(found.closest or UNKNOWN),
+        Cell(UNKNOWN) if heat is None else Cell(f"{heat.value:.2f}", ends, heat.value),
+        Cell(f"{found.used:,} of {found.calls:,}", sort=found.used),
+        Cell(UNKNOWN if kl is None else f"{kl:.2g}", sort=kl),
+    ]
+
+
 def _facts(found: IdentityReport) -> Iterator[tuple[str, str]]:
-    if found.p is not None:
-        yield "p, all together", _p(found.p)
-    if found.closest is not None:
-        yield "closest candidate", found.closest
-    if found.temperature is not None:
-        yield "effective temperature", _temperature(found.temperature)
-    if found.share is not None:
+    if found.share is not None and found.verdict == "different":
         yield "answered elsewhere", f"about {found.share:.0%} of the calls"
-    if found.smallest_detectable_kl is not None:
-        yield "smallest detectable KL", f"{found.smallest_detectable_kl:.2g} nats a token"
     if found.calls:
-        yield "calls scored", f"{found.used:,} of {found.calls:,}, {found.tokens:,} tokens"
+        yield "tokens scored", f"{found.tokens:,}"
     if found.left_out:
         yield "left out", ", ".join(f"{n:,} {why}" for why, n in found.left_out.items())
     if found.counts_differ:

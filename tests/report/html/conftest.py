@@ -19,7 +19,7 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
-from tests.report.html.making import EVERYTHING, varied_run, write_page
+from tests.report.html.making import EVERYTHING, examined_as, varied_run, write_page
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 DESKTOP = ViewportSize(width=1440, height=900)
@@ -92,4 +92,5 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Opened]]:
 @pytest.fixture(scope="package")
 def varied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of a run with something of everything."""
-    return write_page(tmp_path_factory.mktemp("varied"), varied_run(), EVERYTHING)
+    folder = tmp_path_factory.mktemp("varied")
+    return write_page(folder, varied_run(), EVERYTHING, **examined_as("local", "hourly"))

@@ -17,10 +17,26 @@ from phi2sdk.report.build import build
 from phi2sdk.report.html.page import html_page
 from phi2sdk.report.require import Requirement
 from phi2sdk.report.schema import Report
+from phi2sdk.report.schema_identity import (
+    EvidenceReport,
+    IdentityCalibrationReport,
+    IdentityReport,
+    PrecisionReport,
+    TemperatureReport,
+)
 from tests.measure.making import MS, answer, failure
 from tests.report.making import run_of
 
-__all__ = ["HOSTILE", "hostile_run", "large_run", "page_of", "varied_run", "write_page"]
+__all__ = [
+    "EVERYTHING",
+    "HOSTILE",
+    "examined_as",
+    "hostile_run",
+    "large_run",
+    "page_of",
+    "varied_run",
+    "write_page",
+]
 
 HOSTILE = (
     "<script>window.hacked=1</script>",
@@ -184,10 +200,10 @@ def page_of(run: Run, analysis: Analysis | None = None, **changes: Any) -> tuple
     return report, html_page(report, run, tokenizer)
 
 
-def write_page(folder: Path, run: Run, analysis: Analysis | None = None) -> Path:
+def write_page(folder: Path, run: Run, analysis: Analysis | None = None, **changes: Any) -> Path:
     """``report.html`` of a run."""
     path = folder / "report.html"
-    path.write_text(page_of(run, analysis)[1], encoding="utf-8")
+    path.write_text(page_of(run, analysis, **changes)[1], encoding="utf-8")
     return path
 
 
@@ -202,3 +218,40 @@ EVERYTHING = Analysis(
     ),
 )
 """Every question that can be asked of a run."""
+
+
+def examined_as(reference: str, other: str) -> dict[str, Any]:
+    """Parts of a report in which ``other`` is another model than ``reference``."""
+    identity = {
+        reference: IdentityReport(verdict="reference", sentence="The reference."),
+        other: IdentityReport(
+            verdict="different",
+            sentence=f"{other}: not the model. <b>",
+            evidence={
+                "score": EvidenceReport(
+                    p=1e-9, p_by_precision={"float32": 1e-9}, statistic=6.1, sentence="too likely"
+                )
+            },
+            calls=100,
+            used=98,
+            left_out={"empty": 2},
+            temperature=TemperatureReport(value=0.8, low=0.78, high=0.83),
+            candidates={"T=0.8": 7.8, "other:<script>": -3.0},
+            smallest_detectable_kl=0.002,
+            share=0.25,
+            usd=0.01,
+        ),
+    }
+    calibration = IdentityCalibrationReport(
+        model="<model>",
+        honest=("float32", "bfloat16"),
+        alpha=0.05,
+        prompts=2,
+        calls=50,
+        tokens=2000,
+        entropy=1.5,
+        entropy_by_prompt={"<p>": 0.1, "q": 2.9},
+        candidates={"int4": 0.02},
+        precisions={"bfloat16": PrecisionReport(kl_per_token=0.0001, verdict="consistent", p=0.4)},
+    )
+    return {"identity": identity, "identity_calibration": calibration}
