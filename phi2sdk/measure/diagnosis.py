@@ -115,10 +115,10 @@ def diagnose(
     known = _by_answer(regret)
     found: dict[str, _Difference] = {}
     for prompt, pairs in pairing.pairs.items():
+        distinct = {(a.raw, a.text, b.raw, b.text): (a, b) for a, b in pairs if a.raw != b.raw}
         differences = [
             _difference(a, b, tokenizer, known.get((prompt, b.key.repetition)))
-            for a, b in pairs
-            if a.raw != b.raw
+            for a, b in distinct.values()
         ]
         if differences:
             found[prompt] = max(differences, key=lambda one: _KINDS.index(one.kind))

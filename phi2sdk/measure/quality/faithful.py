@@ -9,7 +9,7 @@ numbers only.
 from __future__ import annotations
 
 import re
-from collections import Counter
+from functools import lru_cache
 
 __all__ = ["details", "unsupported"]
 
@@ -24,27 +24,33 @@ _NUMBER_OF = {word: str(number) for number, word in enumerate(_COUNTING.split(" 
 _ALWAYS = frozenset({"I", "I'm", "I've", "I'll"})
 
 
-def details(text: str) -> Counter[str]:
-    """The numbers and names of a text, with how often each occurs."""
-    found = Counter(_plain_number(match[0]) for match in _NUMBER.finditer(text))
+@lru_cache(maxsize=4096)
+def details(text: str) -> frozenset[str]:
+    """The numbers and names of a text."""
+    found = {_plain_number(match[0]) for match in _NUMBER.finditer(text)}
     for match in _WORD.finditer(text):
         word = match[0]
         at = match.start()
         begins = at == 0 or _BEGINS.search(text, max(0, at - 4), at) is not None
         if word not in _ALWAYS and not word.isdigit() and _is_name(word, begins=begins):
-            found[_plain_name(word)] += 1
-    return found
+            found.add(_plain_name(word))
+    return frozenset(found)
 
 
 def unsupported(summary: str, source: str) -> tuple[int, int]:
-    """``(missing, all)``: distinct numbers and names of a summary, and those the source lacks."""
+    """``(missing, all)``: of a summary's numbers and names, those that the source lacks."""
+    found = details(summary)
+    return len(found - _words(source)), len(found)
+
+
+@lru_cache(maxsize=4096)
+def _words(source: str) -> frozenset[str]:
+    """All that a detail may be supported by."""
     known = {_plain_number(match[0]) for match in _NUMBER.finditer(source)}
     for match in _WORD.finditer(source):
         known.add(_plain_name(match[0]))
         known.update(_plain_name(part) for part in re.split(r"[-'’]", match[0]))
-    known |= {_NUMBER_OF[word] for word in known & _NUMBER_OF.keys()}
-    found = details(summary)
-    return sum(detail not in known for detail in found), len(found)
+    return frozenset(known | {_NUMBER_OF[word] for word in known & _NUMBER_OF.keys()})
 
 
 def _is_name(word: str, *, begins: bool) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from phi2sdk.measure.tokens import ReferenceTokenizer
 
 __all__ = ["Likeness", "Quality", "first_sentence", "likeness", "quality"]
 
-SHUFFLES, PAIRS = 10, 4000
+SHUFFLES, PAIRS = 10, 1000
 """Each answer is held against so many references of other prompts, and all against so many."""
 
 LONGEST = 50_000
@@ -118,7 +119,7 @@ def quality(
         unknown["faithful"] = "only summaries have a source"
     sizes = [len(words(reference)) for reference in given.values()]
     ratios = [
-        _mean([len(words(text)) for text in answers[prompt]]) / size
+        _mean_of(lambda text: len(words(text)), answers[prompt]) / size
         for prompt, size in zip(given, sizes, strict=True)
         if size
     ]
@@ -132,18 +133,16 @@ def quality(
         faithful=likeness(answers, sources, _supported) if sources else None,
         unsupported=mean_over_prompts(
             [
-                _mean([float(unsupported(text, sources[p])[0] > 0) for text in texts])
-                for p, texts in answers.items()
+                _mean_of(partial(_invents, source=sources[prompt]), texts)
+                for prompt, texts in answers.items()
             ]
         )
         if sources.keys() >= answers.keys()
         else None,
-        tokens=quantile(
-            [_mean([tokenizer.count(t) for t in texts]) for texts in whole.values()], 0.5
-        ),
+        tokens=quantile([_mean_of(tokenizer.count, texts) for texts in whole.values()], 0.5),
         length_ratio=quantile(ratios, 0.5) if ratios else None,
         past_first_sentence=mean_over_prompts(
-            [_mean([_past_first(text) for text in texts]) for texts in answers.values()]
+            [_mean_of(_past_first, texts) for texts in answers.values()]
         ),
         unknown=unknown,
     )
@@ -201,6 +200,10 @@ def _past_first(text: str) -> float:
     return 1.0 - len(words(first_sentence(text))) / whole if whole else 0.0
 
 
+def _invents(summary: str, source: str) -> bool:
+    return unsupported(summary, source)[0] > 0
+
+
 def _supported(summary: str, source: str) -> float | None:
     missing, everything = unsupported(summary, source)
     return 1.0 - missing / everything if everything else None
@@ -222,6 +225,12 @@ def _shuffled(n: int) -> list[tuple[int, int]]:
         for shift in range(1, min(SHUFFLES, n - 1, max(1, PAIRS // n)) + 1)
         for mine, other in zip(order, np.roll(order, shift), strict=True)
     ]
+
+
+def _mean_of(measure: Callable[[str], float], texts: Sequence[str]) -> float:
+    """The mean over texts, of which the distinct ones are measured."""
+    once = {text: measure(text) for text in set(texts)}
+    return _mean([once[text] for text in texts])
 
 
 def _mean(values: Sequence[float]) -> float:

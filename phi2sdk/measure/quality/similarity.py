@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from rapidfuzz.distance import LCSseq
@@ -19,9 +19,10 @@ _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
 _WORD = re.compile(f"[{_CJK}]|[^\\W_{_CJK}]+")
 
 
-def words(text: str) -> list[str]:
+@lru_cache(maxsize=4096)
+def words(text: str) -> tuple[str, ...]:
     """The words of a text, case aside; of Chinese, Japanese and Korean the characters."""
-    return _WORD.findall(text.casefold())
+    return tuple(_WORD.findall(text.casefold()))
 
 
 def rouge_l(answer: str, reference: str) -> float:
@@ -36,6 +37,7 @@ def rouge_l(answer: str, reference: str) -> float:
     return 2.0 * LCSseq.similarity(a, b) / (len(a) + len(b))
 
 
+@lru_cache(maxsize=16384)
 def chrf(answer: str, reference: str) -> float:
     """chrF2 (Popovic 2015) as sacrebleu computes it, from 0 to 1; both empty 1.
 

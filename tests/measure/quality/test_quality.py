@@ -40,7 +40,7 @@ def test_rouge_l_is_that_of_the_published_package(a: str, b: str, score: float) 
 
 
 def test_languages_without_spaces_are_compared_by_characters() -> None:
-    assert words("私は猫。Café No_1") == ["私", "は", "猫", "café", "no", "1"]
+    assert words("私は猫。Café No_1") == ("私", "は", "猫", "café", "no", "1")
     assert rouge_l("猫が好き", "犬が好き") == 0.75
 
 
@@ -72,8 +72,8 @@ def test_what_the_source_lacks_is_found() -> None:
     true = "Neil Armstrong flew in 1969 with 3 others of Nasa's, 384400 km."
     assert unsupported(true, source) == (0, 5)
     assert unsupported("In 1970 Buzz Aldrin flew 12.5 km for NASA.", source) == (4, 5)
-    assert details("The sea is wide. It is deep. I know.") == {}
-    assert dict(details("We met Anna; Bob met McKay.")) == {"anna": 1, "mckay": 1}
+    assert details("The sea is wide. It is deep. I know.") == frozenset()
+    assert details("We met Anna; Bob met McKay.") == {"anna", "mckay"}
 
 
 @pytest.mark.parametrize(
