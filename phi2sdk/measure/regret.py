@@ -41,6 +41,8 @@ __all__ = [
 
 TIE = 0.01
 """Nats within which the reference might have chosen otherwise, at the least."""
+MOST = 1e4
+"""Nats; a token of no probability at all has an infinite regret, which no file can hold."""
 ROUNDING, OFTEN = 1.5, 0.99
 """Other hardware rounds otherwise: so many times the move that is seldom exceeded here."""
 
@@ -96,7 +98,7 @@ class Regret:
     def of(scored: Scored, tie: float = TIE) -> Regret:
         """From a score at temperature 1."""
         score, fork = scored.score, scored.fork
-        values = score.regret
+        values = [min(value, MOST) for value in score.regret]
         first = next((at for at, value in enumerate(values) if value > tie), None)
         return Regret(
             tokens=len(values),

@@ -121,6 +121,13 @@ def test_what_is_a_tie_comes_from_the_honest_precisions() -> None:
     assert near_tie([*many, (scored((9.0,), (1,)), scored((5.0,), (1,)))]) == pytest.approx(0.015)
 
 
+def test_a_token_of_no_probability_has_a_regret_that_can_be_written_down() -> None:
+    never = Score((1,), (float("-inf"),), (0,), (0,), (2,), (-0.1,), (9.0,))
+    found = regret_of([Greedy("p", (0,), "x", 0)], [Scored(never, 0)])
+    assert found.maximum == 1e4
+    assert json.loads(json.dumps(found.to_json(), allow_nan=False))["maximum"] == 1e4
+
+
 def test_a_regret_is_above_what_is_a_tie_or_not() -> None:
     score = Score((1, 2), (-1.0, -0.5), (0, 0), (0, 0), (1, 3), (-1.0, -0.4), (0, 0))
     regret = Regret.of(Scored(score, 1), 0.2)
