@@ -23,6 +23,7 @@ __all__ = [
 ]
 
 PHI2 = "microsoft/phi-2"
+_HALF = re.compile("[\ud800-\udfff]")
 _PIECE = re.compile(r" ?[^\W\d_]{1,8}| ?\d{1,3}| ?[^\w\s]+| ?_+|\s")
 
 
@@ -57,7 +58,7 @@ class ReferenceTokenizer:
         if found is None:
             if len(self._known) >= 50_000:
                 self._known.clear()
-            found = self._known[text] = self._encode(text)
+            found = self._known[text] = self._encode(_whole(text))
         return found
 
     def count(self, text: str) -> int:
@@ -70,11 +71,19 @@ class ReferenceTokenizer:
         Tokens that share a character, such as those of one emoji, are one piece.
         """
         found, begin = [], 0
-        for _, end in self._spans(text):
+        for _, end in self._spans(_whole(text)):
             if end > begin:
                 found.append(text[begin:end])
                 begin = end
         return [*found, text[begin:]] if begin < len(text) else found
+
+
+def _whole(text: str) -> str:
+    """The text with a replacement character for each half of a surrogate pair.
+
+    JSON can hold one alone, so a provider can send it; no tokenizer takes it.
+    """
+    return text if text.isascii() else _HALF.sub("\ufffd", text)
 
 
 def load_tokenizer(path: str | Path, name: str | None = None) -> ReferenceTokenizer:

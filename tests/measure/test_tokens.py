@@ -71,3 +71,12 @@ def test_a_local_checkpoint_is_counted_with_its_own_tokenizer() -> None:
 def test_an_estimate_is_near_what_a_real_tokenizer_counts() -> None:
     text = "The tides follow the moon, and the sun helps; spring tides come twice a month."
     assert 14 <= estimating_tokenizer().count(text) <= 24
+
+
+@pytest.mark.parametrize("name", ["estimate", "demo"])
+def test_half_a_surrogate_pair_in_an_answer_is_counted_as_a_character(name: str) -> None:
+    """JSON can say it, so a provider can send it."""
+    tokenizer = estimating_tokenizer() if name == "estimate" else find_tokenizer("demo")
+    text = "a \ud800 b"
+    assert tokenizer.encode(text) == tokenizer.encode("a \ufffd b")
+    assert "".join(tokenizer.pieces(text)) == text

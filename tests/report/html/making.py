@@ -53,6 +53,7 @@ HOSTILE = (
     "&lt;b&gt; &amp; '\"`",
     "nul \x00 bell \x07 line\u2028separator",
     "</style><style>body{display:none}</style>",
+    "half \ud800 of a pair",
 )
 """Texts that act where they are not mere text."""
 
