@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from phi2sdk.measure.records import Record
 from phi2sdk.prompts import END_OF_TEXT
 
-__all__ = ["Answers", "leading_space", "usable"]
+__all__ = ["Answers", "Codec", "leading_space", "usable"]
 
 MOSTLY = 0.9
 """From this share on, a habit: of answers to begin with white space, or not to."""
@@ -43,6 +44,26 @@ class Answers:
         """With their tokens."""
         return replace(self, ids=tuple(ids))
 
+    def cut_to(self, room: Mapping[str, int], codec: Codec) -> Answers:
+        """With texts that fit into the reference's context, longer ones cut.
+
+        Args:
+            room: How many tokens fit behind each prompt; where that is none, it is left out.
+            codec: The reference's.
+        """
+        rows = [row for row, id in enumerate(self.prompts) if room[id] > 0]
+        left_out = dict(self.left_out)
+        if len(rows) < len(self.prompts):
+            left_out["prompt too long"] = len(self.prompts) - len(rows)
+        texts = [_cut(self.texts[row], room[self.prompts[row]], codec) for row in rows]
+        return replace(
+            self,
+            prompts=tuple(self.prompts[row] for row in rows),
+            texts=tuple(texts),
+            counted=tuple(self.counted[row] for row in rows),
+            left_out=left_out,
+        )
+
     @property
     def counts_differ(self) -> int:
         """How many answers the provider counts another number of tokens in than we do.
@@ -71,6 +92,20 @@ class Answers:
         return Answers(
             tuple(p for p, _ in kept), tuple(t for _, t in kept), (None,) * len(kept), {}
         )
+
+
+class Codec(Protocol):
+    """The part of a model that turns text into tokens and back."""
+
+    def encode(self, text: str) -> list[int]: ...
+    def decode(self, ids: list[int]) -> str: ...
+
+
+def _cut(text: str, tokens: int, codec: Codec) -> str:
+    if len(text.encode()) <= tokens:  # a token has at least one byte
+        return text
+    ids = codec.encode(text)
+    return text if len(ids) <= tokens else codec.decode(ids[:tokens]).rstrip(_HALF)
 
 
 def leading_space(texts: Sequence[str]) -> str | None:

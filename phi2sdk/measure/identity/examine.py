@@ -33,6 +33,8 @@ from phi2sdk.measure.records import Record
 __all__ = ["SCHEMA", "examine", "sampled_records", "unavailable"]
 
 SCHEMA = "phi2sdk.identity/1"
+TEMPLATE = 32
+"""Tokens of the context that are kept free: another template or spelling may take more."""
 SPELT_AT_ONCE = 64
 """The spelling of so many texts is looked for together."""
 
@@ -124,12 +126,17 @@ class _Examination:
     def _spelt(self, answers: Mapping[str, Answers]) -> dict[str, Answers]:
         """With the tokens in which the reference finds each text likeliest."""
         prompts = self.run.identity_prompts
+        model = self.loader.load(self.loader.weights.honest[0])
+        room = {
+            id: model.context_length - len(model.encode(text)) - TEMPLATE
+            for id, text in prompts.items()
+        }
+        answers = {name: found.cut_to(room, model) for name, found in answers.items()}
         pairs = [
             (prompts[id], text)
             for found in answers.values()
             for id, text in zip(found.prompts, found.texts, strict=True)
         ]
-        model = self.loader.load(self.loader.weights.honest[0])
         parts = [pairs[at : at + SPELT_AT_ONCE] for at in range(0, len(pairs), SPELT_AT_ONCE)]
         with ThreadPoolExecutor(os.cpu_count() if model.phi.small else 1) as pool:
             found = list(pool.map(lambda part: as_written(model, part), parts))

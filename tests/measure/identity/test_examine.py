@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import jsonschema
@@ -85,12 +86,22 @@ def _no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
             {"int4": logp + np.array([rng.normal() for rng in own])},
         )
 
+    class Model:
+        context_length = 80
+        phi = SimpleNamespace(small=False)
+
+        def encode(self, text: str) -> list[int]:
+            return list(range(len(text.split())))
+
+        def decode(self, ids: list[int]) -> str:
+            return " word" * len(ids)
+
     class Loader:
         def __init__(self, weights: Weights, *rest: object) -> None:
             self.weights, self.notice = weights, None
 
         def load(self, name: str) -> Any:
-            return type("Model", (), {"phi": type("Phi", (), {"small": False})})
+            return Model()
 
         def free(self) -> None:
             pass
@@ -186,3 +197,12 @@ def test_answers_that_came_after_the_examination_make_it_void() -> None:
     report = build(replace(run, identity=document, recorded=more), estimating_tokenizer())
     assert report.identity["x"].verdict == "not-tested"
     assert "--resume" in report.identity["x"].sentence
+
+
+def test_answers_beyond_the_context_are_cut_and_prompts_beyond_it_left_out() -> None:
+    long = {**PROMPTS, "b": "Instruct: " + "so " * 90 + "\nOutput:"}
+    texts = [" and so on" * 400, " fine", " b c", " d"]
+    report = report_of(run_with(sampled("x", texts, list(long)), long, calls=4))
+    assert report.identity["x"].left_out == {"prompt too long": 2}
+    assert report.identity["x"].used == 2
+    assert report.identity["x"].tokens < 80
