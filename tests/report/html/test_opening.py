@@ -10,7 +10,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import ViewportSize, expect
 
-from tests.measure.making import answer
+from tests.measure.making import answer, failure
 from tests.report.html.conftest import DESKTOP, PHONE, Opened
 from tests.report.html.making import write_page
 from tests.report.making import run_of
@@ -130,3 +130,25 @@ def test_a_run_with_next_to_nothing_opens_too(open_page: Open, tmp_path: Path) -
     assert opened.complaints == []
     assert "No choice" in opened.page.locator("h1").inner_text()
     assert opened.page.locator(".prompt").count() == 1
+
+
+def test_a_run_in_which_nothing_was_answered_opens_too(open_page: Open, tmp_path: Path) -> None:
+    run = run_of([failure(f"p{i}", target=name) for i in range(3) for name in ("a", "b")])
+    opened = open_page(write_page(tmp_path, run))
+    assert opened.complaints == []
+    assert opened.page.locator(".validity.bad").count() == 1
+    assert opened.page.locator("#matching").inner_text() == "3 prompts"
+
+
+def test_a_price_of_zero_is_told_apart_from_an_unknown_one(open_page: Open, tmp_path: Path) -> None:
+    price = {"model": "per-request", "usd": 0.0, "source": "a gift", "date": "2026-11-01"}
+    records = [answer(f"p{i}", target=name) for i in range(8) for name in ("a", "b")]
+    run = run_of(records, prices={"a": {"parts": [price]}})
+    opened = open_page(write_page(tmp_path, run))
+    assert opened.complaints == []
+    said = opened.page.locator("#unplaced").inner_text()
+    assert "b, whose cost is unknown" in said
+    assert "a, at a price of 0" in said
+    cells = opened.page.locator("#decision-table tbody tr td:nth-of-type(2)").all_inner_texts()
+    assert cells[0].startswith("$0")
+    assert cells[1].startswith("unknown")
