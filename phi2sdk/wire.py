@@ -192,12 +192,6 @@ class Wire:
         self._sessions: dict[asyncio.AbstractEventLoop, _Session] = {}
         self._usual_limits = _client_timeout(timeouts, timeouts.attempt)
 
-    @property
-    def server(self) -> tuple[str, int]:
-        """Host and port of the endpoint."""
-        parts = urlsplit(self.base_url)
-        return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-
     def post(
         self,
         path: str,

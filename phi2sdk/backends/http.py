@@ -13,6 +13,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from time import perf_counter_ns
 from typing import Any
+from urllib.parse import urlsplit
 
 from phi2sdk.backends.base import Backend, Capabilities, OnUnsupported
 from phi2sdk.completion import Chunk, Done, Event, Opened, Request, Sent
@@ -141,7 +142,10 @@ class HTTPBackend(Backend):
 
     @property
     def server(self) -> tuple[str, int] | None:
-        return self._wire.server if self._wire else None
+        if self._wire is None:
+            return None
+        parts = urlsplit(self._wire.base_url)
+        return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
 
     def call(self, request: Request) -> Call:
         """The very call that a request makes: path and JSON body, without headers."""

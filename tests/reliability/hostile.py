@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from phi2sdk.errors import Phi2Error
+
 HOSTILE = {
     "html": "<script>alert(1)</script><img src=x onerror=alert(1)>",
     "closing": "</script></style></textarea></title>--><svg/onload=alert(1)>",
@@ -30,3 +32,9 @@ SAYABLE = tuple(kind for kind in HOSTILE if kind != "surrogate")
 def steers(text: str) -> list[str]:
     """Characters that a terminal obeys or that reorder what is seen."""
     return [c for c in text if c not in "\n\t" and not c.isprintable()]
+
+
+def hold_harmless(error: Phi2Error, names: str = "") -> None:
+    """An error's words steer no terminal, and name what they should."""
+    assert steers(str(error)) == []
+    assert names in str(error)
