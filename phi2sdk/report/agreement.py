@@ -131,9 +131,10 @@ def _parts(found: Diagnosis) -> Iterator[str]:
     ):
         if n := kinds.get(kind, 0):  # type: ignore[call-overload]
             yield f"{n} {words}"
-    if n := kinds.get("beginning", 0):
-        yield f"{n} from the first or second token on"
-    unclear = kinds.get("unexplained", 0) + (kinds.get("beginning", 0) if found.tie else 0)
+    early = kinds.get("beginning", 0)
+    if early and (found.tie is None or found.cause == "another template"):
+        yield f"{early} from the first or second token on"
+    unclear = kinds.get("unexplained", 0) + (early if found.tie is not None else 0)
     if unclear and found.tie is None:
         yield f"{unclear} for a reason that needs the weights to be told"
     elif unclear:

@@ -127,6 +127,18 @@ def test_the_sentence_of_ties_and_one_that_is_none() -> None:
     assert sentence(replace(found, cause="equal", differ=0, kinds={})) == (
         "Answers as the reference does: all 100."
     )
+    coarse = Diagnosis(
+        "another precision",
+        prompts=9,
+        differ=3,
+        kinds={"beginning": 1, "unexplained": 2},
+        tie=0.2,
+        unexplained=Unexplained("4", 2, 0.7),
+    )
+    assert sentence(coarse) == (
+        "Another precision, or light quantisation. 3 of 9 answers differ; "
+        "3 are unexplained: the worst in prompt 4, token 2, regret 0.7 nats."
+    )
     cut = Diagnosis("cut short", prompts=9, differ=9, kinds={"shorter": 9}, cut_at=128, varies=2)
     assert sentence(cut) == (
         "Cut at 128 tokens. 9 of 9 answers differ; 9 by ending early; "
