@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,12 @@ if __package__ in (None, ""):
 from bench.common import Report, median, parser, peer_python, peer_versions
 from phi2sdk.backends.engine import LocalModel
 from phi2sdk.demo import checkpoint_path
+from phi2sdk.measure.folder import Run
+from phi2sdk.measure.identity.examine import examine
 from phi2sdk.measure.identity.sample import sample_texts
+from phi2sdk.measure.identity.weights import Weights
+from phi2sdk.measure.journal import Recorded
+from phi2sdk.measure.records import Key, Record
 from phi2sdk.sampling import Sampling
 
 PEER = "model-equality-testing"
@@ -116,6 +122,72 @@ def mmd(report: Report, model: LocalModel) -> None:
     )
 
 
+TARGETS = {
+    "local_float32": ({"dtype": "float32"}, 1.0),
+    "local_bfloat16": ({"dtype": "bfloat16"}, 1.0),
+    "hosted": ({"dtype": "float32"}, 1.0),
+    "rounded": ({"quantize": "int4"}, 1.0),
+    "colder": ({"dtype": "float32"}, 0.8),
+}
+EACH = 2
+ASKED = 100
+LONG = 64
+
+
+def answered() -> Run:
+    """A run: 100 prompts, each answered twice by five targets; as examined after a comparison."""
+    asked = {f"p{at}": text for at, text in enumerate(prompts(ASKED))}
+    recorded = Recorded()
+    for seed, (name, (weights, temperature)) in enumerate(TARGETS.items()):
+        model = LocalModel.load(checkpoint_path(), device="cpu", **weights)
+        sampling = Sampling(max_tokens=LONG, temperature=temperature)
+        keys = [Key("sampled", name, id, at) for id in asked for at in range(EACH)]
+        texts = sample_texts(model, [asked[key.prompt] for key in keys], sampling, seed=seed)
+        for key, text in zip(keys, texts, strict=True):
+            recorded.done[key] = Record(
+                key, 1, "ok" if text.strip() else "empty", 0, 1, text=text, raw=text
+            )
+    described = {
+        name: {"backend": "openai", "settings": {}, "price": None, "simulated": True}
+        for name in TARGETS
+    }
+    configuration = {
+        "targets": described,
+        "prompts": asked,
+        "format": "instruct",
+        "max_tokens": LONG,
+        "seed": 0,
+        "reference": "local_float32",
+        "identity": {"calls": ASKED * EACH, "prompts": None, "format": "instruct"},
+    }
+    return Run({"configuration": configuration}, recorded)
+
+
+def seconds(report: Report) -> None:
+    """How long it takes from the recorded answers to every verdict."""
+    run = answered()
+    begun, cpu = time.perf_counter(), time.process_time()
+    document = examine(run, Weights(model="demo", device="cpu"))
+    taken, worked = time.perf_counter() - begun, time.process_time() - cpu
+    for name, found in document["targets"].items():
+        smallest = min(one["p"] for one in found["evidence"].values())
+        report.row(
+            target=name,
+            calls=found["used"],
+            tokens=found["tokens"],
+            verdict=found["verdict"],
+            smallest_p=smallest,
+            closest=found["closest"],
+        )
+    report.row(
+        what=f"identity section, {ASKED} prompts x {EACH} x {len(TARGETS)} targets, {LONG} tokens",
+        seconds=taken,
+        cpu_seconds=worked,
+        control_calls=ASKED * EACH * len(document["calibration"]["honest"]),
+    )
+    report.check("seconds_100x2x5", taken, "<=", 30)
+
+
 def main() -> int:
     """Measure."""
     made = parser(__doc__)
@@ -136,6 +208,7 @@ def main() -> int:
     report = Report("identity", args, ["torch", "numpy", "scipy"])
     model = LocalModel.load(checkpoint_path(), dtype="float32", device="cpu")
     mmd(report, model)
+    seconds(report)
     return report.finish()
 
 

@@ -17,23 +17,28 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy import stats
 
 from bench.common import Report
 from bench.identity_pools import MAX_TOKENS, PROMPTS, Pool, pools
+from phi2sdk.backends.engine import LocalModel
+from phi2sdk.backends.engine.divergence import divergences
 from phi2sdk.measure.identity.alternatives import parse
 from phi2sdk.measure.identity.mmd import MMDResult, mmd_test
-from phi2sdk.measure.identity.pilot import Setting, pilot
+from phi2sdk.measure.identity.pilot import Setting, pilot, write
 from phi2sdk.measure.identity.planning import calls_needed
+from phi2sdk.measure.identity.spelling import as_written
 from phi2sdk.measure.identity.table import CallTable
 from phi2sdk.measure.identity.temperature import effective_temperature
 from phi2sdk.measure.identity.verdict import Tests, judge, run_tests
 from phi2sdk.measure.identity.weights import HONEST, Weights
 
 ALPHA = 0.05
-SIZE_RUNS = 400
+SIZE_RUNS = 1000
+LARGE_RUNS = 400
 POWER_RUNS = 100
 CURVE_RUNS = 100
 CURVE = (0.35, 0.5, 0.7, 1.0, 1.4, 2.0)
@@ -291,35 +296,41 @@ def temperatures(report: Report, found: Mapping[str, Pool], runs: int) -> None:
         report.check(f"coverage of T = {truth}", hits / runs, ">=", least)
 
 
-def divergence(report: Report, found: Mapping[str, Pool]) -> None:
-    """Nats a token by which an author's own texts are likelier for it than for the reference."""
-    for name in ("float16", "bfloat16", "int4", "t=0.8", "top_p=0.9", "template=qa"):
-        if name not in found:
-            continue
-        calls = found[name].calls
-        own = calls.logp.get(name)
-        if own is None:
-            own = calls.at_temperature(0.8) if name == "t=0.8" else calls.candidates[name]
-        ratio = own - calls.logp["float32"]
-        tokens = calls.tokens.sum()
-        report.row(what=f"KL of {name}", calls=len(calls), kl_per_token=float(ratio.sum() / tokens),
-                   error=float(ratio.std() * math.sqrt(len(calls)) / tokens))  # fmt: skip
+def divergence(report: Report) -> None:
+    """Nats a token from the reference to other authors, exact at every place of their texts."""
+    setting = Setting(PROMPTS, "instruct", MAX_TOKENS, 256, 77)
+    reference = LocalModel.load("demo", dtype="float32", device="cpu")
+    for name in ("float16", "bfloat16", "int8", "int4"):
+        asked: dict[str, Any] = {"quantize": name} if name.startswith("int") else {"dtype": name}
+        author = LocalModel.load("demo", device="cpu", **asked)
+        plain = parse("t=1").sampling(MAX_TOKENS)
+        written = write(author, setting, setting.asked(), plain, setting.seed)
+        spelt = as_written(reference, list(zip(written.sent, written.texts, strict=True)))
+        texts = [(author.encode(s), ids) for s, ids in zip(written.sent, spelt, strict=True)]
+        found = divergences(author, plain, reference, texts, texts)
+        tokens = np.array([len(ids) for _, ids in texts])
+        kl = np.array([one.kl for one in found])
+        mean = kl.sum() / tokens.sum()
+        error = (kl - tokens * mean).std() * math.sqrt(len(kl)) / tokens.sum()
+        report.row(what=f"KL of {name}", calls=len(texts), kl_per_token=float(mean),
+                   error=float(error))  # fmt: skip
 
 
 def simulate(args: argparse.Namespace) -> int:
     """Print how often the tests are right; 0 if the bounds allow it."""
     report = Report("identity-simulations", args, ["torch", "numpy", "scipy"])
     found = dict(pools(args.pools)) if args.pools is not None else {}
-    if not all(name in found for name in HONEST):
+    wanted = set(args.part or ["divergence", "temperature", "power", "size", "large"])
+    needed = HONEST if wanted & {"power", "size", "large"} else ("float32",)
+    if wanted != {"divergence"} and not all(name in found for name in needed):
         print("make the pools first: python -m bench.identity_pools POOLS", file=sys.stderr)
         return 2
     for name, pool in found.items():
         report.row(what=f"pool {name}", calls=len(pool.calls), tokens=int(pool.calls.tokens.sum()),
                    entropy=float(pool.calls.entropy.sum() / pool.calls.tokens.sum()))  # fmt: skip
     runs = 40 if args.quick else SIZE_RUNS
-    wanted = set(args.part or ["divergence", "temperature", "power", "size", "large"])
     if "divergence" in wanted:
-        divergence(report, found)
+        divergence(report)
     if "temperature" in wanted:
         temperatures(report, found, runs)
     if "size" in wanted:
@@ -327,7 +338,7 @@ def simulate(args: argparse.Namespace) -> int:
     if "power" in wanted:
         powers(report, found, args.other, args.quick)
     if "large" in wanted and not args.quick:
-        sizes(report, found, 2000, runs, mmd=False)
+        sizes(report, found, 2000, LARGE_RUNS, mmd=False)
     report.note("every answer was sampled from the bundled model, 24 tokens at most, 16 prompts")
     return report.finish()
 

@@ -45,7 +45,8 @@ def test_the_divergence_is_the_sum_over_the_vocabulary(model: LocalModel, int4: 
     found = divergences(int4, PLAIN, model, texts, texts)
     with torch.inference_mode():
         states = [(one.phi, packed_hidden(one.phi, texts[:1])) for one in (int4, model)]
-        q, p = (torch.tensor(phi.logits(hidden).tolist()).double() for phi, hidden in states)
+        logits = [phi.logits(hidden) for phi, hidden in states]
+    q, p = (one.double().clone() for one in logits)
     for id in model.eos_ids:
         q[:, id] = p[:, id] = -1e9
     q, p = q.log_softmax(-1), p.log_softmax(-1)

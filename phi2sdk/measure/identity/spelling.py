@@ -13,13 +13,12 @@ would become likelier even if the rest of the token that it displaces cost nothi
 from __future__ import annotations
 
 import heapq
+import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-
-import numpy as np
-
-from phi2sdk.measure.identity.table import Floats
+from itertools import accumulate
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from phi2sdk.backends.engine.model import LocalModel
@@ -43,32 +42,59 @@ def as_written(model: LocalModel, pairs: Sequence[tuple[str, str]]) -> list[Ids]
 
     alphabet = _Alphabet.of(model)
     prompts = {prompt: tuple(model.encode(prompt)) for prompt in {prompt for prompt, _ in pairs}}
-    texts = [_Text(text.encode(), tuple(model.encode(text))) for _, text in pairs]
+    texts = [_Text(text.encode(), tuple(model.encode(text)), alphabet) for _, text in pairs]
     trying = [(at, 0, text.best) for at, text in enumerate(texts) if text.best]
     while trying:
-        options = [alphabet.options(texts[at].data, ids) for at, _, ids in trying]
         found = log_probabilities(
             model,
             [(prompts[pairs[at][0]], ids) for at, _, ids in trying],
-            [choice for choice, _ in options],
+            [[option.tokens for option in texts[at].options(ids)] for at, _, ids in trying],
         )
-        for (at, place, ids), (choice, ends), logp in zip(trying, options, found, strict=True):
-            for branch in texts[at].learn(place, ids, choice, ends, logp):
-                spelt = alphabet.respelled(model, texts[at].data, ids, branch)
-                if spelt is not None:
-                    texts[at].remember(branch, spelt)
+        for (at, place, ids), logp in zip(trying, found, strict=True):
+            for branch in texts[at].learn(place, ids, logp.tolist()):
+                texts[at].remember(branch, _respelled(model, texts[at].data, ids, branch))
         trying = [(at, *node) for at, text in enumerate(texts) if (node := text.next())]
     return [text.best for text in texts]
 
 
-@dataclass(frozen=True, slots=True)
-class _Branch:
+class _Options(NamedTuple):
+    """The tokens that spell what comes at a place of a text, and where each ends, in bytes."""
+
+    tokens: Ids
+    ends: tuple[int, ...]
+
+
+class _Branch(NamedTuple):
     """Another token at a place: the text can become as likely as ``bound`` at most."""
 
     bound: float
     place: int
     token: int
     end: int  # in bytes of the text
+
+
+@dataclass(frozen=True, slots=True)
+class _Alphabet:
+    """Tokens by their bytes."""
+
+    token: dict[bytes, int]
+    longest: int
+
+    @classmethod
+    def of(cls, model: LocalModel) -> _Alphabet:
+        pieces = [(id, model.piece(id)) for id in range(model.vocab_size)]
+        token = {data: id for id, data in reversed(pieces) if data}
+        return cls(token, max(map(len, token), default=0))
+
+    def options(self, data: bytes, start: int) -> _Options:
+        """What may stand at ``start``."""
+        tokens, ends = [], []
+        for end in range(start + 1, min(start + self.longest, len(data)) + 1):
+            token = self.token.get(data[start:end])
+            if token is not None:
+                tokens.append(token)
+                ends.append(end)
+        return _Options(tuple(tokens), tuple(ends))
 
 
 @dataclass(slots=True)
@@ -83,49 +109,55 @@ class _Text:
 
     data: bytes
     best: Ids
-    total: float = -np.inf
+    alphabet: _Alphabet
+    total: float = -math.inf
     _heap: list[tuple[float, int, Ids]] = field(default_factory=list)
     _seen: set[Ids] = field(default_factory=set)
+    _known: dict[int, _Options] = field(default_factory=dict)
     _tried: int = 0
 
-    def learn(
-        self,
-        place: int,
-        ids: Ids,
-        choice: Sequence[Ids],
-        ends: Sequence[Sequence[int]],
-        logp: Floats,
-    ) -> list[_Branch]:
+    def options(self, ids: Ids) -> list[_Options]:
+        """What may stand at each place of a spelling, its own token among them."""
+        found, at = [], 0
+        for own in ids:
+            here = self._known.get(at)
+            if here is None:
+                here = self._known[at] = self.alphabet.options(self.data, at)
+            found.append(here)
+            at = here.ends[here.tokens.index(own)]
+        return found
+
+    def learn(self, place: int, ids: Ids, logp: Sequence[Sequence[float]]) -> list[_Branch]:
         """Take in the log-probabilities of a spelling and of what could stand in its places.
 
         Args:
             place: From here on it was changed.
             ids: The spelling.
-            choice: At each place its own token first, then the others.
-            ends: Where in the text each of them ends.
-            logp: Theirs, ``[T, K]``.
+            logp: Of each place's options.
         """
         self._tried += 1
-        own = logp[:, 0]
-        before = np.concatenate([[0.0], np.cumsum(own)])  # [T + 1]
-        if before[-1] > self.total:
-            self.total, self.best = float(before[-1]), ids
-        borders = [each[0] for each in ends]
+        options = self.options(ids)
+        chosen = [one.tokens.index(own) for one, own in zip(options, ids, strict=True)]
+        borders = [one.ends[own] for one, own in zip(options, chosen, strict=True)]
+        before = [0.0, *accumulate(row[own] for row, own in zip(logp, chosen, strict=True))]
+        total = before[-1]
+        if total > self.total:
+            self.total, self.best = total, ids
         branches = []
         for at in range(place, len(ids)):
-            for column in range(1, len(choice[at])):
-                end = ends[at][column]
-                after = int(np.searchsorted(borders, end)) + 1  # the first place behind it
-                bound = float(
-                    before[at] + logp[at, column] + before[-1] - before[min(after, len(ids))]
-                )
+            for column, (token, end) in enumerate(zip(*options[at], strict=True)):
+                bound = before[at] + logp[at][column]
+                if column == chosen[at] or bound <= self.total:
+                    continue
+                after = bisect_left(borders, end) + 1  # the first place behind it
+                bound += total - before[after]
                 if bound > self.total:
-                    branches.append(_Branch(bound, at, choice[at][column], end))
+                    branches.append(_Branch(bound, at, token, end))
         return branches
 
-    def remember(self, branch: _Branch, spelt: Ids) -> None:
-        """A spelling that may be likelier."""
-        if spelt not in self._seen:
+    def remember(self, branch: _Branch, spelt: Ids | None) -> None:
+        """A spelling that may be likelier, if there is one."""
+        if spelt is not None and spelt not in self._seen:
             self._seen.add(spelt)
             heapq.heappush(self._heap, (-branch.bound, branch.place + 1, spelt))
 
@@ -137,40 +169,10 @@ class _Text:
         return place, spelt
 
 
-@dataclass(frozen=True, slots=True)
-class _Alphabet:
-    """Tokens by their bytes."""
-
-    token: dict[bytes, int]
-    piece: list[bytes]
-    longest: int
-
-    @classmethod
-    def of(cls, model: LocalModel) -> _Alphabet:
-        piece = [model.piece(id) for id in range(model.vocab_size)]
-        token = {data: id for id, data in reversed(list(enumerate(piece))) if data}
-        return cls(token, piece, max(map(len, token), default=0))
-
-    def options(self, data: bytes, ids: Ids) -> tuple[list[Ids], list[list[int]]]:
-        """At each place the own token and the others that spell what comes there; their ends."""
-        choice, ends, at = [], [], 0
-        for own in ids:
-            here, there = [own], [at + len(self.piece[own])]
-            for end in range(at + 1, min(at + self.longest, len(data)) + 1):
-                token = self.token.get(data[at:end])
-                if token is not None and token != own:
-                    here.append(token)
-                    there.append(end)
-            choice.append(tuple(here))
-            ends.append(there)
-            at = there[0]
-        return choice, ends
-
-    @staticmethod
-    def respelled(model: LocalModel, data: bytes, ids: Ids, branch: _Branch) -> Ids | None:
-        """The spelling with the branch's token; ``None`` where it ends inside a character."""
-        try:
-            rest = data[branch.end :].decode()
-        except UnicodeDecodeError:  # where the tokenizer cannot begin
-            return None
-        return (*ids[: branch.place], branch.token, *model.encode(rest))
+def _respelled(model: LocalModel, data: bytes, ids: Ids, branch: _Branch) -> Ids | None:
+    """The spelling with the branch's token; ``None`` where it ends inside a character."""
+    try:
+        rest = data[branch.end :].decode()
+    except UnicodeDecodeError:  # where the tokenizer cannot begin
+        return None
+    return (*ids[: branch.place], branch.token, *model.encode(rest))
