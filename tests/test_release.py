@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import tomllib
+from importlib.metadata import distributions
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from packaging.specifiers import SpecifierSet
 
 import phi2sdk
 
@@ -20,6 +22,13 @@ EXTRAS: dict[str, list[str]] = PYPROJECT["project"]["optional-dependencies"]
 
 def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+PINNED = {
+    normal(line.partition("==")[0])
+    for line in (ROOT / "constraints.txt").read_text().splitlines()
+    if "==" in line
+}
 
 
 def required(lines: list[str]) -> set[str]:
@@ -36,20 +45,26 @@ def test_the_version_is_the_same_everywhere() -> None:
 
 
 def test_everything_that_is_asked_for_is_pinned() -> None:
-    pinned = {
-        normal(line.partition("==")[0])
-        for line in (ROOT / "constraints.txt").read_text().splitlines()
-        if "==" in line
-    }
     extras = [line for lines in EXTRAS.values() for line in lines]
     asked = required([*PYPROJECT["project"]["dependencies"], *extras])
-    assert asked - pinned == set()
+    assert asked - PINNED == set()
 
 
 def test_the_pins_are_in_order_and_there_is_one_for_each() -> None:
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     names = [line.partition("==")[0].lower() for line in lines if not line.startswith("#")]
     assert names == sorted(set(names))
+
+
+def test_a_pin_can_be_had_by_every_python_that_we_promise() -> None:
+    """As far as it is installed here: a version that asks for 3.11.5 shuts out Debian's 3.11.2."""
+    oldest = PYPROJECT["project"]["requires-python"].removeprefix(">=") + ".0"
+    too_new = {}
+    for found in distributions():
+        asks = found.metadata["Requires-Python"]
+        if normal(found.name) in PINNED and asks and oldest not in SpecifierSet(asks):
+            too_new[found.name] = asks
+    assert too_new == {}
 
 
 def test_every_extra_is_explained_and_measured() -> None:
