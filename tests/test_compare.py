@@ -26,7 +26,15 @@ from phi2sdk.testing import Phi2Emulator
 
 PARAGRAPHS = Workload("p.txt", tuple(Item(str(i), f"Paragraph {i} on tides.") for i in range(4)))
 QUICK = Settings(repetitions=1, warmup=1, max_tokens=16, calibrate=False)
-RUN = ["run.json", "records.jsonl", "report.json", "report.md", "cost.svg", "cost.png"]
+RUN = [
+    "run.json",
+    "records.jsonl",
+    "report.json",
+    "report.md",
+    "report.html",
+    "cost.svg",
+    "cost.png",
+]
 
 
 def in_process(*arguments: str, cwd: Path, monkeypatch: pytest.MonkeyPatch) -> int:
