@@ -124,8 +124,8 @@ def _against(chosen: Candidate, cost: Estimate, rival: Candidate) -> list[str]:
     if cost.value == 0:
         return [f"{chosen.name} costs nothing at its price; {rival.name} is next."]
     said = [
-        f"{rival.name} costs {rival.cost.value / cost.value:.3g} times as much; it would be chosen "
-        "if its price, or its time on a machine, fell by more than that factor."
+        f"{rival.name} costs {_factor(rival.cost.value / cost.value)} times as much; it would be "
+        "chosen if its price, or its time on a machine, fell by more than that factor."
     ]
     if _overlap(cost, rival.cost):
         said.append(
@@ -133,6 +133,11 @@ def _against(chosen: Candidate, cost: Estimate, rival: Candidate) -> list[str]:
             "the order."
         )
     return said
+
+
+def _factor(value: float) -> str:
+    """Three digits, whole ones from 100 on."""
+    return f"{value:,.0f}" if 100 <= value < 1e9 else f"{value:.3g}"
 
 
 def _volumes(

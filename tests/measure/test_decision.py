@@ -113,3 +113,9 @@ def test_the_winner_is_never_dominated_by_somebody_eligible(
         other = next(c for c in everyone if c.name == name)
         assert other.cost is not None
         assert other.cost.value == chosen.cost.value  # a tie that the p95 decided otherwise
+
+
+def test_a_large_factor_is_written_out() -> None:
+    chosen, rival = one("cheap", 1.0), one("dear", 1374.2)
+    said = " ".join(what_would_change(chosen, [chosen, rival], {}, None))
+    assert "dear costs 1,374 times as much" in said
