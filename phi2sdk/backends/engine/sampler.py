@@ -93,7 +93,7 @@ def _draw(logits: Tensor, rows: Sequence[Chooser]) -> Tensor:
 
 
 def shaped(logits: Tensor, samplings: Sequence[Sampling]) -> Tensor:
-    """``[n, V]`` logits of what is drawn from: with temperature and truncations, one sampling a row.
+    """``[n, V]`` logits of what is drawn from: with temperature and truncations, a sampling a row.
 
     Temperatures are above 0; a repetition penalty is not applied. Cut tokens are ``-inf``.
     """
