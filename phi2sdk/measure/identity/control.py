@@ -25,6 +25,8 @@ from phi2sdk.measure.identity.table import CallTable, Floats, Ints
 __all__ = ["PERMUTATIONS", "Permuted", "against_control", "call_columns"]
 
 PERMUTATIONS = 9_999
+BLOCK = 2**22
+"""Labels of permutations are held for so many calls at a time."""
 TIE = 1e-9
 """Statistics that differ by less, relatively, are equal but for the last bits."""
 
@@ -126,9 +128,13 @@ def _permute(
 ) -> tuple[Floats, Floats]:
     """Sums over the target's rows, ``[k]``, and those of each permutation, ``[b, k]``."""
     rng = np.random.default_rng(seed)
-    drawn = np.zeros((permutations, values.shape[1]))
-    for one in np.unique(prompt):
-        rows = np.flatnonzero(prompt == one)
-        labels = np.tile(target[rows].astype(np.float64), (permutations, 1))
-        drawn += rng.permuted(labels, axis=1) @ values[rows]
+    groups = [np.flatnonzero(prompt == one) for one in np.unique(prompt)]
+    drawn = np.empty((permutations, values.shape[1]))
+    block = max(1, BLOCK // len(values))
+    for start in range(0, permutations, block):
+        stop = min(start + block, permutations)
+        labels = np.tile(target.astype(np.float64), (stop - start, 1))
+        for rows in groups:
+            labels[:, rows] = rng.permuted(labels[:, rows], axis=1)
+        drawn[start:stop] = labels @ values
     return values[target].sum(axis=0), drawn
