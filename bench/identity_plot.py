@@ -68,6 +68,8 @@ def power(rows: list[dict[str, Any]], path: Path) -> None:
             [calls], [share], "D", ms=9, mfc="none", mec=colour, label=f"{shown}: plan {calls:,}"
         )
     axis.set_xscale("log")
+    ticks = (10, 30, 100, 300, 1000)
+    axis.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
     axis.set_xlabel("calls (logarithmic)")
     axis.set_ylabel("share of 100 runs that are found")
     axis.set_ylim(0, 1.03)
