@@ -45,6 +45,7 @@ def test_a_bare_status_has_its_name(status: int, kind: type[Phi2Error]) -> None:
 def test_a_status_that_nobody_knows_is_named_by_its_hundred() -> None:
     assert type(error_for(failure(499))) is InvalidRequest
     assert type(error_for(failure(599))) is ProviderFault
+    assert type(error_for(failure(300))) is BadResponse
     assert type(error_for(failure(308))) is BadResponse
 
 

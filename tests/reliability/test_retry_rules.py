@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing, suppress
+
 import pytest
 
 from phi2sdk import prompts
 from phi2sdk.completion import Chunk, Request, Retrying
-from phi2sdk.errors import ConfigurationError, Overloaded, Phi2Error, RateLimited
-from phi2sdk.policies import Retry, RetryBudget
+from phi2sdk.errors import ConfigurationError, Overloaded, Phi2Error, RateLimited, Timeout
+from phi2sdk.policies import Retry, RetryBudget, _within
 from phi2sdk.sampling import Sampling
 from tests.scripted import ScriptedBackend
 
@@ -48,6 +50,9 @@ def test_no_more_is_saved_than_the_reserve() -> None:
 def test_by_default_a_fifth_and_ten() -> None:
     budget = RetryBudget()
     assert spent(budget) == 10
+    for _ in range(11):
+        budget.deposit()
+    assert spent(budget) == 2
     for _ in range(51):
         budget.deposit()
     assert spent(budget) == 10
@@ -78,6 +83,35 @@ async def test_four_calls_by_default() -> None:
     retry = Retry(backend)
     retry._backoff = lambda state: 0.0  # type: ignore[assignment]
     assert (await retries(retry))[0] == 3
+
+
+def test_waits_begin_at_half_a_second_and_end_at_a_minute_by_default() -> None:
+    backoff = Retry(ScriptedBackend(["x"]))._backoff
+    assert (backoff.multiplier, backoff.max) == (0.5, 60.0)
+
+
+@pytest.mark.parametrize(("seconds", "tried_again"), [(60.0, False), (60.5, True)])
+async def test_a_wait_up_to_the_deadline_itself_is_not_begun(
+    seconds: float, tried_again: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("phi2sdk.policies.monotonic", lambda: 100.0)
+    retry = Retry(ScriptedBackend([RateLimited("slow", retry_after=60.0)]), base=0.0)
+    request = Request(prompts.raw("x"), Sampling(), timeout=seconds)
+    waits = []
+    async with aclosing(retry.stream(request)) as events:
+        with suppress(RateLimited):
+            async for event in events:
+                if isinstance(event, Retrying):
+                    waits.append(event.wait)
+                    break
+    assert bool(waits) == tried_again
+
+
+def test_no_attempt_begins_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("phi2sdk.policies.monotonic", lambda: 100.0)
+    assert _within(REQUEST, 100.5).timeout == 0.5
+    with pytest.raises(Timeout):
+        _within(REQUEST, 100.0)
 
 
 def test_the_most_calls_are_those_of_all_layers() -> None:
