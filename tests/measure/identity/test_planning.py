@@ -84,10 +84,15 @@ def test_a_routed_share_takes_more_calls_than_the_whole() -> None:
 
 
 def test_nothing_to_find_is_found_as_often_as_chance_allows() -> None:
-    own = made(400, 0.2, 3, author=False)
-    control = {"float32": Part(made(400, 0.2, 4, author=False))}
-    found = power_at([Part(own)], control, 200)
-    assert found["all"] <= 0.06
+    """Both sides are honest and their means known: what is left are false alarms."""
+
+    def known(calls: CallTable) -> Part:
+        noise = calls.candidates["int4"] - calls.logp["float32"] + 0.2
+        return Part(calls, 1.0, np.column_stack([noise, calls.drift["float32"]]))
+
+    target = known(made(400, 0.2, 3, author=False))
+    control = {"float32": known(made(400, 0.2, 4, author=False))}
+    assert power_at([target], control, 200)["all"] <= 0.06
 
 
 def test_exact_divergences_make_a_small_pilot_precise() -> None:
