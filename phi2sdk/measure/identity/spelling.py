@@ -36,14 +36,20 @@ def as_written(model: LocalModel, pairs: Sequence[tuple[str, str]]) -> list[Ids]
 
     Args:
         model: The reference.
-        pairs: Prompt and text of each; the tokens of an empty text are none.
+        pairs: Prompt and text of each; the tokens of an empty text are none. One that does not fit
+            into the context gets the tokenizer's spelling.
     """
     from phi2sdk.backends.engine.alternatives import log_probabilities
 
     alphabet = _Alphabet.of(model)
     prompts = {prompt: tuple(model.encode(prompt)) for prompt in {prompt for prompt, _ in pairs}}
     texts = [_Text(text.encode(), tuple(model.encode(text)), alphabet) for _, text in pairs]
-    trying = [(at, 0, text.best) for at, text in enumerate(texts) if text.best]
+    room = {prompt: model.context_length - len(ids) for prompt, ids in prompts.items()}
+    trying = [
+        (at, 0, text.best)
+        for at, text in enumerate(texts)
+        if 0 < len(text.best) <= room[pairs[at][0]]
+    ]
     while trying:
         found = log_probabilities(
             model,
@@ -52,7 +58,9 @@ def as_written(model: LocalModel, pairs: Sequence[tuple[str, str]]) -> list[Ids]
         )
         for (at, place, ids), logp in zip(trying, found, strict=True):
             for branch in texts[at].learn(place, ids, logp.tolist()):
-                texts[at].remember(branch, _respelled(model, texts[at].data, ids, branch))
+                spelt = _respelled(model, texts[at].data, ids, branch)
+                if spelt is not None and len(spelt) <= room[pairs[at][0]]:
+                    texts[at].remember(branch, spelt)
         trying = [(at, *node) for at, text in enumerate(texts) if (node := text.next())]
     return [text.best for text in texts]
 
@@ -155,9 +163,9 @@ class _Text:
                     branches.append(_Branch(bound, at, token, end))
         return branches
 
-    def remember(self, branch: _Branch, spelt: Ids | None) -> None:
-        """A spelling that may be likelier, if there is one."""
-        if spelt is not None and spelt not in self._seen:
+    def remember(self, branch: _Branch, spelt: Ids) -> None:
+        """A spelling that may be likelier."""
+        if spelt not in self._seen:
             self._seen.add(spelt)
             heapq.heappush(self._heap, (-branch.bound, branch.place + 1, spelt))
 

@@ -68,6 +68,16 @@ def test_an_empty_text_has_no_tokens_and_stands_in_nobodys_way(model: LocalModel
     assert as_written(model, []) == []
 
 
+def test_a_text_that_fills_the_context_is_not_spelt_beyond_it(model: LocalModel) -> None:
+    room = model.context_length - len(model.encode(PROMPT))
+    ids = model.encode(" Tjxq" * model.context_length)
+    full, beyond = model.decode(ids[:room]), model.decode(ids[: room + 50])
+    spelt = as_written(model, [(PROMPT, full), (PROMPT, beyond)])
+    assert len(spelt[0]) <= room
+    assert model.decode(list(spelt[0])) == full
+    assert spelt[1] == tuple(model.encode(beyond))
+
+
 def test_probabilities_of_alternatives_are_those_of_texts_that_have_them(
     model: LocalModel,
 ) -> None:
