@@ -6,9 +6,10 @@ import asyncio
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -137,6 +138,7 @@ def compare(
     identity_model: sampled_arm.IdentityModel = None,
     honest: sampled_arm.Honest = None,
     suspect: sampled_arm.Suspect = None,
+    logprobs: sampled_arm.Logprobs = 0,
     budget_usd: Annotated[
         float | None,
         typer.Option(help="A hard cap on what the run may cost; it stops in order before it."),
@@ -199,6 +201,7 @@ def compare(
         reference=reference,
         identity=sampled.calls,
         identity_concurrency=sampled.concurrency,
+        logprobs=logprobs,
     )
     analysis = Analysis(
         margin=percent(margin),
@@ -313,7 +316,7 @@ async def _measure(
     interrupted = False
     tokenizer: ReferenceTokenizer | None = None
     try:
-        notice = _notice(say)
+        notice = partial(say.print, style="dim")
         async with opened(
             targets, config=config, tokenizer=tokenizer_file, demo=demo, notice=notice
         ) as found:
@@ -371,10 +374,6 @@ def percent(text: str) -> float:
             f"margin {text!r} is no percentage above 0 and below 100: write it as in 5%"
         )
     return value
-
-
-def _notice(say: Console) -> Callable[[str], None]:
-    return lambda text: say.print(text, style="dim")
 
 
 def _interruptible(work: Coroutine[Any, Any, T]) -> T:

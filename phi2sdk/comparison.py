@@ -37,6 +37,7 @@ from phi2sdk.measure.workload import Workload
 from phi2sdk.prompts import SUMMARY_TEMPLATE, Prompt
 from phi2sdk.sampled_arm import SampledArm
 from phi2sdk.sampling import Sampling
+from phi2sdk.told_arm import ask_logprobs, chosen
 
 __all__ = ["Comparison", "Progress", "Settings", "check_reference"]
 
@@ -65,6 +66,7 @@ class Settings:
         identity: So many answers a target are sampled at temperature 1, after all others: what
             says whether it is the same model.
         identity_concurrency: So many of a target's sampled requests may be under way at once.
+        logprobs: Of so many texts a target is asked how likely it finds them, where it tells.
 
     Raises:
         ConfigurationError: A value out of its range.
@@ -82,6 +84,7 @@ class Settings:
     calibrate: bool = True
     identity: int = 0
     identity_concurrency: int = 8
+    logprobs: int = 0
 
     def __post_init__(self) -> None:
         for name, least in (
@@ -91,9 +94,12 @@ class Settings:
             ("seed", 0),
             ("identity", 0),
             ("identity_concurrency", 1),
+            ("logprobs", 0),
         ):
             if getattr(self, name) < least:
                 raise ConfigurationError(f"{name} {getattr(self, name)} must be at least {least}")
+        if self.logprobs and not self.identity:
+            raise ConfigurationError("logprobs are told of sampled answers: add --identity 100")
         if not 0 < self.timeout < float("inf"):
             raise ConfigurationError(f"timeout {self.timeout:g} must be above 0")
         if self.duration is not None and not 0 < self.duration < float("inf"):
@@ -247,14 +253,21 @@ class Comparison:
             "timeout": settings.timeout,
             "tokenizer": self.tokenizer.name,
             **self._sampled.configuration(),
+            **({"logprobs": settings.logprobs} if settings.logprobs else {}),
         }
 
     def budget(self, usd: float, recorded: Recorded | None = None) -> RunBudget:
         """A hard cap for :meth:`run`, of which what is recorded has spent its part already.
 
         Raises:
-            ConfigurationError: It is not above 0, or a candidate has no price.
+            ConfigurationError: It is not above 0, a candidate has no price, or log-probabilities
+                are asked for, which are outside of it.
         """
+        if self.settings.logprobs:
+            raise ConfigurationError(
+                "--logprobs is paid for outside of --budget-usd: make the run with the budget and "
+                "without --logprobs, or without a budget"
+            )
         budget = RunBudget(Spending(usd), self.candidates, self.request)
         budget.count(recorded or Recorded())
         return budget
@@ -340,6 +353,15 @@ class Comparison:
             if self.settings.duration is not None and not (budget and budget.stopped):
                 journal.over()
             await runner.run(lanes.last)
+        if self.settings.logprobs:
+            await self._ask_logprobs(folder)
+
+    async def _ask_logprobs(self, folder: RunFolder) -> None:
+        settings, done = self.settings, folder.recorded().done
+        count, reference = settings.logprobs, settings.reference
+        texts = {name: chosen(done, name, reference, count) for name in self.candidates}
+        prompts, timeout = self._sampled.prompts, settings.timeout
+        await ask_logprobs(folder.path, self.candidates, prompts, texts, timeout=timeout)
 
 
 class _Plan(NamedTuple):

@@ -14,7 +14,15 @@ if TYPE_CHECKING:
     from phi2sdk.identity_check import IdentityCheck
     from phi2sdk.measure.workload import Workload
 
-__all__ = ["Honest", "Identity", "IdentityModel", "IdentityPlan", "IdentityPrompts", "Suspect"]
+__all__ = [
+    "Honest",
+    "Identity",
+    "IdentityModel",
+    "IdentityPlan",
+    "IdentityPrompts",
+    "Logprobs",
+    "Suspect",
+]
 
 Identity = Annotated[
     int | None,
@@ -35,6 +43,14 @@ Honest = Annotated[
 Suspect = Annotated[
     list[str] | None,
     typer.Option(help="Weights of another model that a target may be instead; repeatable."),
+]
+
+Logprobs = Annotated[
+    int,
+    typer.Option(
+        "--logprobs",
+        help="So many of these answers are sent to a target that tells how likely it finds them.",
+    ),
 ]
 
 

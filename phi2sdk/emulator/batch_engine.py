@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from phi2sdk.emulator.engine import EOS_TEXT, Decoding, Token
-from phi2sdk.emulator.model_engine import sampling_of
+from phi2sdk.emulator.model_engine import sampling_of, tokens_of
 
 if TYPE_CHECKING:
     from phi2sdk.backends.engine.job import News
@@ -53,6 +53,14 @@ class BatchEngine:
         """The tokens of ``text``, without log-probabilities: those would take a forward pass."""
         ids = self._model.encode(text)
         return [Token(one, self._model.decode([one]), None) for one in ids]
+
+    async def scored_tokens(self, text: str) -> Sequence[Token]:
+        """The tokens of ``text`` with their log-probabilities, at temperature 1."""
+        ids = self._model.encode(text)
+        if len(ids) < 2:
+            return self.prompt_tokens(text)
+        score = await asyncio.to_thread(self._model.score, ids[:1], ids[1:])
+        return tokens_of(ids[0], score, self._model.decode)
 
     def close(self) -> None:
         """End the thread; what runs and what waits fails."""

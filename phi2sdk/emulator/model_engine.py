@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from phi2sdk.sampling import Sampling
     from phi2sdk.score import Score
 
-__all__ = ["ModelEngine", "sampling_of"]
+__all__ = ["ModelEngine", "sampling_of", "tokens_of"]
 
 
 class _Step(Protocol):
@@ -84,12 +84,7 @@ class ModelEngine:
             return self.prompt_tokens(text)
         loop = asyncio.get_running_loop()
         score = await loop.run_in_executor(self._pool, self._model.score, ids[:1], ids[1:])
-        spelled = self._model.decode
-        known = zip(score.ids, score.logprob, score.argmax, score.best, strict=True)
-        return [
-            Token(ids[0], spelled(ids[:1]), None),
-            *(Token(i, spelled([i]), p, best=(spelled([top]), high)) for i, p, top, high in known),
-        ]
+        return tokens_of(ids[0], score, self._model.decode)
 
     def close(self) -> None:
         """End the thread; what is waiting for it is not begun."""
@@ -144,3 +139,12 @@ def sampling_of(decoding: Decoding) -> Sampling:
         seed=decoding.seed,
         stop=(),
     )
+
+
+def tokens_of(first: int, score: Score, spelled: Callable[[list[int]], str]) -> list[Token]:
+    """A text's tokens with their log-probabilities: the first has none, the others their score."""
+    known = zip(score.ids, score.logprob, score.argmax, score.best, strict=True)
+    return [
+        Token(first, spelled([first]), None),
+        *(Token(i, spelled([i]), p, best=(spelled([top]), high)) for i, p, top, high in known),
+    ]

@@ -17,6 +17,7 @@ from phi2sdk.errors import ConfigurationError
 from phi2sdk.measure.journal import Journal, Recorded, read_journal
 from phi2sdk.measure.prefix import unique_prefix
 from phi2sdk.measure.records import Key
+from phi2sdk.measure.told import TOLD, Told, read_told
 
 __all__ = [
     "IDENTITY",
@@ -43,11 +44,13 @@ class Run:
         info: ``run.json``.
         recorded: The journal.
         identity: ``identity.json``, what local weights say of the answers; empty without it.
+        told: ``logprobs.jsonl``, what endpoints told of given texts.
     """
 
     info: Mapping[str, Any]
     recorded: Recorded
     identity: Mapping[str, Any] = field(default_factory=dict)
+    told: tuple[Told, ...] = ()
 
     @property
     def configuration(self) -> Mapping[str, Any]:
@@ -166,7 +169,12 @@ class RunFolder:
         Raises:
             ConfigurationError: This is not the folder of a run, or a file in it is damaged.
         """
-        return Run(self.read_info(), read_journal(self.path / RECORDS), self.read_identity())
+        return Run(
+            self.read_info(),
+            read_journal(self.path / RECORDS),
+            self.read_identity(),
+            read_told(self.path / TOLD),
+        )
 
     def read_identity(self) -> dict[str, Any]:
         """``identity.json``; empty where there is none.

@@ -14,7 +14,7 @@ from phi2sdk.measure.records import Record
 from phi2sdk.measure.spend import spend_of
 from phi2sdk.measure.tokens import ReferenceTokenizer
 from phi2sdk.report.schema import Report
-from phi2sdk.report.schema_identity import IdentityCalibrationReport, IdentityReport
+from phi2sdk.report.schema_identity import IdentityCalibrationReport, IdentityReport, LogprobsReport
 
 __all__ = ["with_identity"]
 
@@ -47,8 +47,11 @@ def with_identity(
     try:
         identity = {
             name: IdentityReport(
-                **(document["targets"][name] if why is None else _untested(name, why)),
-                usd=_usd(run, name, sampled.get(name, ()), tokenizer),
+                **{
+                    **(document["targets"][name] if why is None else _untested(name, why)),
+                    "logprobs": _logprobs(run, name, document if why is None else {}),
+                    "usd": _usd(run, name, sampled.get(name, ()), tokenizer),
+                }
             )
             for name in run.configuration["targets"]
         }
@@ -74,6 +77,18 @@ def _document(
 
 def _untested(name: str, why: str) -> dict[str, Any]:
     return {"verdict": "not-tested", "sentence": f"{name}: not tested, since {why}."}
+
+
+def _logprobs(run: Run, name: str, document: Mapping[str, Any]) -> LogprobsReport | None:
+    """The requests that were made for it, with figures where weights were at hand since."""
+    mine = [one for one in run.told if one.target == name]
+    if not mine:
+        return None
+    costs = [one.usd for one in mine if one.usd is not None]
+    current = document.get("told") == len(run.told)
+    figures = document["targets"][name].get("logprobs", {}) if current else {}
+    usd = sum(costs) if len(costs) == len(mine) else None
+    return LogprobsReport(**figures, requests=len(mine), usd=usd)
 
 
 def _usd(

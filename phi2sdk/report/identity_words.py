@@ -9,7 +9,7 @@ from phi2sdk.report.schema import Report
 from phi2sdk.report.schema_identity import IdentityCalibrationReport, IdentityReport
 from phi2sdk.report.words import UNKNOWN
 
-__all__ = ["sections"]
+__all__ = ["logprobs_sentence", "sections"]
 
 FLAT = 0.2
 """Nats a token: answers below it are nearly certain, and tell nearly nothing."""
@@ -26,10 +26,40 @@ def sections(report: Report) -> Iterator[Section]:
         lines = [f"All targets: {lines[0].split(': ', 1)[-1]}"]
     for name, one in tested.items():
         lines += _remarks(name, one)
+    lines += [f"{n}: {said}" for n in report.identity if (said := logprobs_sentence(report, n))]
     if report.identity_calibration is not None:
         lines += _calibration(report.identity_calibration)
     columns = ("target", "verdict", "p", "closest", "T [95 %]", "calls", "KL")
     yield Section("Is it the same model? (sampled answers)", columns, rows, lines)
+
+
+def logprobs_sentence(report: Report, name: str) -> str | None:
+    """What a target's own log-probabilities say beside those of the local weights."""
+    found = report.identity[name].logprobs
+    if found is None:
+        return None
+    cost = "at an unknown price" if found.usd is None else f"${found.usd:.2g} at most"
+    asked = f"{found.requests} requests, {cost}, beside all other figures"
+    left_out = "".join(f"; {n} {why}" for why, n in found.left_out.items())
+    if found.mean_difference is None or found.p99_difference is None:
+        return f"its own log-probabilities could not be compared ({asked}{left_out})."
+    said = (
+        f"its own log-probabilities of {found.tokens:,} tokens differ from the local ones by "
+        f"{found.mean_difference:.2g} nats on average and {found.p99_difference:.2g} at p99"
+    )
+    if found.top1 is not None:
+        said += f", the likeliest token is the same at {found.top1:.1%}"
+    if found.kl_lower_bound is not None:
+        said += f", KL is {found.kl_lower_bound:.2g} or more"
+    calibration = report.identity_calibration
+    own = {} if calibration is None else calibration.precisions
+    bands = [
+        f"{precision} by {one.logprobs.p99_difference:.2g}"
+        for precision, one in own.items()
+        if one.logprobs is not None and one.logprobs.p99_difference is not None
+    ]
+    beside = f" Locally, {' and '.join(bands)} at p99." if bands else ""
+    return f"{said} ({asked}{left_out}).{beside}"
 
 
 def _row(name: str, one: IdentityReport) -> tuple[str, ...]:

@@ -16,6 +16,8 @@ __all__ = [
     "EvidenceReport",
     "IdentityCalibrationReport",
     "IdentityReport",
+    "LogprobsDifference",
+    "LogprobsReport",
     "PrecisionReport",
     "TemperatureReport",
 ]
@@ -45,6 +47,34 @@ class TemperatureReport(Part):
     high: float | None = None
 
 
+class LogprobsDifference(Part):
+    """Log-probabilities of the same tokens beside those of the reference, nats.
+
+    ``mean_difference`` and ``p99_difference``: of ``|log p - log p_ref|``. ``top1``: share of the
+    tokens at which both find the same one likeliest; null where it is not told.
+    ``kl_lower_bound``: of the divergence a token. Null where no token could be compared.
+    """
+
+    answers: int = 0
+    tokens: int = 0
+    mean_difference: float | None = None
+    p99_difference: float | None = None
+    top1: float | None = None
+    kl_lower_bound: float | None = None
+
+
+class LogprobsReport(LogprobsDifference):
+    """What the endpoint itself tells of given texts: described, and no part of the verdict.
+
+    ``requests``: made for it, which are in no other figure of the report, nor is ``usd``, what they
+    cost at most. ``left_out``: texts by cause.
+    """
+
+    requests: int
+    usd: float | None = None
+    left_out: dict[str, int] = Field(default_factory=dict)
+
+
 class IdentityReport(Part):
     """A target's verdict.
 
@@ -54,7 +84,8 @@ class IdentityReport(Part):
     ``counts_differ``: answers in which the provider counts another number of tokens.
     ``candidates``: log10 of each one's likelihood over the reference's. ``share``: of the calls,
     about how many another one answered. ``restored``: white space that the provider trims.
-    ``smallest_detectable_kl``: nats a token. ``usd``: what the sampled answers cost.
+    ``smallest_detectable_kl``: nats a token. ``usd``: what the sampled answers cost. ``logprobs``:
+    null where the endpoint was not asked for any.
     """
 
     verdict: Literal["reference", "consistent", "different", "undetermined", "not-tested"]
@@ -75,18 +106,21 @@ class IdentityReport(Part):
     wrapped: bool = False
     restored: str | None = None
     usd: float | None = None
+    logprobs: LogprobsReport | None = None
 
 
 class PrecisionReport(Part):
     """The local weights in one honest precision, in the same test.
 
     ``kl_per_token``: how much likelier it finds its own answers than the reference does.
+    ``logprobs``: of the texts that endpoints were asked about; null of the reference.
     """
 
     kl_per_token: float
     verdict: Literal["consistent", "different", "undetermined"]
     p: float | None = None
     temperature: TemperatureReport | None = None
+    logprobs: LogprobsDifference | None = None
 
 
 class IdentityCalibrationReport(Part):

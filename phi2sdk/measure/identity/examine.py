@@ -26,6 +26,7 @@ from phi2sdk.measure.identity.score_calls import Call, score_calls
 from phi2sdk.measure.identity.sentences import evidence_sentences, own_sentence, verdict_sentence
 from phi2sdk.measure.identity.spelling import as_written
 from phi2sdk.measure.identity.table import CallTable
+from phi2sdk.measure.identity.told import told_figures
 from phi2sdk.measure.identity.verdict import ALPHA, Tests, Verdict, judge, run_tests
 from phi2sdk.measure.identity.weights import Loader, Weights
 from phi2sdk.measure.records import Record
@@ -121,7 +122,14 @@ class _Examination:
             for name, found in targets.items()
         }
         found = self._document(targets, tests, _own_tests(control), control)
-        return found | {"regret": greedy_regrets(run, loader)}
+        told, own_told = told_figures(run, loader)
+        for parts, figures in (
+            (found["targets"], told),
+            (found["calibration"]["precisions"], own_told),
+        ):
+            for name in parts.keys() & figures.keys():
+                parts[name]["logprobs"] = figures[name]
+        return found | {"told": len(run.told), "regret": greedy_regrets(run, loader)}
 
     def _spelt(self, answers: Mapping[str, Answers]) -> dict[str, Answers]:
         """With the tokens in which the reference finds each text likeliest."""

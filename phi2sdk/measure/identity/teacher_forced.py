@@ -19,7 +19,14 @@ from phi2sdk.errors import Phi2Error
 from phi2sdk.measure.spelling import Scorer
 from phi2sdk.score import Score, TokenLogprob
 
-__all__ = ["TeacherForced", "Teller", "ask_and_compare", "teacher_forced"]
+__all__ = [
+    "TeacherForced",
+    "Teller",
+    "as_told",
+    "ask_and_compare",
+    "compare_told",
+    "teacher_forced",
+]
 
 LEAST = 1e-12
 """No probability is taken for less: what is left beside the tokens that are told may be nothing."""
@@ -71,28 +78,77 @@ async def ask_and_compare(
         BadResponse: It should, and does not.
     """
     left_out: Counter[str] = Counter()
-    asked: list[tuple[Sequence[TokenLogprob], list[int], list[int]]] = []
+    told: list[tuple[str, str, Sequence[TokenLogprob]]] = []
     for prompt, text in pairs:
-        before, whole = model.encode(prompt), model.encode(prompt + text)
-        if not before or len(whole) <= len(before) or len(whole) > model.context_length:
-            left_out["empty or too long"] += 1
-        elif whole[: len(before)] != before:
-            left_out["prompt and answer share a token"] += 1
+        cause = _tokens(model, prompt, text)[2]
+        if cause is not None:
+            left_out[cause] += 1
+            continue
+        try:
+            told.append((prompt, text, await endpoint.prompt_logprobs(prompt + text)))
+        except Phi2Error as error:
+            if not error.retryable:
+                raise
+            left_out["failed"] += 1
+    return compare_told(model, told, left_out)
+
+
+def compare_told(
+    model: Scorer,
+    told: Sequence[tuple[str, str, Sequence[TokenLogprob]]],
+    left_out: Mapping[str, int] | None = None,
+) -> TeacherForced:
+    """Compare what an endpoint told before with local weights.
+
+    Args:
+        model: The local reference.
+        told: Prompt and answer of each, and what the endpoint told of the tokens of both.
+        left_out: Answers that are not there, by cause.
+    """
+    causes = Counter(left_out or {})
+    found: list[tuple[Sequence[TokenLogprob], list[int], list[int]]] = []
+    for prompt, text, tokens in told:
+        before, after, cause = _tokens(model, prompt, text)
+        if cause is None and not _same_tokens(tokens, [*before, *after]):
+            cause = "tokenised otherwise"
+        if cause is None:
+            found.append((tokens[len(before) :], before, after))
         else:
-            try:
-                told = await endpoint.prompt_logprobs(prompt + text)
-            except Phi2Error as error:
-                if not error.retryable:
-                    raise
-                left_out["failed"] += 1
-                continue
-            if _same_tokens(told, whole):
-                asked.append((told[len(before) :], before, whole[len(before) :]))
-            else:
-                left_out["tokenised otherwise"] += 1
-    scores = model.score_many([(before, text) for _, before, text in asked])
-    found = [(told, score) for (told, _, _), score in zip(asked, scores, strict=True)]
-    return teacher_forced(found, model, left_out)
+            causes[cause] += 1
+    scores = model.score_many([(before, after) for _, before, after in found])
+    beside = [(tokens, score) for (tokens, _, _), score in zip(found, scores, strict=True)]
+    return teacher_forced(beside, model, causes)
+
+
+def as_told(model: Scorer, pairs: Sequence[tuple[str, str]]) -> list[tuple[TokenLogprob, ...]]:
+    """What local weights would tell of prompts and answers, if they were an endpoint.
+
+    Of the prompt's own tokens nothing is told; an answer that cannot be scored has no tokens.
+    """
+    found = [_tokens(model, prompt, text) for prompt, text in pairs]
+    scores = model.score_many([(before, after) for before, after, cause in found if not cause])
+    return [() if cause else _own_tokens(model, before, next(scores)) for before, _, cause in found]
+
+
+def _own_tokens(model: Scorer, before: Sequence[int], score: Score) -> tuple[TokenLogprob, ...]:
+    def spelt(id: int) -> str:
+        return model.piece(id).decode("utf-8", "replace")
+
+    columns = zip(score.ids, score.logprob, score.argmax, score.best, strict=True)
+    return (
+        *(TokenLogprob(spelt(id), None, id) for id in before),
+        *(TokenLogprob(spelt(id), p, id, (spelt(top), best)) for id, p, top, best in columns),
+    )
+
+
+def _tokens(model: Scorer, prompt: str, text: str) -> tuple[list[int], list[int], str | None]:
+    """The prompt's tokens, the answer's, and why they cannot be compared."""
+    before, whole = model.encode(prompt), model.encode(prompt + text)
+    if not before or len(whole) <= len(before) or len(whole) > model.context_length:
+        return before, [], "empty or too long"
+    if whole[: len(before)] != before:
+        return before, [], "prompt and answer share a token"
+    return before, whole[len(before) :], None
 
 
 def teacher_forced(

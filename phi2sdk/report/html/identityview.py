@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from phi2sdk.report.html.cells import Cell
+from phi2sdk.report.identity_words import logprobs_sentence
 from phi2sdk.report.schema import Report
 from phi2sdk.report.schema_identity import (
     EvidenceReport,
@@ -77,7 +78,7 @@ def identities(report: Report) -> list[Identity]:
             sentence=one.sentence,
             summary=_summary(one),
             evidence=[_evidence(key, evidence) for key, evidence in one.evidence.items()],
-            facts=list(_facts(one)),
+            facts=[*_facts(one), *_logprobs(report, name)],
             candidates=one.candidates,
         )
         for name, one in report.identity.items()
@@ -152,6 +153,11 @@ def _facts(found: IdentityReport) -> Iterator[tuple[str, str]]:
         yield "put back", f"{found.restored!r}, which the provider trims"
     if found.usd is not None:
         yield "cost of the calls", f"${found.usd:.2g}"
+
+
+def _logprobs(report: Report, name: str) -> Iterator[tuple[str, str]]:
+    if said := logprobs_sentence(report, name):
+        yield "told by itself", said
 
 
 def _temperature(found: TemperatureReport | None) -> str:
