@@ -169,8 +169,13 @@ def test_no_price_stands_in_the_code() -> None:
         for name, value in _numbers(ast.parse(path.read_text(encoding="utf-8")))
         if value in telling or (named.search(name) and value != 0)
     ]
-    # Joules in a kilowatt-hour, and a room without overhead: neither is a price.
-    assert found == ["cost_models.py: _JOULE_PER_KWH = 3.6e+06", "cost_models.py: pue = 1"]
+    # Joules in a kilowatt-hour, a room without overhead, a temperature and an inverse one.
+    assert found == [
+        "cost_models.py: _JOULE_PER_KWH = 3.6e+06",
+        "cost_models.py: pue = 1",
+        "measure/identity/lineup.py:  = 1.25",
+        "measure/identity/table.py:  = 2.5",
+    ]
 
 
 def test_every_entry_of_the_book_is_sourced_dated_and_used_in_one_unit() -> None:
