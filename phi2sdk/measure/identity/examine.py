@@ -122,7 +122,7 @@ class _Examination:
             for name, found in targets.items()
         }
         found = self._document(targets, tests, _own_tests(control), control)
-        told, own_told = told_figures(run, loader)
+        told, own_told = told_figures(run, loader, honest)
         for parts, figures in (
             (found["targets"], told),
             (found["calibration"]["precisions"], own_told),

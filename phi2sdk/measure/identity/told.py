@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from phi2sdk.measure.folder import Run
@@ -11,14 +12,21 @@ from phi2sdk.measure.identity.weights import Loader
 __all__ = ["told_figures"]
 
 
-def told_figures(run: Run, loader: Loader) -> tuple[dict[str, Any], dict[str, Any]]:
+def told_figures(
+    run: Run, loader: Loader, honest: Sequence[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Figures by target, and by honest precision against the reference on the same texts.
 
     Both are empty where no endpoint was asked.
+
+    Args:
+        run: The run.
+        loader: Loads the weights.
+        honest: Precisions whose numbers do not overflow; the first is the reference.
     """
     if not run.told:
         return {}, {}
-    prompts, (first, *others) = run.identity_prompts, loader.weights.honest
+    prompts, (first, *others) = run.identity_prompts, honest
     model = loader.load(first)
     targets = {}
     for name in dict.fromkeys(one.target for one in run.told):
