@@ -6,8 +6,13 @@ the transport, and what stands in front of the API, speaks in gRPC codes.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
+
+# gRPC's own handling of a fork crashes some children of a process with a stream under way, and we
+# refuse to use it in a child anyway. It reads this when it is imported.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 import grpc
 from clarifai_grpc.grpc.api.status import status_code_pb2
