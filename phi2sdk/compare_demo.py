@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEMO_TARGETS",
+    "HONEST",
     "IDENTITY",
     "IDENTITY_CONCURRENCY",
     "choose",
@@ -51,9 +52,11 @@ DEMO_TARGETS = (
 """The last two are dishonest: one rounds the weights to int4, one samples at temperature 0.8
 whatever it is asked for."""
 
-IDENTITY = 100
+IDENTITY = 80
 """Sampled answers a target: enough to find both, and to be quick."""
 IDENTITY_CONCURRENCY = 16
+HONEST = ("float32", "bfloat16")
+"""Those of its local targets; float16 as well would take some seconds more."""
 REFERENCE = "local_float32"
 _NEEDED = ("torch", "clarifai_grpc", "grpc")
 
@@ -75,11 +78,11 @@ class _Emulated:
 
 _HF_L4 = {"book": "hf/aws-l4", "idle": 900, "cold_start": 60}
 _EMULATED = {
-    "azure": _Emulated(0.05, 0.004, {"book": "azure/Standard_NC4as_T4_v3"}, "azure"),
-    "clarifai": _Emulated(0.08, 0.003, None, "clarifai"),
+    "azure": _Emulated(0.03, 0.002, {"book": "azure/Standard_NC4as_T4_v3"}, "azure"),
+    "clarifai": _Emulated(0.05, 0.0015, None, "clarifai"),
     # Scales to zero: for a few summaries a day cheaper than a machine that is always on.
-    "hf": _Emulated(0.04, 0.004, _HF_L4, "hf"),
-    "openai": _Emulated(0.03, 0.002, {"book": "together/phi-2"}, "openai"),
+    "hf": _Emulated(0.025, 0.002, _HF_L4, "hf"),
+    "openai": _Emulated(0.02, 0.0015, {"book": "together/phi-2"}, "openai"),
     "hf_int4": _Emulated(0.02, 0.001, _HF_L4, "hf", quantize="int4"),
     "openai_t08": _Emulated(0.02, 0.001, {"book": "together/phi-2"}, "openai", temperature=0.8),
 }

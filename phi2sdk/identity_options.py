@@ -26,7 +26,7 @@ __all__ = [
 
 Identity = Annotated[
     int | None,
-    typer.Option(help="Sampled answers a target: is it the same model? [demo: 100, else 0]"),
+    typer.Option(help="Sampled answers a target: is it the same model? [demo: 80, else 0]"),
 ]
 IdentityPrompts = Annotated[
     Path | None,
@@ -38,7 +38,10 @@ IdentityModel = Annotated[
 ]
 Honest = Annotated[
     str | None,
-    typer.Option(help="Precisions that count as it. [float32,float16,bfloat16]", metavar="LIST"),
+    typer.Option(
+        help="Precisions that count as it. [float32,float16,bfloat16; demo: the first and last]",
+        metavar="LIST",
+    ),
 ]
 Suspect = Annotated[
     list[str] | None,
@@ -88,20 +91,21 @@ class IdentityPlan:
             ConfigurationError: Something is asked of sampled answers, and none are.
             InvalidRequest: An entry of the prompts is wrong.
         """
-        from phi2sdk.compare_demo import IDENTITY, IDENTITY_CONCURRENCY, demo_identity_workload
+        from phi2sdk import compare_demo
         from phi2sdk.identity_check import IdentityCheck
         from phi2sdk.measure.identity.weights import HONEST, parse_honest
         from phi2sdk.measure.workload import Workload, read_input
         from phi2sdk.prompts import known_format
 
         if calls is None:
-            calls = IDENTITY if demo else 0
+            calls = compare_demo.IDENTITY if demo else 0
         if not calls and (prompts or model or honest or suspects):
             raise ConfigurationError("there are no sampled answers to examine: add --identity 100")
-        asked = demo_identity_workload() if demo else None
+        asked = compare_demo.demo_identity_workload() if demo else None
         if prompts is not None:
             asked = Workload(str(prompts), read_input(prompts), "prompt", known_format(format))
+        usual = compare_demo.HONEST if demo else HONEST
         check = IdentityCheck(
-            model, HONEST if honest is None else parse_honest(honest), suspects or ()
+            model, usual if honest is None else parse_honest(honest), suspects or ()
         )
-        return cls(calls, IDENTITY_CONCURRENCY if demo else 8, asked, check)
+        return cls(calls, compare_demo.IDENTITY_CONCURRENCY if demo else 8, asked, check)

@@ -53,7 +53,12 @@ class Candidate:
         )
 
     def dominates(self, other: Candidate) -> bool:
-        """Whether it is at least as good in everything, and better in something."""
+        """Whether it is at least as good in everything, and better in something.
+
+        A cost that nobody knows may be any: it proves nothing, whoever's it is.
+        """
+        if self.cost is None or other.cost is None:
+            return False
         better = False
         for mine, theirs in zip(self._merits(), other._merits(), strict=True):
             if mine is None and theirs is None:

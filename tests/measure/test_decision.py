@@ -39,6 +39,11 @@ def test_what_is_known_of_one_only_proves_nothing() -> None:
     assert dominated_by(one("slow", 1.0, 2.0), [one("unmeasured", 1.0, 1.0, None)]) == ()
 
 
+def test_two_unknown_costs_are_not_equal_costs() -> None:
+    fast, slow = one("fast", None, 1.0), one("slow", None, 2.0)
+    assert dominated_by(slow, [fast]) == ()
+
+
 def test_equals_do_not_dominate_each_other() -> None:
     assert dominated_by(one("a"), [one("b")]) == ()
 
