@@ -28,7 +28,7 @@ from tests.reliability.matrix import (
 
 _QUICK = Timeouts(idle=0.15)
 _LATER = Timeouts(idle=0.5)
-_SHORT = Timeouts(attempt=0.3)
+_SHORT = Timeouts(attempt=0.45)
 _GRPC_TELLS_LESS = "gRPC reports it as UNAVAILABLE, like any failed connection"
 
 
