@@ -50,7 +50,7 @@ DEMO_TARGETS = (
     "openai_t08",
 )
 """The last two are dishonest: one rounds the weights to int4, one samples at temperature 0.8
-whatever it is asked for."""
+whenever it is to sample, and is honest where it is not."""
 
 IDENTITY = 80
 """Sampled answers a target: enough to find both, and to be quick."""

@@ -70,8 +70,12 @@ class Candidate:
 
 
 def dominated_by(candidate: Candidate, others: Sequence[Candidate]) -> tuple[str, ...]:
-    """Who dominates it."""
-    return tuple(other.name for other in others if other.dominates(candidate))
+    """Who dominates it: nobody that is another model."""
+    return tuple(
+        other.name
+        for other in others
+        if other.identity != "different" and other.dominates(candidate)
+    )
 
 
 def winner(candidates: Sequence[Candidate]) -> Candidate | None:

@@ -253,6 +253,8 @@ def _choice(name: str, choice: ChoiceReport, *, chosen: bool) -> tuple[str, ...]
         word = "chosen"
     elif choice.fails:
         word = "fails"
+    elif choice.identity == "different":
+        word = "another model"
     else:
         word = "dominated" if choice.dominated_by else ""
     valid = "yes" if choice.valid else "NO"

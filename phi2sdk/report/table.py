@@ -61,15 +61,17 @@ def verdicts(report: Report) -> list[str]:
 
 
 def in_short(report: Report) -> str:
-    """Who is fastest and cheapest, and who agrees, in one line."""
+    """Who is fastest and cheapest, and who agrees, of those that are not another model."""
     said = []
-    marked = {n: f"{SIMULATED if t.simulated else ''}{n}" for n, t in report.targets.items()}
+    others = [n for n in report.targets if n in report.identity and _is_other(report, n)]
+    targets = {name: t for name, t in report.targets.items() if name not in others}
+    marked = {n: f"{SIMULATED if t.simulated else ''}{n}" for n, t in targets.items()}
     medians = {
         name: target.latency.e2e.p50.value
-        for name, target in report.targets.items()
+        for name, target in targets.items()
         if target.latency.e2e is not None and target.latency.e2e.p50.value is not None
     }
-    costs = {n: t.cost.per_summary.value for n, t in report.targets.items() if t.cost is not None}
+    costs = {n: t.cost.per_summary.value for n, t in targets.items() if t.cost is not None}
     if medians:
         said.append(
             f"{marked[min(medians, key=medians.__getitem__)]} has the lowest median latency"
@@ -79,13 +81,19 @@ def in_short(report: Report) -> str:
         said.append(f"{cheapest} is the cheapest of those with a known price")
     rates = [
         found.exact_cut.value
-        for name in report.targets
+        for name in targets
         if (found := comparison(report, name)) is not None and found.exact_cut is not None
     ]
     if rates:
         equal = sum(rate == 1 for rate in rates)
         said.append(f"{equal} of {len(rates)} targets answered just as {report.run.reference}")
+    if others:
+        said.append(f"{' and '.join(others)} {'is' if len(others) == 1 else 'are'} another model")
     return f"In short: {', '.join(said) or 'nothing was answered'}."
+
+
+def _is_other(report: Report, name: str) -> bool:
+    return report.identity[name].verdict == "different"
 
 
 def failures(report: Report) -> list[str]:

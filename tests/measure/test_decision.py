@@ -44,6 +44,10 @@ def test_two_unknown_costs_are_not_equal_costs() -> None:
     assert dominated_by(slow, [fast]) == ()
 
 
+def test_another_model_dominates_nobody() -> None:
+    assert dominated_by(one("slow", 2.0, 2.0), [one("fake", identity="different")]) == ()
+
+
 def test_equals_do_not_dominate_each_other() -> None:
     assert dominated_by(one("a"), [one("b")]) == ()
 

@@ -15,6 +15,7 @@ from phi2sdk.measure.tokens import estimating_tokenizer
 from phi2sdk.report.build import build
 from phi2sdk.report.markdown import markdown
 from phi2sdk.report.schema import Report
+from phi2sdk.report.table import in_short
 from phi2sdk.report.terminal import show
 from tests.measure.making import answer
 from tests.report.making import run_of
@@ -132,3 +133,10 @@ def test_a_damaged_file_is_told() -> None:
         report_of(broken)
     with pytest.raises(ConfigurationError, match=r"identity\.json is damaged"):
         report_of(document(targets={}))
+
+
+def test_in_short_another_model_is_neither_fastest_nor_cheapest_nor_alike() -> None:
+    said = in_short(build(run_with(document()), estimating_tokenizer()))
+    assert "local_float32 has the lowest median latency" in said
+    assert said.endswith("a_provider_of_models is another model.")
+    assert "answered just as" not in said

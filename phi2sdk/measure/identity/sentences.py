@@ -55,7 +55,8 @@ def verdict_sentence(
     return (
         f"{name}: not {label} at T = 1.0 in any honest precision. Closest candidate: "
         f"{_closest(tests, template)}{temperature_text(tests.temperature)}. "
-        f"{_strongest(tests)} from {calls}{_left_out(answers)}. {own}; smallest detectable KL {kl}."
+        f"{_strongest(tests)}{p} from {calls}{_left_out(answers)}. {own}; "
+        f"smallest detectable KL {kl}."
     )
 
 
@@ -113,7 +114,7 @@ def _closest(tests: Tests, template: str) -> str:
 
 
 def _strongest(tests: Tests) -> str:
-    """The instrument that accuses, and how loudly."""
+    """The instrument that accuses, and how loudly where it is a likelihood ratio."""
     routing, line_up = tests.routing.statistic, tests.line_up.statistic
     best = tests.strongest
     if best == "score" and max(routing, line_up) > -math.log(max(tests.score.p, 1e-300)):
@@ -125,7 +126,7 @@ def _strongest(tests: Tests) -> str:
         )
     if best in ("line-up", "routing"):
         return f"Evidence {_odds(max(line_up, routing))}"
-    return f"Evidence p = {tests.instruments[best].p:.1g} ({_NAMES[best]})"
+    return f"Evidence: {_NAMES[best]}"
 
 
 _NAMES = {"score": "score test", "mmd": "its texts against the reference's own"}
