@@ -308,7 +308,7 @@ async def _measure(
 ) -> tuple[int, Report | None]:
     """The exit status, and the report of what was recorded."""
     from phi2sdk.compare import Comparison, opened, report_of
-    from phi2sdk.measure.folder import RunFolder
+    from phi2sdk.measure.folder import RUN, RunFolder
     from phi2sdk.report.progress import live
 
     folder = RunFolder(path)
@@ -334,7 +334,7 @@ async def _measure(
         await sampled.check.examine(folder, notice)
     except asyncio.CancelledError:
         interrupted = True
-    if tokenizer is None or not begun:
+    if tokenizer is None or not (begun and (path / RUN).exists()):
         return INTERRUPTED, None
     report = report_of(folder, tokenizer, analysis)
     stopped = cap is not None and cap.stopped

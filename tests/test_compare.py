@@ -311,3 +311,16 @@ async def test_ctrl_c_ends_in_order_and_the_run_can_go_on(
     assert await process.wait() in (0, 3)  # 3: this machine was too busy, which is not asked here
     recorded = RunFolder(tmp_path / "run").read().recorded
     assert sum(key.arm == "greedy" for key in recorded.done) == 30
+
+
+def test_interrupted_before_the_folder_is_made_nothing_was_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def interrupted(self: Comparison) -> None:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(Comparison, "_calibrate", interrupted)
+    arguments = ("--demo", "-t", "local_float32", "--out", "run")
+    assert in_process(*arguments, cwd=tmp_path, monkeypatch=monkeypatch) == 130
+    assert "Interrupted: nothing was sent" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
