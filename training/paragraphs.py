@@ -10,23 +10,28 @@ from random import Random
 
 from .grammar import Paragraph, paragraph
 from .kinds import KINDS
+from .names import is_held_out
 from .vocabulary import CONCEPTS, ORGANISMS
 
 
 def draw(seed: int, n: int) -> list[Paragraph]:
     """``n`` paragraphs of all kinds in turn, alternately about a real noun and an invented name.
 
-    No two are about the same subject.
+    No two are about the same subject. The real nouns are few; once all of them that fit a kind
+    have a paragraph, its further paragraphs are about invented names.
     """
     rng = Random(f"paragraphs {seed}")
-    real = {*CONCEPTS, *ORGANISMS}
+    real = {
+        organism: {noun for noun in nouns if is_held_out(noun)}
+        for organism, nouns in ((True, ORGANISMS), (False, CONCEPTS))
+    }
     drawn: dict[str, Paragraph] = {}
     for number, kind in zip(range(n), cycle(KINDS), strict=False):
+        nouns = real[kind.organism]
+        about_real = number % 2 == 0 and not nouns <= drawn.keys()
         while True:
             candidate = paragraph(rng, held_out=True)
-            wanted = candidate.kind == kind.name and (candidate.subject in real) == (
-                number % 2 == 0
-            )
+            wanted = candidate.kind == kind.name and (candidate.subject in nouns) == about_real
             if wanted and candidate.subject not in drawn:
                 drawn[candidate.subject] = candidate
                 break
