@@ -26,7 +26,17 @@ PAGES = [
     *sorted((ROOT / "docs").glob("**/*.md")),
     *sorted((ROOT / "examples").glob("*/README.md")),
 ]
-NOT_OURS = {"brew", "cd", "export", "llama-server", "ollama", "pre-commit", "source", "vllm"}
+NOT_OURS = {
+    "brew",
+    "cd",
+    "export",
+    "llama-server",
+    "ollama",
+    "transformers",
+    "pre-commit",
+    "source",
+    "vllm",
+}
 NOT_HERE = {"sglang.launch_server"}
 """Modules of servers that one may run beside this package."""
 

@@ -16,7 +16,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from phi2sdk.backends import missing_dependency
 from phi2sdk.backends.base import Capabilities, OnUnsupported
 from phi2sdk.backends.http import Call, EventReader, HTTPBackend, Route
-from phi2sdk.backends.openai import CHAT, COMPLETIONS, SERVERS, Chat, Completions, Server, count
+from phi2sdk.backends.openai import (
+    CHAT,
+    COMPLETIONS,
+    SERVERS,
+    Chat,
+    Completions,
+    Server,
+    count,
+    served,
+)
 from phi2sdk.backends.prompt_logprobs import ask_prefill, read_prefill
 from phi2sdk.completion import Chunk, Done, FinishReason, Usage
 from phi2sdk.errors import (
@@ -187,6 +196,7 @@ class HFBackend(HTTPBackend):
             _hub()
         self._name, self._namespace, self._token = name, namespace, token
         self._wake = wake
+        self._server = server
         self._insecure_hosts = insecure_hosts
         self._timeouts = timeouts
         if wake:
@@ -241,18 +251,14 @@ class HFBackend(HTTPBackend):
 
     async def _ask(self) -> str:
         wire = await self.connect()
-        path = "/info" if isinstance(self._route, TGI) else "/v1/models"
-        async with wire.get(path, timeout=10) as reply:
+        if not isinstance(self._route, TGI):
+            return await served(wire, "/v1/models", self._server)
+        async with wire.get("/info", timeout=10) as reply:
             _, document = await reply.json()
         if not isinstance(document, dict):
-            raise BadResponse(f"the answer to {path} is no object", provider=self.provider)
-        if isinstance(self._route, TGI):
-            model, length = document.get("model_id"), document.get("max_total_tokens")
-            return untrusted(f"serves {model}, at most {length} tokens")
-        models = document.get("data")
-        models = models if isinstance(models, list) else []
-        names = [str(m.get("id")) for m in models if isinstance(m, dict)]
-        return untrusted(f"serves {', '.join(names) or 'no model'}")
+            raise BadResponse("the answer to /info is not an object", provider=self.provider)
+        model, length = document.get("model_id"), document.get("max_total_tokens")
+        return untrusted(f"serves {model}, at most {length} tokens")
 
     async def _lookup(self, method: str) -> InferenceEndpoint:
         """Ask the account's service about the endpoint, on a thread: its client blocks."""

@@ -1,4 +1,4 @@
-"""Any server that speaks OpenAI's protocol: vLLM, SGLang, llama.cpp, TGI, Ollama, LM Studio, ...
+"""Any server that speaks OpenAI's protocol: vLLM, SGLang, llama.cpp, TGI, Ollama, transformers, ...
 
 The completions route takes the prompt as it is. The chat route takes messages: the prompt goes as
 one user message, the server wraps it in its template, and the receipt says ``wrapped``.
@@ -14,7 +14,7 @@ from phi2sdk.backends.base import Capabilities, OnUnsupported
 from phi2sdk.backends.http import Call, EventReader, HTTPBackend, Route
 from phi2sdk.backends.prompt_logprobs import ask_echo, read_echo
 from phi2sdk.completion import Chunk, Count, Done, FinishReason, Usage
-from phi2sdk.errors import BadResponse, ConfigurationError, ContentFiltered
+from phi2sdk.errors import BadResponse, ConfigurationError, ContentFiltered, ProviderFault
 from phi2sdk.sampling import Dialect, Rule
 from phi2sdk.score import TokenLogprob
 from phi2sdk.secret import Secret
@@ -31,9 +31,10 @@ __all__ = [
     "OpenAIBackend",
     "Server",
     "count",
+    "served",
 ]
 
-Server = Literal["vllm", "sglang", "llamacpp", "ollama", "tgi", "openai"]
+Server = Literal["vllm", "sglang", "llamacpp", "ollama", "tgi", "openai", "transformers"]
 
 _STANDARD: Mapping[str, Rule] = {
     "max_tokens": Rule("max_tokens"),
@@ -42,6 +43,10 @@ _STANDARD: Mapping[str, Rule] = {
     "seed": Rule("seed"),
     "stop": Rule("stop", convert=list, limit=4),
 }
+
+LLAMACPP_LAST_N = 65_536
+"""How many tokens llama.cpp's repetition penalty covers: more than Phi-2's context holds. Left
+out, it would be 64. llama.cpp refuses -1 ('all'), and reserves memory for every token of it."""
 
 _SAMPLERS: Mapping[Server, Mapping[str, Rule]] = {
     "openai": {},
@@ -60,22 +65,35 @@ _SAMPLERS: Mapping[Server, Mapping[str, Rule]] = {
     "llamacpp": {
         "top_k": Rule("top_k", neutral=0),
         "min_p": Rule("min_p", neutral=0.0),
-        # It looks back 64 tokens unless told otherwise; -1 is all of them.
-        "repetition_penalty": Rule("repeat_penalty", neutral=1.0, along={"repeat_last_n": -1}),
+        "repetition_penalty": Rule(
+            "repeat_penalty", neutral=1.0, along={"repeat_last_n": LLAMACPP_LAST_N}
+        ),
     },
+    "transformers": {},
 }
 """What each server takes besides the standard keys, and how it says 'off'."""
+_SAMPLED: Mapping[Server, Mapping[str, Any]] = {
+    # Without do_sample it takes the most likely token at every temperature, and top_k is 50.
+    "transformers": {"generation_config": '{"do_sample": true, "top_k": 0}'},
+}
+"""What goes along when the answer is sampled."""
 
 SERVERS: tuple[Server, ...] = tuple(_SAMPLERS)
 
-COMPLETIONS: Mapping[Server, Dialect] = {
-    server: Dialect(f"openai.completions ({server})", {**_STANDARD, **rules})
-    for server, rules in _SAMPLERS.items()
-}
-CHAT: Mapping[Server, Dialect] = {
-    server: Dialect(f"openai.chat ({server})", {**_STANDARD, **rules})
-    for server, rules in _SAMPLERS.items()
-}
+
+def _dialects(route: str) -> Mapping[Server, Dialect]:
+    return {
+        server: Dialect(
+            f"openai.{route} ({server})",
+            {**_STANDARD, **rules},
+            sampled=_SAMPLED.get(server, {}),
+        )
+        for server, rules in _SAMPLERS.items()
+    }
+
+
+COMPLETIONS: Mapping[Server, Dialect] = _dialects("completions")
+CHAT: Mapping[Server, Dialect] = _dialects("chat")
 ECHOING: frozenset[str] = frozenset(COMPLETIONS[name].name for name in ("vllm", "sglang", "openai"))
 """Dialects of servers that send a prompt back with its log-probabilities."""
 DIALECTS: tuple[Dialect, ...] = (*COMPLETIONS.values(), *CHAT.values())
@@ -239,6 +257,7 @@ class OpenAIBackend(HTTPBackend):
         if route not in ("completions", "chat"):
             raise ConfigurationError(f"there is no route {route!r}: use completions or chat")
         headers = {"Authorization": Secret(f"Bearer {api_key.reveal()}")} if api_key else {}
+        self._server = server
         super().__init__(
             route=Chat(model, CHAT[server])
             if route == "chat"
@@ -255,12 +274,33 @@ class OpenAIBackend(HTTPBackend):
         )
 
     async def check(self) -> str:
-        wire = await self.connect()
-        async with wire.get("/models", timeout=10) as reply:
+        return await served(await self.connect(), "/models", self._server)
+
+
+async def served(wire: Wire, path: str, server: Server) -> str:
+    """Ask a server for its list of models; return what it said, as a sentence for a person.
+
+    ``transformers serve`` lists its download cache, which need not hold the model that it serves,
+    and answers status 500 where it has no cache: it is reachable all the same.
+
+    Raises:
+        Phi2Error: The server is not reachable, refuses, or does not speak the protocol.
+    """
+    try:
+        async with wire.get(path, timeout=10) as reply:
             _, document = await reply.json()
-        data = document.get("data") if isinstance(document, dict) else None
-        names = [str(m.get("id")) for m in data or [] if isinstance(m, dict)]
-        return f"serves {', '.join(names) or 'no model'}"
+    except ProviderFault as error:
+        if server == "transformers" and error.status == 500:
+            return "reachable; it cannot list its models, since its download cache is missing"
+        raise
+    if not isinstance(document, dict):
+        raise BadResponse(f"the answer to {path} is not a JSON object")
+    data = document.get("data")
+    models = data if isinstance(data, list) else []
+    names = ", ".join(str(m.get("id")) for m in models if isinstance(m, dict))
+    if server == "transformers":
+        return untrusted(f"reachable; its download cache holds {names or 'no model'}")
+    return untrusted(f"serves {names or 'no model'}")
 
 
 def _first_choice(document: Any) -> Mapping[str, Any] | None:

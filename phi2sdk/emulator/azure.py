@@ -10,8 +10,8 @@ from aiohttp import web
 from phi2sdk.emulator import openai_routes
 from phi2sdk.emulator.clock import Schedule
 from phi2sdk.emulator.engine import Engine
-from phi2sdk.emulator.openai import error_kind
 from phi2sdk.emulator.openai_routes import OpenAIRules
+from phi2sdk.emulator.openai_servers import EXTENSIONS, error_kind
 from phi2sdk.emulator.openai_wire import error_body
 from phi2sdk.emulator.refusal import Refusal
 from phi2sdk.emulator.score import ScoreStyle, score
@@ -112,7 +112,7 @@ class AzureServer(HttpServer):
         extra = exchange.request.headers.get("extra-parameters", "error")
         rules = OpenAIRules(
             models=None,
-            extensions=openai_routes.EXTENSIONS if extra == "pass-through" else frozenset(),
+            extensions=EXTENSIONS if extra == "pass-through" else frozenset(),
             unknown_keys="drop" if extra == "drop" else "refuse",
         )
         return await openai_routes.chat(exchange, rules)

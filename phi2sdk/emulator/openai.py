@@ -9,35 +9,28 @@ from typing import ClassVar
 from aiohttp import web
 
 from phi2sdk.emulator import openai_routes
-from phi2sdk.emulator.openai_routes import EXTENSIONS, OpenAIRules
+from phi2sdk.emulator.openai_routes import OpenAIRules
+from phi2sdk.emulator.openai_servers import SERVERS, Server
 from phi2sdk.emulator.openai_wire import error_body
 from phi2sdk.emulator.refusal import Refusal
 from phi2sdk.emulator.server import Exchange, Handler, HttpServer, json_response
 from phi2sdk.emulator.sse import event_bytes
 
-__all__ = ["OpenAIServer", "error_kind"]
-
-
-def error_kind(status: int) -> str:
-    """The error type that goes with a status."""
-    if status == 401:
-        return "authentication_error"
-    if status == 429:
-        return "rate_limit_error"
-    return "server_error" if status >= 500 else "invalid_request_error"
+__all__ = ["OpenAIServer"]
 
 
 class OpenAIServer(HttpServer):
     """``/v1/models``, ``/v1/completions``, ``/v1/chat/completions``, ``/health``.
 
     Attributes:
-        extensions: Body keys understood beyond OpenAI's own; any other is refused with 400.
+        server: Which server answers: its sampling keys, its limits, its errors. ``openai`` takes
+            the sampling keys of vLLM too, and refuses what does not fit the context.
         chat_template: False answers the chat route as a server whose model has no template.
     """
 
     provider: ClassVar[str] = "openai"
     open_paths: ClassVar[frozenset[str]] = frozenset({"/health"})
-    extensions: frozenset[str] = EXTENSIONS
+    server: Server = "openai"
     chat_template: bool = True
 
     def routes(self) -> Mapping[tuple[str, str], tuple[Handler, bool]]:
@@ -49,22 +42,19 @@ class OpenAIServer(HttpServer):
         }
 
     def error(self, exchange: Exchange, refusal: Refusal) -> web.Response:
-        body = error_body(
-            refusal.message,
-            kind=error_kind(refusal.status),
-            code=refusal.code,
-            param=refusal.param,
-        )
-        return json_response(body, status=refusal.status)
+        return json_response(SERVERS[self.server].error(refusal), status=refusal.status)
 
     def error_event(self, exchange: Exchange, message: str) -> bytes:
         return event_bytes(error_body(message, kind="server_error", code="internal_error"))
 
     def _rules(self) -> OpenAIRules:
+        kind = SERVERS[self.server]
         return OpenAIRules(
             models=frozenset({self.engine.model}),
-            extensions=self.extensions,
+            extensions=kind.extensions,
+            unknown_keys=kind.unknown_keys,
             chat_template=self.chat_template,
+            server=kind,
         )
 
     async def _completions(self, exchange: Exchange) -> web.StreamResponse:
@@ -77,6 +67,8 @@ class OpenAIServer(HttpServer):
         return web.Response()
 
     async def _models(self, exchange: Exchange) -> web.StreamResponse:
+        if not SERVERS[self.server].lists_models:
+            return web.Response(status=500, text="Internal Server Error")
         card = {
             "id": self.engine.model,
             "object": "model",

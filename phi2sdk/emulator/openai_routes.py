@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from aiohttp import web
 
 from phi2sdk.emulator.engine import Decoding, Token, echoed_tokens
-from phi2sdk.emulator.generation import Step, complete, removing_stops
+from phi2sdk.emulator.generation import Step, complete, keeping_stops, removing_stops
+from phi2sdk.emulator.openai_servers import EXTENSIONS, SERVERS, ServerKind
 from phi2sdk.emulator.openai_wire import (
     FINISH,
     Reply,
@@ -23,9 +24,7 @@ from phi2sdk.emulator.refusal import Refusal
 from phi2sdk.emulator.server import Exchange, json_response
 from phi2sdk.emulator.sse import EventStream
 
-__all__ = ["EXTENSIONS", "OpenAIRules", "Rendered", "chat", "completions", "render_chat"]
-
-EXTENSIONS = frozenset({"top_k", "min_p", "repetition_penalty"})
+__all__ = ["OpenAIRules", "Rendered", "chat", "completions", "render_chat"]
 
 _SHARED = frozenset(
     {"model", "max_tokens", "temperature", "top_p", "n", "stream", "stream_options", "stop"}
@@ -44,14 +43,16 @@ class OpenAIRules:
     Attributes:
         models: Names that are served; None takes any name, or none at all.
         extensions: Keys beyond OpenAI's own that are understood.
-        unknown_keys: Other keys are refused (400) or dropped in silence.
+        unknown_keys: Other keys are refused or dropped in silence.
         chat_template: Whether chat is served; the prompt is then wrapped (``render_chat``).
+        server: Which server's sampling keys, limits and errors these are.
     """
 
     models: frozenset[str] | None
     extensions: frozenset[str] = EXTENSIONS
     unknown_keys: Literal["refuse", "drop"] = "refuse"
     chat_template: bool = True
+    server: ServerKind = SERVERS["openai"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ async def completions(exchange: Exchange, rules: OpenAIRules) -> web.StreamRespo
             logprobs=given.integer("logprobs", low=0, high=5),
             echo=echo,
         ),
+        rules.server,
     )
 
 
@@ -123,6 +125,7 @@ async def chat(exchange: Exchange, rules: OpenAIRules) -> web.StreamResponse:
             include_usage=_include_usage(given),
             logprobs=1 if wants_logprobs else None,
         ),
+        rules.server,
     )
 
 
@@ -154,10 +157,12 @@ def _checked_keys(exchange: Exchange, rules: OpenAIRules, known: frozenset[str])
     unknown = sorted(set(body) - allowed)
     if unknown and rules.unknown_keys == "refuse":
         raise Refusal(
-            400, f"unrecognised key in the body: {unknown[0]}", code="unknown_parameter",
+            rules.server.refused,
+            f"unrecognized key in the body: {unknown[0]}",
+            code="unknown_parameter",
             param=unknown[0],
-        )  # fmt: skip
-    return {key: value for key, value in body.items() if key in allowed}
+        )
+    return rules.server.read({key: value for key, value in body.items() if key in allowed})
 
 
 def _model(exchange: Exchange, rules: OpenAIRules, given: Parameters) -> str:
@@ -208,12 +213,15 @@ def _include_usage(given: Parameters) -> bool:
     return Parameters(options).flag("include_usage")
 
 
-async def _generate(exchange: Exchange, asked: Rendered) -> web.StreamResponse:
+async def _generate(exchange: Exchange, asked: Rendered, server: ServerKind) -> web.StreamResponse:
     engine, call = exchange.engine, exchange.call
-    call.prompt, call.decoding = asked.prompt, asked.decoding
     prompt_tokens = engine.count(asked.prompt)
+    room = engine.context_length - prompt_tokens
+    if server.context == "clip" and 1 <= room < asked.decoding.max_tokens:
+        asked = replace(asked, decoding=replace(asked.decoding, max_tokens=room))
+    call.prompt, call.decoding = asked.prompt, asked.decoding
     most = asked.decoding.max_tokens
-    if prompt_tokens + most > engine.context_length:
+    if most > room and server.context != "exceed":
         raise Refusal(
             400,
             f"The context holds {engine.context_length} tokens; {prompt_tokens} in the prompt and "
@@ -221,15 +229,22 @@ async def _generate(exchange: Exchange, asked: Rendered) -> web.StreamResponse:
             code="context_length_exceeded",
             param="messages" if asked.chat else "prompt",
         )
+    generate = keeping_stops if server.keeps_stops else removing_stops
+    steps = generate(engine, asked.prompt, asked.decoding)
     if asked.stream:
-        return await _stream(exchange, asked, prompt_tokens)
-    return await _whole(exchange, asked, prompt_tokens)
+        return await _stream(exchange, asked, prompt_tokens, steps, server)
+    return await _whole(exchange, asked, prompt_tokens, steps)
 
 
-async def _whole(exchange: Exchange, asked: Rendered, prompt_tokens: int) -> web.StreamResponse:
+async def _whole(
+    exchange: Exchange,
+    asked: Rendered,
+    prompt_tokens: int,
+    generated: AsyncGenerator[Step, None],
+) -> web.StreamResponse:
     steps: tuple[Step, ...] = ()
     if asked.decoding.max_tokens > 0:
-        answer = await complete(removing_stops(exchange.engine, asked.prompt, asked.decoding))
+        answer = await complete(generated)
         steps = answer.steps
         await exchange.pace.until(answer.count - 1)
     text = "".join(step.text for step in steps)
@@ -245,7 +260,13 @@ async def _whole(exchange: Exchange, asked: Rendered, prompt_tokens: int) -> web
     return json_response(reply.whole(shown, finish, logprobs, used))
 
 
-async def _stream(exchange: Exchange, asked: Rendered, prompt_tokens: int) -> web.StreamResponse:
+async def _stream(
+    exchange: Exchange,
+    asked: Rendered,
+    prompt_tokens: int,
+    steps: AsyncGenerator[Step, None],
+    server: ServerKind,
+) -> web.StreamResponse:
     reply = Reply.new(exchange.request_id, asked.model, chat=asked.chat)
     stream = EventStream(exchange)
     await stream.open()
@@ -254,7 +275,6 @@ async def _stream(exchange: Exchange, asked: Rendered, prompt_tokens: int) -> we
     elif asked.echo:
         await stream.send(reply.chunk(asked.prompt))
     count, offset = 0, 0
-    steps = removing_stops(exchange.engine, asked.prompt, asked.decoding)
     async with aclosing(exchange.pace.writes(steps)) as writes:
         async for group in writes:
             count += len(group)
@@ -266,10 +286,13 @@ async def _stream(exchange: Exchange, asked: Rendered, prompt_tokens: int) -> we
             if text or logprobs:
                 await stream.send(reply.chunk(text, None, logprobs), characters=len(text))
             if finish is not None:
-                await stream.send(reply.chunk("", FINISH[finish]))
-    if asked.include_usage:
-        await stream.send(reply.usage_chunk(usage(prompt_tokens, count)))
-    await stream.send("[DONE]")
+                last = reply.chunk("", FINISH[finish])
+                used = {} if server.ends_with_done else {"usage": usage(prompt_tokens, count)}
+                await stream.send(last | used)
+    if server.ends_with_done:
+        if asked.include_usage:
+            await stream.send(reply.usage_chunk(usage(prompt_tokens, count)))
+        await stream.send("[DONE]")
     return await stream.close()
 
 

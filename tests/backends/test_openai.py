@@ -238,7 +238,7 @@ def test_tgi_is_not_sent_a_top_p_of_one() -> None:
 def test_llamacpp_looks_back_over_everything_when_it_penalises() -> None:
     made = OpenAIBackend(base_url="http://localhost/v1", server="llamacpp")
     body = made.call(request(temperature=0.5, repetition_penalty=1.2)).body
-    assert (body["repeat_penalty"], body["repeat_last_n"]) == (1.2, -1)
+    assert (body["repeat_penalty"], body["repeat_last_n"]) == (1.2, 65_536)
     assert "repeat_last_n" not in made.call(request(temperature=0.5)).body
 
 
