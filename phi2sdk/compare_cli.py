@@ -6,7 +6,7 @@ import asyncio
 import signal
 import sys
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -21,6 +21,7 @@ from phi2sdk.command import DONE, FAILED, INTERRUPTED, REQUIREMENT_FAILS, leavin
 from phi2sdk.complete_words import complete_formats, complete_targets
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.json_out import print_document
+from phi2sdk.prompt_options import IN_THE_TABLE, AllowControlTokens, advice_as_options
 from phi2sdk.prompts import FORMATS, known_format
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from phi2sdk.compare_cap import Cap
     from phi2sdk.measure.journal import Recorded
     from phi2sdk.measure.tokens import ReferenceTokenizer
-    from phi2sdk.measure.workload import Workload
+    from phi2sdk.measure.workload import Task, Workload
     from phi2sdk.report.analysis import Analysis
     from phi2sdk.report.progress import Planned
     from phi2sdk.report.schema import Report
@@ -40,6 +41,7 @@ T = TypeVar("T")
 NO_TARGET = "No target is named and none is configured, so this is the demo. "
 
 
+@advice_as_options(on_unsupported=IN_THE_TABLE)
 def compare(
     input: Annotated[
         str | None,
@@ -50,9 +52,9 @@ def compare(
         ),
     ] = None,
     task: Annotated[
-        Literal["summarize", "prompt"] | None,
-        typer.Option(help="Summarise each text, or send it as a prompt. [txt, demo: summarize]"),
-    ] = None,
+        Literal["summarize", "prompt"],
+        typer.Option(help="Ask for a summary of each text, or send the text in --format."),
+    ] = "summarize",
     target: Annotated[
         list[str] | None,
         typer.Option(
@@ -73,6 +75,7 @@ def compare(
             autocompletion=complete_formats,
         ),
     ] = "instruct",
+    allow_control_tokens: AllowControlTokens = False,
     demo: Annotated[bool, typer.Option("--demo", help="Compare the demo's targets.")] = False,
     load: Annotated[
         Literal["sequential", "closed", "poisson"], typer.Option(help="How requests follow.")
@@ -176,6 +179,7 @@ def compare(
         from phi2sdk.measure.metrics.goodput import parse_slo
         from phi2sdk.measure.schedule import Load
         from phi2sdk.measure.tokens import given_tokenizer
+        from phi2sdk.measure.workload import read_workload
         from phi2sdk.report.analysis import Analysis
         from phi2sdk.report.require import Requirement
         from phi2sdk.report.words import DEMO
@@ -184,10 +188,22 @@ def compare(
         raise ConfigurationError("--resume needs --out: the folder of the run to go on with")
     if repeat is not None and duration is not None:
         raise ConfigurationError("--duration takes the place of --repeat: give one of them")
+    if task == "summarize" and known_format(format) != "instruct" and identity_prompts is None:
+        raise ConfigurationError(
+            f"--format {format} has no effect on --task summarize, whose template is fixed: add "
+            "--task prompt, or leave out --format"
+        )
+    say = Console(stderr=True, soft_wrap=True, quiet=quiet, markup=False, highlight=False)
     targets = target or []
     asked_for, demo = demo, demo or not (targets or _configured(config))
+    read = partial(
+        read_workload,
+        format=known_format(format),
+        allow_control_tokens=allow_control_tokens,
+        notice=say.print,
+    )
     sampled = sampled_arm.IdentityPlan.of(
-        identity, identity_prompts, identity_model, honest, suspect, format=format, demo=demo
+        identity, identity_prompts, identity_model, honest, suspect, read=read, demo=demo
     )
     settings = Settings(
         load=Load(load, concurrency, rate),
@@ -213,8 +229,7 @@ def compare(
         book=load_book(config),
         quality_model=quality_model,
     )
-    say = Console(stderr=True, soft_wrap=True, quiet=quiet, markup=False, highlight=False)
-    workload = _workload(input, task, format, demo=demo)
+    workload = _workload(input, task, read, demo=demo)
     folder = out or Path(datetime.now().strftime("phi2-run-%Y%m%d-%H%M%S"))
     names = target_names(targets, config=config, demo=demo)
     check_reference(reference, names)
@@ -270,26 +285,17 @@ def _configured(config: Path | None) -> bool:
 
 
 def _workload(
-    input: str | None,
-    task: Literal["summarize", "prompt"] | None,
-    format: str,
-    *,
-    demo: bool,
+    input: str | None, task: Task, read: Callable[[str, Task], Workload], *, demo: bool
 ) -> Workload:
-    from phi2sdk.measure.workload import Workload, read_input
+    if input is not None:
+        return read(input, task)
+    if not demo:
+        raise ConfigurationError(
+            "nothing to ask: give a .jsonl, .csv or .txt file, or - for standard input"
+        )
+    from phi2sdk.compare_demo import demo_workload
 
-    if input is None:
-        if not demo:
-            raise ConfigurationError(
-                "nothing to ask: give a .jsonl, .csv or .txt file, or - for standard input"
-            )
-        from phi2sdk.compare_demo import demo_workload
-
-        return demo_workload()
-    items = read_input(input)
-    if task is None:
-        task = "summarize" if demo or Path(input).suffix.lower() == ".txt" else "prompt"
-    return Workload("standard input" if input == "-" else input, items, task, known_format(format))
+    return demo_workload()
 
 
 async def _measure(

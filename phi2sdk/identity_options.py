@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +13,7 @@ from phi2sdk.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from phi2sdk.identity_check import IdentityCheck
-    from phi2sdk.measure.workload import Workload
+    from phi2sdk.measure.workload import Task, Workload
 
 __all__ = [
     "Honest",
@@ -82,10 +83,10 @@ class IdentityPlan:
         honest: str | None,
         suspects: list[str] | None,
         *,
-        format: str,
+        read: Callable[[Path, Task], Workload],
         demo: bool,
     ) -> IdentityPlan:
-        """From the options as given.
+        """From the options as given; ``read`` reads the prompts.
 
         Raises:
             ConfigurationError: Something is asked of sampled answers, and none are.
@@ -94,8 +95,6 @@ class IdentityPlan:
         from phi2sdk import compare_demo
         from phi2sdk.identity_check import IdentityCheck
         from phi2sdk.measure.identity.weights import HONEST, parse_honest
-        from phi2sdk.measure.workload import Workload, read_input
-        from phi2sdk.prompts import known_format
 
         if calls is None:
             calls = compare_demo.IDENTITY if demo else 0
@@ -103,7 +102,7 @@ class IdentityPlan:
             raise ConfigurationError("there are no sampled answers to examine: add --identity 100")
         asked = compare_demo.demo_identity_workload() if demo else None
         if prompts is not None:
-            asked = Workload(str(prompts), read_input(prompts), "prompt", known_format(format))
+            asked = read(prompts, "prompt")
         usual = compare_demo.HONEST if demo else HONEST
         check = IdentityCheck(
             model, usual if honest is None else parse_honest(honest), suspects or ()

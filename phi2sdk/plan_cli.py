@@ -14,7 +14,8 @@ from rich.text import Text
 
 from phi2sdk.complete_words import complete_formats, complete_targets
 from phi2sdk.errors import ConfigurationError
-from phi2sdk.prompts import FORMATS, known_format
+from phi2sdk.prompt_options import AllowControlTokens, advice_as_options
+from phi2sdk.prompts import FORMATS, Format, known_format
 from phi2sdk.terminal import printable
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["plan"]
 
 
+@advice_as_options()
 def plan(
     detect: Annotated[
         list[str] | None,
@@ -42,6 +44,7 @@ def plan(
         str,
         typer.Option(help=f"Prompt format: {', '.join(FORMATS)}.", autocompletion=complete_formats),
     ] = "instruct",
+    allow_control_tokens: AllowControlTokens = False,
     model: Annotated[str, typer.Option(help="The weights: a folder, a hub id, or demo.")] = "demo",
     honest: Annotated[
         str, typer.Option(help="Precisions in which the model counts as itself.")
@@ -97,12 +100,15 @@ def plan(
         found = from_run(run, wanted, asked, usd)
     else:
         say = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
+        asked_for = _prompts(
+            prompts, known_format(format), allow_control_tokens=allow_control_tokens, say=say
+        )
         found = from_weights(
             Weights(model=model, honest=parse_honest(honest), device=device),
             wanted,
             asked,
             usd,
-            prompts=_prompts(prompts, format),
+            prompts=asked_for,
             format=known_format(format),
             max_tokens=max_tokens,
             calls=pilot,
@@ -115,14 +121,19 @@ def plan(
         _show(found, Console(width=None if sys.stdout.isatty() else 80, highlight=False))
 
 
-def _prompts(path: Path | None, format: str) -> tuple[str, ...]:
-    from phi2sdk.measure.workload import Workload, read_input
+def _prompts(
+    path: Path | None, format: Format, *, allow_control_tokens: bool, say: Console
+) -> tuple[str, ...]:
+    from phi2sdk.demo import open_ended_path
+    from phi2sdk.measure.workload import read_workload
 
-    if path is None:
-        from phi2sdk.demo import open_ended_path
-
-        path = open_ended_path()
-    workload = Workload(str(path), read_input(path), "prompt", known_format(format))
+    workload = read_workload(
+        path or open_ended_path(),
+        "prompt",
+        format=format,
+        allow_control_tokens=allow_control_tokens,
+        notice=say.print,
+    )
     return tuple(dict.fromkeys(prompt.text for prompt in workload.prompts().values()))
 
 

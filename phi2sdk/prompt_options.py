@@ -1,9 +1,9 @@
-"""The options of the commands that ask one prompt: ``phi2 generate`` and ``phi2 explain``."""
+"""The options that commands with prompts share, and errors that advise these options."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,6 +16,7 @@ from phi2sdk.errors import InvalidRequest
 from phi2sdk.prompts import FORMATS, Prompt, known_format
 
 __all__ = [
+    "IN_THE_TABLE",
     "AllowControlTokens",
     "Config",
     "Format",
@@ -69,14 +70,11 @@ OnUnsupported = Annotated[
     typer.Option(help="About a parameter that the route cannot do: refuse, or go without."),
 ]
 AllowControlTokens = Annotated[
-    bool, typer.Option("--allow-control-tokens", help="Let the prompt contain <|endoftext|>.")
+    bool, typer.Option("--allow-control-tokens", help="Allow <|endoftext|> in prompts.")
 ]
 
-_AS_OPTIONS = {
-    "pass allow_control_tokens=True": "give --allow-control-tokens",
-    'pass on_unsupported="warn"': "give --on-unsupported warn",
-}
-"""What an error advises a programmer -> what it means here."""
+IN_THE_TABLE = 'set on_unsupported = "warn" in the target\'s table of phi2.toml'
+"""The advice of a command that has no ``--on-unsupported``."""
 
 
 def asked_prompt(text: str | None, format: str, *, allow_control_tokens: bool) -> Prompt:
@@ -91,12 +89,22 @@ def asked_prompt(text: str | None, format: str, *, allow_control_tokens: bool) -
 
 
 @contextmanager
-def advice_as_options() -> Iterator[None]:
-    """Errors advise what can be typed here."""
+def advice_as_options(
+    *, on_unsupported: str = "give --on-unsupported warn"
+) -> Generator[None, None, None]:
+    """Let errors that advise a programmer advise the option of the command instead.
+
+    Args:
+        on_unsupported: What to do about a parameter that a route cannot do.
+    """
+    options = {
+        "pass allow_control_tokens=True": "give --allow-control-tokens",
+        'pass on_unsupported="warn"': on_unsupported,
+    }
     try:
         yield
     except InvalidRequest as error:
-        for advice, option in _AS_OPTIONS.items():
+        for advice, option in options.items():
             error.message = error.message.replace(advice, option)
         raise
 

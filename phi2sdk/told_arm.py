@@ -96,7 +96,8 @@ async def _ask(
 ) -> None:
     for number, id, prompt, text in texts:
         # As if it were to answer with one token: TGI does, and none is cheaper.
-        request = Request(Prompt(prompt + text), Sampling(max_tokens=1), timeout=timeout)
+        asked = Prompt(prompt + text, allow_control_tokens=True)  # checked when it was first sent
+        request = Request(asked, Sampling(max_tokens=1), timeout=timeout)
         price = candidate.price
         most = None if price is None else worst_case(price, request)
         one = Told(candidate.name, number, id, text, most)

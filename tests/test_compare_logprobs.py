@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -156,3 +157,14 @@ def test_what_was_told_reads_back_and_damage_is_named(tmp_path: Path) -> None:
 def _asked(emulator: Phi2Emulator) -> int:
     bodies = [call.body for call in emulator.hf.calls if isinstance(call.body, dict)]
     return sum("decoder_input_details" in body.get("parameters", {}) for body in bodies)
+
+
+def test_a_text_in_the_file_may_hold_characters_that_only_python_takes_for_line_breaks(
+    tmp_path: Path,
+) -> None:
+    file, text = tmp_path / TOLD, "one\u2028two\x85three"
+    asked = {"target": "hf", "number": 0, "prompt": "1", "text": text, "usd": None}
+    file.write_text(json.dumps(asked, ensure_ascii=False) + "\n", encoding="utf-8")
+    assert read_told(file) == (Told("hf", 0, "1", text),)
+    with ToldFile(file):
+        assert read_told(file) == (Told("hf", 0, "1", text),)

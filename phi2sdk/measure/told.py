@@ -79,9 +79,8 @@ class ToldFile:
 
     def __init__(self, file: Path) -> None:
         if file.exists():
-            whole = _whole(file).encode()
             with file.open("r+b") as stream:
-                stream.truncate(len(whole))
+                stream.truncate(len(_whole(file)))
         self._stream = file.open("a", encoding="utf-8", newline="\n")
 
     def __enter__(self) -> Self:
@@ -117,10 +116,13 @@ class ToldFile:
         self._stream.flush()
 
 
-def _whole(file: Path) -> str:
-    """Up to the end of the last line that has one."""
-    text = file.read_text(encoding="utf-8")
-    return text[: text.rfind("\n") + 1]
+def _whole(file: Path) -> bytes:
+    """Up to the end of the last line that has one.
+
+    As bytes, since ``str.splitlines`` takes characters such as U+2028 for line breaks.
+    """
+    data = file.read_bytes()
+    return data[: data.rfind(b"\n") + 1]
 
 
 def _columns(token: TokenLogprob) -> list[Any]:

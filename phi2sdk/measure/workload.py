@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,10 +17,16 @@ from phi2sdk.errors import ConfigurationError, InvalidRequest
 from phi2sdk.prompts import Format, Prompt
 from phi2sdk.status import untrusted
 
-__all__ = ["Item", "Task", "Workload", "read_input"]
+__all__ = ["Item", "Task", "Workload", "read_input", "read_workload"]
 
 Task = Literal["summarize", "prompt"]
 _FIELDS = frozenset({"id", "text", "reference"})
+_LINE_BREAK = re.compile(r"\r\n|\n|\r")
+"""What ends a line of a file. ``str.splitlines`` also splits at U+2028, U+2029, U+0085 and others,
+which are characters of a text."""
+_USED = "An entry has text, and optionally id and reference"
+_MOST_NAMES = 8
+"""At most so many ignored fields are named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +55,14 @@ class Workload:
         task: ``summarize`` puts the text into the fixed template; ``prompt`` sends it in
             ``format``.
         format: The prompt format of task ``prompt``.
+        allow_control_tokens: Whether ``<|endoftext|>`` may stand in a text.
     """
 
     name: str
     items: tuple[Item, ...]
     task: Task = "summarize"
     format: Format = "instruct"
+    allow_control_tokens: bool = False
 
     def prompts(self) -> dict[str, Prompt]:
         """The prompt of each item, by its id.
@@ -70,34 +79,66 @@ class Workload:
         return rendered
 
     def _render(self, text: str) -> Prompt:
+        allowed = self.allow_control_tokens
         if self.task == "summarize":
-            return prompts.summarize(text)
-        return prompts.render(text, self.format)
+            return prompts.summarize(text, allow_control_tokens=allowed)
+        return prompts.render(text, self.format, allow_control_tokens=allowed)
 
 
-def read_input(path: str | Path) -> tuple[Item, ...]:
-    """The items of a ``.jsonl``, ``.csv`` or ``.txt`` file, or of standard input (``-``).
+def read_workload(
+    path: str | Path,
+    task: Task = "summarize",
+    *,
+    format: Format = "instruct",
+    allow_control_tokens: bool = False,
+    notice: Callable[[str], None] | None = None,
+) -> Workload:
+    """Read the workload that an input holds; arguments as for :class:`Workload`.
 
-    jsonl and csv have ``text``, and optionally ``id`` and ``reference``; txt is split at blank
-    lines. Standard input is jsonl where it begins with ``{``, else txt.
+    Raises:
+        ConfigurationError, InvalidRequest: As :func:`read_input`.
+    """
+    items = read_input(path, notice=notice)
+    return Workload(_name(path), items, task, format, allow_control_tokens)
+
+
+def read_input(
+    path: str | Path, *, notice: Callable[[str], None] | None = None
+) -> tuple[Item, ...]:
+    """Read the items of a ``.jsonl``, ``.csv`` or ``.txt`` file, or of standard input (``-``).
+
+    jsonl and csv have ``text``, and optionally ``id`` and ``reference``; other fields are ignored.
+    txt is split at blank lines. Standard input is jsonl where it begins with ``{``, else txt.
+    A line ends with LF, CRLF or CR, and with no other character.
+
+    Args:
+        path: The file, or ``-``.
+        notice: Is told once which fields were ignored.
 
     Raises:
         ConfigurationError: The input is missing, of another kind, not UTF-8, or empty.
         InvalidRequest: An entry is wrong; the message names its line.
     """
-    name = "standard input" if str(path) == "-" else str(path)
+    name = _name(path)
     text = _decode(_read(path), name)
     kind = _kind(path, text)
+    ignored: dict[str, None] = {}  # in the order in which they were met
     if kind == "jsonl":
-        found = list(_from_jsonl(text, name))
+        found = list(_from_jsonl(text, name, ignored))
     elif kind == "csv":
-        found = list(_from_csv(text, name))
+        found = list(_from_csv(text, name, ignored))
     else:
         found = list(_from_txt(text))
+    if ignored and notice is not None:
+        notice(f"{name}: these fields are ignored: {_named(ignored)}. {_USED}.")
     if not found:
         raise ConfigurationError(f"{name} is empty: it has nothing to ask")
     _refuse_doubles(found, name)
     return tuple(found)
+
+
+def _name(path: str | Path) -> str:
+    return "standard input" if str(path) == "-" else str(path)
 
 
 def _read(path: str | Path) -> bytes:
@@ -115,7 +156,7 @@ def _decode(data: bytes, name: str) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
+        line = len(_LINE_BREAK.split(data[: error.start].decode()))
         raise ConfigurationError(
             f"{name}, line {line}: not UTF-8 (byte {data[error.start]:#04x}); save it as UTF-8"
         ) from None
@@ -132,8 +173,8 @@ def _kind(path: str | Path, text: str) -> str:
     return kind
 
 
-def _from_jsonl(text: str, name: str) -> Iterator[Item]:
-    for number, line in enumerate(text.split("\n"), start=1):
+def _from_jsonl(text: str, name: str, ignored: dict[str, None]) -> Iterator[Item]:
+    for number, line in enumerate(_LINE_BREAK.split(text), start=1):
         if not line.strip():
             continue
         where = f"{name}, line {number}"
@@ -144,14 +185,11 @@ def _from_jsonl(text: str, name: str) -> Iterator[Item]:
             raise InvalidRequest(f"{where}: not JSON ({what})") from None
         if not isinstance(entry, dict):
             raise InvalidRequest(f'{where}: expected an object like {{"text": "..."}}')
-        if unknown := sorted(set(entry) - _FIELDS):
-            raise InvalidRequest(
-                f"{where}: unknown field {unknown[0]!r}; an entry has text, reference and id"
-            )
+        ignored.update((key, None) for key in entry if key not in _FIELDS)
         yield _item(entry, number, where)
 
 
-def _from_csv(text: str, name: str) -> Iterator[Item]:
+def _from_csv(text: str, name: str, ignored: dict[str, None]) -> Iterator[Item]:
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     line = 1
     try:
@@ -160,14 +198,15 @@ def _from_csv(text: str, name: str) -> Iterator[Item]:
         if "text" not in reader.fieldnames:
             raise InvalidRequest(
                 f"{name}, line 1: the header needs a column text; it has "
-                f"{untrusted(', '.join(reader.fieldnames))}"
+                f"{_named(reader.fieldnames)}"
             )
+        ignored.update((key, None) for key in reader.fieldnames if key not in _FIELDS)
         for row in reader:
             line = reader.line_num
             where = f"{name}, line {line}"
             if None in row or None in row.values():
                 raise InvalidRequest(f"{where}: it has another number of columns than the header")
-            yield _item({key: row[key] for key in _FIELDS & set(row)}, line, where)
+            yield _item(row, line, where)
     except csv.Error as error:
         raise InvalidRequest(f"{name}, line {line + 1}: not CSV ({error})") from None
 
@@ -175,7 +214,7 @@ def _from_csv(text: str, name: str) -> Iterator[Item]:
 def _from_txt(text: str) -> Iterator[Item]:
     paragraph: list[str] = []
     begin = count = 0
-    for number, line in enumerate([*text.splitlines(), ""], start=1):
+    for number, line in enumerate([*_LINE_BREAK.split(text), ""], start=1):
         if line.strip():
             begin = begin if paragraph else number
             paragraph.append(line.strip())
@@ -185,10 +224,13 @@ def _from_txt(text: str) -> Iterator[Item]:
             paragraph = []
 
 
-def _item(entry: dict[str, object], line: int, where: str) -> Item:
+def _item(entry: Mapping[str, object], line: int, where: str) -> Item:
     text, reference, id = entry.get("text"), entry.get("reference"), entry.get("id")
+    if text is None:
+        has = f"; the entry has {_named(entry)}" if entry else ""
+        raise InvalidRequest(f"{where}: text is missing{has}. {_USED}")
     if not isinstance(text, str):
-        raise InvalidRequest(f"{where}: text is {'missing' if text is None else 'not a string'}")
+        raise InvalidRequest(f"{where}: text is not a string")
     if not text.strip():
         raise InvalidRequest(f"{where}: text is empty")
     if reference is not None and not isinstance(reference, str):
@@ -199,6 +241,13 @@ def _item(entry: dict[str, object], line: int, where: str) -> Item:
         if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
             raise InvalidRequest(f"{where}: {field} is not valid Unicode: it has a lone surrogate")
     return Item(str(line) if id in (None, "") else str(id), text, reference or None, line)
+
+
+def _named(fields: Collection[str]) -> str:
+    """The names of fields, as somebody else wrote them."""
+    shown = [repr(untrusted(field, 40)) for field in list(fields)[:_MOST_NAMES]]
+    more = len(fields) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
 
 
 def _refuse_doubles(items: Sequence[Item], name: str) -> None:

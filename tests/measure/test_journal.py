@@ -54,6 +54,14 @@ def test_any_text_survives_the_journal(
     assert list(read_journal(path).done.values()) == [record]
 
 
+def test_characters_that_only_python_takes_for_line_breaks_do_not_end_an_event(
+    tmp_path: Path,
+) -> None:
+    text = "one\u2028two\u2029three\x85four\x0cfive\x1esix"
+    filled(tmp_path / "r.jsonl", [answer("p", text=text)])
+    assert read_journal(tmp_path / "r.jsonl").done[key("p")].text == text
+
+
 def test_a_file_cut_at_any_byte_can_be_read_and_gone_on_with(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     filled(path, RECORDS)

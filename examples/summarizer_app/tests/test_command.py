@@ -42,6 +42,16 @@ def test_a_line_for_each_ticket(
     assert err.startswith("0 tickets left, $")
 
 
+def test_a_ticket_may_hold_characters_that_only_python_takes_for_line_breaks(
+    tickets: Path, phi2_emulator: Phi2Emulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    phi2_emulator.answers(" It is late.")
+    line = {"id": "T-1", "text": "Parcel 1\u2028is\u2029late\x85."}
+    tickets.write_text(json.dumps(line, ensure_ascii=False), encoding="utf-8")
+    status, lines, _ = run(tickets, capsys)
+    assert (status, len(lines)) == (0, 1)
+
+
 def test_a_hostile_answer_cannot_steer_the_terminal(
     tickets: Path, phi2_emulator: Phi2Emulator, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -38,7 +38,8 @@ def read(path: Path) -> Iterator[Ticket]:
     Raises:
         ValueError: A line is no ticket; the message names it.
     """
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    # Not splitlines(): U+2028 and U+0085 may stand in a text, and are no line breaks in JSON.
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
         if line.strip():
             try:
                 ticket = json.loads(line)
