@@ -155,10 +155,11 @@ class Phi2Client:
 
     def close(self) -> None:
         """Give back connections, threads and memory. Closing twice is harmless."""
-        if self._closed:
-            return
-        thread = self._loop()
-        self._closed, self._thread = True, None
+        with LoopThread.lock:
+            if self._closed:
+                return
+            thread = self._loop()
+            self._closed, self._thread = True, None
         try:
             thread.run(self._inner.close())
         finally:
@@ -185,10 +186,11 @@ class Phi2Client:
 
     def _loop(self) -> LoopThread:
         """The shared loop; in a forked child a new one, since a fork copies no threads."""
-        self._refuse_if_closed()
-        if self._thread is None or self._thread.pid != os.getpid():
-            self._thread = LoopThread.acquire(self)
-        return self._thread
+        with LoopThread.lock:  # several threads may make the first use, or one of them a close
+            self._refuse_if_closed()
+            if self._thread is None or self._thread.pid != os.getpid():
+                self._thread = LoopThread.acquire(self)
+            return self._thread
 
 
 class SyncCompletionStream:

@@ -16,7 +16,7 @@ import weakref
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from concurrent.futures import CancelledError, Future
-from contextlib import aclosing, suppress
+from contextlib import aclosing, contextmanager, suppress
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from phi2sdk.errors import Cancelled, ConfigurationError
@@ -37,14 +37,21 @@ class Closer(Protocol):
 
 
 class LoopThread:
-    """A running event loop in a daemon thread; get one by :meth:`acquire`."""
+    """A running event loop in a daemon thread; get one by :meth:`acquire`.
 
-    _lock: ClassVar[threading.Lock] = threading.Lock()
+    Attributes:
+        lock: Held while users come and go and while work is handed over, so that nothing is handed
+            to a loop that is about to end. A caller may hold it around several steps.
+        pid: The process whose thread it is.
+    """
+
+    lock: ClassVar[threading.RLock] = threading.RLock()
     _shared: ClassVar[LoopThread | None] = None
 
     def __init__(self) -> None:
         self.pid = os.getpid()
         self._users = 0
+        self._ended = False
         self._closers: weakref.WeakSet[Closer] = weakref.WeakSet()
         self.loop = _new_loop()
         self._thread = threading.Thread(target=self._run, name="phi2sdk", daemon=True)
@@ -58,7 +65,7 @@ class LoopThread:
         Args:
             user: Closed at the interpreter's exit, if it still lives then.
         """
-        with cls._lock:
+        with cls.lock:
             shared = cls._shared
             if shared is None or shared.pid != os.getpid():  # a fork copies no threads
                 shared = cls._shared = LoopThread()
@@ -73,14 +80,15 @@ class LoopThread:
 
     def release(self) -> None:
         """One user less; the last one ends the thread and waits for it."""
-        with self._lock:
+        with self.lock:
             self._users -= 1
             if self._users > 0 or self.pid != os.getpid():
                 return
+            self._ended = True
             if LoopThread._shared is self:
                 LoopThread._shared = None
+            self.loop.call_soon_threadsafe(self.loop.stop)
         atexit.unregister(self._close_all)
-        self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
 
     def is_current(self) -> bool:
@@ -88,8 +96,26 @@ class LoopThread:
         return threading.current_thread() is self._thread
 
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Start a coroutine on the loop."""
-        return asyncio.run_coroutine_threadsafe(work, self.loop)
+        """Start a coroutine on the loop.
+
+        Raises:
+            ConfigurationError: The thread has ended: the client was closed.
+        """
+        try:
+            with self._running():
+                return asyncio.run_coroutine_threadsafe(work, self.loop)
+        except ConfigurationError:
+            work.close()
+            raise
+
+    def call_soon(self, function: Callable[[], None]) -> None:
+        """Call a function on the loop.
+
+        Raises:
+            ConfigurationError: The thread has ended: the client was closed.
+        """
+        with self._running():
+            self.loop.call_soon_threadsafe(function)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the loop and wait for it; Ctrl-C cancels it first.
@@ -102,9 +128,6 @@ class LoopThread:
         if self.is_current():
             work.close()
             raise RuntimeError("the synchronous client cannot be used inside its own event loop")
-        if not self.is_alive():
-            work.close()
-            raise ConfigurationError("this client is closed: open a new one")
         future = self.submit(work)
         try:
             return future.result()
@@ -113,6 +136,16 @@ class LoopThread:
         except BaseException:
             future.cancel()
             raise
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        """Keep the thread from ending meanwhile."""
+        if self.pid != os.getpid():
+            raise _closed()
+        with self.lock:
+            if self._ended or not self._thread.is_alive():
+                raise _closed()
+            yield
 
     def _close_all(self) -> None:
         """At exit, while threads still run: what nobody closed would otherwise wait for ever."""
@@ -136,6 +169,19 @@ class LoopThread:
             self.loop.close()
 
 
+def _closed() -> ConfigurationError:
+    return ConfigurationError("this client is closed: open a new one")
+
+
+def _renew_lock() -> None:
+    """In a forked child: the thread that held the lock may not have come along."""
+    LoopThread.lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
+
+
 def _new_loop() -> asyncio.AbstractEventLoop:
     """uvloop's where it is installed, which answers a fifth sooner; else asyncio's own."""
     try:
@@ -156,6 +202,9 @@ class Pump(Generic[T]):
         thread: Where the generator runs.
         source: The items.
         limit: Items that may wait at most.
+
+    Raises:
+        ConfigurationError: The thread has ended: the client was closed.
     """
 
     def __init__(
@@ -171,7 +220,7 @@ class Pump(Generic[T]):
         self._error: BaseException | None = None
         self._room = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        thread.loop.call_soon_threadsafe(self._start)
+        thread.call_soon(self._start)
 
     def __iter__(self) -> Iterator[T]:
         """The items in order; ends the task when it is left.
