@@ -23,6 +23,7 @@ from time import perf_counter_ns
 
 from phi2sdk.backends.base import Backend
 from phi2sdk.completion import Chunk, Done, Event, Request, Sent, Usage
+from phi2sdk.counts import most_input, plausible
 from phi2sdk.errors import (
     AuthenticationFailed,
     BudgetExceeded,
@@ -40,10 +41,6 @@ from phi2sdk.pricing import Bill, Price
 
 __all__ = ["Budget", "Hold", "Spending", "charge", "refused", "worst_case"]
 
-_EXTRA_TOKENS = 8
-"""Tokens that a server puts around a prompt by itself, such as a beginning-of-text."""
-_TEMPLATE_TOKENS = 256
-"""The same where it wraps the prompt into a chat template, system message included."""
 _GRACE = 1.0
 """A timeout is not kept to the millisecond: seconds that a request may take longer."""
 
@@ -186,27 +183,28 @@ class Budget(Wrapper):
             if done is not None and failure is None:
                 usage = Usage() if done.cut else done.usage
             free = failure is not None and refused(type(failure).__name__) and not delivered
-            cost = charge(
-                self.price,
-                request,
-                usage,
-                seconds=(perf_counter_ns() - begun_ns) / 1e9,
-                free=free,
-                wraps=wraps,
-            )
-            hold.settle(cost if sent else 0.0)
+            cost = hold.usd  # should the bill itself fail, the worst case is charged
+            try:
+                cost = charge(
+                    self.price,
+                    request,
+                    usage,
+                    seconds=(perf_counter_ns() - begun_ns) / 1e9,
+                    free=free,
+                    wraps=wraps,
+                )
+            finally:
+                hold.settle(cost if sent else 0.0)
 
 
 def worst_case(price: Price, request: Request, *, calls: int = 1, wraps: bool = False) -> float:
     """The most US dollars that a request can cost, in ``calls`` calls altogether.
 
-    A tokenizer that works on bytes makes no more tokens of a text than it has bytes.
-
     Raises:
         ConfigurationError: It has no worst case: it is paid by time and has no timeout.
     """
     seconds = None if request.timeout is None else request.timeout + _GRACE
-    tokens = _most_tokens(request, wraps)
+    tokens = most_input(request, wraps=wraps)
     usd = price.ceiling(
         Bill(
             input=calls * tokens,
@@ -234,16 +232,17 @@ def charge(
     Args:
         price: What it costs.
         request: What was asked.
-        usage: The provider's counts; what they lack, and what is an estimate, counts at its most.
-            ``None``: the call did not come to its end.
+        usage: The provider's counts; what they lack, what is an estimate, and what the request
+            cannot have produced, counts at its most. ``None``: the call did not come to its end.
         seconds: How long it took.
         free: It was refused: no tokens.
         wraps: The route wraps the prompt.
     """
-    read, wrote = float(_most_tokens(request, wraps)), float(request.sampling.max_tokens)
+    read, wrote = float(most_input(request, wraps=wraps)), float(request.sampling.max_tokens)
     if free:
         read = wrote = 0.0
     elif usage is not None:
+        usage = plausible(usage, request, wraps=wraps)
         if usage.input is not None and not usage.input.estimated:
             read = usage.input.value
         if usage.output_billed is not None and not usage.output_billed.estimated:
@@ -257,8 +256,3 @@ def charge(
 def refused(error: str) -> bool:
     """Whether an error, by its class's name, says that a provider refused to begin."""
     return error in _REFUSED
-
-
-def _most_tokens(request: Request, wraps: bool) -> int:
-    extra = _TEMPLATE_TOKENS if wraps else _EXTRA_TOKENS
-    return len(request.prompt.text.encode("utf-8", "surrogatepass")) + extra

@@ -12,6 +12,7 @@ from tenacity import RetryCallState, wait_random_exponential
 
 from phi2sdk.backends.base import Backend, Capabilities
 from phi2sdk.completion import Chunk, Event, Receipt, Request, Retrying
+from phi2sdk.counts import believed
 from phi2sdk.errors import (
     AuthenticationFailed,
     BadResponse,
@@ -104,6 +105,9 @@ class Retry(Wrapper):
     delivered twice. A ``Retry-After`` is honoured, with jitter on top so that callers do not come
     back all at once; one longer than ``longest_wait`` or than the time left ends the request.
 
+    Counts of tokens that the request cannot have produced are left out here, since every request of
+    a client comes by (:mod:`phi2sdk.counts`).
+
     Args:
         inner: The backend.
         attempts: Calls at most, the first included.
@@ -142,6 +146,7 @@ class Retry(Wrapper):
     async def stream(self, request: Request) -> AsyncGenerator[Event, None]:
         deadline = None if request.timeout is None else monotonic() + request.timeout
         self._budget.deposit()
+        wraps = self.inner.capabilities.wraps
         attempt = 1
         while True:
             delivered = False
@@ -150,7 +155,7 @@ class Retry(Wrapper):
                 async with aclosing(self.inner.stream(_within(request, deadline))) as events:
                     async for event in events:
                         delivered = delivered or isinstance(event, Chunk)
-                        yield event
+                        yield believed(event, request, wraps=wraps, target=self.target)
             except Phi2Error as error:
                 error.attempts = attempt
                 failure = error

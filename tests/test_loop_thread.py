@@ -84,8 +84,11 @@ def eager_switches() -> Iterator[None]:
 def test_a_client_first_used_by_eight_threads_at_once_takes_its_thread_along_when_closed() -> None:
     for _ in range(20):
         client = Phi2Client(ScriptedBackend(["yes"]))
-        answers = from_threads(8, lambda _, phi=client: phi.generate("Tides?").text)
-        assert answers == ["yes"] * 8
+
+        def use(_: int, phi: Phi2Client = client) -> str:
+            return phi.generate("Tides?").text
+
+        assert from_threads(8, use) == ["yes"] * 8
         client.close()
         assert loops_alive() == []
 
@@ -97,7 +100,8 @@ def test_a_close_during_the_first_use_leaves_no_thread_and_no_call_that_waits_fo
 
         def use(number: int, phi: Phi2Client = client) -> object:
             if number == 0:
-                return phi.close()
+                phi.close()
+                return None
             if number == 1:
                 return [chunk.text for chunk in phi.stream("Tides?")]
             return phi.generate("Tides?").text

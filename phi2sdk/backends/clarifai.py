@@ -24,6 +24,7 @@ from phi2sdk.backends.clarifai_status import PROVIDER, Redact, error_for_status
 from phi2sdk.backends.clarifai_wire import PUBLIC_ENDPOINT, Endpoint, GrpcWire
 from phi2sdk.backends.http import Call
 from phi2sdk.completion import Chunk, Count, Done, Event, FinishReason, Opened, Request, Sent, Usage
+from phi2sdk.counts import most_output
 from phi2sdk.errors import BadResponse, ConfigurationError
 from phi2sdk.outgoing import Outgoing
 from phi2sdk.sampling import Dialect, Rule
@@ -112,8 +113,8 @@ class ClarifaiBackend(Backend):
 
     The wire names no reason for the end of an answer. ``finish_reason`` is inferred from the
     provider's token count: ``length`` if it reaches ``max_tokens``, ``stop`` if it does not, and
-    ``None`` if there is no count. Counts of 0 are taken for 'not told', since the wire does not
-    tell the two apart.
+    ``None`` if there is no count, or one that the request cannot have produced. Counts of 0 are
+    taken for 'not told', since the wire does not tell the two apart.
     """
 
     provider: ClassVar[str] = PROVIDER
@@ -227,7 +228,7 @@ class OutputReader:
     def __init__(self, request: Request, redact: Redact) -> None:
         self.request_id: str | None = None
         self.model: str | None = None
-        self._max_tokens = request.sampling.max_tokens
+        self._request = request
         self._redact = redact
         self._has_text = False
         self._input = self._output = self._cached = 0
@@ -266,9 +267,9 @@ class OutputReader:
         return Done(t_ns, self._finish(), usage, self.model, self.request_id)
 
     def _finish(self) -> FinishReason | None:
-        if not self._output:
+        if not 0 < self._output <= most_output(self._request):
             return None
-        return "length" if self._output >= self._max_tokens else "stop"
+        return "length" if self._output >= self._request.sampling.max_tokens else "stop"
 
 
 def _method(request: Request) -> str:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from phi2sdk.emulator.engine import Decoding
 
-__all__ = ["Call", "CallLog", "Meter"]
+__all__ = ["KEPT_BYTES", "KEPT_PER_CALL", "Call", "CallLog", "Meter"]
 
 MASK = "***"
+
+KEPT_PER_CALL = 1 << 20
+"""Bytes of one body that its call keeps at most."""
+KEPT_BYTES = 32 << 20
+"""Bytes of all bodies of a log; the oldest make place for new ones."""
 
 
 @dataclass(slots=True)
@@ -22,8 +28,10 @@ class Call:
     Attributes:
         path: The route, or the gRPC method's name. ``query`` is the rest of the URL.
         headers: Lower-case names; credentials are masked, ``authorized`` says if they were right.
-        body: The parsed body (JSON, or the protobuf message), None when it could not be parsed.
-        raw: The body's bytes.
+        body: The parsed body (JSON, or the protobuf message); ``None`` where it could not be parsed
+            or is longer than :data:`KEPT_PER_CALL`.
+        raw: The body's first :data:`KEPT_PER_CALL` bytes; none of an unauthorized call, whose body
+            is not read, and none of an old call once the log holds :data:`KEPT_BYTES`.
         t_received_ns: ``time.perf_counter_ns()`` at arrival.
         sent: For each write that carried generated text: the instant, and how many characters.
         prompt: What the engine was given, chat template included.
@@ -55,6 +63,11 @@ class Call:
     cancelled: bool = False
     ended: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
 
+    def keep(self, raw: bytes, body: Any) -> None:
+        """Note the body, as far as it is kept."""
+        self.raw = raw[:KEPT_PER_CALL]
+        self.body = body if len(raw) <= KEPT_PER_CALL else None
+
     def mark_sent(self, characters: int) -> None:
         """Note that ``characters`` of generated text leave now."""
         self.sent.append((time.perf_counter_ns(), characters))
@@ -66,11 +79,19 @@ class CallLog(list[Call]):
     def __init__(self) -> None:
         super().__init__()
         self._changed = threading.Condition()
+        self._with_body: deque[Call] = deque()
+        self._kept = 0
 
     def append(self, call: Call) -> None:
-        """Add a call and wake who waits."""
+        """Add a call and wake who waits; the bodies of the oldest calls make place for its own."""
         with self._changed:
             super().append(call)
+            self._with_body.append(call)
+            self._kept += len(call.raw)
+            while self._kept > KEPT_BYTES:
+                oldest = self._with_body.popleft()
+                self._kept -= len(oldest.raw)
+                oldest.raw, oldest.body = b"", None
             self._changed.notify_all()
 
     def wait_for(self, count: int, timeout: float = 10.0) -> list[Call]:

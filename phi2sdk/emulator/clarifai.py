@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -235,7 +236,10 @@ class ClarifaiServer:
         return prompt
 
     def _decoding(self, request: Any) -> Decoding:
-        params = MessageToDict(request.model.model_version.output_info.params)
+        try:
+            params = MessageToDict(request.model.model_version.output_info.params)
+        except ValueError:  # a number that JSON does not have
+            raise _no_number("a parameter") from None
         unknown = sorted(set(params) - self.known_params)
         if unknown:
             raise StatusRefusal(
@@ -273,14 +277,19 @@ def _inputs(request: Any) -> list[Any]:
 
 
 def _number(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise _no_number(name)
     try:
-        if isinstance(value, bool) or not isinstance(value, int | float | str):
-            raise ValueError
-        return float(value)
+        number = float(value)
     except ValueError:
-        raise StatusRefusal(
-            status_code_pb2.MODEL_INVALID_ARGUMENT, f"{name} must be a number"
-        ) from None
+        raise _no_number(name) from None
+    if not math.isfinite(number):
+        raise _no_number(name)
+    return number
+
+
+def _no_number(name: str) -> StatusRefusal:
+    return StatusRefusal(status_code_pb2.MODEL_INVALID_ARGUMENT, f"{name} must be a number")
 
 
 def _servicer(server: ClarifaiServer) -> Any:

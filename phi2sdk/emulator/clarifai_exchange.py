@@ -50,10 +50,10 @@ class Exchange:
             method="gRPC",
             headers={name: MASK if name == "authorization" else value for name, value in metadata},
             authorized=("authorization", f"Key {server.key}") in metadata,
-            body=request,
-            raw=request.SerializeToString(),
             t_received_ns=time.perf_counter_ns(),
         )
+        if self.call.authorized:
+            self.call.keep(request.SerializeToString(), request)
         server.meter.requests += 1
         self.fault: Fault | None = server.faults.take(method, generating=generating)
         if self.fault is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,19 +45,20 @@ class Parameters:
             return default
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self.refuse(name, "must be a number")
-        if not low <= value <= high:
-            raise self.refuse(name, f"must lie in [{low}, {high}], given {value}")
-        return float(value)
+        number = float(value) if abs(value) <= sys.float_info.max else math.inf
+        if not math.isfinite(number) or not low <= number <= high:
+            raise self.refuse(name, f"must lie in [{low}, {high}], given {number}")
+        return number
 
-    def integer(self, name: str, *, low: int | None = None, high: int | None = None) -> int | None:
-        """An integer within ``[low, high]``, or None."""
+    def integer(self, name: str, *, low: int = -(2**63), high: int = 2**63 - 1) -> int | None:
+        """An integer within ``[low, high]``, by default of 64 bits, or None."""
         value = self._values.get(name)
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int):
             raise self.refuse(name, "must be an integer")
-        if (low is not None and value < low) or (high is not None and value > high):
-            raise self.refuse(name, f"must lie in [{low}, {high}], given {value}")
+        if not low <= value <= high:
+            raise self.refuse(name, f"must lie in [{low}, {high}]")
         return value
 
     def flag(self, name: str, default: bool = False) -> bool:

@@ -8,7 +8,7 @@ import time
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 from aiohttp import web
 
@@ -21,6 +21,9 @@ from phi2sdk.emulator.refusal import Refusal
 
 __all__ = ["Exchange", "Handler", "HttpServer", "json_response"]
 
+NO_JSON = object()
+"""Stands for a body that is no JSON document."""
+
 _MAX_BODY_BYTES = 64 << 20
 _SECRET_HEADERS = frozenset({"authorization", "api-key", "x-api-key", "proxy-authorization"})
 
@@ -32,6 +35,7 @@ class Exchange:
         self.server = server
         self.request = request
         self.call = call
+        self.body: object = NO_JSON
         self.fault: Fault | None = None
         self.streaming: web.StreamResponse | None = None
         self.request_id = uuid.uuid4().hex
@@ -42,11 +46,19 @@ class Exchange:
         """The engine that answers."""
         return self.server.engine
 
-    def json_object(self) -> dict[str, Any]:
-        """The body as a JSON object; raises ``Refusal`` (400) when it is none."""
-        if not isinstance(self.call.body, dict):
-            raise Refusal(400, "The body must be a JSON object.", code="invalid_json")
-        return self.call.body
+    def json_object(self, *, other: int = 400) -> dict[str, Any]:
+        """The body as a JSON object.
+
+        Args:
+            other: The status for a body that is JSON, but no object.
+
+        Raises:
+            Refusal: It is no JSON (400), or no object.
+        """
+        if isinstance(self.body, dict):
+            return self.body
+        status = 400 if self.body is NO_JSON else other
+        raise Refusal(status, "The body must be a JSON object.", code="invalid_json")
 
     def bill(self, prompt_tokens: int, completion_tokens: int, finish: str) -> None:
         """Charge for the call, on its record and on the server's meter."""
@@ -166,8 +178,10 @@ class HttpServer(ABC):
         exchange = Exchange(self, request, call)
         handler, generating = self._routes.get((request.method, request.path), (None, False))
         try:
-            call.raw = await request.read()
-            call.body = _parse(call.raw)
+            if self._admitted(call):  # nobody else's body is read
+                raw = await request.read()
+                exchange.body = _parse(raw)
+                call.keep(raw, None if exchange.body is NO_JSON else exchange.body)
         finally:
             self.calls.append(call)
         exchange.fault = self.faults.take(request.path, generating=generating)
@@ -186,15 +200,20 @@ class HttpServer(ABC):
         call.status = response.status
         return response
 
+    def _admitted(self, call: Call) -> bool:
+        return call.authorized or call.path in self.open_paths
+
     async def _handle(self, exchange: Exchange, handler: Handler | None) -> web.StreamResponse:
         try:
-            if not exchange.call.authorized and exchange.call.path not in self.open_paths:
+            if not self._admitted(exchange.call):
                 raise Refusal(401, "The key is not known here.", code="invalid_api_key")
             if handler is None:
                 raise Refusal(404, "There is no such route.", code="not_found")
             return await handler(exchange)
         except Refusal as refusal:
             return self.error(exchange, refusal)
+        except RecursionError:
+            return self.error(exchange, Refusal(400, "The body is nested too deeply."))
         except (LookupError, RuntimeError) as broken:
             # The engine's own failure, such as a script without an answer.
             if exchange.streaming is None:
@@ -212,7 +231,15 @@ def json_response(
 
 
 def _parse(raw: bytes) -> object:
+    """The JSON document, or :data:`NO_JSON`: also for what only Python's parser takes for JSON."""
     try:
-        return json.loads(raw)
-    except ValueError:
-        return None
+        document = json.loads(raw, parse_constant=_no_number)
+        if b"\\u" in raw:
+            json.dumps(document, ensure_ascii=False).encode()  # fails for half a surrogate pair
+    except (ValueError, RecursionError):
+        return NO_JSON
+    return document
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")

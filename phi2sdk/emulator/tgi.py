@@ -68,7 +68,7 @@ class TGIRoutes:
 
     async def root(self, exchange: Exchange) -> web.StreamResponse:
         """POST /: a list, and the prompt in front unless ``return_full_text`` is false."""
-        body = _body(exchange)
+        body = exchange.json_object(other=422)
         if Parameters(body, status=422).flag("stream"):
             return await self._stream(exchange, full_text=True)
         return json_response([await self._whole(exchange, full_text=True)])
@@ -92,7 +92,7 @@ class TGIRoutes:
 
     async def tokenize(self, exchange: Exchange) -> web.StreamResponse:
         """POST /tokenize."""
-        text = _inputs(_body(exchange))
+        text = _inputs(exchange.json_object(other=422))
         if not isinstance(exchange.engine, TokenizingEngine):
             raise Refusal(404, "This engine does not show its tokens.")
         shown, at = [], 0
@@ -153,7 +153,7 @@ class TGIRoutes:
                 )
             prompt_tokens = check_context(exchange, asked.prompt, asked.decoding)
         except Refusal as refusal:
-            if not isinstance(exchange.call.body, dict):
+            if not isinstance(exchange.body, dict):
                 raise
             await stream.open()
             await stream.send(error_body(refusal.status, refusal.message))
@@ -240,7 +240,7 @@ def check_context(exchange: Exchange, prompt: str, decoding: Decoding) -> int:
 
 
 def _asked(exchange: Exchange, *, full_text: bool) -> _Asked:
-    body = _body(exchange)
+    body = exchange.json_object(other=422)
     prompt = _inputs(body)
     values = body.get("parameters") or {}
     if not isinstance(values, dict):
@@ -259,12 +259,6 @@ def _asked(exchange: Exchange, *, full_text: bool) -> _Asked:
         prefill=given.flag("decoder_input_details"),
         full_text=given.flag("return_full_text", full_text),
     )
-
-
-def _body(exchange: Exchange) -> dict[str, Any]:
-    if not isinstance(exchange.call.body, dict):
-        raise Refusal(422, "Failed to read the body as a JSON object")
-    return exchange.call.body
 
 
 def _inputs(body: Mapping[str, Any]) -> str:

@@ -54,7 +54,7 @@ class TGIOpenAIRoutes:
 
     async def completions(self, exchange: Exchange) -> web.StreamResponse:
         """POST /v1/completions."""
-        body = _body(exchange)
+        body = exchange.json_object(other=422)
         prompts = Parameters(body, status=422).strings("prompt")
         if len(prompts) != 1:
             raise Refusal(422, "`prompt` must be one text on this server")
@@ -62,7 +62,7 @@ class TGIOpenAIRoutes:
 
     async def chat(self, exchange: Exchange) -> web.StreamResponse:
         """POST /v1/chat/completions."""
-        body = _body(exchange)
+        body = exchange.json_object(other=422)
         if not self.chat_template:
             raise Refusal(422, "Template error: the model has no chat template")
         try:
@@ -121,9 +121,3 @@ def _decoding(exchange: Exchange, body: Mapping[str, Any], prompt: str, *, chat:
         room = exchange.engine.context_length - exchange.engine.count(prompt)
         decoding = replace(decoding, max_tokens=max(1, min(_DEFAULT_TOKENS, room)))
     return decoding
-
-
-def _body(exchange: Exchange) -> dict[str, Any]:
-    if not isinstance(exchange.call.body, dict):
-        raise Refusal(422, "Failed to read the body as a JSON object")
-    return exchange.call.body
