@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
