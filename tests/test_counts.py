@@ -56,12 +56,12 @@ ROUTES: dict[str, tuple[str, dict[str, Any]]] = {
 
 def target_at(url: str, route: str) -> Target:
     backend, settings = ROUTES[route]
-    own: dict[str, Any] = {
+    addresses: dict[str, dict[str, Any]] = {
         "openai": {"base_url": f"{url}/v1"},
         "hf": {"endpoint": url},
         "azure": {"endpoint": url, "key": Secret("test-key")},
-    }[backend]
-    return Target(route, backend, {**own, **settings}, PRICE)
+    }
+    return Target(route, backend, {**addresses[backend], **settings}, PRICE)
 
 
 @asynccontextmanager
