@@ -317,12 +317,10 @@ class AsyncPhi2Client:
     ) -> Backend:
         if isinstance(target, Backend):
             return target
-        if settings:
-            target = replace(target, settings={**target.settings, **settings})
         self._prices[target.name] = target.price
         if target.timeout is not None:
             self._timeout = target.timeout
-        return target.open(on_unsupported=on_unsupported)
+        return target.open(on_unsupported=on_unsupported, program=settings)
 
     def _limited(self, backend: Backend, spending: Spending) -> Backend:
         from phi2sdk.budget import Budget

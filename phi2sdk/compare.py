@@ -21,7 +21,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from phi2sdk.comparison import Comparison, Progress, Settings
-from phi2sdk.config import DEFAULT_CONFIG, Target, load_config, resolve
+from phi2sdk.config import Target, configured, resolve
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.identity_check import IdentityCheck
 from phi2sdk.measure.candidate import Candidate
@@ -44,7 +44,6 @@ __all__ = [
     "Progress",
     "Settings",
     "compare",
-    "configured",
     "demo_identity",
     "opened",
     "report_of",
@@ -203,13 +202,6 @@ def demo_identity() -> Workload:
     from phi2sdk.compare_demo import demo_identity_workload
 
     return demo_identity_workload()
-
-
-def configured(config: str | Path | None) -> dict[str, Target]:
-    """The targets of the configuration; none where there is no file and none was asked for."""
-    if config is None and not Path(DEFAULT_CONFIG).is_file():
-        return {}
-    return load_config(config or DEFAULT_CONFIG)
 
 
 def _named(targets: Sequence[str | Target], config: str | Path | None) -> list[Target]:

@@ -23,6 +23,7 @@ from phi2sdk.errors import ConfigurationError
 from phi2sdk.json_out import print_document
 from phi2sdk.prompt_options import IN_THE_TABLE, AllowControlTokens, advice_as_options
 from phi2sdk.prompts import FORMATS, known_format
+from phi2sdk.trust_cli import ask_first
 
 if TYPE_CHECKING:
     from phi2sdk.compare import Comparison, Settings
@@ -237,6 +238,8 @@ def compare(
     if tokenizer is not None:
         given_tokenizer(tokenizer)
     RunFolder(folder).check_place(resume=resume)
+    if not demo:
+        ask_first(names, config)
     if demo:
         say.print(f"{'' if asked_for else NO_TARGET}Demo: {DEMO}", style="bold")
     cap = None if budget_usd is None else Cap(budget_usd, yes, say)
@@ -279,7 +282,7 @@ app.command(epilog="Example: python -m phi2sdk.compare paragraphs.txt --target g
 
 
 def _configured(config: Path | None) -> bool:
-    from phi2sdk.compare import configured
+    from phi2sdk.config import configured
 
     return bool(configured(config))
 

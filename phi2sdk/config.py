@@ -33,6 +33,7 @@ __all__ = [
     "DEFAULT_CONFIG",
     "FromEnvironment",
     "Target",
+    "configured",
     "load_book",
     "load_config",
     "own_prices",
@@ -58,6 +59,9 @@ class FromEnvironment:
     variable: str
     where: str
     secret: bool
+
+    def __str__(self) -> str:
+        return f"${self.variable}"
 
     def resolve(self, environ: Mapping[str, str]) -> str | Secret:
         """Its value.
@@ -85,6 +89,8 @@ class Target:
         timeout: Seconds for a whole request, retries included; ``None`` for the client's.
         attempts: Calls at most for one request; ``None`` for the client's.
         simulated: It is an emulator: its latencies and prices are not a provider's.
+        file: The configuration file that it stands in, whose secrets need a confirmation (see
+            :mod:`phi2sdk.trust`); ``None`` for one that a program has made.
     """
 
     name: str
@@ -94,6 +100,7 @@ class Target:
     timeout: float | None = None
     attempts: int | None = None
     simulated: bool = False
+    file: Path | None = None
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -107,16 +114,27 @@ class Target:
         *,
         environ: Mapping[str, str] | None = None,
         on_unsupported: OnUnsupported | None = None,
+        program: Mapping[str, Any] | None = None,
     ) -> Backend:
         """Build its backend.
 
+        Args:
+            environ: The environment; the process's own by default.
+            on_unsupported: About a parameter that the route cannot do.
+            program: Settings that the program gives, over the target's own.
+
         Raises:
-            ConfigurationError: A setting, a key or a dependency is missing.
+            ConfigurationError: A setting, a key or a dependency is missing; or the target stands
+                in a file and would send a secret that the user has not confirmed.
         """
-        environ = os.environ if environ is None else environ
+        environ, program = os.environ if environ is None else environ, program or {}
+        if self.file is not None:
+            from phi2sdk import trust
+
+            trust.check(self, environ, program)
         settings = {
             name: value.resolve(environ) if isinstance(value, FromEnvironment) else value
-            for name, value in self.settings.items()
+            for name, value in {**self.settings, **program}.items()
         }
         if on_unsupported is not None:
             settings["on_unsupported"] = on_unsupported
@@ -146,6 +164,17 @@ def load_config(path: str | Path) -> dict[str, Target]:
     from phi2sdk import config_file
 
     return config_file.targets(path)
+
+
+def configured(config: str | Path | None = None) -> dict[str, Target]:
+    """The targets of the configuration; none where there is no file and none was asked for.
+
+    Args:
+        config: The file; by default ``phi2.toml`` of the working directory, if there is one.
+    """
+    if config is None and not Path(DEFAULT_CONFIG).is_file():
+        return {}
+    return load_config(config or DEFAULT_CONFIG)
 
 
 def load_book(path: str | Path | None = None) -> PriceBook:
@@ -182,10 +211,7 @@ def resolve(target: str, config: str | Path | None = None) -> Target:
     Raises:
         ConfigurationError: There is neither a target nor a backend of that name.
     """
-    if config is not None or Path(DEFAULT_CONFIG).is_file():
-        targets = load_config(config or DEFAULT_CONFIG)
-    else:
-        targets = {}
+    targets = configured(config)
     if target in targets:
         return targets[target]
     if target in backends.known():

@@ -108,4 +108,6 @@ def _target(name: str, table: _TargetTable, path: str | Path, book: PriceBook) -
         price = pricing.resolve(table.price, book) if table.price is not None else None
     except ConfigurationError as error:
         raise ConfigurationError(f"{path}: targets.{name}: {error.message}") from None
-    return Target(name, table.backend, settings, price, table.timeout, table.attempts)
+    return Target(
+        name, table.backend, settings, price, table.timeout, table.attempts, file=Path(path)
+    )

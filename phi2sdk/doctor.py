@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from phi2sdk import backends
-from phi2sdk.config import DEFAULT_CONFIG, Target, load_config
+from phi2sdk.config import Target, configured
 from phi2sdk.errors import ConfigurationError, Phi2Error
 
 __all__ = ["Finding", "examine"]
@@ -52,15 +52,13 @@ async def examine(
 
 def _asked(config: str | Path | None, environ: Mapping[str, str]) -> list[tuple[Target, bool]]:
     """Whom to look at, and whether somebody configured it."""
-    written: dict[str, Target] = {}
-    if config is not None or Path(DEFAULT_CONFIG).is_file():
-        written = load_config(config or DEFAULT_CONFIG)
+    written = configured(config)
     used = {target.backend for target in written.values()}
     asked = [(target, True) for target in written.values()]
     for name in backends.known():
-        configured = _in_environment(name, environ)
-        if name not in written and (configured or name not in used):
-            asked.append((Target(name, name), configured))
+        found = _in_environment(name, environ)
+        if name not in written and (found or name not in used):
+            asked.append((Target(name, name), found))
     return asked
 
 

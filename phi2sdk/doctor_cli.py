@@ -11,10 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from phi2sdk.command import FAILED
+from phi2sdk.config import configured
 from phi2sdk.doctor import Finding, examine
 from phi2sdk.json_out import print_json
 from phi2sdk.prompt_options import Config
 from phi2sdk.terminal import printable
+from phi2sdk.trust_cli import ask_first
 
 __all__ = ["doctor"]
 
@@ -35,6 +37,7 @@ def doctor(
 
     - 130: interrupted
     """
+    ask_first(list(configured(config)), config)
     findings = asyncio.run(examine(config))
     if json:
         print_json(findings)

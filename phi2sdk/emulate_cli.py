@@ -10,6 +10,7 @@ import typer
 
 from phi2sdk.command import leaving_at_once
 from phi2sdk.errors import ConfigurationError
+from phi2sdk.secret import EMULATOR_KEY
 
 __all__ = ["emulate"]
 
@@ -21,7 +22,7 @@ def emulate(
     script: Annotated[
         Path | None, typer.Option(help="A file of answers (JSON, or one plain text).")
     ] = None,
-    key: Annotated[str, typer.Option(help="The key that every provider accepts.")] = "test-key",
+    key: Annotated[str, typer.Option(help="The key that every provider accepts.")] = EMULATOR_KEY,
     ttft: Annotated[float, typer.Option(help="Seconds to the first token.")] = 0.0,
     per_token: Annotated[float, typer.Option(help="Seconds between tokens.")] = 0.0,
     port_base: Annotated[int, typer.Option(help="First of consecutive ports; 0: free ones.")] = 0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -11,7 +12,10 @@ from phi2sdk.errors import ConfigurationError
 from phi2sdk.secret import Secret
 from phi2sdk.status import untrusted
 
-__all__ = ["check_endpoint", "is_loopback", "proxy_for", "revealed", "Redactor"]
+__all__ = ["check_endpoint", "is_loopback", "origin", "proxy_for", "revealed", "Redactor"]
+
+_PORTS: Mapping[str, int] = {"http": 80, "https": 443}
+_HOST = re.compile(r"[a-z0-9_.-]+|\[[0-9a-f:.]+\]")
 
 SHORTEST_KEY = 4  # characters; what is shorter is no key, and would be found in every text
 
@@ -40,6 +44,27 @@ def check_endpoint(url: str, provider: str, insecure_hosts: tuple[str, ...] = ()
     else:
         return url.rstrip("/")
     raise ConfigurationError(problem, provider=provider)
+
+
+def origin(address: object) -> str | None:
+    """Return scheme, host and port of a URL, the usual port left out.
+
+    ``None`` where ``address`` is no http(s) URL, or its host has characters that HTTP clients
+    could read in different ways.
+
+    >>> origin("https://Example.com:443/v1")
+    'https://example.com'
+    """
+    parts = _split(address.strip()) if isinstance(address, str) else None
+    if parts is None or parts.scheme not in _PORTS or "@" in parts.netloc:
+        return None
+    host = parts.hostname or ""
+    if ":" in host:
+        host = f"[{host}]"
+    if not _HOST.fullmatch(host):
+        return None
+    port = "" if parts.port in (None, _PORTS[parts.scheme]) else f":{parts.port}"
+    return f"{parts.scheme}://{host}{port}"
 
 
 def is_loopback(host: str) -> bool:

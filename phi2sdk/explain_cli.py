@@ -43,6 +43,7 @@ from phi2sdk.prompt_options import (
 from phi2sdk.sampling import Sampling
 from phi2sdk.secret import Secret
 from phi2sdk.terminal import printable
+from phi2sdk.trust_cli import ask_first
 
 __all__ = ["explain"]
 
@@ -87,6 +88,7 @@ def explain(
 
     - 2: bad usage or configuration, a parameter that the route cannot do, or no wire for --curl
     """
+    ask_first([target], config)
     with advice_as_options():
         prompt = asked_prompt(text, format, allow_control_tokens=allow_control_tokens)
         sampling = Sampling(

@@ -34,6 +34,7 @@ from phi2sdk.prompt_options import (
 from phi2sdk.prompts import Prompt
 from phi2sdk.sampling import Sampling
 from phi2sdk.terminal import printable
+from phi2sdk.trust_cli import ask_first
 
 __all__ = ["generate"]
 
@@ -108,6 +109,7 @@ def generate(
             if receipt:
                 _show_receipt(completion.receipt)
 
+    ask_first([target], config)
     with advice_as_options():
         # Standard input is read before the loop runs, which would keep Ctrl-C from the reading.
         prompt = asked_prompt(text, format, allow_control_tokens=allow_control_tokens)

@@ -17,6 +17,7 @@ from phi2sdk.memory_cli import memory
 from phi2sdk.plan_cli import plan
 from phi2sdk.prices_cli import prices
 from phi2sdk.report_cli import report
+from phi2sdk.trust_cli import trust
 
 __all__ = ["app"]
 
@@ -53,6 +54,7 @@ app.command(epilog='Example: phi2 explain "Explain tides." --target azure --top-
     explain
 )
 app.command(epilog="Example: phi2 doctor --config phi2.toml")(doctor)
+app.command(epilog="Example: phi2 trust phi2.toml")(trust)
 app.command(epilog="Example: phi2 memory --context 2048 --batch 8 --dtype float16")(memory)
 app.command(epilog="Example: phi2 prices gpt-4 --check")(prices)
 app.command(epilog="Example: phi2 emulate --model demo --ttft 0.2 --per-token 0.02")(emulate)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-__all__ = ["Secret"]
+__all__ = ["EMULATOR_KEY", "Secret"]
+
+EMULATOR_KEY = "test-key"
+"""The key of the emulators unless they are given another one. It is no secret."""
 
 
 class Secret:

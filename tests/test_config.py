@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from phi2sdk import Phi2Client, backends
+from phi2sdk import Phi2Client, backends, trust
 from phi2sdk.backends.base import Backend
 from phi2sdk.backends.http import HTTPBackend
 from phi2sdk.config import Target, load_config, resolve
@@ -36,7 +36,10 @@ def write(folder: Path, text: str | bytes) -> Path:
     return path
 
 
-def test_a_target_is_read_with_its_key_from_the_environment(tmp_path: Path) -> None:
+def test_a_target_is_read_with_its_key_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     targets = load_config(write(tmp_path, GOOD))
     target = targets["azure_eastus"]
     assert (target.backend, target.attempts, target.timeout) == ("openai", 2, 30)
@@ -44,6 +47,7 @@ def test_a_target_is_read_with_its_key_from_the_environment(tmp_path: Path) -> N
     key = target.settings["api_key"].resolve({"MY_KEY": "sk-canary"})
     assert isinstance(key, Secret)
     assert key.reveal() == "sk-canary"
+    trust.confirm(trust.sendings(target, {}))
     backend = target.open(environ={"MY_KEY": "sk-canary"})
     assert backend.target == "azure_eastus"
     assert "canary" not in repr(target) + repr(backend)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import typer
 
+from phi2sdk import trust
 from phi2sdk.compare_cli import app as compare_app
 from phi2sdk.config import load_config
 from phi2sdk.emulator.__main__ import _parser as emulator_parser
@@ -153,8 +154,11 @@ CONFIGURATIONS = [
 @pytest.mark.parametrize(
     ("page", "text"), CONFIGURATIONS, ids=[str(p.relative_to(ROOT)) for p, _ in CONFIGURATIONS]
 )
-def test_a_configuration_of_the_documentation_opens(page: Path, text: str, tmp_path: Path) -> None:
+def test_a_configuration_of_the_documentation_opens(
+    page: Path, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every setting is one that the backend takes, with a value that it accepts."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     file = tmp_path / "phi2.toml"
     file.write_text(text)
     keys = ("AZURE_PHI2_KEY", "CLARIFAI_PAT", "HF_TOKEN", "OPENAI_API_KEY")
@@ -167,4 +171,5 @@ def test_a_configuration_of_the_documentation_opens(page: Path, text: str, tmp_p
     targets = load_config(file)
     assert targets or "[[prices]]" in text
     for target in targets.values():
+        trust.confirm(trust.sendings(target, environ))
         asyncio.run(target.open(environ=environ).close())

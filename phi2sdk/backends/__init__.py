@@ -24,7 +24,7 @@ from phi2sdk.secret import Secret
 if TYPE_CHECKING:
     from phi2sdk.backends.base import Backend
 
-__all__ = ["build", "find", "known"]
+__all__ = ["build", "find", "is_secret", "known"]
 
 _OWN: Mapping[str, tuple[str, str | None]] = {
     "local": ("phi2sdk.backends.local_gpu:LocalBackend", "local"),
@@ -88,7 +88,7 @@ def build(
             f"it takes {', '.join(sorted(accepted))}"
         )
     given: dict[str, Any] = {
-        setting: Secret(value) if isinstance(value, str) and _is_secret(cls, setting) else value
+        setting: Secret(value) if isinstance(value, str) and is_secret(cls, setting) else value
         for setting, value in settings.items()
     }
     for setting, variable in cls.environment.items():
@@ -97,7 +97,7 @@ def build(
         if together is not None and settings.get(together) is not None:
             continue
         if setting in accepted and given.get(setting) is None and value:
-            given[setting] = Secret(value) if _is_secret(cls, setting) else value
+            given[setting] = Secret(value) if is_secret(cls, setting) else value
     for setting in cls.required:
         if given.get(setting) is None:
             named = cls.environment.get(setting)
@@ -122,5 +122,7 @@ def missing_dependency(name: str, error: ImportError, extra: str | None) -> Conf
     )
 
 
-def _is_secret(cls: type[Backend], setting: str) -> bool:
-    return "Secret" in str(inspect.signature(cls).parameters[setting].annotation)
+def is_secret(cls: type[Backend], setting: str) -> bool:
+    """Whether a setting is a key: the annotation of the constructor's parameter says so."""
+    parameter = inspect.signature(cls).parameters.get(setting)
+    return parameter is not None and "Secret" in str(parameter.annotation)

@@ -190,6 +190,14 @@ class AzureBackend(HTTPBackend):
         "key": "AZURE_PHI2_KEY",
     }
     required = ("endpoint",)
+    address: ClassVar[str | None] = "endpoint"
+    own_hosts: ClassVar[tuple[str, ...]] = (
+        "*.inference.ml.azure.com",
+        "*.models.ai.azure.com",
+        "*.services.ai.azure.com",
+        "*.cognitiveservices.azure.com",
+        "*.openai.azure.com",
+    )
     extra: ClassVar[str | None] = "azure"
 
     def __init__(
@@ -267,6 +275,14 @@ class AzureBackend(HTTPBackend):
             target=target,
             on_unsupported=on_unsupported,
         )
+
+    @classmethod
+    def signed_in(cls, settings: Mapping[str, Any]) -> tuple[str, bool] | None:
+        if settings.get("credential") is None:
+            return None
+        usual = {str(style): scope for style, scope in _SCOPES.items()}
+        scope = settings.get("scope") or usual.get(str(settings.get("style", "score")), "")
+        return f"a Microsoft Entra token for {scope}", scope in _SCOPES.values()
 
     def outgoing(self, request: Request) -> Outgoing:
         made = super().outgoing(request)

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from phi2sdk.completion import Event, Receipt, Request
 from phi2sdk.errors import InvalidRequest
@@ -68,6 +68,10 @@ class Backend(ABC):
         together: Settings that come from the environment only where another one does too: a key
             belongs to the address beside it.
         required: Settings without which it cannot be built.
+        address: The setting that holds the URL that is called.
+        own_hosts: The provider's own hosts, ``*.`` in front for all below one: a target of a file
+            may send them a secret of ``environment`` without a confirmation (see
+            :mod:`phi2sdk.trust`). Only hosts where nobody but the provider can read a header.
         extra: The extra of this package that installs its dependencies.
     """
 
@@ -75,12 +79,30 @@ class Backend(ABC):
     environment: ClassVar[Mapping[str, str]] = {}
     together: ClassVar[Mapping[str, str]] = {}
     required: ClassVar[tuple[str, ...]] = ()
+    address: ClassVar[str | None] = None
+    own_hosts: ClassVar[tuple[str, ...]] = ()
     extra: ClassVar[str | None] = None
 
     def __init__(self, *, target: str | None = None, on_unsupported: OnUnsupported = "raise"):
         self.target = target or self.provider
         self.on_unsupported: OnUnsupported = on_unsupported
         self._translated: dict[object, tuple[Dialect, Translation]] = {}
+
+    @classmethod
+    def calls(cls, settings: Mapping[str, Any]) -> Any:
+        """Return the URL that these settings choose, before anything is built.
+
+        ``None`` where they choose none; words where the URL is not known before the first call.
+        """
+        return None if cls.address is None else settings.get(cls.address)
+
+    @classmethod
+    def signed_in(cls, settings: Mapping[str, Any]) -> tuple[str, bool] | None:
+        """Return the token of the signed-in user that these settings send; ``None`` for none.
+
+        The token's name, and whether it is the kind that ``own_hosts`` take.
+        """
+        return None
 
     @property
     @abstractmethod

@@ -21,7 +21,7 @@ from google.protobuf.message import DecodeError
 
 from phi2sdk.backends.base import Backend, Capabilities, OnUnsupported
 from phi2sdk.backends.clarifai_status import PROVIDER, Redact, error_for_status
-from phi2sdk.backends.clarifai_wire import PUBLIC_ENDPOINT, Endpoint, GrpcWire
+from phi2sdk.backends.clarifai_wire import PUBLIC_ENDPOINT, Endpoint, GrpcWire, with_scheme
 from phi2sdk.backends.http import Call
 from phi2sdk.completion import Chunk, Count, Done, Event, FinishReason, Opened, Request, Sent, Usage
 from phi2sdk.counts import most_output
@@ -120,6 +120,8 @@ class ClarifaiBackend(Backend):
     provider: ClassVar[str] = PROVIDER
     environment: ClassVar[Mapping[str, str]] = {"pat": "CLARIFAI_PAT", "base": "CLARIFAI_API_BASE"}
     required = ("pat",)
+    address: ClassVar[str | None] = "base"
+    own_hosts: ClassVar[tuple[str, ...]] = ("api.clarifai.com",)
     extra = "clarifai"
 
     def __init__(
@@ -139,6 +141,11 @@ class ClarifaiBackend(Backend):
         self.model = ModelName.parse(model, version)
         self._selector = None if deployment is None else _selector(deployment)
         self._wire = GrpcWire(Endpoint.parse(base, insecure_hosts), _usable(pat), timeouts)
+
+    @classmethod
+    def calls(cls, settings: Mapping[str, Any]) -> Any:
+        base = super().calls(settings)
+        return with_scheme(base) if isinstance(base, str) else base
 
     @property
     def capabilities(self) -> Capabilities:

@@ -26,12 +26,24 @@ from phi2sdk.outgoing import Outgoing
 from phi2sdk.secret import Secret
 from phi2sdk.wire import MAX_RESPONSE_BYTES, Timeouts, check_endpoint, is_loopback
 
-__all__ = ["PUBLIC_ENDPOINT", "Endpoint", "GrpcWire"]
+__all__ = ["PUBLIC_ENDPOINT", "Endpoint", "GrpcWire", "with_scheme"]
 
 PUBLIC_ENDPOINT = "https://api.clarifai.com"
 
 _SERVICE = "/clarifai.api.V2/"
 _SETTLE_SECONDS = 0.5
+
+
+def with_scheme(base: str) -> str:
+    """Return an endpoint with its scheme: http for loopback where none is written, else https."""
+    text = base.strip() or PUBLIC_ENDPOINT
+    if "://" in text:
+        return text
+    try:
+        plain = is_loopback(urlsplit(f"//{text}").hostname or "")
+    except ValueError:  # no address; who parses it says so
+        plain = False
+    return f"{'http' if plain else 'https'}://{text}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +76,8 @@ class Endpoint:
             ConfigurationError: It is no endpoint, has a path, or would carry the key in clear to
                 a host that is neither loopback nor in ``insecure_hosts``.
         """
-        text = base.strip() or PUBLIC_ENDPOINT
         try:
-            if "://" not in text:
-                plain = is_loopback(urlsplit(f"//{text}").hostname or "")
-                text = f"{'http' if plain else 'https'}://{text}"
-            parts = urlsplit(check_endpoint(text, PROVIDER, insecure_hosts))
+            parts = urlsplit(check_endpoint(with_scheme(base), PROVIDER, insecure_hosts))
             host, port = parts.hostname or "", parts.port
         except ValueError as error:
             raise ConfigurationError(

@@ -168,6 +168,12 @@ class HFBackend(HTTPBackend):
         "token": "HF_TOKEN",
         "model": "PHI2_MODEL",
     }
+    address: ClassVar[str | None] = "endpoint"
+    own_hosts: ClassVar[tuple[str, ...]] = (
+        "api.endpoints.huggingface.cloud",
+        "api-inference.huggingface.co",
+        "router.huggingface.co",
+    )
     extra: ClassVar[str | None] = "hf"
 
     def __init__(
@@ -208,6 +214,15 @@ class HFBackend(HTTPBackend):
             target=target,
             on_unsupported=on_unsupported,
         )
+
+    @classmethod
+    def calls(cls, settings: Mapping[str, Any]) -> Any:
+        if settings.get("name") is None:
+            return super().calls(settings)
+        owner = settings.get("namespace")
+        if owner is None:  # the token's owner: the endpoint is the user's own
+            return "https://api.endpoints.huggingface.cloud"
+        return f"the endpoints of {owner} at Hugging Face"
 
     async def connect(self) -> Wire:
         """The wire; a dedicated endpoint's address is looked up, and a paused one resumed.

@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from phi2sdk.backends import missing_dependency
 from phi2sdk.backends.base import Backend, Capabilities, OnUnsupported
@@ -112,6 +112,10 @@ class LocalBackend(Backend):
         self._lock = threading.Lock()
         self._worker: Worker | None = None
         self._closed = False
+
+    @classmethod
+    def calls(cls, settings: Mapping[str, Any]) -> Any:
+        return "https://huggingface.co"  # which is asked for a model by its name
 
     @property
     def capabilities(self) -> Capabilities:

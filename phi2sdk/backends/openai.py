@@ -237,6 +237,8 @@ class OpenAIBackend(HTTPBackend):
     }
     together: ClassVar[Mapping[str, str]] = {"api_key": "base_url"}
     required = ("base_url",)
+    address: ClassVar[str | None] = "base_url"
+    own_hosts: ClassVar[tuple[str, ...]] = ("api.openai.com",)
 
     def __init__(
         self,

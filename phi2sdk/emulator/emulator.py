@@ -15,6 +15,7 @@ from phi2sdk.emulator.clock import Schedule
 from phi2sdk.emulator.engine import Engine, ScriptedEngine
 from phi2sdk.emulator.hf import HFServer
 from phi2sdk.emulator.openai import OpenAIServer
+from phi2sdk.secret import EMULATOR_KEY
 
 if TYPE_CHECKING:
     from phi2sdk.emulator.clarifai import ClarifaiServer
@@ -51,7 +52,7 @@ class Emulator:
         self,
         engine: Engine | None = None,
         *,
-        key: str = "test-key",
+        key: str = EMULATOR_KEY,
         schedule: Schedule | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
