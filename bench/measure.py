@@ -32,7 +32,7 @@ from phi2sdk.completion import Request
 from phi2sdk.config import Target
 from phi2sdk.measure.calibration import golden_process
 from phi2sdk.measure.golden import Answered, Scenario
-from phi2sdk.measure.journal import Journal, Recorded
+from phi2sdk.measure.journal import Journal
 from phi2sdk.measure.metrics import E2E, TPOT, TTFT
 from phi2sdk.measure.records import Record
 from phi2sdk.measure.runner import Runner
@@ -87,7 +87,7 @@ async def ours(golden: Golden, streams: int, requests: int, *, chat: bool) -> li
     }
     with tempfile.TemporaryDirectory() as folder:
         async with AsyncPhi2Client(Target("t", "openai", settings)) as client:
-            with Journal(Path(folder) / "records.jsonl", Recorded()) as journal:
+            with Journal(Path(folder) / "records.jsonl") as journal:
                 sampling = Sampling(max_tokens=4096)
                 runner = Runner(
                     {"t": client},

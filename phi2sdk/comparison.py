@@ -341,6 +341,8 @@ class Comparison:
                 epoch_ns=perf_counter_ns(),
                 gate=budget,
             )
+            if budget is not None:
+                budget.count(recorded)  # another process may have gone on since it was agreed to
             lanes = self._plan(recorded)
             if progress is not None:
                 done = len(recorded.done)
@@ -353,8 +355,8 @@ class Comparison:
             if self.settings.duration is not None and not (budget and budget.stopped):
                 journal.over()
             await runner.run(lanes.last)
-        if self.settings.logprobs:
-            await self._ask_logprobs(folder)
+            if self.settings.logprobs:
+                await self._ask_logprobs(folder)
 
     async def _ask_logprobs(self, folder: RunFolder) -> None:
         settings, done = self.settings, folder.recorded().done

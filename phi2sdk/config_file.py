@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from pydantic_core import ErrorDetails
 from phi2sdk import backends, pricing
 from phi2sdk.config import FromEnvironment, Target
 from phi2sdk.errors import ConfigurationError
+from phi2sdk.parsing import parse_toml
 from phi2sdk.pricebook import Entries, PriceBook, price_book
 
 __all__ = ["read", "targets"]
@@ -53,12 +53,12 @@ def read(path: str | Path) -> _File:
         ConfigurationError: It is missing, is no TOML, or a table of it is wrong.
     """
     try:
-        document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        document = parse_toml(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"{path}: is not UTF-8") from error
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
         raise ConfigurationError(f"{path}: {error}") from error
     try:
         return _File.model_validate(document)

@@ -7,7 +7,6 @@ better. Entries of your own stand in ``phi2.toml`` under ``[[prices]]`` (and ``[
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from datetime import date as Date  # noqa: N812 - a field is called `date`
 from datetime import timedelta
@@ -18,6 +17,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from phi2sdk.errors import ConfigurationError
+from phi2sdk.parsing import first_mistake, parse_toml
 
 __all__ = [
     "STALE_AFTER",
@@ -27,7 +27,6 @@ __all__ = [
     "Entries",
     "PriceBook",
     "Quote",
-    "first_mistake",
     "price_book",
     "read_book",
     "stale",
@@ -191,11 +190,11 @@ def read_book(text: str) -> PriceBook:
         ConfigurationError: It is no TOML, an entry is wrong, or an id stands there twice.
     """
     try:
-        book = PriceBook.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"the price book is no TOML: {error}") from error
+        book = PriceBook.model_validate(parse_toml(text))
     except ValidationError as error:
         raise ConfigurationError(f"the price book is wrong: {first_mistake(error)}") from error
+    except ValueError as error:
+        raise ConfigurationError(f"the price book is no TOML: {error}") from error
     _refuse_doubles(book.prices, book.devices, whose="the price book")
     return book
 
@@ -205,10 +204,3 @@ def _refuse_doubles(*kinds: Sequence[Quote | Device], whose: str) -> None:
         ids = [entry.id for entry in entries]
         if double := sorted({id for id in ids if ids.count(id) > 1}):
             raise ConfigurationError(f"{whose} has {double[0]} twice")
-
-
-def first_mistake(error: ValidationError) -> str:
-    """The first mistake, in one line."""
-    detail = error.errors(include_input=False, include_url=False)[0]
-    where = ".".join(str(step) for step in detail["loc"])
-    return f"{where}: {detail['msg']}" if where else str(detail["msg"])

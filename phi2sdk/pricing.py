@@ -17,7 +17,8 @@ from phi2sdk import genai_source
 from phi2sdk.completion import Cost, Usage
 from phi2sdk.cost_models import Bill, Hourly, Model, Owned, PerRequest, PerToken
 from phi2sdk.errors import ConfigurationError
-from phi2sdk.pricebook import PriceBook, Strict, first_mistake, price_book, stale
+from phi2sdk.parsing import first_mistake
+from phi2sdk.pricebook import PriceBook, Strict, price_book, stale
 
 __all__ = [
     "Bill",

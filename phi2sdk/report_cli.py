@@ -110,11 +110,12 @@ def analysis_like(report: Report | None) -> Analysis:
 
 def _written(run: Path) -> Report | None:
     """The run's ``report.json``; ``None`` where there is none, or one of another version."""
+    from phi2sdk.measure.files import read_json
     from phi2sdk.report.schema import Report
 
     try:
-        return Report.model_validate_json((run / "report.json").read_bytes())
-    except (OSError, ValueError):
+        return Report.model_validate(read_json(run / "report.json"))
+    except (FileNotFoundError, ValueError, ConfigurationError):
         return None
 
 

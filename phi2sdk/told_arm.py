@@ -18,7 +18,7 @@ from phi2sdk.errors import ContextLengthExceeded, Phi2Error
 from phi2sdk.measure.candidate import Candidate
 from phi2sdk.measure.identity.answers import usable
 from phi2sdk.measure.records import Key, Record
-from phi2sdk.measure.told import TOLD, Told, ToldFile, read_told
+from phi2sdk.measure.told import TOLD, Told, ToldFile
 from phi2sdk.prompts import Prompt
 from phi2sdk.sampling import Sampling
 
@@ -66,11 +66,11 @@ async def ask_logprobs(
         texts: ``(prompt id, answer)`` by target.
         timeout: Seconds for a text.
     """
-    before = {(one.target, one.number) for one in read_told(folder / TOLD)}
     telling = [c for c in candidates.values() if c.client.backend.capabilities.prompt_logprobs]
     if not telling:
         return
     with ToldFile(folder / TOLD) as file:
+        before = {(one.target, one.number) for one in file.before}
         await asyncio.gather(
             *(
                 _ask(

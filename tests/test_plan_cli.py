@@ -9,6 +9,7 @@ import pytest
 
 from phi2sdk.measure.folder import RunFolder
 from tests.commands import phi2
+from tests.report.making import run_of
 
 SMALL = ("--honest", "float32", "--pilot", "32", "--max-tokens", "8", "--device", "cpu")
 
@@ -87,7 +88,7 @@ def test_a_calibrated_run_needs_no_weights(tmp_path: Path) -> None:
 def _run(path: Path, identity: dict[str, object]) -> None:
     """The folder of a run that asked nothing."""
     folder = RunFolder(path)
-    journal, _ = folder.open({"configuration": {"targets": {}}}, resume=False)
+    journal, _ = folder.open(run_of([]).info, resume=False)
     journal.close()
     if identity:
         folder.write_identity(identity)

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from phi2sdk.errors import ConfigurationError
+from phi2sdk.measure.files import ANOTHER_COPY, read_json, write_file
 from phi2sdk.measure.journal import Journal, Recorded, read_journal
 from phi2sdk.measure.prefix import unique_prefix
 from phi2sdk.measure.records import Key
+from phi2sdk.measure.run_document import SCHEMA, check_identity, check_keys, check_run
 from phi2sdk.measure.told import TOLD, Told, read_told
 
 __all__ = [
@@ -27,13 +28,11 @@ __all__ = [
     "RunFolder",
     "configuration_hash",
     "differences",
-    "write_text",
 ]
 
 RUN = "run.json"
 RECORDS = "records.jsonl"
 IDENTITY = "identity.json"
-SCHEMA = "phi2sdk.run/1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +102,14 @@ class RunFolder:
             ConfigurationError: There is no run to resume, one that is not to be resumed, or
                 something else lies in the way.
         """
+        try:
+            self._check_place(resume=resume)
+        except OSError as error:
+            raise ConfigurationError(
+                f"{self.path} cannot be used ({error.strerror}): choose another --out"
+            ) from error
+
+    def _check_place(self, *, resume: bool) -> None:
         if self.path.exists() and not self.path.is_dir():
             raise ConfigurationError(f"{self.path} is a file: choose another --out")
         if (self.path / RUN).exists():
@@ -110,7 +117,7 @@ class RunFolder:
                 raise ConfigurationError(
                     f"{self.path} holds a run already: go on with --resume, or choose another --out"
                 )
-        elif (self.path / RECORDS).exists():
+        elif not _half_written(self.path / RECORDS):
             raise ConfigurationError(f"{self.path} has records but no {RUN}: it cannot go on")
         elif resume:
             raise ConfigurationError(f"{self.path} holds no run: begin one without --resume")
@@ -151,17 +158,24 @@ class RunFolder:
         self.check(configuration, resume=resume)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(f"{self.path} cannot be written: {error.strerror}") from error
+        journal = Journal(self.path / RECORDS)
+        try:
+            self.check(configuration, resume=resume)  # nobody else writes from here on
             if not (self.path / RUN).exists():
                 document = {
                     "schema": SCHEMA,
                     "configuration_hash": configuration_hash(configuration),
                     **info,
                 }
-                write_text(self.path / RUN, json.dumps(document, indent=2, ensure_ascii=False))
-        except OSError as error:
-            raise ConfigurationError(f"{self.path} cannot be written: {error.strerror}") from error
-        recorded = read_journal(self.path / RECORDS)
-        return Journal(self.path / RECORDS, recorded), recorded
+                text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+                write_file(self.path / RUN, text)
+            self._fitting(configuration, journal.recorded)
+        except BaseException:
+            journal.close()
+            raise
+        return journal, journal.recorded
 
     def read(self) -> Run:
         """The run as it stands.
@@ -169,9 +183,10 @@ class RunFolder:
         Raises:
             ConfigurationError: This is not the folder of a run, or a file in it is damaged.
         """
+        info = self.read_info()
         return Run(
-            self.read_info(),
-            read_journal(self.path / RECORDS),
+            info,
+            self._fitting(info["configuration"], read_journal(self.path / RECORDS)),
             self.read_identity(),
             read_told(self.path / TOLD),
         )
@@ -184,14 +199,11 @@ class RunFolder:
         """
         file = self.path / IDENTITY
         try:
-            found = json.loads(file.read_text(encoding="utf-8"))
+            return check_identity(read_json(file))
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError) as error:
-            raise ConfigurationError(f"{file} cannot be read: {error}") from error
-        if not isinstance(found, dict):
-            raise ConfigurationError(f"{file} is no object")
-        return found
+        except ValueError as error:
+            raise ConfigurationError(f"{file} is damaged: {error}. {ANOTHER_COPY}") from None
 
     def write_identity(self, document: Mapping[str, Any]) -> None:
         """Keep what local weights say of the answers.
@@ -200,10 +212,7 @@ class RunFolder:
             ConfigurationError: It cannot be written.
         """
         text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        try:
-            write_text(self.path / IDENTITY, text)
-        except OSError as error:
-            raise ConfigurationError(f"{self.path} cannot be written: {error.strerror}") from error
+        write_file(self.path / IDENTITY, text)
 
     def recorded(self) -> Recorded:
         """What its journal holds; nothing where there is none yet.
@@ -211,7 +220,20 @@ class RunFolder:
         Raises:
             ConfigurationError: The journal is damaged.
         """
-        return read_journal(self.path / RECORDS)
+        recorded = read_journal(self.path / RECORDS)
+        if not recorded.done and not recorded.open:
+            return recorded
+        return self._fitting(self.read_info()["configuration"], recorded)
+
+    def _fitting(self, configuration: Mapping[str, Any], recorded: Recorded) -> Recorded:
+        """What is recorded, where it belongs to the run of this configuration."""
+        try:
+            check_keys(configuration, (*recorded.done, *recorded.open))
+        except ValueError as error:
+            raise ConfigurationError(
+                f"{self.path / RECORDS} does not belong to {RUN}: {error}. {ANOTHER_COPY}"
+            ) from None
+        return recorded
 
     def read_info(self) -> dict[str, Any]:
         """``run.json``.
@@ -220,14 +242,16 @@ class RunFolder:
             ConfigurationError: It is missing or damaged.
         """
         try:
-            info = json.loads((self.path / RUN).read_text(encoding="utf-8"))
+            return check_run(read_json(self.path / RUN))
         except FileNotFoundError:
-            raise ConfigurationError(f"{self.path} is not the folder of a run: no {RUN}") from None
-        except (OSError, ValueError) as error:
-            raise ConfigurationError(f"{self.path / RUN} cannot be read: {error}") from error
-        if not isinstance(info, dict) or info.get("schema") != SCHEMA:
-            raise ConfigurationError(f"{self.path / RUN} is no {SCHEMA}")
-        return info
+            raise ConfigurationError(
+                f"{self.path} is not the folder of a run: it has no {RUN}. Name the folder that "
+                "was given to --out"
+            ) from None
+        except ValueError as error:
+            raise ConfigurationError(
+                f"{self.path / RUN} is damaged: {error}. {ANOTHER_COPY}"
+            ) from None
 
 
 def configuration_hash(configuration: Mapping[str, Any]) -> str:
@@ -247,18 +271,10 @@ def differences(before: Any, after: Any, path: str = "") -> Iterator[str]:
 
 
 def _half_written(path: Path) -> bool:
-    """Whether a run that was killed at its very beginning left it: see :func:`write_text`."""
+    """Whether it is missing, or a run that was killed at its very beginning left it."""
+    if path.name == RECORDS:
+        return not path.is_symlink() and (not path.exists() or path.stat().st_size == 0)
     return path.name.startswith(f".{RUN}.")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _short(value: object) -> str:

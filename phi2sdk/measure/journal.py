@@ -9,18 +9,21 @@ over and the next session removes.
 
 from __future__ import annotations
 
+import io
 import json
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
 from phi2sdk.completion import Attempt
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.measure.collector import paused_collector
+from phi2sdk.measure.events import check_event
+from phi2sdk.measure.files import ANOTHER_COPY, AppendedFile, read_bytes
 from phi2sdk.measure.records import Key, Record
+from phi2sdk.parsing import parse_json
 
 __all__ = ["Journal", "Recorded", "read_journal"]
 
@@ -37,7 +40,6 @@ class Recorded:
         health: The health events.
         calibrations: What the harness found its own error to be, before each session.
         over: The time of a run that was to last for one has passed, and all came to its end.
-        bytes: How much of the file is whole lines.
     """
 
     done: dict[Key, Record] = field(default_factory=dict)
@@ -46,7 +48,6 @@ class Recorded:
     health: list[Mapping[str, Any]] = field(default_factory=list)
     calibrations: list[Mapping[str, Any]] = field(default_factory=list)
     over: bool = False
-    bytes: int = 0
 
     @property
     def elapsed(self) -> float:
@@ -64,28 +65,32 @@ class Recorded:
 
 
 def read_journal(path: Path) -> Recorded:
-    """All that is recorded.
+    """All that is recorded; nothing where there is no file.
 
     Raises:
-        ConfigurationError: A line before the last is no event, or a key is done twice.
+        ConfigurationError: A line before the last is no event, or a key is done twice; or the
+            file cannot be read.
     """
-    if not path.exists():
+    try:
+        return _recorded(path, read_bytes(path))
+    except FileNotFoundError:
         return Recorded()
-    with paused_collector():
-        return _read(path)
 
 
-def _read(path: Path) -> Recorded:
+def _recorded(path: Path, lines: bytes) -> Recorded:
     found = Recorded()
     attempts: dict[Key, list[Attempt]] = {}
-    for number, line in _whole_lines(path, found):
-        try:
-            _take(json.loads(line.decode()), found, attempts)
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise ConfigurationError(
-                f"{path}, line {number}: no event of a run ({error}); it was written by something "
-                "else, or damaged"
-            ) from error
+    with paused_collector():
+        for number, line in enumerate(io.BytesIO(lines), start=1):
+            if not line.endswith(b"\n"):
+                break  # torn: its writer was killed
+            try:
+                _take(check_event(parse_json(line)), found, attempts)
+            except ValueError as error:
+                raise ConfigurationError(
+                    f"{path}, line {number}: no event of a run ({error}). The file is damaged, or "
+                    f"something else wrote it. {ANOTHER_COPY}"
+                ) from None
     return found
 
 
@@ -106,14 +111,12 @@ def _take(event: Mapping[str, Any], found: Recorded, attempts: dict[Key, list[At
         attempts.pop(key, None)
     elif kind == "attempt":
         attempts.setdefault(key, []).append(_attempt(event))
-    elif kind == "done":
+    else:
         if key in found.done:
-            raise ValueError(f"{key} is done twice")
+            raise ValueError("its request is done twice")
         record = Record.from_json(event, tuple(attempts.pop(key, ())))
         found.done[record.key] = record
         _close(found.open, key)
-    else:
-        raise ValueError(f"unknown event {kind!r}")
 
 
 def _close(open_: dict[Key, int], key: Key) -> None:
@@ -123,15 +126,6 @@ def _close(open_: dict[Key, int], key: Key) -> None:
         open_[key] = left
     else:
         open_.pop(key, None)
-
-
-def _whole_lines(path: Path, found: Recorded) -> Iterator[tuple[int, bytes]]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.endswith(b"\n"):
-                return  # torn: its writer was killed
-            found.bytes += len(line)
-            yield number, line
 
 
 def _attempt(event: Mapping[str, Any]) -> Attempt:
@@ -148,27 +142,27 @@ def _attempt(event: Mapping[str, Any]) -> Attempt:
 class Journal:
     """Appends events to a file; a context manager.
 
-    Only one process may write: a second is refused while the first holds the file.
+    Only one process may write: a second is refused while the first holds the file. What the file
+    holds is read once nobody else can add to it.
 
     Args:
         path: The file; made where it is missing.
-        recorded: What it holds already; what lies after its whole lines is cut off.
+
+    Attributes:
+        recorded: What it held when it was opened.
 
     Raises:
-        ConfigurationError: Another process writes to it.
+        ConfigurationError: Another process writes to it, it is damaged, or it cannot be written.
     """
 
-    def __init__(self, path: Path, recorded: Recorded) -> None:
-        self.session = recorded.sessions + 1
-        self._path = path
-        self._torn = False
-        self._file: IO[bytes] = path.open("ab", buffering=0)
+    def __init__(self, path: Path) -> None:
+        self._file = AppendedFile(path)
         try:
-            _lock(self._file, path)
-            self._file.truncate(recorded.bytes)
+            self.recorded = _recorded(path, self._file.read())
         except BaseException:
             self._file.close()
             raise
+        self.session = self.recorded.sessions + 1
 
     def begin(self, started: str) -> None:
         """A session begins, at ``started`` (ISO, UTC)."""
@@ -219,32 +213,5 @@ class Journal:
         self.close()
 
     def _write(self, event: Mapping[str, Any]) -> None:
-        # One write of one whole line: a kill leaves it there, absent, or torn at the very end.
         line = json.dumps(event, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-        data = line.encode("utf-8", "backslashreplace") + b"\n"
-        reason = "an earlier line could not be written"
-        if not self._torn:
-            try:
-                if self._file.write(data) == len(data):
-                    return
-                reason = "no room"
-            except OSError as error:
-                reason = error.strerror or type(error).__name__
-            self._torn = True  # what came after half a line would be lost with it
-        raise ConfigurationError(
-            f"{self._path} cannot be written ({reason}): make room, then go on with --resume"
-        )
-
-
-def _lock(file: IO[bytes], path: Path) -> None:
-    if os.name != "posix":
-        return
-    import fcntl
-
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise ConfigurationError(
-            f"{path.parent} is being written by another process: wait for it, or choose another "
-            "--out"
-        ) from None
+        self._file.append(line)

@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from phi2sdk.measure.agreement import Pairing, same_cut
 from phi2sdk.measure.divergence import common_prefix
@@ -147,13 +148,12 @@ class TargetRegret:
         """What :meth:`to_json` wrote.
 
         Raises:
-            KeyError, TypeError: It is none.
+            pydantic.ValidationError: It is none.
         """
-        forks = tuple(
-            AnswerRegret(fork["prompt"], tuple(fork["repetitions"]), Regret(**fork["regret"]))
-            for fork in plain["forks"]
-        )
-        return TargetRegret(**{**plain, "forks": forks})
+        return _TARGET.validate_python(plain)
+
+
+_TARGET = TypeAdapter(TargetRegret)
 
 
 def greedy_answers(pairing: Pairing) -> list[Greedy]:

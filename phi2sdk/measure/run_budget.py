@@ -64,7 +64,11 @@ class RunBudget:
             )
 
     def count(self, recorded: Recorded) -> None:
-        """Charge what earlier sessions of the run did, open requests at their worst case."""
+        """Charge what earlier sessions of the run did, open requests at their worst case.
+
+        It takes the place of what was counted before.
+        """
+        self.spending = Spending(self.spending.cap)
         for record in recorded.done.values():
             self.spending.add(self.charged(record))
         for key, times in recorded.open.items():

@@ -7,19 +7,50 @@ that may have been paid for is asked again, or left out of what it cost.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from phi2sdk.errors import ConfigurationError
+from phi2sdk.measure.events import Count
+from phi2sdk.measure.files import ANOTHER_COPY, AppendedFile, read_bytes
+from phi2sdk.parsing import first_mistake, parse_json
 from phi2sdk.score import TokenLogprob
 
 __all__ = ["TOLD", "Told", "ToldFile", "read_told"]
 
 TOLD = "logprobs.jsonl"
 INTERRUPTED = "Interrupted"
+
+_Nats = Annotated[float, Field(strict=True, ge=-1e6, le=1e6, allow_inf_nan=False)]
+_Usd = Annotated[float, Field(strict=True, ge=0, le=1e9, allow_inf_nan=False)]
+
+
+class _Asked(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    target: str
+    number: Count
+    prompt: str
+    text: str
+    usd: _Usd | None
+
+
+class _Answered(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    target: str
+    number: Count
+    usd: _Usd | None
+    error: str | None
+    tokens: list[tuple[str, _Nats | None, Count | None, tuple[str, _Nats] | None]]
+
+
+_EVENT: TypeAdapter[_Asked | _Answered] = TypeAdapter(_Asked | _Answered)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,35 +84,46 @@ def read_told(file: Path) -> tuple[Told, ...]:
     Raises:
         ConfigurationError: It is damaged.
     """
-    found: dict[tuple[str, int], Told] = {}
     try:
-        for line in _whole(file).splitlines():
-            event = json.loads(line)
-            key = event["target"], event["number"]
-            if "tokens" not in event:
-                found[key] = Told(**event)
-                continue
-            tokens = tuple(_token(*columns) for columns in event["tokens"])
-            found[key] = replace(found[key], usd=event["usd"], tokens=tokens, error=event["error"])
+        return _told(file, read_bytes(file))
     except FileNotFoundError:
         return ()
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigurationError(f"{file} cannot be read: it is damaged") from error
+
+
+def _told(file: Path, lines: bytes) -> tuple[Told, ...]:
+    found: dict[tuple[str, int], Told] = {}
+    for number, line in enumerate(lines[: lines.rfind(b"\n") + 1].split(b"\n")[:-1], start=1):
+        try:
+            event = _EVENT.validate_python(parse_json(line))
+            key = event.target, event.number
+            if isinstance(event, _Asked):
+                found[key] = Told(event.target, event.number, event.prompt, event.text, event.usd)
+            else:
+                tokens = tuple(TokenLogprob(*columns) for columns in event.tokens)
+                found[key] = replace(found[key], usd=event.usd, tokens=tokens, error=event.error)
+        except (ValueError, KeyError) as error:
+            why = first_mistake(error) if isinstance(error, ValidationError) else str(error)
+            raise ConfigurationError(f"{file}, line {number}: {why}. {ANOTHER_COPY}") from None
     return tuple(found.values())
 
 
 class ToldFile:
-    """Appends to ``logprobs.jsonl``.
+    """Appends to ``logprobs.jsonl``, as the only process that does.
 
     Args:
         file: Where; what a run that was killed left half written is cut off.
+
+    Attributes:
+        before: What it held when it was opened.
     """
 
     def __init__(self, file: Path) -> None:
-        if file.exists():
-            with file.open("r+b") as stream:
-                stream.truncate(len(_whole(file)))
-        self._stream = file.open("a", encoding="utf-8", newline="\n")
+        self._file = AppendedFile(file)
+        try:
+            self.before = _told(file, self._file.read())
+        except BaseException:
+            self._file.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -92,7 +134,7 @@ class ToldFile:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._stream.close()
+        self._file.close()
 
     def asked(self, one: Told) -> None:
         """It is about to be sent; ``usd`` is the most that it can cost."""
@@ -112,27 +154,8 @@ class ToldFile:
         )
 
     def _write(self, event: Mapping[str, Any]) -> None:
-        self._stream.write(json.dumps(event, allow_nan=False) + "\n")
-        self._stream.flush()
-
-
-def _whole(file: Path) -> bytes:
-    """Up to the end of the last line that has one.
-
-    As bytes, since ``str.splitlines`` takes characters such as U+2028 for line breaks.
-    """
-    data = file.read_bytes()
-    return data[: data.rfind(b"\n") + 1]
+        self._file.append(json.dumps(event, allow_nan=False))
 
 
 def _columns(token: TokenLogprob) -> list[Any]:
     return [token.text, token.logprob, token.id, None if token.best is None else [*token.best]]
-
-
-def _token(
-    text: str, logprob: float | None, id: int | None, best: Iterable[Any] | None
-) -> TokenLogprob:
-    if best is None:
-        return TokenLogprob(text, logprob, id)
-    likeliest, found = best
-    return TokenLogprob(text, logprob, id, (likeliest, found))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 
+from pydantic import ValidationError
+
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.measure.agreement import Agreement, pair_up
 from phi2sdk.measure.diagnosis import Cause, Diagnosis, diagnose
@@ -13,6 +15,7 @@ from phi2sdk.measure.records import Record
 from phi2sdk.measure.regret import TargetRegret
 from phi2sdk.measure.statistics import Estimate
 from phi2sdk.measure.tokens import ReferenceTokenizer
+from phi2sdk.parsing import first_mistake
 from phi2sdk.report.schema import Report
 from phi2sdk.report.schema_agreement import (
     AgreementReport,
@@ -91,8 +94,10 @@ def _regrets(run: Run) -> dict[str, TargetRegret]:
     try:
         found = run.identity.get("regret", {})
         return {name: TargetRegret.from_json(plain) for name, plain in found.items()}
-    except (AttributeError, KeyError, TypeError) as error:
-        raise ConfigurationError(f"{IDENTITY}: the regret of a target is damaged") from error
+    except ValidationError as error:
+        raise ConfigurationError(
+            f"{IDENTITY} is damaged: regret: {first_mistake(error)}. Examine the run again"
+        ) from None
 
 
 def interval_report(estimate: Estimate | None) -> Interval | None:

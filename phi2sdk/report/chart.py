@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from importlib.util import find_spec
 from pathlib import Path
 
+from phi2sdk.measure.files import write_file
 from phi2sdk.report.schema import Report
 
 __all__ = ["CHARTS", "draw_cost_curve"]
@@ -63,8 +65,11 @@ def draw_cost_curve(report: Report, folder: Path) -> tuple[Path, ...]:
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False)
-        figure.savefig(folder / CHARTS[0], metadata={"Date": None})
-        figure.savefig(folder / CHARTS[1], dpi=150)
+        svg, png = io.BytesIO(), io.BytesIO()
+        figure.savefig(svg, format="svg", metadata={"Date": None})
+        figure.savefig(png, format="png", dpi=150)
+    for name, drawn in zip(CHARTS, (svg, png), strict=True):
+        write_file(folder / name, drawn.getvalue())
     return tuple(folder / name for name in CHARTS)
 
 

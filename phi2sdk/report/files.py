@@ -1,11 +1,12 @@
-"""The report's files in the folder of a run; each is written whole or not at all."""
+"""The report's files in the folder of a run; each is written whole or not at all, past no link."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from phi2sdk.measure.folder import Run, write_text
+from phi2sdk.measure.files import write_file
+from phi2sdk.measure.folder import Run
 from phi2sdk.measure.tokens import ReferenceTokenizer
 from phi2sdk.report.chart import draw_cost_curve
 from phi2sdk.report.markdown import markdown
@@ -40,13 +41,16 @@ def write_reports(
         folder: Where the files go.
         run: The run it was made of; without it there is no ``report.html``.
         tokenizer: The reference tokenizer, for the differences between answers; likewise.
+
+    Raises:
+        ConfigurationError: There is no room, or the folder cannot be written.
     """
     for name, write in FORMATS.items():
-        write_text(folder / name, write(report))
+        write_file(folder / name, write(report))
     if run is not None and tokenizer is not None:
         from phi2sdk.report.html.page import html_page
 
-        write_text(folder / HTML, html_page(report, run, tokenizer))
+        write_file(folder / HTML, html_page(report, run, tokenizer))
     if report.requirements:
-        write_text(folder / "junit.xml", junit(report.requirements))
+        write_file(folder / "junit.xml", junit(report.requirements))
     draw_cost_curve(report, folder)

@@ -15,7 +15,7 @@ from phi2sdk.fold import Fold
 from phi2sdk.measure import golden
 from phi2sdk.measure.calibration import calibrate, golden_process
 from phi2sdk.measure.golden import Scenario
-from phi2sdk.measure.journal import Journal, Recorded, read_journal
+from phi2sdk.measure.journal import Journal, read_journal
 from phi2sdk.sampling import Sampling
 
 
@@ -86,7 +86,7 @@ async def test_a_golden_server_lives_in_a_process_of_its_own_and_ends_with_us() 
 
 async def test_a_calibration_is_kept_in_the_journal(tmp_path: Path) -> None:
     (found,) = await calibrate(["thread"])
-    with Journal(tmp_path / "r.jsonl", Recorded()) as journal:
+    with Journal(tmp_path / "r.jsonl") as journal:
         journal.begin("now")
         journal.calibration(found.to_json())
     (kept,) = read_journal(tmp_path / "r.jsonl").calibrations

@@ -11,15 +11,18 @@ from hypothesis import strategies as st
 from phi2sdk.completion import Count, Usage
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.measure.folder import RunFolder, configuration_hash, differences
-from phi2sdk.measure.journal import Journal, Recorded, read_journal
+from phi2sdk.measure.journal import Journal, read_journal
 from phi2sdk.measure.records import Record
 from tests.measure.making import answer, failure, key
+from tests.report.making import run_of
 
-INFO = {"started": "now", "versions": {}, "machine": {}, "configuration": {"a": {"b": 1}}}
+ADDED = ("schema", "configuration_hash")
+INFO = {name: value for name, value in run_of([]).info.items() if name not in ADDED}
+CONFIGURATION = INFO["configuration"]
 
 
 def filled(path: Path, records: list[Record]) -> None:
-    with Journal(path, Recorded()) as journal:
+    with Journal(path) as journal:
         journal.begin("2026-01-01T00:00:00+00:00")
         for record in records:
             journal.intent(record.key)
@@ -70,7 +73,7 @@ def test_a_file_cut_at_any_byte_can_be_read_and_gone_on_with(tmp_path: Path) -> 
         path.write_bytes(whole[:size])
         found = read_journal(path)
         assert list(found.done.values()) == RECORDS[: len(found.done)]
-        with Journal(path, found) as journal:
+        with Journal(path) as journal:
             journal.begin("later")
             for record in RECORDS[len(found.done) :]:
                 journal.intent(record.key)
@@ -82,10 +85,10 @@ def test_a_file_cut_at_any_byte_can_be_read_and_gone_on_with(tmp_path: Path) -> 
 
 def test_an_intent_without_an_end_stays_known_as_lost(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
-    with Journal(path, Recorded()) as journal:
+    with Journal(path) as journal:
         journal.begin("now")
         journal.intent(key("p"))
-    with Journal(path, read_journal(path)) as journal:
+    with Journal(path) as journal:
         journal.begin("later")
         journal.intent(key("p"))
         journal.done(answer("p"))
@@ -111,10 +114,21 @@ def test_a_key_that_is_done_twice_is_refused(tmp_path: Path) -> None:
 def test_a_second_writer_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     with (
-        Journal(path, Recorded()),
+        Journal(path),
         pytest.raises(ConfigurationError, match="another process"),
     ):
-        Journal(path, Recorded())
+        Journal(path)
+
+
+def test_what_was_written_after_the_journal_was_read_is_not_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    filled(path, RECORDS[:1])
+    before = read_journal(path)
+    with Journal(path) as other:
+        other.done(RECORDS[1])
+    with Journal(path) as journal:
+        assert len(journal.recorded.done) == len(before.done) + 1
+    assert list(read_journal(path).done) == [record.key for record in RECORDS[:2]]
 
 
 def test_a_run_is_only_resumed_with_the_same_configuration(tmp_path: Path) -> None:
@@ -123,17 +137,18 @@ def test_a_run_is_only_resumed_with_the_same_configuration(tmp_path: Path) -> No
     journal.close()
     assert recorded.sessions == 0
     with pytest.raises(ConfigurationError, match="--resume"):
-        folder.check({"a": {"b": 1}}, resume=False)
-    folder.check({"a": {"b": 1}}, resume=True)
-    with pytest.raises(ConfigurationError, match=r"a\.b: 1 -> 2"):
-        folder.check({"a": {"b": 2}}, resume=True)
+        folder.check(CONFIGURATION, resume=False)
+    folder.check(CONFIGURATION, resume=True)
+    other = CONFIGURATION | {"load": CONFIGURATION["load"] | {"concurrency": 2}}
+    with pytest.raises(ConfigurationError, match=r"load\.concurrency: 1 -> 2"):
+        folder.check(other, resume=True)
 
 
 def test_what_is_not_a_run_is_not_written_into(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match="is a file"):
         RunFolder(tmp_path / "file").check({}, resume=False)
-    (tmp_path / "records.jsonl").write_text("")
+    (tmp_path / "records.jsonl").write_text("something")
     with pytest.raises(ConfigurationError, match="no run"):
         RunFolder(tmp_path).check({}, resume=True)
     with pytest.raises(ConfigurationError, match="not the folder of a run"):
@@ -153,7 +168,7 @@ def test_a_new_run_keeps_its_configuration_beside_its_records(tmp_path: Path) ->
     journal, _ = RunFolder(tmp_path / "new" / "run").open(INFO, resume=False)
     journal.close()
     info = json.loads((tmp_path / "new" / "run" / "run.json").read_text())
-    assert info["configuration_hash"] == configuration_hash({"a": {"b": 1}})
+    assert info["configuration_hash"] == configuration_hash(CONFIGURATION)
     assert sorted(p.name for p in (tmp_path / "new" / "run").iterdir()) == [
         "records.jsonl",
         "run.json",

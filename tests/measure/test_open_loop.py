@@ -15,7 +15,7 @@ from phi2sdk import prompts
 from phi2sdk.client import AsyncPhi2Client
 from phi2sdk.completion import Request
 from phi2sdk.config import Target
-from phi2sdk.measure.journal import Journal, Recorded
+from phi2sdk.measure.journal import Journal
 from phi2sdk.measure.metrics import E2E, RESPONSE, SCHEDULE_LAG
 from phi2sdk.measure.records import Record
 from phi2sdk.measure.runner import Runner
@@ -75,7 +75,7 @@ async def measured(load: Load, path: Path) -> list[Record]:
         AsyncPhi2Client(Target("t", "openai", {"base_url": url})) as phi,
     ):
         request = Request(prompts.raw("go"), Sampling(max_tokens=4), timeout=30)
-        with Journal(path, Recorded()) as journal:
+        with Journal(path) as journal:
             epoch_ns = round(perf_counter() * 1e9)
             runner = Runner({"t": phi}, lambda key: request, journal, seen.append, epoch_ns)
             await runner.run(plan(load, ["t"], [str(i) for i in range(ASKED)]))

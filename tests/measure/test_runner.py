@@ -59,9 +59,8 @@ class Bench:
     async def run(
         self, load: Load, asked: list[str], *, timeout: float = 10, max_tokens: int = 64
     ) -> dict[Key, Record]:
-        found = read_journal(self.path)
-        lanes = plan(load, ["openai"], asked, done=found.done)
-        with Journal(self.path, found) as journal:
+        with Journal(self.path) as journal:
+            lanes = plan(load, ["openai"], asked, done=journal.recorded.done)
             journal.begin("now")
 
             def request(key: Key) -> Request:

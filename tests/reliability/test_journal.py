@@ -102,10 +102,10 @@ def test_a_second_process_on_the_same_run_is_refused(emulator: Emulator, tmp_pat
 
 def test_two_journals_on_one_file_exclude_each_other(tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
-    first = Journal(path, read_journal(path))
+    first = Journal(path)
     with first, pytest.raises(ConfigurationError, match="another process"):
-        Journal(path, read_journal(path))
-    Journal(path, read_journal(path)).close()
+        Journal(path)
+    Journal(path).close()
 
 
 LINES = st.lists(
@@ -145,10 +145,8 @@ def test_any_journal_is_read_or_refused_by_name(
     path.write_bytes(b"".join(line + b"\n" for line in lines) + (b'{"event":' if torn else b""))
     before = path.read_bytes()
     try:
-        recorded = read_journal(path)
+        read_journal(path)
     except ConfigurationError as error:
         named = str(error)
         assert str(path) in named
-    else:
-        assert recorded.bytes <= len(before)
     assert path.read_bytes() == before, "reading changes nothing"

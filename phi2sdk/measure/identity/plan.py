@@ -189,7 +189,7 @@ def from_run(
 
     run = RunFolder(folder).read()
     calibration = (run.identity or {}).get("calibration")
-    if not calibration:
+    if not calibration or not calibration["tokens"]:
         raise ConfigurationError(
             f"{folder} has no calibration: compare with --identity 100 and local weights, or "
             "leave --run out"
@@ -207,7 +207,7 @@ def from_run(
                 f"the run's line-up has no {name}: it has {', '.join(sorted(known))}; without "
                 "--run the local weights find out"
             )
-        calls = None if kl <= 0 else max(1, round(needed**2 / kl / per_call))
+        calls = None if kl < 1e-12 else max(1, round(needed**2 / kl / per_call))
         plans.append(_planned(name, calls, (None, None), per_call, None, price, kl, "line-up", {}))
     source = f"by formula, from the calibration in {folder}"
     return Plans(plans, setting, source, calibration["entropy"], _source(price))

@@ -1,0 +1,161 @@
+"""What a line of the journal may hold, checked before anything is computed from it.
+
+A journal may come from somebody else, or from a damaged disk. Types, ranges and the order of times
+are checked here, so that whatever reads records later can rely on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from phi2sdk.measure.records import Arm, Outcome
+from phi2sdk.parsing import first_mistake
+
+__all__ = ["MOST", "Count", "Seconds", "check_event"]
+
+MOST = 2**53
+"""No count and no clock reading is larger: up to here a float holds every integer."""
+
+Count = Annotated[int, Field(strict=True, ge=0, le=MOST)]
+Seconds = Annotated[float, Field(strict=True, ge=0, le=1e9, allow_inf_nan=False)]
+Flag = Annotated[bool, Field(strict=True)]
+_Nanoseconds = Annotated[int, Field(strict=True, ge=-MOST, le=MOST)]
+_Bin = Annotated[int, Field(ge=0, le=1000)]
+_Key = tuple[Arm, str, str, Count]
+
+
+class _Event(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class _InSession(_Event):
+    session: Annotated[int, Field(strict=True, ge=1, le=MOST)]
+
+
+class _Session(_InSession):
+    event: Literal["session"]
+    started: str
+
+
+class _Over(_InSession):
+    event: Literal["over"]
+
+
+class _Intent(_InSession):
+    event: Literal["intent"]
+    key: _Key
+
+
+class _Attempt(_Event):
+    event: Literal["attempt"]
+    key: _Key
+    t_send: _Nanoseconds
+    t_end: _Nanoseconds
+    error: str | None = None
+    status: Count | None = None
+    wait: Seconds = 0.0
+
+    @model_validator(mode="after")
+    def _times(self) -> Self:
+        _in_order(self.t_send, self.t_end)
+        return self
+
+
+class _Quantiles(_Event):
+    p50: Seconds
+    p99: Seconds
+
+
+class _Calibration(_InSession):
+    event: Literal["calibration"]
+    wire: str
+    streams: Count
+    n: Count
+    ttft: _Quantiles
+    e2e: _Quantiles
+
+
+class _Health(_InSession):
+    event: Literal["health"]
+    lag: dict[_Bin, Count]
+    cpu_s: Seconds
+    wall_s: Seconds
+    watts: list[tuple[_Nanoseconds, Annotated[float, Field(strict=True, ge=0, le=1e6)]]] = []
+
+
+class _Chunks(_Event):
+    t: list[_Nanoseconds] = []
+    chars: list[Count] = []
+    tokens: list[Annotated[int, Field(strict=True, ge=-1, le=MOST)]] | None = None
+
+    @model_validator(mode="after")
+    def _as_many(self) -> Self:
+        if len(self.chars) != len(self.t) or len(self.tokens or self.t) != len(self.t):
+            raise ValueError("its lists have different lengths")
+        return self
+
+
+class _Done(_InSession):
+    event: Literal["done"]
+    key: _Key
+    outcome: Outcome
+    t_scheduled: _Nanoseconds
+    t_close: _Nanoseconds
+    t_send: _Nanoseconds | None = None
+    t_first: _Nanoseconds | None = None
+    t_last: _Nanoseconds | None = None
+    streamed: Flag | None = None
+    error: str | None = None
+    status: Count | None = None
+    message: str | None = None
+    chunks: _Chunks = _Chunks()
+    text: str
+    raw: str | None = None
+    usage: dict[
+        Literal["input", "output_billed", "output_kept", "cached"],
+        Count | tuple[Count, Literal["estimated"]],
+    ] = {}
+    cut: Flag = False
+    finish_reason: str | None = None
+    model: str | None = None
+    request_id: str | None = None
+    route: str | None = None
+    wrapped: Flag = False
+
+    @model_validator(mode="after")
+    def _times(self) -> Self:
+        _in_order(self.t_scheduled, self.t_close)
+        _in_order(self.t_send, self.t_first, self.t_last, self.t_close)
+        return self
+
+
+def _in_order(*times: int | None) -> None:
+    known = [time for time in times if time is not None]
+    if any(earlier > later for earlier, later in pairwise(known)):
+        raise ValueError("its times are not in order")
+
+
+_EVENT: TypeAdapter[Any] = TypeAdapter(
+    Annotated[
+        _Session | _Over | _Intent | _Attempt | _Calibration | _Health | _Done,
+        Field(discriminator="event"),
+    ]
+)
+
+
+def check_event(event: object) -> Mapping[str, Any]:
+    """An event as the journal writes them.
+
+    Raises:
+        ValueError: It is none. The message says why, on one line.
+    """
+    try:
+        _EVENT.validate_python(event)
+    except ValidationError as error:
+        raise ValueError(first_mistake(error)) from None
+    assert isinstance(event, dict)
+    return event

@@ -1,0 +1,202 @@
+"""The files in the folder of a run: read, replaced and appended to without following any link.
+
+A folder may come from somebody else. No link in it makes us read or write a file elsewhere, no pipe
+makes us wait, and whatever the operating system refuses is a :class:`ConfigurationError`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import stat
+from pathlib import Path
+from typing import IO, Any
+
+from phi2sdk.errors import ConfigurationError
+from phi2sdk.parsing import parse_json
+
+__all__ = ["ANOTHER_COPY", "AppendedFile", "no_link", "read_bytes", "read_json", "write_file"]
+
+_PLAIN = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
+
+
+def read_bytes(path: Path) -> bytes:
+    """All of a regular file.
+
+    Raises:
+        FileNotFoundError: There is none.
+        ConfigurationError: It is a link or no regular file, or it cannot be read.
+    """
+    try:
+        with os.fdopen(_open(path, os.O_RDONLY), "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path} cannot be read ({_reason(error)}). Make it readable, then try again"
+        ) from error
+
+
+def read_json(path: Path) -> Any:
+    """The JSON document in a regular file.
+
+    Raises:
+        FileNotFoundError: There is none.
+        ConfigurationError: As :func:`read_bytes`, or it is damaged.
+    """
+    try:
+        return parse_json(read_bytes(path))
+    except ValueError as error:
+        raise ConfigurationError(f"{path} is damaged: {error}. {ANOTHER_COPY}") from None
+
+
+ANOTHER_COPY = "Restore the file from a backup, or make the run again"
+
+
+def write_file(path: Path, content: str | bytes) -> None:
+    """Write a file whole or not at all; a link of that name is replaced, and not followed.
+
+    Half of a surrogate pair, which UTF-8 does not have, is written as ``\\udXXX``.
+
+    Raises:
+        ConfigurationError: There is no room, or the folder cannot be written.
+    """
+    data = content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(16)}")
+    try:
+        try:
+            number = _open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+            with os.fdopen(number, "wb") as file:
+                file.write(data)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+class AppendedFile:
+    """Lines that are only ever appended. Only one process may have the file open.
+
+    What follows the last line break was left by a process that was killed while it wrote, and is
+    cut off.
+
+    Args:
+        path: The file; made where it is missing.
+
+    Raises:
+        ConfigurationError: Another process has it open; it is a link or no regular file; or it
+            cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._torn = False
+        try:
+            number = _open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+            self._file: IO[bytes] = os.fdopen(number, "r+b", buffering=0)
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        try:
+            _lock(self._file, path)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def read(self) -> bytes:
+        """All whole lines."""
+        try:
+            self._file.seek(0)
+            data = self._file.read()
+            whole = data[: data.rfind(b"\n") + 1]
+            if len(whole) < len(data):
+                self._file.truncate(len(whole))
+        except OSError as error:
+            raise _unwritable(self._path, error) from error
+        return whole
+
+    def append(self, line: str) -> None:
+        """Add a line.
+
+        Raises:
+            ConfigurationError: It could not be written whole. No line can follow it.
+        """
+        # One write of one whole line: a kill leaves it there, absent, or torn at the very end.
+        data = line.encode("utf-8", "backslashreplace") + b"\n"
+        reason = "an earlier line could not be written"
+        if not self._torn:
+            try:
+                if self._file.write(data) == len(data):
+                    return
+                reason = "no room"
+            except OSError as error:
+                reason = _reason(error)
+            self._torn = True  # what came after half a line would be lost with it
+        raise ConfigurationError(
+            f"{self._path} cannot be written ({reason}). Make room, then go on with --resume"
+        )
+
+    def close(self) -> None:
+        """Let others write. Closing twice is harmless."""
+        self._file.close()
+
+
+def no_link(path: Path) -> None:
+    """See that a file is not a link.
+
+    Raises:
+        ConfigurationError: It is.
+    """
+    if path.is_symlink():
+        raise ConfigurationError(
+            f"{path} is a symbolic link. The files of a run must be regular files, since a folder "
+            "that somebody else made could point anywhere: replace the link with the file itself"
+        )
+
+
+def _open(path: Path, flags: int) -> int:
+    no_link(path)  # O_NOFOLLOW sees the same, without a race, where the system has it
+    try:
+        number = os.open(path, flags | _PLAIN, 0o666)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EMLINK):
+            no_link(path)
+        raise
+    try:
+        if not stat.S_ISREG(os.fstat(number).st_mode):
+            raise ConfigurationError(f"{path} is no regular file: move it away, then try again")
+    except BaseException:
+        os.close(number)
+        raise
+    return number
+
+
+def _unwritable(path: Path, error: OSError) -> ConfigurationError:
+    return ConfigurationError(
+        f"{path} cannot be written ({_reason(error)}). What was recorded before is kept. Make "
+        "room and the folder writable, then run the command again"
+    )
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or type(error).__name__
+
+
+def _lock(file: IO[bytes], path: Path) -> None:
+    if os.name != "posix":
+        return
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ConfigurationError(
+            f"{path.parent} is being written by another process: wait for it, or choose another "
+            "--out"
+        ) from None
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path} cannot be locked ({_reason(error)}): choose an --out on another file system"
+        ) from error
