@@ -69,6 +69,8 @@ def first_mistake(error: ValidationError) -> str:
     first = error.errors(include_input=False, include_url=False, include_context=False)[0]
     where = ".".join(str(step)[:40] for step in first["loc"])
     what = first["msg"].removeprefix("Value error, ")
+    if first["type"] in ("model_type", "dataclass_type", "dict_type"):
+        what = "it is no object"
     return f"{where}: {what}" if where else what
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.measure.events import Count
@@ -48,9 +48,6 @@ class _Answered(BaseModel):
     usd: _Usd | None
     error: str | None
     tokens: list[tuple[str, _Nats | None, Count | None, tuple[str, _Nats] | None]]
-
-
-_EVENT: TypeAdapter[_Asked | _Answered] = TypeAdapter(_Asked | _Answered)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +91,24 @@ def _told(file: Path, lines: bytes) -> tuple[Told, ...]:
     found: dict[tuple[str, int], Told] = {}
     for number, line in enumerate(lines[: lines.rfind(b"\n") + 1].split(b"\n")[:-1], start=1):
         try:
-            event = _EVENT.validate_python(parse_json(line))
+            plain = parse_json(line)
+            answered = isinstance(plain, dict) and "tokens" in plain
+            event = (_Answered if answered else _Asked).model_validate(plain)
             key = event.target, event.number
             if isinstance(event, _Asked):
                 found[key] = Told(event.target, event.number, event.prompt, event.text, event.usd)
             else:
                 tokens = tuple(TokenLogprob(*columns) for columns in event.tokens)
                 found[key] = replace(found[key], usd=event.usd, tokens=tokens, error=event.error)
-        except (ValueError, KeyError) as error:
-            why = first_mistake(error) if isinstance(error, ValidationError) else str(error)
-            raise ConfigurationError(f"{file}, line {number}: {why}. {ANOTHER_COPY}") from None
+        except KeyError:
+            why = "a reply without its request"
+        except ValidationError as error:
+            why = first_mistake(error)
+        except ValueError as error:
+            why = str(error)
+        else:
+            continue
+        raise ConfigurationError(f"{file}, line {number} is damaged: {why}. {ANOTHER_COPY}")
     return tuple(found.values())
 
 
