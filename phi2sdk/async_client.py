@@ -335,6 +335,8 @@ class AsyncPhi2Client:
 
     def _finish(self, account: Fold) -> Completion:
         completion = account.completion()
+        if account.done is not None and account.done.cut:
+            completion = replace(completion, usage=account.estimate(completion.usage))
         answered(completion)
         price = self._prices.get(completion.receipt.target)
         if price is None:

@@ -8,9 +8,11 @@ So the sum can never come above the cap, however many calls are under way.
     spending = Spending(0.50)
     client = AsyncPhi2Client(Budget(backend, price=price, spending=spending))
 
-Where nobody says what a call cost, its worst case stays charged: a connection that broke, a stream
-that we ended early, a reply without token counts. A machine that is rented or owned is charged for
-the seconds of each request, those side by side each in full.
+Where nobody says what a call cost, its worst case stays charged: a connection that broke, a reply
+without token counts. A stream that we ended early is charged for the prompt as the provider counted
+it, if it did so at the start, and for all of ``max_tokens``: nobody says when the provider stopped.
+A machine that is rented or owned is charged for the seconds of each request, those side by side
+each in full.
 """
 
 from __future__ import annotations
@@ -18,11 +20,12 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
+from dataclasses import replace
 from threading import Lock
 from time import perf_counter_ns
 
 from phi2sdk.backends.base import Backend
-from phi2sdk.completion import Chunk, Done, Event, Request, Sent, Usage
+from phi2sdk.completion import Chunk, Count, Done, Event, Opened, Request, Sent, Usage
 from phi2sdk.counts import most_input, plausible
 from phi2sdk.errors import (
     AuthenticationFailed,
@@ -166,6 +169,7 @@ class Budget(Wrapper):
         hold = self.spending.hold(worst_case(self.price, request, wraps=wraps))
         begun_ns = perf_counter_ns()
         done: Done | None = None
+        told: Count | None = None
         failure: Phi2Error | None = None
         sent = delivered = False
         try:
@@ -174,14 +178,15 @@ class Budget(Wrapper):
                     sent = sent or isinstance(event, Sent)
                     delivered = delivered or isinstance(event, Chunk)
                     done = event if isinstance(event, Done) else done
+                    told = event.input if isinstance(event, Opened) else told
                     yield event
         except Phi2Error as error:
             failure = error
             raise
         finally:
-            usage: Usage | None = None
+            usage = Usage(input=told)
             if done is not None and failure is None:
-                usage = Usage() if done.cut else done.usage
+                usage = replace(done.usage, input=done.usage.input or told)
             free = failure is not None and refused(type(failure).__name__) and not delivered
             cost = hold.usd  # should the bill itself fail, the worst case is charged
             try:
@@ -221,7 +226,7 @@ def worst_case(price: Price, request: Request, *, calls: int = 1, wraps: bool = 
 def charge(
     price: Price,
     request: Request,
-    usage: Usage | None,
+    usage: Usage,
     *,
     seconds: float,
     free: bool = False,
@@ -233,7 +238,8 @@ def charge(
         price: What it costs.
         request: What was asked.
         usage: The provider's counts; what they lack, what is an estimate, and what the request
-            cannot have produced, counts at its most. ``None``: the call did not come to its end.
+            cannot have produced counts at its most: every byte of the prompt a token,
+            ``max_tokens`` generated.
         seconds: How long it took.
         free: It was refused: no tokens.
         wraps: The route wraps the prompt.
@@ -241,7 +247,7 @@ def charge(
     read, wrote = float(most_input(request, wraps=wraps)), float(request.sampling.max_tokens)
     if free:
         read = wrote = 0.0
-    elif usage is not None:
+    else:
         usage = plausible(usage, request, wraps=wraps)
         if usage.input is not None and not usage.input.estimated:
             read = usage.input.value

@@ -91,6 +91,8 @@ class Receipt:
             template that we do not see. Such a target cannot be expected to agree with others.
         parameters: The fate of each sampling parameter.
         attempts: Every call, failed ones included.
+        finish_reason: The provider's own word for the end of the answer (``eos_token``,
+            ``repetition``), where it gave one.
     """
 
     target: str
@@ -100,6 +102,7 @@ class Receipt:
     wrapped: bool = False
     parameters: tuple[ParameterFate, ...] = ()
     attempts: tuple[Attempt, ...] = ()
+    finish_reason: str | None = None
 
     @property
     def waited(self) -> float:
@@ -238,6 +241,7 @@ class Chunk:
         token_ids: Its tokens, where the wire gives them.
         logprobs: Their natural-log probabilities, where the wire gives them.
         tokens: How many tokens it holds, ``None`` if unknown.
+        last: The provider has ended the answer with it: only counts may follow.
     """
 
     text: str
@@ -246,6 +250,7 @@ class Chunk:
     token_ids: tuple[int, ...] = ()
     logprobs: tuple[float, ...] = ()
     tokens: int | None = None
+    last: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +273,7 @@ class Done:
         model: The model that says it answered.
         request_id: The provider's name for the request.
         cut: Whether we ended it at a stop, with more possibly to come.
+        told: The provider's own word for ``finish_reason``, where it gave one.
     """
 
     t_ns: int
@@ -276,6 +282,7 @@ class Done:
     model: str | None = None
     request_id: str | None = None
     cut: bool = False
+    told: str | None = None
 
 
 Event = Sent | Opened | Chunk | Retrying | Done

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from phi2sdk.completion import (
     Attempt,
@@ -21,6 +21,7 @@ from phi2sdk.completion import (
     Usage,
 )
 from phi2sdk.errors import BadResponse, Phi2Error
+from phi2sdk.sampling import ParameterFate
 
 __all__ = ["Fold", "fold"]
 
@@ -75,16 +76,22 @@ class Fold:
         """What was asked so far, with all attempts; ``None`` before anything was sent."""
         if self.sent is None:
             return None
-        asked = self.sent.receipt
-        return Receipt(
-            asked.target,
-            asked.provider,
-            asked.route,
-            asked.prompt,
-            asked.wrapped,
-            asked.parameters,
-            tuple(self.attempts),
+        asked, parameters = self.sent.receipt, self.sent.receipt.parameters
+        told = self.done.told if self.done else None
+        if (wrote := self._clipped_to()) is not None:
+            parameters = tuple([_clipped(fate, wrote) for fate in parameters])
+        return replace(
+            asked, parameters=parameters, attempts=tuple(self.attempts), finish_reason=told
         )
+
+    def _clipped_to(self) -> int | None:
+        """The tokens after which a server ended the answer before ``max_tokens``, if it did."""
+        if self.done is None or self.done.finish_reason != "length":
+            return None
+        wrote = self.done.usage.output_billed
+        if wrote is None or wrote.estimated or wrote.value >= self.request.sampling.max_tokens:
+            return None
+        return wrote.value
 
     def timing(self) -> Timing | None:
         """Clock readings of the last attempt; ``None`` before anything was sent."""
@@ -123,6 +130,25 @@ class Fold:
             logprobs=tuple([p for chunk in self.chunks for p in chunk.logprobs]),
         )
 
+    def estimate(self, usage: Usage) -> Usage:
+        """Fill in what is not known of a stream that was cancelled, marked as estimates.
+
+        Output: one token for each chunk whose tokens the wire does not count. Input: a token for
+        every four bytes of the prompt, the average of English text.
+        """
+        content = [chunk for chunk in self.chunks if chunk.raw]
+        received = sum(len(chunk.raw) for chunk in content)
+        kept = sum(len(piece) for piece in self.text)
+        wrote = usage.output_billed or Count(sum(c.tokens or 1 for c in content), estimated=True)
+        share = round(wrote.value * kept / received) if received else 0
+        size = len(self.request.prompt.text.encode("utf-8", "surrogatepass"))
+        return Usage(
+            usage.input or Count(-(-size // 4), estimated=True),
+            wrote,
+            usage.output_kept or Count(share, estimated=True),
+            usage.cached,
+        )
+
     def _usage(self, *, kept: int, received: int) -> Usage:
         """The provider's counts, and what follows from the events where it gave none.
 
@@ -141,6 +167,13 @@ class Fold:
                 output_kept = Count(round(billed.value * kept / received), estimated=True)
         read = done.usage.input or (self.opened.input if self.opened else None)
         return Usage(read, billed, output_kept, done.usage.cached)
+
+
+def _clipped(fate: ParameterFate, wrote: int) -> ParameterFate:
+    if fate.name != "max_tokens":
+        return fate
+    note = f"the server reduced it to {wrote} and ended the answer there with 'length'"
+    return replace(fate, fate="clipped", note=note)
 
 
 async def fold(events: AsyncIterator[Event], request: Request) -> Completion:

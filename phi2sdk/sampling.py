@@ -106,7 +106,7 @@ _NEUTRAL: Mapping[str, object] = {
     "stop": (),
 }
 
-Fate = Literal["sent", "renamed", "emulated", "neutral", "unsupported"]
+Fate = Literal["sent", "renamed", "emulated", "neutral", "unsupported", "clipped"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,8 @@ class ParameterFate:
         value: Its value there.
         fate: ``sent`` under its own name; ``renamed``; ``emulated`` by other keys or on our side;
             ``neutral``: off, and left out since the route has no word for off;
-            ``unsupported``: not done (only with ``on_unsupported="warn"``).
+            ``unsupported``: not done (only with ``on_unsupported="warn"``);
+            ``clipped``: the server reduced ``max_tokens``, which its answer shows.
         wire: The keys that went into the request for it.
         note: What else there is to know.
     """

@@ -59,9 +59,11 @@ BY_CODE: Mapping[str, type[Phi2Error]] = {
     "model_not_found": ModelNotFound,
     "overloaded": Overloaded,
     "validation": InvalidRequest,
+    "input_tokens": ContextLengthExceeded,
+    "input_text": ContextLengthExceeded,
 }
 """Codes that say more than their status: OpenAI's ``code``, TGI's ``error_type``, llama.cpp's
-``type``."""
+``type``, and of vLLM's ``param`` the two that stand for a prompt that is too long."""
 
 
 @dataclass(frozen=True)
@@ -70,13 +72,13 @@ class Failure:
 
     Attributes:
         provider: Who sent it.
-        status: The HTTP status; for an event 500, unless its code says better.
+        status: The HTTP status; for an event the status that the event itself gives, if any.
         headers: The response's, empty for an event.
         text: The body.
     """
 
     provider: str | None
-    status: int
+    status: int | None
     headers: Mapping[str, str]
     text: str
 
@@ -86,12 +88,12 @@ class Failure:
         if not isinstance(document, dict) or not document.get("error"):
             return None
         try:
-            failure = cls(None, 500, {}, json.dumps(document))
+            failure = cls(None, None, {}, json.dumps(document))
         except RecursionError:
-            return cls(None, 500, {}, "")
-        for code in failure.codes:
-            if re.fullmatch("[45][0-9][0-9]", code):
-                return cls(None, int(code), {}, failure.text)
+            return cls(None, None, {}, "")
+        for status in (str(failure.detail.get("http_status_code")), *failure.codes):
+            if re.fullmatch("[45][0-9][0-9]", status):
+                return cls(None, int(status), {}, failure.text)
         return failure
 
     @cached_property
@@ -116,6 +118,8 @@ class Failure:
         """All that the body has in place of a code."""
         values = [self.detail.get(key) for key in ("code", "error_type", "type")]
         said = [value for value in values if isinstance(value, str | int) and value != ""]
+        if (param := self.detail.get("param")) in ("input_tokens", "input_text"):
+            said.append(param)
         return tuple(untrusted(str(value), 80) for value in said)
 
     @property
@@ -148,7 +152,7 @@ class Failure:
 def error_for(failure: Failure) -> Phi2Error:
     """The error that status and code call for."""
     status = failure.status
-    if 300 <= status < 400:
+    if status is not None and 300 <= status < 400:
         return BadResponse(
             "the endpoint redirects, and redirects are not followed since the key would go along: "
             "set the endpoint to its final address",
@@ -161,8 +165,15 @@ def error_for(failure: Failure) -> Phi2Error:
         known = retry_after(failure.headers)
         return failure.as_error(ModelLoading, retry_after=known or _seconds(wait))
     if kind is None:
-        kind = BY_STATUS.get(status) or (ProviderFault if status >= 500 else InvalidRequest)
+        kind = _kind_of(status)
     return failure.as_error(kind)
+
+
+def _kind_of(status: int | None) -> type[Phi2Error]:
+    """The name for a status; an event without a status reports a fault of the provider's."""
+    if status is None:
+        return ProviderFault
+    return BY_STATUS.get(status) or (ProviderFault if status >= 500 else InvalidRequest)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -7,16 +7,21 @@ spread over chunks, so a stream and a single reply are cut at the same character
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from typing import ClassVar
 
-from phi2sdk.completion import Chunk, Done, Event, Request
+from phi2sdk.completion import Chunk, Done, Event, Request, Sent
+from phi2sdk.errors import Phi2Error
 from phi2sdk.prompts import END_OF_TEXT
 
-__all__ = ["StopCutter", "cut_at_stops", "stops_of"]
+__all__ = ["ACCOUNT_SECONDS", "StopCutter", "cut_at_stops", "stops_of"]
+
+ACCOUNT_SECONDS = 1.0
+"""How long the counts of an answer are waited for once its text is complete."""
 
 
 def stops_of(request: Request) -> tuple[str, ...]:
@@ -27,10 +32,14 @@ def stops_of(request: Request) -> tuple[str, ...]:
 async def cut_at_stops(
     events: AsyncGenerator[Event, None], request: Request
 ) -> AsyncGenerator[Event, None]:
-    """Pass a backend's events on, up to the first stop, then close the stream.
+    """Pass a backend's events on, up to the first stop.
 
     Chunks keep their place and time; only their ``text`` changes: what might still become a stop
     is held back until it is decided, and ``raw`` stays as received.
+
+    A stream that still runs at the stop is closed, so that the provider stops working, and its
+    ``Done`` says ``cut``. Where the provider has ended the answer already, its counts are kept:
+    they follow at once, and are waited for no longer than ``ACCOUNT_SECONDS``.
     """
     prompt = request.prompt
     cutter = StopCutter(
@@ -38,7 +47,7 @@ async def cut_at_stops(
         top_level=prompt.format == "code",
         line_start=prompt.text.endswith("\n"),
     )
-    last_ns = 0
+    last_ns, streamed = 0, True
     async with aclosing(events) as source:
         async for event in source:
             if isinstance(event, Chunk):
@@ -46,14 +55,28 @@ async def cut_at_stops(
                 visible = cutter.feed(event.raw)
                 yield event if visible == event.text else replace(event, text=visible)
                 if cutter.ended:
-                    yield Done(t_ns=last_ns, finish_reason="stop", cut=True)
+                    account = await _account(source) if event.last or not streamed else None
+                    ended = account or Done(last_ns, None, cut=True)
+                    yield replace(ended, finish_reason="stop")
                     return
             elif isinstance(event, Done):
                 if rest := cutter.flush():
                     yield Chunk(text=rest, raw="", t_ns=last_ns)
                 yield event
             else:
+                if isinstance(event, Sent):
+                    streamed = event.streamed
                 yield event
+
+
+async def _account(events: AsyncGenerator[Event, None]) -> Done | None:
+    """The end of an answer whose text is complete; ``None`` where the end does not come."""
+    done: Done | None = None
+    with suppress(TimeoutError, Phi2Error):
+        async with asyncio.timeout(ACCOUNT_SECONDS):
+            async for event in events:
+                done = event if isinstance(event, Done) else done
+    return done
 
 
 class StopCutter:

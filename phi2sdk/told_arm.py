@@ -114,7 +114,7 @@ async def _ask(
             failure = None
             one = replace(one, tokens=tokens, error=None)
         if price is not None:
-            usage = None if failure else Usage(Count(len(one.tokens)), Count(1))
+            usage = Usage() if failure else Usage(Count(len(one.tokens)), Count(1))
             free = failure is not None and refused(type(failure).__name__)
             seconds = perf_counter() - begun
             one = replace(one, usd=charge(price, request, usage, seconds=seconds, free=free))

@@ -11,19 +11,26 @@ A deployment's catalogue item decides its style:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 from urllib.parse import parse_qs, urlencode, urlsplit
 
+from phi2sdk.backends.azure_reply import answer_of, without_echo
 from phi2sdk.backends.azure_token import Credential, TokenCache, default_credential
 from phi2sdk.backends.base import Capabilities, OnUnsupported
 from phi2sdk.backends.hf import TGI, TGI_DIALECT
 from phi2sdk.backends.http import Call, EventReader, HTTPBackend, Route
 from phi2sdk.backends.openai import Chat, Completions
 from phi2sdk.completion import Chunk, Done, Request
-from phi2sdk.errors import BadResponse, ConfigurationError, ModelNotFound, Phi2Error, ProviderFault
+from phi2sdk.errors import (
+    BadResponse,
+    ConfigurationError,
+    InvalidRequest,
+    ModelNotFound,
+    Phi2Error,
+    ProviderFault,
+)
 from phi2sdk.outgoing import Outgoing
 from phi2sdk.sampling import Dialect, Rule
 from phi2sdk.secret import Secret
@@ -98,6 +105,12 @@ _SUFFIXES = (
 )
 
 
+_OLDER_HINT = (
+    ". If the deployment runs an older release of Microsoft's item, that release refuses keys of "
+    'the newer one (top_k, stop): set engine="older" and form="input_string" on this backend'
+)
+
+
 class Score(Route):
     """``POST /score`` of Microsoft's item.
 
@@ -118,6 +131,7 @@ class Score(Route):
         self.dialect = SCORE[engine]
         self._engine = engine
         self._form = form
+        self.hint = _OLDER_HINT if engine == "newer" else ""
 
     def call(self, prompt: str, wire: Mapping[str, Any], *, stream: bool) -> Call:
         parameters = dict(wire)
@@ -131,9 +145,7 @@ class Score(Route):
         return Call("/score", body, streamed=False)
 
     def read_reply(self, document: Any, t_ns: int, prompt: str) -> Iterable[Chunk | Done]:
-        if failure := Failure.in_event(document):
-            raise error_for(failure)
-        text = _without(prompt, _answer(document))
+        text = without_echo(prompt, answer_of(document))
         if text:
             yield Chunk(text, text, t_ns)
         yield Done(t_ns, None)
@@ -350,12 +362,13 @@ class AzureBackend(HTTPBackend):
         if failure.status != 424:
             return None
         inner = failure.headers.get("ms-azureml-model-error-statuscode", "")
-        if not inner:
-            return None
         reason = untrusted(failure.headers.get("ms-azureml-model-error-reason", "")) or inner
         known = inner.isascii() and inner.isdecimal() and 400 <= int(inner[:4]) < 600
         kind = type(error_for(replace(failure, status=int(inner)))) if known else ProviderFault
-        return failure.as_error(kind, code=failure.code or reason)
+        error = failure.as_error(kind, code=failure.code or reason or None)
+        if isinstance(self._route, Score) and kind in (InvalidRequest, ProviderFault):
+            error.message += self._route.hint
+        return error
 
 
 _SCOPES: Mapping[Style, str] = {
@@ -364,34 +377,6 @@ _SCOPES: Mapping[Style, str] = {
     "chat": "https://ml.azure.com/.default",
     "v1": "https://cognitiveservices.azure.com/.default",
 }
-
-
-def _answer(document: Any) -> str:
-    """The first prompt's answer, in any of the forms of the releases.
-
-    ``{"output": ["..."]}``, ``["..."]``, ``[{"0": "..."}]``.
-    """
-    found = document
-    if isinstance(found, dict) and "output" in found:
-        found = found["output"]
-    if isinstance(found, list) and found:
-        found = found[0]
-    if isinstance(found, dict):
-        found = found.get("0")
-    if not isinstance(found, str):
-        raise BadResponse(
-            "the endpoint answered with success, but without text: its container has failed, or "
-            "it does not speak the style 'score'"
-        )
-    return found
-
-
-def _without(prompt: str, text: str) -> str:
-    """``text`` without the prompt in front of it, whatever white space the prompt has there."""
-    if text.startswith(prompt):
-        return text.removeprefix(prompt)
-    echo = re.match(r"\s*" + r"\s+".join(map(re.escape, prompt.split())), text)
-    return text[echo.end() :] if echo else text
 
 
 def _split_endpoint(endpoint: str) -> tuple[str, str | None]:

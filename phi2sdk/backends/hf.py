@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from phi2sdk.backends import missing_dependency
 from phi2sdk.backends.base import Capabilities, OnUnsupported
+from phi2sdk.backends.finish import finish_of, told
 from phi2sdk.backends.http import Call, EventReader, HTTPBackend, Route
 from phi2sdk.backends.openai import (
     CHAT,
@@ -27,7 +28,7 @@ from phi2sdk.backends.openai import (
     served,
 )
 from phi2sdk.backends.prompt_logprobs import ask_prefill, read_prefill
-from phi2sdk.completion import Chunk, Done, FinishReason, Usage
+from phi2sdk.completion import Chunk, Count, Done, Usage
 from phi2sdk.errors import (
     AuthenticationFailed,
     BadResponse,
@@ -70,12 +71,6 @@ DIALECTS: tuple[Dialect, ...] = (TGI_DIALECT,)
 HOLD_SECONDS = 600
 """How long a waking endpoint's proxy may hold a request."""
 
-_FINISH: Mapping[str, FinishReason] = {
-    "length": "length",
-    "eos_token": "stop",
-    "stop_sequence": "stop",
-}
-
 
 class TGI(Route):
     """``POST /generate`` and ``/generate_stream`` of Text Generation Inference.
@@ -109,12 +104,16 @@ class TGI(Route):
         text = document["generated_text"]
         details = document.get("details")
         details = details if isinstance(details, dict) else {}
-        done = _done(details, t_ns)
+        done = _done(details, t_ns, text)
         ids, logprobs = _tokens(details.get("tokens"))
         tokens = done.usage.output_billed.value if done.usage.output_billed else None
         if text or ids:
             yield Chunk(text, text, t_ns, ids, logprobs, tokens)
         yield done
+
+    def input_told(self, headers: Mapping[str, str]) -> Count | None:
+        said = headers.get("x-prompt-tokens", "")
+        return count(int(said)) if said.isascii() and said.isdecimal() and len(said) < 10 else None
 
     def reader(self) -> EventReader:
         return _Reader()
@@ -139,8 +138,10 @@ class _Reader(EventReader):
             raise BadResponse("the event is not TGI's: it has no token")
         ids, logprobs = _tokens([token])
         text = "" if token.get("special") is True else token["text"]
-        yield Chunk(text, text, t_ns, ids, logprobs, 1)
-        if isinstance(details := document.get("details"), dict):
+        details = document.get("details")
+        ended = isinstance(details, dict)
+        yield Chunk(text, text, t_ns, ids, logprobs, 1, last=ended)
+        if ended:
             yield _done(details, t_ns)
 
 
@@ -321,11 +322,12 @@ def _classify(failure: Failure) -> Phi2Error | None:
     return failure.as_error(ModelLoading) if failure.status == 503 else None
 
 
-def _done(details: Mapping[str, Any], t_ns: int) -> Done:
+def _done(details: Mapping[str, Any], t_ns: int, partial: str = "") -> Done:
+    reason = details.get("finish_reason")
     prefill = details.get("prefill")
     read = len(prefill) if isinstance(prefill, list) and prefill else details.get("input_length")
     usage = Usage(input=count(read), output_billed=count(details.get("generated_tokens")))
-    return Done(t_ns, _FINISH.get(str(details.get("finish_reason"))), usage)
+    return Done(t_ns, finish_of(reason, partial), usage, told=told(reason))
 
 
 def _tokens(tokens: Any) -> tuple[tuple[int, ...], tuple[float, ...]]:

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from phi2sdk.backends.base import Backend, Capabilities, OnUnsupported
-from phi2sdk.completion import Chunk, Done, Event, Opened, Request, Sent
+from phi2sdk.completion import Chunk, Count, Done, Event, Opened, Request, Sent
 from phi2sdk.errors import BadResponse, ConfigurationError
 from phi2sdk.outgoing import Outgoing
 from phi2sdk.sampling import Dialect
@@ -88,6 +88,10 @@ class Route(ABC):
         Raises:
             Phi2Error: It reports a failure, or is not of the protocol.
         """
+
+    def input_told(self, headers: Mapping[str, str]) -> Count | None:
+        """The tokens of the prompt, where the headers of a reply tell them."""
+        return None
 
     @abstractmethod
     def reader(self) -> EventReader:
@@ -190,7 +194,8 @@ class HTTPBackend(Backend):
         async with wire.post(
             call.path, call.body, headers=headers, timeout=request.timeout
         ) as reply:
-            yield Opened(reply.t_headers_ns, request_id(reply.headers))
+            told = self._route.input_told(reply.headers)
+            yield Opened(reply.t_headers_ns, request_id(reply.headers), input=told)
             if call.streamed:
                 async with aclosing(self._read_stream(reply)) as events:
                     async for event in events:

@@ -11,9 +11,10 @@ from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 from phi2sdk.backends.base import Capabilities, OnUnsupported
+from phi2sdk.backends.finish import finish_of, told
 from phi2sdk.backends.http import Call, EventReader, HTTPBackend, Route
 from phi2sdk.backends.prompt_logprobs import ask_echo, read_echo
-from phi2sdk.completion import Chunk, Count, Done, FinishReason, Usage
+from phi2sdk.completion import Chunk, Count, Done, Usage
 from phi2sdk.errors import BadResponse, ConfigurationError, ContentFiltered, ProviderFault
 from phi2sdk.sampling import Dialect, Rule
 from phi2sdk.score import TokenLogprob
@@ -99,14 +100,6 @@ ECHOING: frozenset[str] = frozenset(COMPLETIONS[name].name for name in ("vllm", 
 DIALECTS: tuple[Dialect, ...] = (*COMPLETIONS.values(), *CHAT.values())
 """Every dialect of this module."""
 
-_FINISH: Mapping[str, FinishReason] = {
-    "stop": "stop",
-    "length": "length",
-    "content_filter": "filter",
-    "eos_token": "stop",
-    "stop_sequence": "stop",
-}
-
 
 class Completions(Route):
     """``POST /completions``: the prompt as it is.
@@ -134,17 +127,16 @@ class Completions(Route):
         return Call(self.path, body, stream)
 
     def read_reply(self, document: Any, t_ns: int, prompt: str) -> Iterable[Chunk | Done]:
-        choice = _first_choice(document)
-        if choice is None:
-            raise BadResponse("the reply has no choices")
-        text, finish = self._text(choice), _finish(choice)
-        if finish == "filter" and not text:
+        choice = _only_choice(document)
+        text, reason = self._text(choice), choice.get("finish_reason")
+        if not text and reason == "content_filter":
             raise ContentFiltered("the provider's content filter withheld the answer")
         if text is None:
             raise BadResponse("the reply's text is null")
+        finish = finish_of(reason, text)
         if text:
             yield Chunk(text, text, t_ns)
-        yield Done(t_ns, finish, _usage(document), *_names(document))
+        yield Done(t_ns, finish, _usage(document), *_names(document), told=told(reason))
 
     def reader(self) -> EventReader:
         return _Reader(self)
@@ -153,10 +145,7 @@ class Completions(Route):
         return Call(self.path, ask_echo(self.model, text), False)
 
     def read_prompt_logprobs(self, document: Any) -> tuple[TokenLogprob, ...]:
-        choice = _first_choice(document)
-        if choice is None:
-            raise BadResponse("the reply has no choices")
-        return read_echo(choice)
+        return read_echo(_only_choice(document))
 
     def _input(self, prompt: str) -> dict[str, Any]:
         return {"prompt": prompt}
@@ -209,10 +198,12 @@ class _Reader(EventReader):
         choice = _first_choice(document)
         if choice is None:
             return
+        reason = choice.get("finish_reason")
         if text := self._route._delta(choice):
-            yield Chunk(text, text, t_ns)
-        if finish := _finish(choice):
-            self._done = Done(t_ns, finish, Usage(), *_names(document))
+            yield Chunk(text, text, t_ns, last=bool(reason))
+        if reason:
+            finish = finish_of(reason)
+            self._done = Done(t_ns, finish, Usage(), *_names(document), told=told(reason))
 
     def end(self, t_ns: int) -> Done | None:
         return replace(self._done, usage=self._usage) if self._done else None
@@ -316,8 +307,18 @@ def _first_choice(document: Any) -> Mapping[str, Any] | None:
     return choices[0]
 
 
-def _finish(choice: Mapping[str, Any]) -> FinishReason | None:
-    return _FINISH.get(str(choice.get("finish_reason")))
+def _only_choice(document: Any) -> Mapping[str, Any]:
+    """The choice of a whole reply.
+
+    Raises:
+        Phi2Error: The reply reports a failure, or is not of the protocol.
+    """
+    if failure := Failure.in_event(document):
+        raise error_for(failure)
+    choice = _first_choice(document)
+    if choice is None:
+        raise BadResponse("the reply has no choices")
+    return choice
 
 
 def _usage(document: Mapping[str, Any]) -> Usage:

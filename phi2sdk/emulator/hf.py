@@ -60,7 +60,9 @@ class HFServer(HttpServer):
         return json_response(error_body(refusal.status, refusal.message), status=refusal.status)
 
     def error_event(self, exchange: Exchange, message: str) -> bytes:
-        """TGI's form."""
+        """TGI's form, by route: those under ``/v1`` give the status, the others the type."""
+        if exchange.call.path.startswith("/v1/"):
+            return self.messages.error_event(message)
         return self.tgi.error_event(message)
 
     def _awake(self, handler: Handler) -> Handler:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -30,17 +31,25 @@ class ScoreStyle:
         reply: ``output`` is ``{"output": [...]}``, ``list`` is ``[...]``, ``frame`` is
             ``[{"0": ...}]``.
         echo: Whether the prompt stands in front of the answer.
+        strict: Whether a parameter that the engine does not know is refused (status 424).
+        encode: How often the reply is encoded as a JSON string, as the inference server does with
+            a ``score.py`` that returns a string.
     """
 
     engine: Literal["newer", "older"] = "newer"
     reply: Literal["output", "list", "frame"] = "output"
     echo: bool = True
+    strict: bool = False
+    encode: int = 0
 
 
 async def score(exchange: Exchange, style: ScoreStyle) -> web.StreamResponse:
     """Answer; raises ``Refusal`` 424, as a model's own error comes back."""
     prompts, values = _read(exchange.json_object())
     known = _KNOWN if style.engine == "newer" else _KNOWN_OLDER
+    taken = known if style.engine == "newer" else known - {"stop"}
+    if style.strict and (unknown := sorted(values.keys() - taken)):
+        raise Refusal(424, f"the model does not use the parameters {', '.join(unknown)}")
     given = Parameters({name: values[name] for name in values.keys() & known}, status=424)
     echo = style.echo and given.flag("return_full_text", True)
     if style.engine == "newer":
@@ -60,9 +69,12 @@ async def score(exchange: Exchange, style: ScoreStyle) -> web.StreamResponse:
         exchange.bill(prompt_tokens, count, answer.finish)
     await exchange.pace.until(count - 1)
     exchange.call.mark_sent(characters)
+    reply: object = {"output": outputs} if style.reply == "output" else outputs
     if style.reply == "frame":
-        return json_response([{str(index): text} for index, text in enumerate(outputs)])
-    return json_response({"output": outputs} if style.reply == "output" else outputs)
+        reply = [{str(index): text} for index, text in enumerate(outputs)]
+    for _ in range(style.encode):
+        reply = json.dumps(reply)
+    return json_response(reply)
 
 
 def _read(body: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:

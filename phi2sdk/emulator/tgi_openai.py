@@ -16,7 +16,7 @@ from phi2sdk.emulator.openai_wire import FINISH, Reply, usage
 from phi2sdk.emulator.parameters import Parameters
 from phi2sdk.emulator.refusal import Refusal
 from phi2sdk.emulator.server import Exchange, Handler, json_response
-from phi2sdk.emulator.sse import EventStream
+from phi2sdk.emulator.sse import EventStream, event_bytes
 from phi2sdk.emulator.tgi import check_context, sampling
 
 __all__ = ["TGIOpenAIRoutes"]
@@ -71,12 +71,25 @@ class TGIOpenAIRoutes:
             raise Refusal(422, refusal.message) from refusal
         return await self._generate(exchange, body, prompt, chat=True)
 
+    def error_event(self, message: str, status: int = 424) -> bytes:
+        """An error inside a stream: it has a status of its own, and no type."""
+        error = {"error": {"message": message, "http_status_code": status}}
+        return event_bytes(error, space=self.sse_space)
+
     async def _generate(
         self, exchange: Exchange, body: Mapping[str, Any], prompt: str, *, chat: bool
     ) -> web.StreamResponse:
         given = Parameters(body, status=422)
-        decoding = _decoding(exchange, body, prompt, chat=chat)
-        prompt_tokens = check_context(exchange, prompt, decoding)
+        try:
+            decoding = _decoding(exchange, body, prompt, chat=chat)
+            prompt_tokens = check_context(exchange, prompt, decoding)
+        except Refusal as refusal:
+            if not given.flag("stream"):
+                raise
+            refused = EventStream(exchange, space=self.sse_space)
+            await refused.open()
+            await refused.response.write(self.error_event(refusal.message, refusal.status))
+            return refused.response
         reply = Reply.new(exchange.request_id, exchange.engine.model, chat=chat)
         steps = keeping_stops(exchange.engine, prompt, decoding)
         if not given.flag("stream"):
@@ -100,7 +113,12 @@ class TGIOpenAIRoutes:
                 word = FINISH[ended] if ended else None
                 exchange.bill(prompt_tokens, count, word or "")
                 chunks = [
-                    reply.chunk(step.text, FINISH[step.finish] if step.finish else None, role=chat)
+                    reply.chunk(
+                        # The completions route shows the end-of-text token as text.
+                        step.token.text if step.token.special and not chat else step.text,
+                        FINISH[step.finish] if step.finish else None,
+                        role=chat,
+                    )
                     for step in group
                 ]
                 await stream.send(*chunks, characters=sum(len(step.text) for step in group))

@@ -107,9 +107,7 @@ class RunBudget:
         total = 0.0
         for number, attempt in enumerate(record.attempts, start=1):
             last = number == len(record.attempts)
-            usage: Usage | None = None
-            if last and record.error is None:
-                usage = Usage() if record.cut else record.usage
+            usage = record.usage if last and record.error is None else Usage()
             free = attempt.error is not None and refused(attempt.error)
             total += charge(
                 price,

@@ -112,7 +112,12 @@ async def test_min_p_is_refused_before_anything_is_sent(providers: Emulator, hf:
 
 
 def test_prefill_gives_the_input_count_where_the_wire_has_it() -> None:
-    details = {"prefill": [{"id": 1}, {"id": 2}], "generated_tokens": 1, "tokens": []}
+    details = {
+        "finish_reason": "length",
+        "prefill": [{"id": 1}, {"id": 2}],
+        "generated_tokens": 1,
+        "tokens": [],
+    }
     *_, done = TGI().read_reply({"generated_text": "a", "details": details}, 0, "p")
     assert not isinstance(done, Chunk)
     assert done.usage.input == Count(2)

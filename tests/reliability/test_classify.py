@@ -17,6 +17,7 @@ from phi2sdk.errors import (
     ModelNotFound,
     Overloaded,
     PermissionDenied,
+    Phi2Error,
     ProviderFault,
     RateLimited,
 )
@@ -60,6 +61,8 @@ CODES = {
     "model_not_found": ModelNotFound,
     "overloaded": Overloaded,
     "validation": InvalidRequest,
+    "input_tokens": ContextLengthExceeded,
+    "input_text": ContextLengthExceeded,
 }
 
 
@@ -87,6 +90,23 @@ def test_a_known_type_is_heard_beside_a_number_that_repeats_the_status() -> None
     assert in_stream is not None
     assert in_stream.status == 400
     assert type(error_for(in_stream)) is ContextLengthExceeded
+
+
+@pytest.mark.parametrize(
+    ("param", "kind", "code"),
+    [
+        ("input_tokens", ContextLengthExceeded, "input_tokens"),
+        ("input_text", ContextLengthExceeded, "input_text"),
+        ("top_p", InvalidRequest, "BadRequestError"),
+    ],
+)
+def test_vllms_param_tells_a_prompt_that_is_too_long_from_another_wrong_request(
+    param: str, kind: type[Phi2Error], code: str
+) -> None:
+    said = {"message": "m", "type": "BadRequestError", "param": param, "code": 400}
+    error = error_for(Failure("openai", 400, {}, json.dumps({"error": said})))
+    assert type(error) is kind
+    assert error.code in (code, "400")
 
 
 @pytest.mark.parametrize(
@@ -141,14 +161,19 @@ def test_an_estimated_time_is_a_wait_unless_a_header_says_better() -> None:
     [
         ({"error": {"code": 429}}, 429, "429"),
         ({"error": {"code": "503", "message": "m"}}, 503, "503"),
-        ({"error": {"code": 399}}, 500, "399"),
-        ({"error": {"code": 600}}, 500, "600"),
-        ({"error": {"code": 4290}}, 500, "4290"),
-        ({"error": "words"}, 500, None),
-        ({"error": {"message": "m", "code": ""}}, 500, None),
+        ({"error": {"message": "m", "http_status_code": 422}}, 422, None),
+        ({"error": {"code": 399}}, None, "399"),
+        ({"error": {"code": 600}}, None, "600"),
+        ({"error": {"code": 4290}}, None, "4290"),
+        ({"error": {"http_status_code": 200}}, None, None),
+        ({"error": "words"}, None, None),
+        ({"error": "words", "error_type": "generation"}, None, "generation"),
+        ({"error": {"message": "m", "code": ""}}, None, None),
     ],
 )
-def test_an_error_event_brings_its_status(document: object, status: int, code: str | None) -> None:
+def test_an_error_event_has_no_status_but_its_own(
+    document: object, status: int | None, code: str | None
+) -> None:
     found = Failure.in_event(document)
     assert found is not None
     assert (found.status, found.code) == (status, code)
@@ -182,7 +207,7 @@ def test_an_event_nested_too_deeply_is_a_failure_without_words() -> None:
         deep = [deep]
     found = Failure.in_event({"error": {"code": "429", "deep": deep}})
     assert found is not None
-    assert found.status == 500
+    assert found.status is None
     assert type(error_for(found)) is ProviderFault
     assert error_for(Failure("x", 400, {}, "[" * 50_000)).message.startswith("[[[")
 

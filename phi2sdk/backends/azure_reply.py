@@ -1,0 +1,84 @@
+"""What ``POST /score`` answered, in any of the forms of its releases."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from phi2sdk.errors import BadResponse
+from phi2sdk.status import Failure, error_for
+
+__all__ = ["answer_of", "without_echo"]
+
+_ENCODINGS = 3
+"""How often a reply may have been encoded as a JSON string."""
+
+
+def answer_of(document: Any) -> str:
+    """Return the first prompt's answer.
+
+    The forms are ``{"output": ["..."]}``, ``["..."]`` and ``[{"0": "..."}]``. A string in one of
+    these places is the answer as it is, also where its text is JSON. A bare string in place of
+    them is read by :func:`_unquoted`.
+
+    Raises:
+        ProviderFault: The reply reports a failure, in any of these places.
+        BadResponse: There is no text.
+    """
+    found = _unquoted(document) if isinstance(document, str) else document
+    _refuse_failure(found)
+    if isinstance(found, dict) and "output" in found:
+        found = found["output"]
+    if isinstance(found, list) and found:
+        found = found[0]
+    _refuse_failure(found)
+    if isinstance(found, dict):
+        found = found.get("0")
+    if not isinstance(found, str):
+        raise BadResponse(
+            "the endpoint answered with success, but without text: its container has failed, or "
+            "it does not speak the style 'score'. Look at the deployment's log"
+        )
+    return found
+
+
+def without_echo(prompt: str, text: str) -> str:
+    """Return ``text`` without the prompt in front of it, whatever white space it has there."""
+    if text.startswith(prompt):
+        return text.removeprefix(prompt)
+    echo = re.match(r"\s*" + r"\s+".join(map(re.escape, prompt.split())), text)
+    return text[echo.end() :] if echo else text
+
+
+def _unquoted(text: str) -> Any:
+    """Return the reply that a bare string holds.
+
+    Azure's inference server encodes the string that a ``score.py`` returns once more. An object,
+    an array, a string or null inside the string is therefore the reply. A number, ``true`` or
+    ``false`` is no form of a reply, so it is the answer's own text, like all that is not JSON.
+
+    Raises:
+        BadResponse: The string is empty.
+    """
+    for _ in range(_ENCODINGS):
+        try:
+            inner = json.loads(text)
+        except (ValueError, RecursionError):
+            break
+        if isinstance(inner, int | float):
+            break
+        if not isinstance(inner, str):
+            return inner
+        text = inner
+    if not text.strip():
+        raise BadResponse(
+            "the endpoint answered with success, but with an empty string: its container has "
+            "failed. Look at the deployment's log"
+        )
+    return text
+
+
+def _refuse_failure(found: Any) -> None:
+    if failure := Failure.in_event(found):
+        raise error_for(failure)
