@@ -191,7 +191,8 @@ def peer_python(name: str) -> Path:
     """The Python of a peer's own virtual environment, made on first use.
 
     ``bench/peers/NAME.txt`` lists what it holds. The environment lies under the user's cache
-    (``PHI2_BENCH_ENVIRONMENTS`` puts it elsewhere) and is made anew when the list changes.
+    (``PHI2_BENCH_ENVIRONMENTS`` puts it elsewhere) and is made anew when the list changes. A line
+    ``# without: PACKAGE ...`` names packages that are uninstalled afterwards.
 
     Raises:
         RuntimeError: It could not be installed; the message ends with pip's last words.
@@ -205,11 +206,15 @@ def peer_python(name: str) -> Path:
     print(f"making an environment for {name} (once) ...", file=sys.stderr, flush=True)
     shutil.rmtree(place, ignore_errors=True)
     subprocess.run([sys.executable, "-m", "venv", place], check=True)
-    pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    made = subprocess.run([*pip, "-r", wanted], capture_output=True, text=True, check=False)
-    if made.returncode:
-        words = " ".join(made.stderr.split())[-300:]
-        raise RuntimeError(f"the environment for {name} could not be made: {words}")
+    lines = wanted.read_text(encoding="utf-8").splitlines()
+    without = [word for line in lines for word in line.partition("# without:")[2].split()]
+    steps = [["install", "-r", wanted], *([["uninstall", "--yes", *without]] if without else [])]
+    for step in steps:
+        pip = [python, "-m", "pip", "--disable-pip-version-check", "--quiet", *step]
+        made = subprocess.run(pip, capture_output=True, text=True, check=False)
+        if made.returncode:
+            words = " ".join(made.stderr.split())[-300:]
+            raise RuntimeError(f"the environment for {name} could not be made: {words}")
     # Compiled in advance, so that no peer pays for that in its first measured import.
     subprocess.run([python, "-m", "compileall", "-qq", place / "lib"], check=False)
     (place / "complete").touch()

@@ -1,0 +1,41 @@
+"""Serve a checkpoint with llama.cpp's HTTP server on loopback, from its own environment.
+
+    python serve_llamacpp.py CHECKPOINT PORT
+
+The command converts the checkpoint to GGUF in float32, keeps the key-value cache in float32 too, and
+serves until its standard input ends or it is terminated. tests/real_servers starts it.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+import xllamacpp
+from local_llamacpp import convert
+
+CONTEXT, SLOTS = 2048, 4
+
+
+def main() -> int:
+    folder, port = Path(sys.argv[1]), int(sys.argv[2])
+    with tempfile.TemporaryDirectory(prefix="phi2-llamacpp-") as place:
+        path = Path(place) / "model.gguf"
+        convert(folder, path)
+        params = xllamacpp.CommonParams()
+        params.model.path = str(path)
+        params.model_alias = {"phi-2-demo"}
+        params.hostnames, params.port = ["127.0.0.1"], port
+        params.n_parallel, params.n_ctx = SLOTS, SLOTS * CONTEXT
+        params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
+        server = xllamacpp.Server(params)
+        print(f"serving at {server.listening_address}", flush=True)
+        sys.stdin.read()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

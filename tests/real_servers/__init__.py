@@ -1,0 +1,1 @@
+"""The client against the real servers that its dialects are written for."""
