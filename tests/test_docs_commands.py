@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import importlib.util
 import re
@@ -84,7 +85,7 @@ def test_a_command_of_the_documentation_can_be_typed(page: Path, command: str) -
         case ["python", "-m", "pip", "install", *arguments]:
             check_install(arguments, set(project.get("optional-dependencies", ())))
         case ["python", "-m", "pytest", *arguments]:
-            assert all((ROOT / path).exists() for path in arguments if not path.startswith("-"))
+            check_pytest(arguments)
         case ["python", "-m", module, *_]:
             assert module in NOT_HERE or importlib.util.find_spec(module) is not None
         case ["python", script, *arguments]:
@@ -93,6 +94,17 @@ def test_a_command_of_the_documentation_can_be_typed(page: Path, command: str) -
             assert importlib.util.find_spec(tool) is not None
         case [program, *_]:
             assert program in NOT_OURS | set(project["scripts"]), f"who is {program}?"
+
+
+def check_pytest(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("paths", nargs="*")
+    parser.add_argument("-k")
+    parser.add_argument("-m")
+    given, _ = parser.parse_known_args(arguments)
+    assert all((ROOT / path).exists() for path in given.paths)
+    ours = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
+    assert given.m is None or any(line.startswith(f"{given.m}:") for line in ours["markers"])
 
 
 def check_phi2(arguments: list[str]) -> None:
