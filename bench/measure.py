@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
 import tempfile
+import zlib
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -33,10 +35,11 @@ from phi2sdk.config import Target
 from phi2sdk.measure.calibration import golden_process
 from phi2sdk.measure.golden import Answered, Scenario
 from phi2sdk.measure.journal import Journal
-from phi2sdk.measure.metrics import E2E, TPOT, TTFT
+from phi2sdk.measure.metrics import E2E, TTFT, tpot
 from phi2sdk.measure.records import Record
 from phi2sdk.measure.runner import Runner
 from phi2sdk.measure.schedule import Load, plan
+from phi2sdk.measure.tokens import ReferenceTokenizer
 from phi2sdk.sampling import Sampling
 from phi2sdk.wire import Wire
 
@@ -102,9 +105,18 @@ async def ours(golden: Golden, streams: int, requests: int, *, chat: bool) -> li
     return [_reported(record) for record in seen if record.key.prompt.startswith("golden")]
 
 
+WORDS = ReferenceTokenizer(
+    "words",
+    estimated=False,
+    _encode=lambda text: tuple(zlib.crc32(word.encode()) for word in text.split()),
+    _spans=lambda text: [match.span() for match in re.finditer(r"\S+", text)],
+)
+"""The golden server's tokens are words."""
+
+
 def _reported(record: Record) -> Reported:
-    (ttft,), (e2e,), tpot = TTFT.values(record), E2E.values(record), list(TPOT.values(record))
-    return Reported(record.key.prompt, ttft, e2e, tpot[0] if tpot else None)
+    (ttft,), (e2e,) = TTFT.values(record), E2E.values(record)
+    return Reported(record.key.prompt, ttft, e2e, next(iter(tpot(WORDS).values(record)), None))
 
 
 def errors(

@@ -113,7 +113,6 @@ def _record(key: Key, send_ns: int, chance: random.Random, number: int) -> Recor
         streamed=True,
         chunk_ns=array("q", times),
         chunk_chars=array("q", [len(text) // CHUNKS] * CHUNKS),
-        chunk_tokens=array("q", [1] * CHUNKS),
         attempts=(attempt,),
         text=text.strip(),
         raw=text,

@@ -47,8 +47,7 @@ class Record:
         t_first_ns: First chunk with content; ``None`` where nothing was streamed.
         t_last_ns: Last content, or the moment our stop cut was decided.
         t_close_ns: When nothing more could come.
-        chunk_ns, chunk_chars, chunk_tokens: Per chunk with content: when, characters, tokens
-            (-1: unknown).
+        chunk_ns, chunk_chars: Per chunk with content: when, and how many characters.
         attempts: Every call, failed ones included.
         text: The answer, cut; raw: as received.
         usage: Tokens as the provider counts them, where it does.
@@ -70,7 +69,6 @@ class Record:
     message: str | None = None
     chunk_ns: array[int] = field(default_factory=lambda: array("q"))
     chunk_chars: array[int] = field(default_factory=lambda: array("q"))
-    chunk_tokens: array[int] = field(default_factory=lambda: array("q"))
     attempts: tuple[Attempt, ...] = ()
     text: str = ""
     raw: str = ""
@@ -136,7 +134,6 @@ class Record:
             message=printable(str(failure))[:500] if failure else None,
             chunk_ns=array("q", [t - epoch_ns for t, _, _ in chunks]),
             chunk_chars=array("q", [n for _, n, _ in chunks]),
-            chunk_tokens=array("q", [-1 if n is None else n for _, _, n in chunks]),
             attempts=attempts,
             text=result.text if isinstance(result, Completion) else result.partial,
             raw="".join(chunk.raw for chunk in account.chunks),
@@ -171,8 +168,6 @@ class Record:
                 plain[name] = value
         if self.chunk_ns:
             plain["chunks"] = {"t": list(self.chunk_ns), "chars": list(self.chunk_chars)}
-            if any(tokens >= 0 for tokens in self.chunk_tokens):
-                plain["chunks"]["tokens"] = list(self.chunk_tokens)
         plain["text"] = self.text
         if self.raw != self.text:
             plain["raw"] = self.raw
@@ -189,7 +184,6 @@ class Record:
             KeyError, TypeError, ValueError: It is none.
         """
         chunks = plain.get("chunks") or {}
-        times = array("q", chunks.get("t", ()))
         arm, target, prompt, repetition = plain["key"]
         text = plain["text"]
         return Record(
@@ -205,9 +199,8 @@ class Record:
             error=plain.get("error"),
             status=plain.get("status"),
             message=plain.get("message"),
-            chunk_ns=times,
+            chunk_ns=array("q", chunks.get("t", ())),
             chunk_chars=array("q", chunks.get("chars", ())),
-            chunk_tokens=array("q", chunks.get("tokens") or [-1] * len(times)),
             attempts=attempts,
             text=sys.intern(text),
             raw=sys.intern(plain.get("raw", text)),

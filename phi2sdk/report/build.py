@@ -15,7 +15,7 @@ from phi2sdk.measure.calibration import WIRES
 from phi2sdk.measure.collector import paused_collector
 from phi2sdk.measure.cost import cost_per_summary, why_unknown
 from phi2sdk.measure.folder import Run
-from phi2sdk.measure.metrics import E2E, LATENCIES, Metric
+from phi2sdk.measure.metrics import E2E, Metric, latencies
 from phi2sdk.measure.metrics.goodput import is_good
 from phi2sdk.measure.metrics.icl import longest_stall, tokens_per_chunk
 from phi2sdk.measure.metrics.throughput import busy_seconds, throughput, window_seconds
@@ -171,6 +171,7 @@ def _target(
     sequential = config["load"]["kind"] == "sequential"
     tokens = _tokens(run.prompts, records, tokenizer)
     price = price_of(run, name, records)
+    metrics = latencies(tokenizer)
     return TargetReport(
         backend=described["backend"],
         route=next((r.route for r in records if r.route), None),
@@ -180,21 +181,19 @@ def _target(
         wrapped=any(r.wrapped for r in records),
         simulated=described["simulated"],
         wire=WIRES.get(described["backend"]),
-        latency=LatencyReport(
-            **{m.name: _latency(m, records, config["timeout"]) for m in LATENCIES}
-        ),
+        latency=LatencyReport(**{m.name: _latency(m, records, config["timeout"]) for m in metrics}),
         throughput=ThroughputReport(
             tokens_per_second=throughput(records, tokens.output_kept or 0, sequential=sequential)
             if answers
             else None,
             seconds=busy_seconds(records) if sequential else window_seconds(records),
             basis="busy" if sequential else "window",
-            tokens_per_chunk=tokens_per_chunk(answers),
+            tokens_per_chunk=tokens_per_chunk(answers, tokenizer),
             longest_stall=max(
                 (s for s in map(longest_stall, answers) if s is not None), default=None
             ),
         ),
-        goodput=_goodput(records, analysis.slo) if analysis.slo and records else None,
+        goodput=_goodput(records, analysis.slo, metrics) if analysis.slo and records else None,
         tokens=tokens,
         cost=(cost := _cost(run, name, price, records, warmups, tokenizer, spend)),
         cost_unknown=None if cost else why_unknown(price, records),
@@ -226,11 +225,13 @@ def _latency(metric: Metric, records: Sequence[Record], limit: float) -> Latency
     return LatencySummary(n=len(ordered), censored=int(np.isinf(ordered).sum()), **quantiles)
 
 
-def _goodput(records: Sequence[Record], slo: Mapping[str, float]) -> GoodputReport:
+def _goodput(
+    records: Sequence[Record], slo: Mapping[str, float], metrics: Sequence[Metric]
+) -> GoodputReport:
     """A prompt is the unit of the interval: its share of good requests."""
     shares: dict[str, list[float]] = defaultdict(list)
     for record in records:
-        shares[record.key.prompt].append(float(is_good(record, slo)))
+        shares[record.key.prompt].append(float(is_good(record, slo, metrics)))
     good = round(sum(sum(one) for one in shares.values()))
     spread = mean_over_prompts([sum(one) / len(one) for one in shares.values()])
     seconds = window_seconds(records)

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.measure.agreement import Pairing, agreement, pair_up
 from phi2sdk.measure.folder import Run, differences
-from phi2sdk.measure.metrics import E2E, LATENCIES, TPOT, TTFT
+from phi2sdk.measure.metrics import E2E, TTFT, Metric, tpot
 from phi2sdk.measure.paired import PairedRatio, compare_paired, judge_all
 from phi2sdk.measure.records import Record
 from phi2sdk.measure.tokens import ReferenceTokenizer
@@ -25,8 +25,6 @@ from phi2sdk.report.pairs import by_prompt
 from phi2sdk.report.schema import AgreementReport
 
 __all__ = ["Change", "Diff", "TargetDiff", "diff_runs"]
-
-_COMPARED = (TTFT, E2E, TPOT)
 
 
 class _Model(BaseModel):
@@ -82,9 +80,10 @@ def diff_runs(a: Run, b: Run, tokenizer: ReferenceTokenizer, *, margin: float = 
         raise ConfigurationError("the two runs have no prompt in common")
     left = {name: _records(a, name, {id: id for id in same}) for name in names}
     right = {name: _records(b, name, {theirs: id for id, theirs in same.items()}) for name in names}
+    compared = (TTFT, E2E, tpot(tokenizer))
     ratios: dict[str, PairedRatio] = {}
     for name in names:
-        for metric in _COMPARED:
+        for metric in compared:
             values = [by_prompt(metric, side[name]) for side in (left, right)]
             if all(any(one) for one in (values[0].values(), values[1].values())):
                 ratios[f"{name}/{metric.name}"] = compare_paired(*values, margin=margin)
@@ -98,8 +97,8 @@ def diff_runs(a: Run, b: Run, tokenizer: ReferenceTokenizer, *, margin: float = 
                 failed_a=sum(not r.ok for r in left[name]),
                 failed_b=sum(not r.ok for r in right[name]),
                 changes=tuple(
-                    _change(metric.name, judged[key], left[name], right[name])
-                    for metric in _COMPARED
+                    _change(metric, judged[key], left[name], right[name])
+                    for metric in compared
                     if (key := f"{name}/{metric.name}") in judged
                 ),
                 agreement=agreement_report(
@@ -149,10 +148,10 @@ def _error(key: str, a: Run, b: Run) -> float | None:
 
 
 def _change(
-    metric: str, pair: PairedRatio, left: Sequence[Record], right: Sequence[Record]
+    metric: Metric, pair: PairedRatio, left: Sequence[Record], right: Sequence[Record]
 ) -> Change:
     return Change(
-        metric=metric,
+        metric=metric.name,
         a=_median(metric, left),
         b=_median(metric, right),
         ratio=pair.ratio,
@@ -165,8 +164,7 @@ def _change(
     )
 
 
-def _median(metric: str, records: Sequence[Record]) -> float | None:
-    of = next(m for m in LATENCIES if m.name == metric)
-    values = sorted(v for r in records for v in of.values(r))
+def _median(metric: Metric, records: Sequence[Record]) -> float | None:
+    values = sorted(v for r in records for v in metric.values(r))
     middle = values[(len(values) - 1) // 2] if values else float("inf")
     return None if middle == float("inf") else middle

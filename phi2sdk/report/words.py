@@ -118,6 +118,11 @@ def notes(report: Report) -> list[str]:
             f"{TOO_FEW} too few prompts for a 95 % interval of this number (a median needs 6, a "
             "p95 72): read it as an example."
         )
+    if report.run.tokenizer_estimated:
+        said.append(
+            "Tokens are estimated, since there is no tokenizer on this machine: give --tokenizer "
+            "with the tokenizer.json of Phi-2 to count them."
+        )
     if report.run.unique_prefix:
         said.append(
             "Each repetition began with a line of its own, so that no cache could answer: targets "

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import zlib
 from array import array
 from collections.abc import Sequence
 from dataclasses import replace
 
 from phi2sdk.completion import Attempt, Count, Usage
 from phi2sdk.measure.records import Arm, Key, Outcome, Record
+from phi2sdk.measure.tokens import ReferenceTokenizer
 
 MS = 1_000_000
 
@@ -27,12 +30,18 @@ def answer(
     scheduled_ms: float = 0,
     send_ms: float = 0,
     chunks_ms: Sequence[float] = (10, 20),
-    tokens: Sequence[int] = (),
+    chunks: Sequence[str] = (),
     streamed: bool = True,
     usage: Usage | None = None,
     session: int = 1,
 ) -> Record:
-    """An answered request; times in milliseconds after the session's start."""
+    """An answered request; times in milliseconds after the session's start.
+
+    Its raw text is that of the ``chunks``; else its characters are spread evenly over them.
+    """
+    raw = "".join(chunks) or (text if raw is None else raw)
+    share = len(raw) // len(chunks_ms)
+    chars = [len(one) for one in chunks] or [share] * (len(chunks_ms) - 1)
     times = [round(ms * MS) for ms in chunks_ms]
     send_ns = round(send_ms * MS)
     return Record(
@@ -46,15 +55,23 @@ def answer(
         t_close_ns=times[-1],
         streamed=streamed,
         chunk_ns=array("q", times),
-        chunk_chars=array("q", [1] * len(times)),
-        chunk_tokens=array("q", tokens or [-1] * len(times)),
+        chunk_chars=array("q", [*chars, len(raw) - sum(chars)][: len(times)]),
         attempts=(Attempt(target, send_ns, times[-1]),),
         text=text,
-        raw=text if raw is None else raw,
+        raw=raw,
         usage=usage or Usage(Count(10), Count(len(text.split()))),
         finish_reason="stop",
         route="route",
     )
+
+
+WORDS = ReferenceTokenizer(
+    "words",
+    estimated=False,
+    _encode=lambda text: tuple(zlib.crc32(word.encode()) for word in text.split()),
+    _spans=lambda text: [match.span() for match in re.finditer(r"\S+", text)],
+)
+"""A token is a word."""
 
 
 def failure(
@@ -77,7 +94,6 @@ def failure(
         t_last_ns=None,
         chunk_ns=array("q"),
         chunk_chars=array("q"),
-        chunk_tokens=array("q"),
         text="",
         raw="",
         usage=Usage(),

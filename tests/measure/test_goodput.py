@@ -3,12 +3,15 @@ from __future__ import annotations
 import pytest
 
 from phi2sdk.errors import ConfigurationError
+from phi2sdk.measure.metrics import latencies
 from phi2sdk.measure.metrics.goodput import is_good, parse_slo
 from phi2sdk.measure.tokens import estimating_tokenizer
 from phi2sdk.report.analysis import Analysis
 from phi2sdk.report.build import build
 from tests.measure.making import answer, failure
 from tests.report.making import run_of
+
+METRICS = latencies(estimating_tokenizer())
 
 
 def test_service_levels_are_seconds_by_metric() -> None:
@@ -26,16 +29,16 @@ def test_what_is_no_service_level_is_refused(text: str) -> None:
 
 def test_a_request_is_good_only_within_every_limit() -> None:
     record = answer(chunks_ms=(100, 400))
-    assert is_good(record, {"ttft": 0.2, "e2e": 0.5})
-    assert not is_good(record, {"ttft": 0.05, "e2e": 0.5})
-    assert not is_good(record, {"icl": 0.2})
-    assert not is_good(failure(), {"e2e": 1e9})
+    assert is_good(record, {"ttft": 0.2, "e2e": 0.5}, METRICS)
+    assert not is_good(record, {"ttft": 0.05, "e2e": 0.5}, METRICS)
+    assert not is_good(record, {"icl": 0.2}, METRICS)
+    assert not is_good(failure(), {"e2e": 1e9}, METRICS)
 
 
 def test_an_answer_in_one_piece_has_its_first_token_at_its_end() -> None:
     record = answer(streamed=False, chunks_ms=(400,))
-    assert is_good(record, {"ttft": 0.5})
-    assert not is_good(record, {"ttft": 0.3})
+    assert is_good(record, {"ttft": 0.5}, METRICS)
+    assert not is_good(record, {"ttft": 0.3}, METRICS)
 
 
 def test_the_good_fraction_counts_failures_and_goodput_the_window() -> None:

@@ -32,7 +32,7 @@ def filled(path: Path, records: list[Record]) -> None:
 
 
 RECORDS = [
-    answer("p1", tokens=(1, 3)),
+    answer("p1", chunks=("one", " two")),
     answer("p2", text="kept", raw="kept\nInstruct:", streamed=False),
     failure("p3"),
     replace(answer("p4"), usage=Usage(None, Count(5, estimated=True)), cut=True, wrapped=True),

@@ -6,11 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 
 from phi2sdk.errors import ConfigurationError
+from phi2sdk.measure.metrics.base import Metric
 from phi2sdk.measure.metrics.e2e import E2E
-from phi2sdk.measure.metrics.icl import ICL
-from phi2sdk.measure.metrics.response import RESPONSE
-from phi2sdk.measure.metrics.tpot import TPOT
-from phi2sdk.measure.metrics.ttft import TTFT
 from phi2sdk.measure.records import Record
 
 __all__ = ["is_good", "parse_slo"]
@@ -21,7 +18,7 @@ DEFINITION = (
     "good over attempted, so that a failure is not good. A service level on gaps between chunks "
     "holds where the longest gap meets it."
 )
-METRICS = {metric.name: metric for metric in (TTFT, E2E, RESPONSE, TPOT, ICL)}
+METRICS = ("ttft", "e2e", "response", "tpot", "icl")
 _ENTRY = re.compile(r"\s*([a-z0-9]+)\s*=\s*([0-9.eE+-]+)\s*(ms|s)?\s*")
 
 
@@ -47,18 +44,17 @@ def parse_slo(text: str) -> dict[str, float]:
     return limits
 
 
-def is_good(record: Record, limits: Mapping[str, float]) -> bool:
-    """Whether an answer came, and within every limit.
+def is_good(record: Record, limits: Mapping[str, float], metrics: Iterable[Metric]) -> bool:
+    """Whether an answer came, and within every limit, by the metrics of the limits' names.
 
     A limit on the first token is not met by a route that does not stream: its first token comes
     with the whole answer, so the whole answer's latency is held against it.
     """
     if not record.ok:
         return False
-    for name, limit in limits.items():
-        values: Iterable[float] = METRICS[name].values(record)
-        if name == "ttft" and not record.streamed:
-            values = E2E.values(record)
-        if any(value > limit for value in values):
+    for metric in metrics:
+        limit = limits.get(metric.name, float("inf"))
+        whole = metric.name == "ttft" and not record.streamed
+        if any(value > limit for value in (E2E if whole else metric).values(record)):
             return False
     return True

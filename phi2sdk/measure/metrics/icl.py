@@ -8,6 +8,7 @@ import numpy as np
 
 from phi2sdk.measure.metrics.base import Metric
 from phi2sdk.measure.records import Record
+from phi2sdk.measure.tokens import ReferenceTokenizer
 
 __all__ = ["ICL", "longest_stall", "tokens_per_chunk"]
 
@@ -24,14 +25,11 @@ def longest_stall(record: Record) -> float | None:
     return max(_values(record), default=None)
 
 
-def tokens_per_chunk(records: Iterable[Record]) -> float | None:
-    """The mean over all chunks whose tokens are known; 1: every chunk is one token."""
-    chunks = total = 0
-    for record in records:
-        counts = np.frombuffer(record.chunk_tokens, np.int64)
-        known = counts[counts >= 0]
-        chunks, total = chunks + len(known), total + int(known.sum())
-    return total / chunks if chunks else None
+def tokens_per_chunk(records: Iterable[Record], tokenizer: ReferenceTokenizer) -> float | None:
+    """Return the mean over all streamed chunks; near 1, every chunk is one token."""
+    streamed = [record for record in records if record.streamed]
+    chunks = sum(len(record.chunk_ns) for record in streamed)
+    return sum(tokenizer.count(record.raw) for record in streamed) / chunks if chunks else None
 
 
 ICL = Metric(

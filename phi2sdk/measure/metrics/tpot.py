@@ -3,57 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 from phi2sdk.measure.metrics.base import Metric
 from phi2sdk.measure.records import Record
+from phi2sdk.measure.tokens import ReferenceTokenizer
 
-__all__ = ["TPOT", "first_chunk_tokens", "output_tokens"]
+__all__ = ["tpot"]
 
 
-def output_tokens(record: Record) -> int | None:
-    """Tokens that had arrived by the last content: those of the chunks where each is known.
+def tpot(tokenizer: ReferenceTokenizer) -> Metric:
+    """Return the time per output token, as the reference tokenizer counts tokens.
 
-    Else those that were billed, unless the stream was cut and billing went past our cut.
+    The throughput counts the same tokens, so that the two can be reconciled: where every answer
+    has a TPOT, the busy time under sequential load is the sum of ``TTFT + TPOT * (N - n1)``.
     """
-    if record.chunk_tokens and min(record.chunk_tokens) >= 0:
-        return sum(record.chunk_tokens)
-    billed = record.usage.output_billed
-    if billed is not None and not record.cut:
-        return billed.value
-    kept = record.usage.output_kept
-    return kept.value if kept is not None else None
+    return Metric(
+        name="tpot",
+        label="TPOT",
+        unit="s",
+        definition=(
+            "Time per output token after the first chunk, of answers that were streamed and are "
+            "longer than it. N: tokens of the answer that was kept; n1: those that came with the "
+            "first chunk; both are counted by the reference tokenizer, whatever the provider "
+            "counts. The time in which a stop arrived that was cut off is included."
+        ),
+        formula="(t_last - t_first) / (N - n1)",
+        values=partial(_values, tokenizer),
+    )
 
 
-def first_chunk_tokens(record: Record, tokens: int) -> int:
-    """Tokens of the first chunk. Where nobody says, an estimate.
-
-    One, if there are as many chunks as tokens; else the share that its characters have.
-    """
-    if record.chunk_tokens[0] >= 0:
-        return record.chunk_tokens[0]
-    if len(record.chunk_ns) >= tokens - 1:  # the last token may be the silent end-of-text
-        return 1
-    return max(1, round(tokens * record.chunk_chars[0] / max(1, sum(record.chunk_chars))))
-
-
-def _values(record: Record) -> Iterable[float]:
+def _values(tokenizer: ReferenceTokenizer, record: Record) -> Iterable[float]:
     if not record.ok or record.t_first_ns is None or record.t_last_ns is None:
         return ()
-    tokens = output_tokens(record)
-    if tokens is None or tokens <= (first := first_chunk_tokens(record, tokens)):
-        return ()
-    return ((record.t_last_ns - record.t_first_ns) / 1e9 / (tokens - first),)
+    after = tokenizer.count(record.text) - tokenizer.count(_first_chunk(record))
+    return ((record.t_last_ns - record.t_first_ns) / 1e9 / after,) if after > 0 else ()
 
 
-TPOT = Metric(
-    name="tpot",
-    label="TPOT",
-    unit="s",
-    definition=(
-        "Time per output token after the first chunk, of answers that were streamed and are "
-        "longer than it. N: output tokens; n1: tokens of the first chunk, estimated from its "
-        "share of the characters where the wire does not tell."
-    ),
-    formula="(t_last - t_first) / (N - n1)",
-    values=_values,
-)
+def _first_chunk(record: Record) -> str:
+    """Return the part of the kept text that came with the first chunk.
+
+    The text begins where the white space ends that was received in front of it.
+    """
+    begin = max(0, record.raw.find(record.text))
+    return record.raw[begin : record.chunk_chars[0]][: len(record.text)]

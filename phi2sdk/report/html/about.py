@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from phi2sdk.measure.folder import Run
-from phi2sdk.measure.metrics import LATENCIES
+from phi2sdk.measure.metrics import latencies
+from phi2sdk.measure.tokens import ReferenceTokenizer
 from phi2sdk.report.schema import Report
 from phi2sdk.report.words import how_often, seconds
 
-__all__ = ["DEFINITIONS", "METHOD", "configuration", "machine", "settings_of"]
+__all__ = ["METHOD", "configuration", "definitions", "machine", "settings_of"]
 
 METHOD = (
     "Targets are asked the same prompts, byte for byte, with the same sampling, in an order drawn "
@@ -70,11 +71,13 @@ _OTHER = (
     ),
 )
 
-DEFINITIONS: tuple[tuple[str, str], ...] = (
-    *((metric.label, f"{metric.definition} Formula: {metric.formula}.") for metric in LATENCIES),
-    *_OTHER,
-)
-"""``(term, meaning)``."""
+
+def definitions(tokenizer: ReferenceTokenizer) -> tuple[tuple[str, str], ...]:
+    """Return ``(term, meaning)`` of every number."""
+    return (
+        *((one.label, f"{one.definition} Formula: {one.formula}.") for one in latencies(tokenizer)),
+        *_OTHER,
+    )
 
 
 def configuration(report: Report) -> list[tuple[str, str]]:

@@ -38,7 +38,7 @@ def drawn(
         ],
         "task": report.run.task,
         "timeout": report.run.timeout,
-        **series(run, by_target),
+        **series(run, by_target, tokenizer),
         "ladder": _ladder(report),
         "choices": [_choice(report, name) for name in report.targets],
         "curve": None if report.cost_curve is None else report.cost_curve.model_dump(),

@@ -72,7 +72,7 @@ def html_page(report: Report, run: Run, tokenizer: ReferenceTokenizer) -> str:
                 machine=about.machine(report),
                 settings=about.settings_of(run),
                 method=about.METHOD,
-                definitions=about.DEFINITIONS,
+                definitions=about.definitions(tokenizer),
             )
         )
 

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phi2sdk.measure.folder import Run
-from phi2sdk.measure.metrics import E2E, LATENCIES, TTFT, Metric
+from phi2sdk.measure.metrics import E2E, TTFT, Metric, latencies
 from phi2sdk.measure.records import Record
+from phi2sdk.measure.tokens import ReferenceTokenizer
 
 __all__ = ["POINTS", "STEPS", "series"]
 
@@ -22,7 +23,9 @@ STEPS = 400
 Floats = NDArray[np.float64]
 
 
-def series(run: Run, by_target: Mapping[str, Sequence[Record]]) -> dict[str, Any]:
+def series(
+    run: Run, by_target: Mapping[str, Sequence[Record]], tokenizer: ReferenceTokenizer
+) -> dict[str, Any]:
     """``{"distributions": {metric: {target: ...}}, "time": {target: ...}}``, times in seconds.
 
     A distribution is ``n`` values, of which ``censored`` never came, and its steps ``x`` (value)
@@ -38,7 +41,7 @@ def series(run: Run, by_target: Mapping[str, Sequence[Record]]) -> dict[str, Any
                 for name, records in by_target.items()
                 if (found := _distribution(metric, records)) is not None
             }
-            for metric in LATENCIES
+            for metric in latencies(tokenizer)
         },
         "time": {name: _over_time(records, begins) for name, records in by_target.items()},
         "sessions": len(begins),

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from phi2sdk.measure.metrics import LATENCIES
 from phi2sdk.measure.records import Record
 from phi2sdk.report.html.cells import Cell, count, latency, rate, score
-from phi2sdk.report.schema import AgreementReport, Report
+from phi2sdk.report.schema import AgreementReport, LatencyReport, Report
 
 __all__ = [
     "MEASURES",
@@ -62,17 +61,17 @@ class Receipt:
 def latencies(report: Report) -> dict[str, dict[str, dict[str, Cell]]]:
     """``{metric: {target: {quantile: cell}}}``, metrics that nobody has left out."""
     found = {}
-    for metric in LATENCIES:
+    for metric in LatencyReport.model_fields:
         rows = {
             name: {
                 "n": count(summary.n),
                 **{q: latency(summary, q, simulated=target.simulated) for q in QUANTILES},
             }
             for name, target in report.targets.items()
-            if (summary := getattr(target.latency, metric.name)) is not None
+            if (summary := getattr(target.latency, metric)) is not None
         }
         if rows:
-            found[metric.name] = rows
+            found[metric] = rows
     return found
 
 

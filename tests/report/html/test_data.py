@@ -17,6 +17,8 @@ from phi2sdk.report.html.sidebyside import LONGEST, REPETITIONS, answers_of, sho
 from tests.measure.making import answer, failure
 from tests.report.making import run_of
 
+TOKENIZER = estimating_tokenizer()
+
 
 def by_target(records: list[Record]) -> dict[str, list[Record]]:
     names = dict.fromkeys(record.key.target for record in records)
@@ -35,7 +37,7 @@ def test_a_distribution_is_scipys_and_failures_keep_it_below_one() -> None:
     times = [10, 20, 20, 40, 80]
     records = [answer(f"p{i}", chunks_ms=(ms,)) for i, ms in enumerate(times)]
     records += [failure(f"f{i}") for i in range(5)]
-    found = series(run_of(records), by_target(records))["distributions"]["e2e"]["t"]
+    found = series(run_of(records), by_target(records), TOKENIZER)["distributions"]["e2e"]["t"]
     assert (found["n"], found["censored"]) == (10, 5)
     assert found["y"][-1] == 0.5
     exact = stats.ecdf(stats.CensoredData(np.array(times) / 1e3, right=np.full(5, 60.0))).cdf
@@ -49,7 +51,7 @@ def test_many_requests_are_thinned_evenly_and_failures_are_kept() -> None:
         for i in range(5000)
     ]
     records += [replace(failure(f"f{i}"), t_send_ns=None) for i in range(3)]
-    found = series(run_of(records), by_target(records))
+    found = series(run_of(records), by_target(records), TOKENIZER)
     over_time = found["time"]["t"]
     assert len(over_time["t"]) == POINTS
     assert (over_time["t"][0], over_time["t"][-1]) == (0, 4.999)
@@ -62,12 +64,12 @@ def test_many_requests_are_thinned_evenly_and_failures_are_kept() -> None:
 
 def test_sessions_follow_one_another() -> None:
     records = [answer("p", chunks_ms=(1000,)), answer("q", session=2, chunks_ms=(500,))]
-    assert series(run_of(records), by_target(records))["time"]["t"]["t"] == [0, 1]
+    assert series(run_of(records), by_target(records), TOKENIZER)["time"]["t"]["t"] == [0, 1]
 
 
 def test_nothing_in_the_data_is_infinite() -> None:
     records = [failure("p"), answer("p", target="b", streamed=False)]
-    found = series(run_of(records), by_target(records))
+    found = series(run_of(records), by_target(records), TOKENIZER)
     json.dumps(found, allow_nan=False)
     assert "t" not in found["distributions"]["e2e"]
 
