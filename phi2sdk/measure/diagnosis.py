@@ -36,6 +36,7 @@ Cause = Literal[
     "runs on",
     "empty",
     "another template",
+    "beginning",
     "sampling",
     "another precision",
     "another model",
@@ -43,7 +44,11 @@ Cause = Literal[
     "not scored",
     "mixed",
 ]
-"""What the differences look like; ``another model`` may be the same one quantised heavily."""
+"""What the differences look like; ``another model`` may be the same one quantised heavily.
+
+``beginning``: most answers differ from the first tokens on, and nothing says why. ``another
+template`` is asserted only where local weights would have written these answers in it.
+"""
 
 MOST = 0.5
 """A signature is what more than this share shows."""
@@ -88,6 +93,7 @@ class Diagnosis:
         cut_at: Tokens of its answers where they were all cut at one place.
         tie: Nats within which the reference might have chosen otherwise; ``None``: not scored.
         unexplained: Of the unexplained answers' first such tokens, the one with most regret.
+        template: The other template in which the reference would have written the answers.
     """
 
     cause: Cause
@@ -98,6 +104,7 @@ class Diagnosis:
     cut_at: int | None = None
     tie: float | None = None
     unexplained: Unexplained | None = None
+    template: str | None = None
 
 
 def diagnose(
@@ -125,7 +132,8 @@ def diagnose(
     counts = Counter(one.kind for one in found.values())
     varies = sum(len({b.text for _, b in pairs}) > 1 for pairs in pairing.pairs.values())
     unclear = {prompt: one.regret for prompt, one in found.items() if one.kind in _OPEN}
-    cause = _cause(counts, len(pairing.pairs), varies, list(unclear.values()))
+    template = regret.template if regret else None
+    cause = _cause(counts, len(pairing.pairs), varies, list(unclear.values()), template)
     short = [one.tokens for one in found.values() if one.kind == "shorter"]
     return Diagnosis(
         cause=cause,
@@ -136,6 +144,7 @@ def diagnose(
         cut_at=_cut_at(short) if cause == "cut short" else None,
         tie=regret.tie if regret else None,
         unexplained=_worst(unclear),
+        template=template,
     )
 
 
@@ -178,7 +187,11 @@ def _by_answer(regret: TargetRegret | None) -> dict[tuple[str, int], Regret]:
 
 
 def _cause(
-    counts: Mapping[Kind, int], prompts: int, varies: int, unclear: Sequence[Regret | None]
+    counts: Mapping[Kind, int],
+    prompts: int,
+    varies: int,
+    unclear: Sequence[Regret | None],
+    template: str | None,
 ) -> Cause:
     if not counts:
         return "equal"
@@ -187,7 +200,7 @@ def _cause(
     if frequent and varies > FREQUENT * prompts:
         return "sampling"
     if counts.get("beginning", 0) > MOST * prompts:
-        return "another template"
+        return "another template" if template else "beginning"
     if frequent and known:
         return "another precision" if median(known) <= SMALL else "another model"
     if frequent:

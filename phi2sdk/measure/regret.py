@@ -14,7 +14,7 @@ reference begins with and the target's provider trims is put back first.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -38,10 +38,15 @@ __all__ = [
     "near_tie",
     "regret_of",
     "score_greedy",
+    "written_in",
 ]
 
 TIE = 0.01
 """Nats within which the reference might have chosen otherwise, at the least."""
+CLEAR = 1.0
+"""Nats: the weights would not have written a token with a larger regret, in any precision."""
+MOST_PARTED = 50
+"""So many answers that part show in which template they were written."""
 MOST = 1e4
 """Nats; a token of no probability at all has an infinite regret, which no file can hold."""
 ROUNDING, OFTEN = 1.5, 0.99
@@ -130,6 +135,7 @@ class TargetRegret:
         off: Tokens that were not the likeliest.
         maximum: The largest regret.
         forks: The answers that part from the reference target's.
+        template: The other template in which the weights would have written most of these.
     """
 
     tie: float
@@ -138,6 +144,7 @@ class TargetRegret:
     off: int
     maximum: float
     forks: tuple[AnswerRegret, ...] = ()
+    template: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in a file."""
@@ -198,8 +205,35 @@ def near_tie(honest: Iterable[tuple[Score, Score]]) -> float:
     return max(TIE, ROUNDING * float(np.quantile(moves, OFTEN, method="higher")))
 
 
+def written_in(
+    model: Scorer, templates: Mapping[str, Mapping[str, str]], answers: Sequence[Greedy]
+) -> str | None:
+    """Return the template in which the weights would have written most of the answers.
+
+    Args:
+        model: The local reference.
+        templates: By prompt, its text in each other template.
+        answers: Of which those count that part from the reference target's.
+    """
+    parted = [answer for answer in answers if answer.fork is not None][:MOST_PARTED]
+    explained: Counter[str] = Counter()
+    for name in {name for answer in parted for name in templates[answer.prompt]}:
+        known = [one for one in parted if name in templates[one.prompt]]
+        pairs = [(templates[one.prompt][name], one.text) for one in known]
+        explained[name] = sum(
+            score is not None and max(score.regret, default=MOST) <= CLEAR
+            for score in score_as_written(model, pairs)
+        )
+    best, count = next(iter(explained.most_common(1)), ("", 0))
+    return best if count > len(parted) / 2 else None
+
+
 def regret_of(
-    answers: Sequence[Greedy], scores: Sequence[Scored | None], *, tie: float = TIE
+    answers: Sequence[Greedy],
+    scores: Sequence[Scored | None],
+    *,
+    tie: float = TIE,
+    template: str | None = None,
 ) -> TargetRegret:
     """The regret of a target's answers.
 
@@ -207,6 +241,7 @@ def regret_of(
         answers: From :func:`greedy_answers`.
         scores: What :func:`score_greedy` says of each.
         tie: Nats that count as none; see :func:`near_tie`.
+        template: From :func:`written_in`.
     """
     known = [
         (answer, Regret.of(scored, tie))
@@ -224,6 +259,7 @@ def regret_of(
             for answer, regret in known
             if answer.fork is not None
         ),
+        template=template,
     )
 
 

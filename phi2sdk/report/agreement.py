@@ -36,6 +36,7 @@ _HEADLINES: Mapping[Cause, str] = {
     "runs on": "goes on where the reference ends",
     "empty": "answers with nothing",
     "another template": "another template",
+    "beginning": "differs from the first tokens on; local weights would tell why",
     "sampling": "samples, though greedy answers were asked for",
     "another precision": "another precision, or light quantisation",
     "another model": "another model or heavy quantisation",
@@ -116,6 +117,10 @@ def sentence(found: Diagnosis) -> str:
     headline = _HEADLINES[found.cause]
     if found.cut_at is not None:
         headline = f"cut at {found.cut_at} tokens"
+    elif found.cause == "another template":
+        headline = f"another template: {found.template}"
+    elif found.cause == "beginning" and found.tie is not None:
+        headline = "differs from the first tokens on: another model, or an unknown template"
     headline = headline[0].upper() + headline[1:]
     if not found.differ:
         return f"{headline}: all {found.prompts}."
@@ -137,9 +142,10 @@ def _parts(found: Diagnosis) -> Iterator[str]:
         if n := kinds.get(kind, 0):  # type: ignore[call-overload]
             yield f"{n} {words}"
     early = kinds.get("beginning", 0)
-    if early and (found.tie is None or found.cause == "another template"):
+    apart = found.tie is None or found.cause in ("another template", "beginning")
+    if early and apart:
         yield f"{early} from the first or second token on"
-    unclear = kinds.get("unexplained", 0) + (early if found.tie is not None else 0)
+    unclear = kinds.get("unexplained", 0) + (0 if apart else early)
     if unclear and found.tie is None:
         yield f"{unclear} for a reason that needs the weights to be told"
     elif unclear:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -59,7 +60,7 @@ def replaced(text: str) -> str:
     [
         (lambda text: text, "equal"),
         (str.strip, "white space"),
-        (lambda text: f"Well, {text}", "another template"),
+        (lambda text: f"Well, {text}", "beginning"),
         (lambda text: f"{text} because the sea is large", "runs on"),
         (lambda text: "", "empty"),
         (replaced, "not scored"),
@@ -101,6 +102,16 @@ def test_the_regret_tells_numerics_from_another_model(values: list[float], cause
     diagnosis = found(other, regrets(*values))
     assert diagnosis.cause == cause
     assert diagnosis.tie == 0.01
+
+
+@pytest.mark.parametrize(("template", "cause"), [("chat", "another template"), (None, "beginning")])
+def test_another_template_is_asserted_only_where_the_weights_would_have_written_in_it(
+    template: str | None, cause: Cause
+) -> None:
+    other = changed(lambda text: f"Well, {text}")
+    assert found(other).cause == "beginning"
+    diagnosis = found(other, replace(regrets(*[4.0] * 20), template=template))
+    assert (diagnosis.cause, diagnosis.template) == (cause, template)
 
 
 def test_the_worst_unexplained_token_is_named() -> None:

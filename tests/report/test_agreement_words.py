@@ -139,6 +139,19 @@ def test_the_sentence_of_ties_and_one_that_is_none() -> None:
         "Another precision, or light quantisation. 3 of 9 answers differ; "
         "3 are unexplained: the worst in prompt 4, token 2, regret 0.7 nats."
     )
+    early = Diagnosis("beginning", prompts=9, differ=9, kinds={"beginning": 8, "unexplained": 1})
+    assert sentence(early) == (
+        "Differs from the first tokens on; local weights would tell why. 9 of 9 answers differ; "
+        "8 from the first or second token on; 1 for a reason that needs the weights to be told."
+    )
+    scored = replace(early, tie=0.2, kinds={"beginning": 9})
+    assert sentence(scored) == (
+        "Differs from the first tokens on: another model, or an unknown template. "
+        "9 of 9 answers differ; 9 from the first or second token on."
+    )
+    assert sentence(replace(scored, cause="another template", template="chat")) == (
+        "Another template: chat. 9 of 9 answers differ; 9 from the first or second token on."
+    )
     cut = Diagnosis("cut short", prompts=9, differ=9, kinds={"shorter": 9}, cut_at=128, varies=2)
     assert sentence(cut) == (
         "Cut at 128 tokens. 9 of 9 answers differ; 9 by ending early; "

@@ -5,9 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from phi2sdk.measure.agreement import pair_up
+from phi2sdk.measure.identity.templates import other_templates
 from phi2sdk.measure.identity.weights import Loader
 from phi2sdk.measure.records import Record
-from phi2sdk.measure.regret import Greedy, greedy_answers, near_tie, regret_of, score_greedy
+from phi2sdk.measure.regret import (
+    Greedy,
+    greedy_answers,
+    near_tie,
+    regret_of,
+    score_greedy,
+    written_in,
+)
 from phi2sdk.score import Score
 
 if TYPE_CHECKING:
@@ -46,6 +54,12 @@ def greedy_regrets(run: Run, loader: Loader) -> dict[str, Any]:
     first, *others = loader.weights.honest
     model = loader.load(first)
     scored = score_greedy(model, run.prompts, distinct)
+    format = run.configuration["format"]
+    templates = {
+        id: {name.removeprefix("template="): t for name, t in other_templates(text, format).items()}
+        for id, text in run.prompts.items()
+    }
+    written = {name: written_in(model, templates, answers) for name, answers in found.items()}
     known = [
         (model.encode(run.prompts[answer.prompt]), one.score)
         for answer, one in zip(distinct, scored, strict=True)
@@ -59,7 +73,12 @@ def greedy_regrets(run: Run, loader: Loader) -> dict[str, Any]:
     tie = near_tie(again)
     by_answer = {_what(answer): one for answer, one in zip(distinct, scored, strict=True)}
     return {
-        name: regret_of(answers, [by_answer[_what(a)] for a in answers], tie=tie).to_json()
+        name: regret_of(
+            answers,
+            [by_answer[_what(a)] for a in answers],
+            tie=tie,
+            template=written[name],
+        ).to_json()
         for name, answers in found.items()
         if answers
     }

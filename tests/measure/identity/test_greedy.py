@@ -42,8 +42,9 @@ def records() -> list[Record]:
         model = LocalModel.load("demo", device="cpu", **options)  # type: ignore[arg-type]
         made += answers(name, sample_texts(model, prompts, GREEDY, seed=0))
         if name == "ref":
-            chat = [f"Alice: Write about {subject}.\nBob:" for subject in SUBJECTS]
+            chat = [f"Alice: Write a paragraph about {subject}.\nBob:" for subject in SUBJECTS]
             made += answers("template", sample_texts(model, chat, GREEDY, seed=0))
+    made += answers("stranger", [f" No {subject} today, sorry." for subject in SUBJECTS])
     made += [failure(id, target="broken") for id in PROMPTS]
     return made
 
@@ -52,14 +53,25 @@ def test_numerics_is_told_from_quantisation_and_another_template(records: list[R
     run = run_of(records)
     run.info["configuration"].update(prompts=PROMPTS, max_tokens=40)
     found = greedy_regrets(run, Loader(Weights(model="demo", device="cpu")))
-    assert set(found) == {"ref", "honest", "coarse", "template"}
+    assert set(found) == {"ref", "honest", "coarse", "template", "stranger"}
     assert found["ref"]["off"] == 0
+    assert {name for name, one in found.items() if one["template"]} == {"template"}
+    assert found["template"]["template"] == "chat"
     assert 0.01 <= found["ref"]["tie"] < 0.5
     report = build(replace(run, identity={"regret": found}), estimating_tokenizer())
     causes = {name: t.diagnosis.cause for name, t in report.targets.items() if t.diagnosis}
     assert causes["honest"] == "numerics"
     assert causes["coarse"] in ("another precision", "another model")
     assert causes["template"] == "another template"
+    assert causes["stranger"] == "beginning"
+    blind = build(run, estimating_tokenizer())
+    for name in ("template", "stranger"):
+        diagnosis = blind.targets[name].diagnosis
+        assert diagnosis is not None
+        assert diagnosis.cause == "beginning"
+        assert diagnosis.sentence.startswith(
+            "Differs from the first tokens on; local weights would tell why."
+        )
     assert "broken" not in causes
 
 
