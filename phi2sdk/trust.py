@@ -48,7 +48,6 @@ class Sending:
         host: Scheme, host and port; where none is known, the settings that decide on it.
         variable: The environment variable, or what else is sent, in words.
         present: The secret has a value now.
-        by_program: The program gives the value itself; the file names no variable.
     """
 
     target: str
@@ -56,7 +55,6 @@ class Sending:
     host: str
     variable: str
     present: bool = True
-    by_program: bool = False
 
     @property
     def key(self) -> Key:
@@ -71,7 +69,6 @@ class _Secret:
     variable: str
     own: bool
     value: str
-    by_program: bool = False
 
 
 def check(target: Target, environ: Mapping[str, str], program: Mapping[str, Any]) -> None:
@@ -92,12 +89,12 @@ def check(target: Target, environ: Mapping[str, str], program: Mapping[str, Any]
         return
     host = printable(missing[0].host)
     what = " and ".join(printable(one.variable) for one in missing)
-    if any(one.by_program for one in missing):
-        address = backends.find(target.backend).address or "the address"
-        remedy = f"If this is the right host, give {address} in the program as well."
-    else:
+    if {one.key for one in missing} <= {one.key for one in sendings(target, environ)}:
         command = f"phi2 trust {shlex.quote(str(target.file))}"
         remedy = f"Run {command} to see what the file sends, and to confirm it."
+    else:  # one of the two is the program's, so the file alone does not show what is sent
+        address = backends.find(target.backend).address or "the address"
+        remedy = f"If this is the right host, give both {address} and the key in the program."
     raise ConfigurationError(
         f"{target.file}: the target {target.name} would send {what} to {host}. "
         f"Nothing was sent, because you have not confirmed this for the file. {remedy}"
@@ -117,7 +114,7 @@ def sendings(
     loopback = is_loopback(urlsplit(host).hostname or "") if origin(host) else False
     file = str(Path(target.file or "").resolve())
     return [
-        Sending(target.name, file, host, one.variable, bool(one.value), one.by_program)
+        Sending(target.name, file, host, one.variable, bool(one.value))
         for one in _secrets(target, cls, environ, program)
         if not (one.own and trusted) and not (loopback and one.value == EMULATOR_KEY)
     ]
@@ -190,9 +187,10 @@ def _secrets(
             yield _Secret(value.variable, value.variable == own, held)
         elif secret and value and (setting in program or isinstance(value, Secret)):
             held = value.reveal() if isinstance(value, Secret) else str(value)
-            yield _Secret(f"the {setting} that the program gives", True, held, True)
+            yield _Secret(f"the {setting} that the program gives", True, held)
     if token := cls.signed_in(settings):
-        yield _Secret(*token, "a token", "credential" in program)
+        given = ", by the credential that the program gives" if "credential" in program else ""
+        yield _Secret(f"{token[0]}{given}", token[1], "a token")
         return
     for setting, variable in cls.environment.items():  # what build() takes without being told
         absent = (

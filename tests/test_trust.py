@@ -285,6 +285,34 @@ def test_host_and_key_of_the_program_itself_need_no_confirmation(
     Phi2Client("a", config=file, endpoint=FOREIGN, key=SECRET).close()
 
 
+def test_a_variable_of_the_file_does_not_go_to_a_host_of_the_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    file = written(tmp_path, f"key = {AWS}", "azure")
+    with pytest.raises(ConfigurationError, match="give both endpoint and the key in the program"):
+        Phi2Client("a", config=file, endpoint=FOREIGN)
+    Phi2Client("a", config=file, endpoint=FOREIGN, key=SECRET).close()
+
+
+def test_a_file_does_not_divert_the_credential_of_a_program(tmp_path: Path) -> None:
+    class Credential:
+        def get_token(self, *scopes: str, **_: object) -> object:
+            raise AssertionError(f"asked for {scopes}")
+
+    file = written(tmp_path, f'endpoint = "{FOREIGN}"', "azure")
+    with pytest.raises(ConfigurationError, match=r"a Microsoft Entra token for .* in the program"):
+        Phi2Client("a", config=file, credential=Credential())
+    Phi2Client("a", config=file, credential=Credential(), endpoint=FOREIGN).close()
+
+
+def test_plain_http_to_a_host_of_the_environment_needs_a_confirmation(tmp_path: Path) -> None:
+    """The file's insecure_hosts would show the key to everybody on the way."""
+    lines = 'insecure_hosts = ["phi.example.com"]'
+    named = {"AZURE_PHI2_ENDPOINT": "http://phi.example.com"}
+    assert not opens(written(tmp_path, lines, "azure"), **named)
+
+
 @pytest.mark.parametrize("key", [SECRET, Secret(SECRET)], ids=["text", "Secret"])
 def test_a_file_in_the_working_directory_does_not_divert_the_key_of_a_program(
     key: str | Secret, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -293,7 +321,9 @@ def test_a_file_in_the_working_directory_does_not_divert_the_key_of_a_program(
     monkeypatch.chdir(tmp_path)
     file = written(tmp_path, f'endpoint = "{FOREIGN}"', "azure")
     file.write_text(file.read_text().replace("targets.a", "targets.azure"))
-    with pytest.raises(ConfigurationError, match="give endpoint in the program") as caught:
+    with pytest.raises(
+        ConfigurationError, match="give both endpoint and the key in the program"
+    ) as caught:
         Phi2Client("azure", key=key)
     assert SECRET not in str(caught.value)
     file.write_text(file.read_text().replace(FOREIGN, OURS))
