@@ -73,8 +73,8 @@ class Cap:
         )
         if self.stopped:
             self._say.print(
-                f"Stopped by the budget: go on with --resume --out {folder} and a larger "
-                "--budget-usd"
+                "Stopped by the budget. To go on, repeat the command with the options "
+                f"--resume --out {folder} and a larger --budget-usd."
             )
 
     def _ask(self) -> None:

@@ -169,7 +169,7 @@ def compare(
 
     - 3: done, but with failed requests, an invalid run, or stopped by the budget
 
-    - 130: interrupted; go on with --resume
+    - 130: interrupted; to go on, repeat the command with --resume and --out
     """
     with leaving_at_once():
         from phi2sdk.compare import Settings, target_names
@@ -266,8 +266,8 @@ def compare(
     if cap is not None:
         cap.tell(folder)
     if status == INTERRUPTED:
-        how = "nothing was sent" if report is None else f"go on with --resume --out {folder}"
-        say.print(f"Interrupted: {how}")
+        repeat_it = f"To go on, repeat the command with the options --resume --out {folder}."
+        say.print(f"Interrupted: {'nothing was sent' if report is None else repeat_it}")
     raise typer.Exit(status)
 
 

@@ -130,7 +130,10 @@ def test_a_budget_stops_the_run_with_status_3_and_says_how_to_go_on(
     assert status == 3
     assert "5 of 20 requests are recorded" in " ".join(out.split())
     assert "The run may stop before its end" in err
-    assert "Stopped by the budget: go on with --resume --out run" in err
+    assert (
+        "Stopped by the budget. To go on, repeat the command with the options --resume --out run"
+        in err
+    )
     assert len([c for c in priced.openai.calls if c.method == "POST"]) == 5
     more = ("--resume", "--budget-usd", "5", "--yes")
     status, _, err = run(monkeypatch, capfd, *ARGUMENTS, *more)

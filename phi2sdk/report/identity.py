@@ -71,7 +71,7 @@ def _document(
     if "targets" not in found:
         return found, HOW
     if found.get("records") != sum(map(len, sampled.values())):
-        return found, "answers came after they were examined: go on with --resume"
+        return found, "answers came after they were examined: repeat the command with --resume"
     return found, None
 
 

@@ -23,7 +23,11 @@ def show(report: Report, console: Console) -> None:
     console.print(verdict, soft_wrap=False)
     if not report.run.complete:
         so_far = words.so_far(report)
-        console.print(Text(f"Incomplete: {so_far}; go on with --resume.", style="yellow"))
+        console.print(
+            Text(
+                f"Incomplete: {so_far}. Repeat the command with --resume to go on.", style="yellow"
+            )
+        )
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for index, column in enumerate(COLUMNS):
         first = index == 0
