@@ -19,7 +19,7 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -68,7 +68,7 @@ class _Secret:
 
     variable: str
     own: bool
-    value: str
+    value: str = field(repr=False)
 
 
 def check(target: Target, environ: Mapping[str, str], program: Mapping[str, Any]) -> None:
