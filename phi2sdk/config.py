@@ -225,7 +225,7 @@ def _timeouts(name: str, limits: Mapping[str, Any]) -> Any:
 
     try:
         return Timeouts(**{key: float(value) for key, value in limits.items()})
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ConfigurationError(
             f"target {name!r}: timeouts takes connect, idle and attempt, each in seconds"
         ) from None

@@ -39,6 +39,9 @@ CONTEXTS = (512, 1024, 2048)
 PREFILL_TOKENS = 256
 """A prompt is read in chunks of at most so many tokens; their activations live at once."""
 
+_MOST = 2**31 - 1
+"""No size of a model is larger."""
+
 INT4_GROUP = 64
 """So many int4 weights of a row share one scale."""
 
@@ -61,22 +64,27 @@ class Shape:
         """The shape in a model's ``config.json``.
 
         Raises:
-            ConfigurationError: A size is missing.
+            ConfigurationError: A size is missing or is none, or they do not go together.
         """
-        try:
-            heads = int(config["num_attention_heads"])
-            return cls(
-                hidden=int(config["hidden_size"]),
-                intermediate=int(config["intermediate_size"]),
-                layers=int(config["num_hidden_layers"]),
-                heads=heads,
-                kv_heads=int(config.get("num_key_value_heads") or heads),
-                vocab=int(config["vocab_size"]),
-                context_length=int(config["max_position_embeddings"]),
-                tied_embeddings=bool(config.get("tie_word_embeddings", False)),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise ConfigurationError(f"config.json is not a Phi model's: {error!r}") from error
+        heads = _size(config, "num_attention_heads")
+        shape = cls(
+            hidden=_size(config, "hidden_size"),
+            intermediate=_size(config, "intermediate_size"),
+            layers=_size(config, "num_hidden_layers"),
+            heads=heads,
+            kv_heads=_size(config, "num_key_value_heads", heads),
+            vocab=_size(config, "vocab_size"),
+            context_length=_size(config, "max_position_embeddings"),
+            tied_embeddings=_flag(config, "tie_word_embeddings"),
+        )
+        for whole, part in ((shape.hidden, heads), (heads, shape.kv_heads)):
+            if whole % part:
+                raise ConfigurationError(
+                    f"config.json: hidden_size {shape.hidden}, {heads} attention heads and "
+                    f"{shape.kv_heads} key-value heads do not divide each other: is this a Phi "
+                    "model's file?"
+                )
+        return shape
 
     @property
     def head_dim(self) -> int:
@@ -112,6 +120,22 @@ class Shape:
     def parameters(self) -> int:
         """All parameters (2,779,683,840 for Phi-2)."""
         return self.matrix_parameters + self.other_parameters
+
+
+def _size(config: Mapping[str, Any], name: str, default: int | None = None) -> int:
+    value = config.get(name)
+    value = default if value is None else value
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= _MOST:
+        known = "is missing" if value is None else f"must be a whole number from 1 to {_MOST}"
+        raise ConfigurationError(f"config.json is not a Phi model's: {name} {known}")
+    return value
+
+
+def _flag(config: Mapping[str, Any], name: str) -> bool:
+    value = config.get(name, False)
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"config.json is not a Phi model's: {name} must be true or false")
+    return value
 
 
 PHI2 = Shape()

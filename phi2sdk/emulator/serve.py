@@ -108,6 +108,8 @@ def read_script(path: Path) -> Answers:
         answers = json.loads(text)
     except ValueError:
         return text
+    except RecursionError as error:
+        raise UsageProblem(f"the script {path} is nested too deeply") from error
     if isinstance(answers, str):
         return answers
     if isinstance(answers, list) and all(isinstance(item, str) for item in answers):

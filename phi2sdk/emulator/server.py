@@ -8,7 +8,7 @@ import time
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar
 
 from aiohttp import web
 
@@ -18,6 +18,7 @@ from phi2sdk.emulator.engine import Engine
 from phi2sdk.emulator.faults import Fault, FaultQueue
 from phi2sdk.emulator.http_faults import ConnectionAborted, deliver, play_before
 from phi2sdk.emulator.refusal import Refusal
+from phi2sdk.parsing import parse_json
 
 __all__ = ["Exchange", "Handler", "HttpServer", "json_response"]
 
@@ -212,8 +213,6 @@ class HttpServer(ABC):
             return await handler(exchange)
         except Refusal as refusal:
             return self.error(exchange, refusal)
-        except RecursionError:
-            return self.error(exchange, Refusal(400, "The body is nested too deeply."))
         except (LookupError, RuntimeError) as broken:
             # The engine's own failure, such as a script without an answer.
             if exchange.streaming is None:
@@ -231,15 +230,11 @@ def json_response(
 
 
 def _parse(raw: bytes) -> object:
-    """The JSON document, or :data:`NO_JSON`: also for what only Python's parser takes for JSON."""
+    """The JSON document, or :data:`NO_JSON`: half a surrogate pair is none for providers."""
     try:
-        document = json.loads(raw, parse_constant=_no_number)
+        document = parse_json(raw)
         if b"\\u" in raw:
             json.dumps(document, ensure_ascii=False).encode()  # fails for half a surrogate pair
-    except (ValueError, RecursionError):
+    except ValueError:
         return NO_JSON
     return document
-
-
-def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")

@@ -92,23 +92,22 @@ def load_tokenizer(path: str | Path, name: str | None = None) -> ReferenceTokeni
     Raises:
         ConfigurationError: There is none, or it is damaged.
     """
-    from tokenizers import Tokenizer
+    from phi2sdk.backends.engine.files import from_files
+    from phi2sdk.backends.engine.text import read_tokenizer
 
     file = Path(path)
     file = file / "tokenizer.json" if file.is_dir() else file
     if not file.is_file():
         raise ConfigurationError(f"there is no tokenizer at {file}: give a tokenizer.json")
-    try:
-        tokenizer = Tokenizer.from_file(str(file))
-    except Exception as error:  # the library raises bare Exception
-        raise ConfigurationError(f"{file} is no tokenizer: {error}") from error
+    tokenizer = read_tokenizer(file)
 
     def encode(text: str) -> tuple[int, ...]:
-        return tuple(tokenizer.encode(text, add_special_tokens=False).ids)
+        with from_files(file):
+            return tuple(tokenizer.encode(text, add_special_tokens=False).ids)
 
     def spans(text: str) -> Sequence[tuple[int, int]]:
-        found: Sequence[tuple[int, int]] = tokenizer.encode(text, add_special_tokens=False).offsets
-        return found
+        with from_files(file):
+            return list(tokenizer.encode(text, add_special_tokens=False).offsets)
 
     return ReferenceTokenizer(
         name or file.parent.name, estimated=False, _encode=encode, _spans=spans

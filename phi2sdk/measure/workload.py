@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import Literal
 
 from phi2sdk import prompts
 from phi2sdk.errors import ConfigurationError, InvalidRequest
+from phi2sdk.parsing import parse_json
 from phi2sdk.prompts import Format, Prompt
 from phi2sdk.status import untrusted
 
@@ -179,10 +179,9 @@ def _from_jsonl(text: str, name: str, ignored: dict[str, None]) -> Iterator[Item
             continue
         where = f"{name}, line {number}"
         try:
-            entry = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            what = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
-            raise InvalidRequest(f"{where}: not JSON ({what})") from None
+            entry = parse_json(line)
+        except ValueError as error:
+            raise InvalidRequest(f"{where}: {error}") from None
         if not isinstance(entry, dict):
             raise InvalidRequest(f'{where}: expected an object like {{"text": "..."}}')
         ignored.update((key, None) for key in entry if key not in _FIELDS)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from phi2sdk.errors import ConfigurationError, ModelNotFound
+from phi2sdk.errors import ConfigurationError, ModelNotFound, OutOfMemory, Phi2Error
+from phi2sdk.memory import Shape
+from phi2sdk.parsing import parse_json
+from phi2sdk.status import untrusted
 
-__all__ = ["ModelFiles", "find_model"]
+__all__ = ["ModelFiles", "find_model", "from_files"]
 
+_FILE = re.compile(r"[\w-][\w.-]{0,200}\.safetensors")
 _WANTED = ["config.json", "generation_config.json", "tokenizer.json", "*.safetensors*"]
 
 
@@ -22,6 +27,7 @@ class ModelFiles:
     Attributes:
         name: What the caller called it.
         config: ``config.json``, read.
+        shape: The sizes in it.
         tokenizer: The path of ``tokenizer.json``.
         weights: The safetensors files.
         eos_ids: Tokens that end an answer.
@@ -29,9 +35,38 @@ class ModelFiles:
 
     name: str
     config: dict[str, Any]
+    shape: Shape
     tokenizer: Path
     weights: tuple[Path, ...]
     eos_ids: frozenset[int]
+
+
+@contextmanager
+def from_files(name: str | Path) -> Iterator[None]:
+    """The boundary to files that somebody else wrote: what they break becomes a known error.
+
+    The libraries that read them raise whatever they like, down to ``PanicException``, which is no
+    ``Exception``.
+
+    Args:
+        name: What is read, for the message.
+
+    Raises:
+        ConfigurationError: The files are damaged, or no such model's.
+        OutOfMemory: Memory ran out while they were read.
+    """
+    try:
+        yield
+    except (Phi2Error, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:
+        kind = type(error).__name__
+        if isinstance(error, MemoryError) or kind == "OutOfMemoryError":  # torch's
+            raise OutOfMemory(f"memory ran out while {name} was read: free some") from error
+        raise ConfigurationError(
+            f"{name} cannot be read ({kind}: {untrusted(str(error), 200)}): its files are damaged, "
+            "or of another kind. Download the model again"
+        ) from error
 
 
 _BUNDLED = Path(__file__).resolve().parents[2] / "demo" / "checkpoint"
@@ -59,33 +94,50 @@ def find_model(
                 "tokenizer.json and *.safetensors, or a hub id such as microsoft/phi-2"
             )
         folder = _from_hub(str(model), revision, download)
+    with from_files(folder):
+        return _read_folder(str(model), folder)
+
+
+def _read_folder(model: str, folder: Path) -> ModelFiles:
     config = _read_json(folder / "config.json")
-    if config.get("model_type") != "phi":
+    if (kind := config.get("model_type")) != "phi":
         raise ConfigurationError(
-            f"{model} is a {config.get('model_type')!r} model: this engine runs Phi models only "
+            f"{model} is a {untrusted(repr(kind), 80)} model: this engine runs Phi models only "
             "(model_type 'phi'); serve others behind the openai backend"
         )
+    shape = Shape.of_config(config)
     generation = folder / "generation_config.json"
-    eos = _read_json(generation).get("eos_token_id") if generation.is_file() else None
+    eos = _read_json(generation).get("eos_token_id") if generation.exists() else None
     if eos is None:
         eos = config.get("eos_token_id")
     tokenizer = folder / "tokenizer.json"
     if not tokenizer.is_file():
         raise ConfigurationError(f"{tokenizer} is missing: the model's tokenizer is needed")
     return ModelFiles(
-        name=str(model),
+        name=model,
         config=config,
+        shape=shape,
         tokenizer=tokenizer,
-        weights=_weights(folder),
-        eos_ids=frozenset(eos if isinstance(eos, list) else [] if eos is None else [eos]),
+        weights=_weights(folder, shape),
+        eos_ids=_eos_ids(eos, shape.vocab),
     )
 
 
-def _weights(folder: Path) -> tuple[Path, ...]:
+def _eos_ids(given: object, vocab: int) -> frozenset[int]:
+    ids = given if isinstance(given, list) else [] if given is None else [given]
+    for id in ids:
+        if isinstance(id, bool) or not isinstance(id, int) or not 0 <= id < vocab:
+            raise ConfigurationError(
+                f"eos_token_id must be tokens from 0 to {vocab - 1}: correct it in "
+                "generation_config.json or config.json"
+            )
+    return frozenset(ids)
+
+
+def _weights(folder: Path, shape: Shape) -> tuple[Path, ...]:
     index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        names = sorted(set(_read_json(index).get("weight_map", {}).values()))
-        files = tuple(folder / Path(name).name for name in names)
+    if index.exists():
+        files = tuple(folder / name for name in _indexed(index))
     else:
         files = tuple(sorted(folder.glob("*.safetensors")))
     if not files:
@@ -94,7 +146,25 @@ def _weights(folder: Path) -> tuple[Path, ...]:
         raise ConfigurationError(f"{folder} has no *.safetensors{why}: convert the weights first")
     if missing := [path.name for path in files if not path.is_file()]:
         raise ConfigurationError(f"{folder} lacks {', '.join(missing)}: download the model again")
+    stored = sum(path.stat().st_size for path in files)
+    if stored < shape.parameters:  # each takes a byte at least
+        raise ConfigurationError(
+            f"{folder}: config.json describes {shape.parameters:,} parameters, and the weights "
+            f"have {stored:,} bytes: they are damaged, or of another model. Download it again"
+        )
     return files
+
+
+def _indexed(index: Path) -> list[str]:
+    """The names of the weights' files: all in the index's own folder."""
+    listed = _read_json(index).get("weight_map")
+    names = list(listed.values()) if isinstance(listed, dict) else []
+    if not names or not all(isinstance(name, str) and _FILE.fullmatch(name) for name in names):
+        raise ConfigurationError(
+            f"{index} must have a weight_map from tensors to *.safetensors files beside it: "
+            "download the model again"
+        )
+    return sorted(set(names))
 
 
 def _from_hub(model: str, revision: str | None, download: bool) -> Path:
@@ -138,11 +208,13 @@ def _is_hub_id(model: str) -> bool:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():  # a device or a pipe might never end
+        raise ConfigurationError(f"{path} is missing, or no file: is this a model's folder?")
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigurationError(f"{path} is missing: is this a model's folder?") from None
-    except (OSError, ValueError) as error:
+        document = parse_json(path.read_bytes())
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from error
     if not isinstance(document, dict):
         raise ConfigurationError(f"{path} is not a JSON object")

@@ -12,7 +12,7 @@ import torch
 from phi2sdk import memory
 from phi2sdk.backends.engine.answer import Answer
 from phi2sdk.backends.engine.decode import CompiledStep, EagerStep, GraphStep
-from phi2sdk.backends.engine.files import ModelFiles, find_model
+from phi2sdk.backends.engine.files import ModelFiles, find_model, from_files
 from phi2sdk.backends.engine.phi import Phi
 from phi2sdk.backends.engine.scoring import LOGITS_BYTES, Score, score_sequences
 from phi2sdk.backends.engine.slots import Slots
@@ -92,21 +92,24 @@ class LocalModel:
         """
         where = _device(device)
         files = find_model(model, revision=revision)
-        shape = memory.Shape.of_config(files.config)
         free = _free_bytes(where)
-        chosen = _storage(dtype, quantize, where, free, shape)
+        chosen = _storage(dtype, quantize, where, free, files.shape)
         need = memory.plan(
-            quantize or chosen, context=shape.context_length, shape=shape, runtime=False
+            quantize or chosen,
+            context=files.shape.context_length,
+            shape=files.shape,
+            runtime=False,
         )
-        memory.refuse_unless_fits(need, free, shape=shape)
-        phi = load_weights(
-            files,
-            dtype=getattr(torch, chosen),
-            device=where,
-            quantize=quantize,
-            progress=progress,
-        )
-        return cls(files, phi, quantize, compile=compile)
+        memory.refuse_unless_fits(need, free, shape=files.shape)
+        with from_files(model):
+            phi = load_weights(
+                files,
+                dtype=getattr(torch, chosen),
+                device=where,
+                quantize=quantize,
+                progress=progress,
+            )
+            return cls(files, phi, quantize, compile=compile)
 
     @property
     def dtype(self) -> str:

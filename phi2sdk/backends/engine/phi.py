@@ -13,7 +13,7 @@ N tokens; d hidden; H heads, K key-value heads, D head_dim; I intermediate; V vo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -40,26 +40,36 @@ class PhiConfig:
     gelu: str
 
     @classmethod
-    def read(cls, config: dict[str, Any]) -> PhiConfig:
+    def read(cls, config: Mapping[str, Any], shape: Shape) -> PhiConfig:
         """From a model's ``config.json``.
 
         Raises:
-            ConfigurationError: It asks for something that Phi-2 does not have.
+            ConfigurationError: It asks for something that Phi-2 does not have, or holds a value
+                that cannot be.
         """
-        shape = Shape.of_config(config)
-        rope = config.get("rope_parameters") or {}
+        rope = config.get("rope_parameters")
+        rope = {} if rope is None else rope
+        act = config.get("hidden_act", "gelu_new")
         gelu = {"gelu_new": "tanh", "gelu_pytorch_tanh": "tanh", "gelu": "none"}
+        if not isinstance(rope, dict):
+            raise ConfigurationError("config.json: rope_parameters must be an object")
         unknown = {
             "qk_layernorm": config.get("qk_layernorm", False) is not False,
             "rope_scaling": bool(config.get("rope_scaling")),
             "rope_type": rope.get("rope_type", "default") != "default",
-            "hidden_act": config.get("hidden_act", "gelu_new") not in gelu,
+            "hidden_act": not isinstance(act, str) or act not in gelu,
         }
         if asked := [name for name, present in unknown.items() if present]:
             raise ConfigurationError(f"config.json: this engine has no {', '.join(asked)}")
-        factor = rope.get("partial_rotary_factor", config.get("partial_rotary_factor", 0.5))
+        if shape.context_length < _LEAST_CONTEXT:
+            raise ConfigurationError(
+                f"config.json: max_position_embeddings {shape.context_length} is below "
+                f"{_LEAST_CONTEXT}: there is no room for a prompt and its answer"
+            )
+        both = {**config, **rope}
+        factor = _number(both, "partial_rotary_factor", 0.5, most=1.0)
         rotary_dims = int(shape.head_dim * factor)
-        if rotary_dims % 2:
+        if rotary_dims % 2 or not rotary_dims:
             raise ConfigurationError(
                 f"config.json: {factor} of the head's {shape.head_dim} dimensions are "
                 f"{rotary_dims}, which do not pair up for the rotary embedding"
@@ -67,10 +77,20 @@ class PhiConfig:
         return cls(
             shape=shape,
             rotary_dims=rotary_dims,
-            rope_theta=float(rope.get("rope_theta", config.get("rope_theta", 10000.0))),
-            norm_eps=float(config.get("layer_norm_eps", 1e-5)),
-            gelu=gelu[config.get("hidden_act", "gelu_new")],
+            rope_theta=_number(both, "rope_theta", 10000.0, most=1e12),
+            norm_eps=_number(config, "layer_norm_eps", 1e-5, most=1.0),
+            gelu=gelu[act],
         )
+
+
+_LEAST_CONTEXT = 16
+
+
+def _number(config: Mapping[str, Any], name: str, default: float, *, most: float) -> float:
+    value = config.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= most:
+        raise ConfigurationError(f"config.json: {name} must be a number above 0, at most {most:g}")
+    return float(value)
 
 
 Linear = Callable[[Tensor], Tensor]

@@ -8,31 +8,56 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
+from phi2sdk.backends.engine.files import from_files
 from phi2sdk.errors import ConfigurationError
 
-__all__ = ["Detokenizer", "TextCodec"]
+__all__ = ["Detokenizer", "TextCodec", "read_tokenizer"]
+
+
+def read_tokenizer(path: Path) -> Tokenizer:
+    """A tokenizer from its ``tokenizer.json``, which encodes a text whole and as it is.
+
+    Raises:
+        ConfigurationError: The file is no tokenizer.
+    """
+    if not path.is_file():  # a device or a pipe might never end
+        raise ConfigurationError(f"{path} is missing, or no file: the tokenizer is needed")
+    with from_files(path):
+        tokenizer = Tokenizer.from_file(str(path))
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return tokenizer
 
 
 class TextCodec:
     """A byte-level BPE tokenizer, as Phi-2 has: every token is a string of bytes.
 
     Raises:
-        ConfigurationError: The file is no tokenizer, or not a byte-level one.
+        ConfigurationError: The file is no tokenizer, not a byte-level one, or of another model.
     """
 
     def __init__(self, path: Path, vocab_size: int) -> None:
-        try:
-            self._tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises bare Exception
-            raise ConfigurationError(f"{path} is not a tokenizer: {error}") from error
+        self._path = path
+        self._tokenizer = read_tokenizer(path)
         decoder = json.loads(self._tokenizer.to_str()).get("decoder") or {}
         if decoder.get("type") != "ByteLevel":
             raise ConfigurationError(f"{path} is not a byte-level tokenizer, as Phi models have")
+        highest = max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=0)
+        if highest >= vocab_size:
+            raise ConfigurationError(
+                f"{path} has a token {highest}, and the model's vocabulary ends at "
+                f"{vocab_size - 1}: take the tokenizer that belongs to the model"
+            )
         self._bytes = [self._token_bytes(id) for id in range(vocab_size)]
 
     def encode(self, text: str) -> list[int]:
-        """The tokens of a text; nothing is added in front or behind."""
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        """The tokens of a text; nothing is added in front or behind.
+
+        Raises:
+            ConfigurationError: The tokenizer's file does not fit this text.
+        """
+        with from_files(self._path):
+            ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 
     def decode(self, ids: list[int]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -34,7 +35,7 @@ def load_weights(
     Raises:
         ConfigurationError: A tensor is missing or has another shape than ``config.json`` says.
     """
-    config = PhiConfig.read(files.config)
+    config = PhiConfig.read(files.config, files.shape)
     with ExitStack() as stack:
         reader = _Reader(files.weights, stack, config, dtype, device, quantize, progress)
         return reader.model()
@@ -58,6 +59,13 @@ class _Reader:
                 f"{paths[0].parent} has a damaged safetensors file: {error}"
             ) from error
         self._home = {name: file for file in opened for name in file.keys()}  # noqa: SIM118
+        last = re.compile(r"model\.layers\.(\d{1,9})\.")
+        layers = {int(found[1]) for name in self._home if (found := last.match(name))}
+        if layers and max(layers) >= config.shape.layers:
+            raise ConfigurationError(
+                f"the weights have {max(layers) + 1} layers, config.json says "
+                f"{config.shape.layers}: download the model again"
+            )
         self._config = config
         self._dtype = dtype
         self._device = device
@@ -119,6 +127,8 @@ class _Reader:
         if name not in self._home:
             raise ConfigurationError(f"the weights have no {name}: is this a Phi model?")
         stored = self._home[name].get_tensor(name)
+        if not stored.is_floating_point():
+            raise ConfigurationError(f"{name} is stored as {stored.dtype}: floats are needed")
         if stored.shape != target.shape:
             raise ConfigurationError(
                 f"{name} has the shape {list(stored.shape)}, config.json says {list(target.shape)}"

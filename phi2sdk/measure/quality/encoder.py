@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from phi2sdk.backends.engine.files import from_files
 from phi2sdk.errors import ConfigurationError
 
 __all__ = ["Encoder", "check_encoder", "cosines", "load_encoder"]
@@ -53,12 +54,10 @@ def load_encoder(path: str | Path) -> Encoder:
     from importlib import import_module
 
     library = import_module("sentence_transformers")
-    try:
+    with from_files(path):
         made: Encoder = library.SentenceTransformer(
             str(path), local_files_only=True, trust_remote_code=False
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise ConfigurationError(f"{path} is no sentence-transformers model: {error}") from error
     return made
 
 
