@@ -119,17 +119,17 @@ def _of_weights(rng: random.Random) -> Iterator[tuple[str, Damage]]:
     name = "model.safetensors"
     size = (checkpoint_path() / name).stat().st_size
     for at in (0, 1, 7, 8, 9, 100, 2000, size - 1):
-        yield f"weights cut at {at}", _rewritten(name, lambda data, at=at: data[:at])
+        yield f"weights cut at {at}", _cut(name, at)
     for length in (0, 1, 2**31, 2**63, 2**64 - 1, size):
         yield (
             f"weights with a header of {length}",
-            _rewritten(name, lambda data, length=length: struct.pack("<Q", length) + data[8:]),
+            _with_length(length),
         )
     tensors = _header((checkpoint_path() / name).read_bytes())
     first = next(one for one in tensors if one != "__metadata__")
     chosen = [one for one in tensors if one != "__metadata__"]
     for tensor in rng.sample(chosen, 8):
-        yield f"weights without {tensor}", _with_header(lambda h, t=tensor: h.pop(t))
+        yield f"weights without {tensor}", _with_field(tensor, None, None)
         for field, value in (
             *(("dtype", kind) for kind in ("F64", "I8", "I64", "BOOL", "F8_E4M3", "U8", "X", 3)),
             *(("shape", shape) for shape in ([], [0], [-1], [1, 1], [2**40, 2**40], ["a"], None)),
@@ -137,16 +137,16 @@ def _of_weights(rng: random.Random) -> Iterator[tuple[str, Damage]]:
         ):
             yield (
                 f"weights {field} {value} of {tensor}",
-                _with_header(lambda h, t=tensor, f=field, v=value: h[t].update({f: v})),
+                _with_field(tensor, field, value),
             )
     yield (
         "weights that overlap",
-        _with_header(lambda h: h[first].update(data_offsets=h[chosen[1]]["data_offsets"])),
+        _with_field(first, "data_offsets", tensors[chosen[1]]["data_offsets"]),
     )
     for kind in ("I16", "U16", "BF16", "F16"):
         yield (
             f"weights all of {kind}",
-            _with_header(lambda h, kind=kind: [h[one].update(dtype=kind) for one in chosen]),
+            _with_types(kind),
         )
     yield (
         "weights with a tensor more",
@@ -158,7 +158,7 @@ def _of_weights(rng: random.Random) -> Iterator[tuple[str, Damage]]:
     for form in (DEEP, "[]", "null", "{", '{"a":3}', "\\", f'{{"a":{LONG}}}'):
         yield (
             f"weights whose header is {form[:12]}",
-            _rewritten(name, lambda data, form=form: struct.pack("<Q", len(form)) + form.encode()),
+            _with_text(form),
         )
     yield "weights of NaN", _rewritten(name, _all_nan)
     for _ in range(30):
@@ -254,8 +254,51 @@ def _flipped(name: str, rng: random.Random) -> tuple[str, Damage]:
     """A byte of the file's first 4 KiB, or of all of it, is another one."""
     size = (checkpoint_path() / name).stat().st_size
     at, byte = rng.randrange(rng.choice((min(size, 4096), size))), rng.randrange(256)
-    change = lambda data: data[:at] + bytes([byte]) + data[at + 1 :]  # noqa: E731
+
+    def change(data: bytes) -> bytes:
+        return data[:at] + bytes([byte]) + data[at + 1 :]
+
     return f"{name} with byte {at} = {byte}", _rewritten(name, change)
+
+
+def _cut(name: str, at: int) -> Damage:
+    return _rewritten(name, lambda data: data[:at])
+
+
+def _linked(name: str, target: str) -> Damage:
+    return _replaced(name, lambda path: path.symlink_to(target))
+
+
+def _with_length(length: int) -> Damage:
+    """The weights say that their header is so long."""
+    return _rewritten("model.safetensors", lambda data: struct.pack("<Q", length) + data[8:])
+
+
+def _with_text(header: str) -> Damage:
+    """The weights have this header, and no data."""
+    data = struct.pack("<Q", len(header)) + header.encode()
+    return _rewritten("model.safetensors", lambda _: data)
+
+
+def _with_field(tensor: str, field: str | None, value: object) -> Damage:
+    """A tensor's field in the weights' header; without a field, the tensor is left out."""
+
+    def change(header: dict[str, Any]) -> None:
+        if field is None:
+            del header[tensor]
+        else:
+            header[tensor][field] = value
+
+    return _with_header(change)
+
+
+def _with_types(kind: str) -> Damage:
+    def change(header: dict[str, Any]) -> None:
+        for name, tensor in header.items():
+            if name != "__metadata__":
+                tensor["dtype"] = kind
+
+    return _with_header(change)
 
 
 def _header(data: bytes) -> dict[str, Any]:
@@ -276,7 +319,7 @@ def _with_header(change: Callable[[dict[str, Any]], object]) -> Damage:
 
 
 def _all_nan(data: bytes) -> bytes:
-    (length,) = struct.unpack("<Q", data[:8])
+    length = int.from_bytes(data[:8], "little")
     return data[: 8 + length] + b"\xff\x7f" * ((len(data) - 8 - length) // 2)
 
 

@@ -26,7 +26,7 @@ def test_a_file_that_is_no_tokenizer_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="no tokenizer"):
         load_tokenizer(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{}")
-    with pytest.raises(ConfigurationError, match="is no tokenizer"):
+    with pytest.raises(ConfigurationError, match="is not a tokenizer"):
         load_tokenizer(tmp_path)
 
 

@@ -42,7 +42,7 @@ class ModelFiles:
 
 
 @contextmanager
-def from_files(name: str | Path) -> Iterator[None]:
+def from_files(name: str | Path, said: str = "cannot be read") -> Iterator[None]:
     """The boundary to files that somebody else wrote: what they break becomes a known error.
 
     The libraries that read them raise whatever they like, down to ``PanicException``, which is no
@@ -50,6 +50,7 @@ def from_files(name: str | Path) -> Iterator[None]:
 
     Args:
         name: What is read, for the message.
+        said: What the message says of it.
 
     Raises:
         ConfigurationError: The files are damaged, or no such model's.
@@ -64,8 +65,8 @@ def from_files(name: str | Path) -> Iterator[None]:
         if isinstance(error, MemoryError) or kind == "OutOfMemoryError":  # torch's
             raise OutOfMemory(f"memory ran out while {name} was read: free some") from error
         raise ConfigurationError(
-            f"{name} cannot be read ({kind}: {untrusted(str(error), 200)}): its files are damaged, "
-            "or of another kind. Download the model again"
+            f"{name} {said} ({kind}: {untrusted(str(error), 200)}): it is damaged, or of another "
+            "kind. Download the model again"
         ) from error
 
 

@@ -22,7 +22,7 @@ def read_tokenizer(path: Path) -> Tokenizer:
     """
     if not path.is_file():  # a device or a pipe might never end
         raise ConfigurationError(f"{path} is missing, or no file: the tokenizer is needed")
-    with from_files(path):
+    with from_files(path, "is not a tokenizer"):
         tokenizer = Tokenizer.from_file(str(path))
         tokenizer.no_truncation()
         tokenizer.no_padding()
