@@ -184,12 +184,12 @@ class Budget(Wrapper):
             failure = error
             raise
         finally:
-            usage = Usage(input=told)
-            if done is not None and failure is None:
-                usage = replace(done.usage, input=done.usage.input or told)
-            free = failure is not None and refused(type(failure).__name__) and not delivered
             cost = hold.usd  # should the bill itself fail, the worst case is charged
             try:
+                usage = Usage(input=told)
+                if done is not None and failure is None:
+                    usage = replace(done.usage, input=done.usage.input or told)
+                free = failure is not None and refused(type(failure).__name__) and not delivered
                 cost = charge(
                     self.price,
                     request,

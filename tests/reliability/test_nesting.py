@@ -101,7 +101,7 @@ def test_a_line_of_the_input_is_refused_with_its_number(
 ) -> None:
     path = tmp_path / "input.jsonl"
     path.write_text(f'{{"text": "good"}}\n{form}\n', encoding="utf-8")
-    with pytest.raises(InvalidRequest, match=f"line 2: not JSON .*{why}"):
+    with pytest.raises(InvalidRequest, match=f"line 2: .*{why}"):
         read_input(path)
 
 
