@@ -18,6 +18,7 @@ from phi2sdk.config import FromEnvironment, Target
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.parsing import parse_toml
 from phi2sdk.pricebook import Entries, PriceBook, price_book
+from phi2sdk.redaction import Redactor
 
 __all__ = ["read", "targets"]
 
@@ -41,9 +42,10 @@ class _File(Entries):
 
 def targets(path: str | Path) -> dict[str, Target]:
     """The targets of a file, by name; see :func:`phi2sdk.config.load_config`."""
-    file = read(path)
-    book = price_book().with_entries(file)
-    return {n: _target(n, table, path, book) for n, table in file.targets.items()}
+    with Redactor().boundary():  # what reads the file quotes it in its exceptions
+        file = _read(path)
+        book = price_book().with_entries(file)
+        return {n: _target(n, table, path, book) for n, table in file.targets.items()}
 
 
 def read(path: str | Path) -> _File:
@@ -52,6 +54,11 @@ def read(path: str | Path) -> _File:
     Raises:
         ConfigurationError: It is missing, is no TOML, or a table of it is wrong.
     """
+    with Redactor().boundary():
+        return _read(path)
+
+
+def _read(path: str | Path) -> _File:
     try:
         document = parse_toml(Path(path).read_text(encoding="utf-8"))
     except OSError as error:

@@ -5,6 +5,7 @@ No key stands in it: where one belongs, the shell puts in an environment variabl
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping
 from urllib.parse import urlsplit
@@ -19,6 +20,8 @@ UNNAMED_KEY = "PHI2_KEY"
 """The variable for a key that comes from no environment variable."""
 
 _PROTOSET = "clarifai.protoset"
+_VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]*")
+"""What a shell takes for a variable. The environment of a process may hold any other name."""
 
 
 def command(call: Outgoing, variables: Mapping[str, str]) -> str:
@@ -33,7 +36,7 @@ def command(call: Outgoing, variables: Mapping[str, str]) -> str:
         One command over several lines, for bash or zsh; where something has to be done first,
         that stands in a line before it.
     """
-    first = f"{UNNAMED_KEY}=$({call.hint})\n" if call.hint else ""
+    first = f"{UNNAMED_KEY}=$({' '.join(map(quoted, call.hint))})\n" if call.hint else ""
     made = _grpcurl(call, variables) if call.protocol == "grpc" else _curl(call, variables)
     return first + made
 
@@ -83,7 +86,7 @@ def _grpcurl(call: Outgoing, variables: Mapping[str, str]) -> str:
         " ".join(("grpcurl", *plain, "-protoset", _PROTOSET)),
         *(f"-H {_header(name, value, variables)}" for name, value in call.headers.items()),
         f"-d {quoted(call.body.decode())}",
-        f"{quoted(parts.netloc)} {quoted(parts.path.removeprefix('/'))}",
+        f"-- {quoted(parts.netloc)} {quoted(parts.path.removeprefix('/'))}",
     ]
     first = f"python -m phi2sdk.backends.clarifai_protoset > {_PROTOSET}\n"
     return first + " \\\n  ".join(lines)
@@ -92,7 +95,11 @@ def _grpcurl(call: Outgoing, variables: Mapping[str, str]) -> str:
 def _header(name: str, value: str | Secret, variables: Mapping[str, str]) -> str:
     if isinstance(value, Secret):
         scheme, key = _scheme_and_key(value.reveal())
-        found = (variable for variable, held in variables.items() if key and held.strip() == key)
+        found = (
+            variable
+            for variable, held in variables.items()
+            if key and held.strip() == key and _VARIABLE.fullmatch(variable)
+        )
         return f'"{name}: {scheme}${next(found, UNNAMED_KEY)}"'
     return quoted(f"{name}: {value}" if value else f"{name};")  # "name:" would take it out
 

@@ -1,4 +1,4 @@
-"""Where a key may be sent, by which proxy, and how it is kept out of sight."""
+"""Where a key may be sent, and by which proxy."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ from phi2sdk.errors import ConfigurationError
 from phi2sdk.secret import Secret
 from phi2sdk.status import untrusted
 
-__all__ = ["check_endpoint", "is_loopback", "origin", "proxy_for", "revealed", "Redactor"]
+__all__ = ["check_endpoint", "is_loopback", "origin", "proxy_for", "revealed"]
 
 _PORTS: Mapping[str, int] = {"http": 80, "https": 443}
 _HOST = re.compile(r"[a-z0-9_.-]+|\[[0-9a-f:.]+\]")
-
-SHORTEST_KEY = 4  # characters; what is shorter is no key, and would be found in every text
 
 
 def check_endpoint(url: str, provider: str, insecure_hosts: tuple[str, ...] = ()) -> str:
@@ -77,8 +75,10 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def proxy_for(url: str) -> str | None:
+def proxy_for(url: str) -> Secret | None:
     """The environment's proxy for a URL; ``None`` for none, and always for loopback.
+
+    The address may have a password in it, so it is a secret.
 
     Raises:
         ConfigurationError: It is of a kind that is not spoken here.
@@ -87,19 +87,14 @@ def proxy_for(url: str) -> str | None:
     host = parts.hostname or ""
     if is_loopback(host) or proxy_bypass(parts.netloc):
         return None
-    proxies = getproxies()
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
-    if proxy is None:
-        return None
-    if "://" not in proxy:
-        proxy = f"http://{proxy}"
-    if not proxy.startswith(("http://", "https://")):
-        kind = proxy.partition("://")[0]
+    proxy = _proxy(parts.scheme)
+    kind = proxy.reveal().partition("://")[0]
+    if proxy and kind not in ("http", "https"):
         raise ConfigurationError(
             f"the environment asks for a {kind} proxy to {host}, and only http and https proxies "
             "are spoken here: set HTTPS_PROXY to one, or name the host in NO_PROXY"
         )
-    return proxy
+    return proxy or None
 
 
 def revealed(headers: Mapping[str, str | Secret]) -> dict[str, str]:
@@ -118,27 +113,11 @@ def revealed(headers: Mapping[str, str | Secret]) -> dict[str, str]:
     return values
 
 
-class Redactor:
-    """Takes keys out of a text: servers do quote them in their errors. Does not show them itself.
-
-    Args:
-        headers: Every secret among them counts, with and without ``Bearer`` in front.
-    """
-
-    __slots__ = ("_keys",)
-
-    def __init__(self, headers: Mapping[str, str | Secret]) -> None:
-        found = set()
-        for value in headers.values():
-            if isinstance(value, Secret):
-                found |= {value.reveal(), value.reveal().rpartition(" ")[2]}
-        found = {key for key in found if len(key) >= SHORTEST_KEY}
-        self._keys = [Secret(key) for key in sorted(found, key=len, reverse=True)]
-
-    def __call__(self, text: str) -> str:
-        for key in self._keys:
-            text = text.replace(key.reveal(), "***")
-        return text
+def _proxy(scheme: str) -> Secret:
+    """The environment's proxy, with a scheme; empty for none."""
+    proxies = getproxies()
+    proxy = proxies.get(scheme) or proxies.get("all") or ""
+    return Secret(proxy if "://" in proxy or not proxy else f"http://{proxy}")
 
 
 def _split(url: str) -> SplitResult | None:

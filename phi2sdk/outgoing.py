@@ -23,7 +23,8 @@ class Outgoing:
             a token that is fetched when the call is made.
         body: The JSON document byte for byte; for gRPC the message in protobuf's JSON form.
         streamed: Whether the reply will be a stream.
-        hint: How a shell gets a key that no environment variable holds: a command.
+        hint: How a shell gets a key that no environment variable holds: a command's words, which
+            need not be quoted yet.
     """
 
     protocol: Literal["http", "grpc"]
@@ -31,4 +32,4 @@ class Outgoing:
     headers: Mapping[str, str | Secret] = field(default_factory=dict)
     body: bytes = b""
     streamed: bool = False
-    hint: str = ""
+    hint: tuple[str, ...] = ()

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from phi2sdk.endpoint import Redactor, check_endpoint, is_loopback, proxy_for, revealed
+from phi2sdk.endpoint import check_endpoint, is_loopback, proxy_for, revealed
 from phi2sdk.errors import (
     BadResponse,
     ConfigurationError,
@@ -29,6 +29,7 @@ from phi2sdk.errors import (
     Timeout,
 )
 from phi2sdk.outgoing import Outgoing
+from phi2sdk.redaction import Redactor
 from phi2sdk.secret import Secret
 from phi2sdk.sse import ServerEvent, SSEReader
 from phi2sdk.status import Failure, error_for, untrusted
@@ -40,8 +41,6 @@ MAX_ERROR_BYTES = 64 * 2**10
 DRAIN_SECONDS = 0.1
 
 _OWN_HEADERS: Mapping[str, str] = {"Accept-Encoding": "identity", "User-Agent": "phi2sdk"}
-
-Redact = Callable[[str], str]
 
 Classify = Callable[[Failure], Phi2Error | None]
 """A provider's own reading of a failure; ``None`` leaves it to the status."""
@@ -71,11 +70,11 @@ class Reply:
         t_ns: int,
         *,
         max_bytes: int,
-        redact: Redact,
+        redact: Redactor,
     ) -> None:
         self.t_headers_ns = t_ns
         self.status = response.status
-        self.headers = response.headers
+        self.headers = _headers(response, redact)
         self._response = response
         self._content = response.content
         self._max = self._left = max_bytes
@@ -99,7 +98,9 @@ class Reply:
             BadResponse: The body is no event stream, or longer than the limit.
         """
         if (kind := self._response.content_type) != "text/event-stream":
-            raise BadResponse(f"expected a stream of events, received {untrusted(kind)}")
+            raise BadResponse(
+                f"expected a stream of events, received {untrusted(self._redact(kind))}"
+            )
         reader = SSEReader()
         while piece := await self._read():
             t_ns = perf_counter_ns()
@@ -120,13 +121,13 @@ class Reply:
                     pass
 
     def parse(self, data: bytes) -> Any:
-        """A JSON document out of ``data``.
+        """A JSON document out of ``data``, without a key that the server sent back.
 
         Raises:
             BadResponse: It is none; the message shows how it begins.
         """
         try:
-            return json.loads(data)
+            return self._redact.document(data)
         except (ValueError, RecursionError):
             if not data.strip():
                 raise BadResponse("the reply is empty", status=self.status) from None
@@ -183,7 +184,7 @@ class Wire:
         self.timeouts = timeouts
         self._headers = {**_OWN_HEADERS, **(headers or {})}
         revealed(self._headers)  # refused now rather than at the first call
-        self._redact: Redact = Redactor(self._headers)
+        self.redact = Redactor(self._headers.values())
         self._where = urlsplit(self.base_url).netloc
         self._classify = classify
         self._proxy = proxy_for(self.base_url)
@@ -244,33 +245,29 @@ class Wire:
         headers: Mapping[str, str | Secret] | None,
         timeout: float | None,
     ) -> AsyncGenerator[Reply, None]:
-        redact = self._redact
         if headers:  # those of the wire go out with the session
-            redact = Redactor({**self._headers, **headers})
-        try:
-            session = await self._open()
-            async with session.request(
-                method,
-                self.base_url + path,
-                data=data,
-                headers=revealed(headers) if headers else None,
-                timeout=self._limits(timeout),
-                proxy=self._proxy,
-                allow_redirects=False,
-            ) as response:
-                t_ns = perf_counter_ns()
-                if not 200 <= response.status < 300:
-                    raise await self._failure(response, redact)
-                yield Reply(response, t_ns, max_bytes=self._max, redact=redact)
-        except Phi2Error as error:
-            error.provider = error.provider or self.provider
-            error.message = redact(error.message)
-            error.code = error.code and redact(error.code)
-            error.request_id = error.request_id and redact(error.request_id)
-            error.args = (error.message,)
-            raise
-        except (TimeoutError, aiohttp.ClientError, UnicodeError, OSError) as error:
-            raise self._named(error, redact) from _frameless(error)
+            self.redact.learn(headers.values())
+        with self.redact.boundary():
+            try:
+                session = await self._open()
+                async with session.request(
+                    method,
+                    self.base_url + path,
+                    data=data,
+                    headers=revealed(headers) if headers else None,
+                    timeout=self._limits(timeout),
+                    proxy=self._proxy.reveal() if self._proxy else None,
+                    allow_redirects=False,
+                ) as response:
+                    t_ns = perf_counter_ns()
+                    if not 200 <= response.status < 300:
+                        raise await self._failure(response)
+                    yield Reply(response, t_ns, max_bytes=self._max, redact=self.redact)
+            except Phi2Error as error:
+                error.provider = error.provider or self.provider
+                raise
+            except (TimeoutError, aiohttp.ClientError, UnicodeError, OSError) as error:
+                raise self._named(error) from error
 
     async def close(self) -> None:
         """Close the pooled connections. Closing twice, or from another loop, is harmless."""
@@ -308,18 +305,19 @@ class Wire:
             return self._usual_limits
         return _client_timeout(limits, max(timeout, 0.001))
 
-    async def _failure(self, response: aiohttp.ClientResponse, redact: Redact) -> Phi2Error:
+    async def _failure(self, response: aiohttp.ClientResponse) -> Phi2Error:
         body = bytearray()
         # The status says what failed, even if the connection breaks while it is explained.
         with suppress(aiohttp.ClientError, OSError):
             while len(body) < MAX_ERROR_BYTES and (piece := await response.content.readany()):
                 body += piece
-        text = redact(bytes(body[:MAX_ERROR_BYTES]).decode("utf-8", "replace"))
-        failure = Failure(self.provider, response.status, response.headers, text)
+        text = self.redact(bytes(body[:MAX_ERROR_BYTES]).decode("utf-8", "replace"))
+        headers = _headers(response, self.redact)
+        failure = Failure(self.provider, response.status, headers, text)
         named = self._classify(failure) if self._classify else None
         return named or error_for(failure)
 
-    def _named(self, error: Exception, redact: Redact) -> Phi2Error:
+    def _named(self, error: Exception) -> Phi2Error:
         """aiohttp's exception under our name, most specific first."""
         where = self._where
         made: Phi2Error
@@ -332,7 +330,7 @@ class Wire:
                     "or point SSL_CERT_FILE at your own authority"
                 )
             case aiohttp.InvalidURL() | UnicodeError():
-                made = ConfigurationError(f"{redact(self.base_url)} is no valid URL")
+                made = ConfigurationError(f"{self.base_url} is no valid URL")
             case aiohttp.ClientResponseError():
                 made = BadResponse(f"{where} does not speak HTTP as expected")
             case _:
@@ -343,15 +341,12 @@ class Wire:
         return made
 
 
-def _frameless(error: BaseException) -> BaseException:
-    """The error without its frames, whose variables are the headers that went out."""
-    seen: set[int] = set()
-    inner: BaseException | None = error
-    while inner is not None and id(inner) not in seen:
-        seen.add(id(inner))
-        inner.__traceback__ = None
-        inner = inner.__cause__ or inner.__context__
-    return error
+def _headers(response: aiohttp.ClientResponse, redact: Redactor) -> Mapping[str, str]:
+    headers = response.headers.copy()
+    for name, value in response.headers.items():
+        if (shown := redact(value)) != value:
+            headers[name] = shown
+    return headers
 
 
 class _Session:

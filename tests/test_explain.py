@@ -124,7 +124,7 @@ def test_clarifais_command_is_grpcurls_with_the_same_message(
     assert flags[:3] == ["-plaintext", "-protoset", "clarifai.protoset"]
     assert flags[3:5] == ["-H", f"authorization: Key {emulator.key}"]
     assert flags[5] == "-d"
-    assert flags[7] == emulator.clarifai.url
+    assert flags[7:9] == ["--", emulator.clarifai.url]
     assert write.startswith("python -m phi2sdk.backends.clarifai_protoset > ")
     assert called
 
@@ -134,13 +134,13 @@ def test_clarifais_command_is_grpcurls_with_the_same_message(
     pool = descriptor_pool.DescriptorPool()
     for file in files.file:
         pool.Add(file)
-    service, _, name = flags[8].partition("/")
+    service, _, name = flags[9].partition("/")
     method = pool.FindServiceByName(service).methods_by_name[name]
     message = json_format.Parse(
         flags[6], message_factory.GetMessageClass(method.input_type)(), descriptor_pool=pool
     )
-    with grpc.insecure_channel(flags[7]) as channel:
-        call = channel.unary_stream(f"/{flags[8]}", None, None)
+    with grpc.insecure_channel(flags[8]) as channel:
+        call = channel.unary_stream(f"/{flags[9]}", None, None)
         sent = message.SerializeToString(deterministic=True)
         assert list(call(sent, metadata=(("authorization", f"Key {emulator.key}"),)))
 
@@ -167,7 +167,8 @@ def test_a_token_that_is_fetched_comes_from_a_command() -> None:
     call = backend.outgoing(Request(prompts.instruct("Hi"), Sampling()))
     said = command(call, {"AZURE_PHI2_KEY": ""})
     assert said.startswith(
-        "PHI2_KEY=$(az account get-access-token --scope https://s/.d --query accessToken -o tsv)\n"
+        "PHI2_KEY=$(az account get-access-token --query accessToken --output tsv "
+        "--scope=https://s/.d)\n"
     )
     assert '-H "Authorization: Bearer $PHI2_KEY"' in said
     assert "--noproxy" not in said

@@ -300,8 +300,9 @@ class AzureBackend(HTTPBackend):
         made = super().outgoing(request)
         if self._tokens is None:
             return made
-        hint = f"az account get-access-token --scope {self._scope} --query accessToken -o tsv"
-        return replace(made, hint=hint)
+        hint = "az account get-access-token --query accessToken --output tsv"
+        # With "=" the value is never read as an option of its own.
+        return replace(made, hint=(*hint.split(), f"--scope={self._scope}"))
 
     def known_headers(self) -> Mapping[str, str | Secret]:
         return {} if self._tokens is None else {"Authorization": Secret("Bearer")}

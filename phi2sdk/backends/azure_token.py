@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import time
 from typing import Any, Protocol
 
 from phi2sdk.errors import AuthenticationFailed, ConfigurationError, ConnectionFailed, Timeout
+from phi2sdk.redaction import Redactor
 from phi2sdk.secret import Secret
 from phi2sdk.status import untrusted
 
@@ -15,6 +17,14 @@ __all__ = ["Credential", "TokenCache", "default_credential"]
 
 EARLY_SECONDS = 300
 """A token is renewed so long before it expires."""
+
+
+_OF_AZURE_IDENTITY = (
+    "AZURE_CLIENT_SECRET",
+    "AZURE_CLIENT_CERTIFICATE_PASSWORD",
+    "AZURE_PASSWORD",
+)
+"""Environment variables from which azure-identity takes secrets."""
 
 
 class Credential(Protocol):
@@ -43,6 +53,7 @@ class TokenCache:
         self._timeout = timeout
         self._token: Secret | None = None
         self._expires = 0.0
+        self._redact = Redactor(Secret(os.environ.get(name, "")) for name in _OF_AZURE_IDENTITY)
         self._lock: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
 
     async def token(self) -> Secret:
@@ -58,11 +69,13 @@ class TokenCache:
         async with self._own_lock():
             if fresh := self._fresh():  # somebody else was waiting for it as well
                 return fresh
-            given = await self._fetch()
+            with self._redact.boundary():
+                given = await self._fetch()
             token, expires = getattr(given, "token", None), getattr(given, "expires_on", None)
             if not isinstance(token, str) or not isinstance(expires, int | float):
                 raise AuthenticationFailed("the credential gave no token", provider="azure")
             self._token, self._expires = Secret(token), float(expires)
+            self._redact.learn((self._token,))
             return self._token
 
     def forget(self) -> None:
@@ -97,9 +110,10 @@ class TokenCache:
                 f"the credential gave no token within {self._timeout:g} s", provider="azure"
             ) from error
         except Exception as error:  # a credential is somebody else's code
+            said = untrusted(self._redact(str(error)))
             kind = ConnectionFailed if _unreachable(error) else AuthenticationFailed
             raise kind(
-                f"the credential gave no token: {type(error).__name__}: {untrusted(str(error))}",
+                f"the credential gave no token: {type(error).__name__}: {said}",
                 provider="azure",
             ) from error
 

@@ -20,13 +20,14 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError
 
 from phi2sdk.backends.base import Backend, Capabilities, OnUnsupported
-from phi2sdk.backends.clarifai_status import PROVIDER, Redact, error_for_status
+from phi2sdk.backends.clarifai_status import PROVIDER, error_for_status
 from phi2sdk.backends.clarifai_wire import PUBLIC_ENDPOINT, Endpoint, GrpcWire, with_scheme
 from phi2sdk.backends.http import Call
 from phi2sdk.completion import Chunk, Count, Done, Event, FinishReason, Opened, Request, Sent, Usage
 from phi2sdk.counts import most_output
 from phi2sdk.errors import BadResponse, ConfigurationError
 from phi2sdk.outgoing import Outgoing
+from phi2sdk.redaction import Redactor
 from phi2sdk.sampling import Dialect, Rule
 from phi2sdk.secret import Secret
 from phi2sdk.status import untrusted
@@ -208,7 +209,7 @@ class ClarifaiBackend(Backend):
         reply = _parse(service_pb2.SingleModelResponse, data)
         if failure := error_for_status(reply, self._wire.redact):
             raise failure
-        version = untrusted(reply.model.model_version.id) or "unnamed"
+        version = untrusted(self._wire.redact(reply.model.model_version.id)) or "unnamed"
         return f"has {self.model.user}/{self.model.app}/{self.model.model}, version {version}"
 
     async def close(self) -> None:
@@ -232,7 +233,7 @@ class ClarifaiBackend(Backend):
 class OutputReader:
     """Reads the messages of one answer; a unary answer has one."""
 
-    def __init__(self, request: Request, redact: Redact) -> None:
+    def __init__(self, request: Request, redact: Redactor) -> None:
         self.request_id: str | None = None
         self.model: str | None = None
         self._request = request
@@ -253,14 +254,13 @@ class OutputReader:
             raise BadResponse("the reply has no output", provider=PROVIDER)
         output = reply.outputs[0]
         self.request_id = untrusted(self._redact(reply.status.req_id)) or self.request_id
-        self.model = untrusted(output.model.id) or self.model
+        self.model = untrusted(self._redact(output.model.id)) or self.model
         # Counts come with the last piece of a stream, or grow from piece to piece.
         self._input = output.prompt_tokens or self._input
         self._output = output.completion_tokens or self._output
         self._cached = output.cached_tokens or self._cached
         self._has_text |= output.data.HasField("text")
-        text: str = output.data.text.raw
-        return text
+        return self._redact.answer(output.data.text.raw)
 
     def done(self, t_ns: int) -> Done:
         """The end of the answer.

@@ -7,7 +7,7 @@ the transport, and what stands in front of the API, speaks in gRPC codes.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 # gRPC's own handling of a fork crashes some children of a process with a stream under way, and we
@@ -31,6 +31,7 @@ from phi2sdk.errors import (
     RateLimited,
     Timeout,
 )
+from phi2sdk.redaction import Redactor
 from phi2sdk.status import untrusted
 
 __all__ = ["BY_GROUP", "BY_RPC_CODE", "BY_STATUS", "error_for_rpc", "error_for_status", "kind_of"]
@@ -127,8 +128,6 @@ BY_RPC_CODE: Mapping[grpc.StatusCode, type[Phi2Error]] = {
 _SUMMARY = (status_code_pb2.MIXED_STATUS, status_code_pb2.FAILURE)
 """Statuses of a reply that leave the reason to the status of its output."""
 
-Redact = Callable[[str], str]
-
 
 def kind_of(code: int) -> type[Phi2Error]:
     """The error class for a Clarifai status that is not success."""
@@ -137,7 +136,7 @@ def kind_of(code: int) -> type[Phi2Error]:
     return next((kind for group, kind in BY_GROUP if code in group), ProviderFault)
 
 
-def error_for_status(reply: Any, redact: Redact) -> Phi2Error | None:
+def error_for_status(reply: Any, redact: Redactor) -> Phi2Error | None:
     """The failure that a reply reports; ``None`` if it reports success.
 
     Args:
@@ -168,7 +167,7 @@ def error_for_status(reply: Any, redact: Redact) -> Phi2Error | None:
     )
 
 
-def error_for_rpc(error: grpc.aio.AioRpcError, redact: Redact) -> Phi2Error:
+def error_for_rpc(error: grpc.aio.AioRpcError, redact: Redactor) -> Phi2Error:
     """The failure that gRPC reports, from its code."""
     code = error.code()
     details = untrusted(redact(error.details() or ""))

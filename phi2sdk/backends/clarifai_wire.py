@@ -21,8 +21,9 @@ import grpc
 import grpc.aio
 
 from phi2sdk.backends.clarifai_status import PROVIDER, error_for_rpc
-from phi2sdk.errors import BadResponse, ConfigurationError, ConnectionFailed, Phi2Error, Timeout
+from phi2sdk.errors import BadResponse, ConfigurationError, ConnectionFailed, Timeout
 from phi2sdk.outgoing import Outgoing
+from phi2sdk.redaction import Redactor
 from phi2sdk.secret import Secret
 from phi2sdk.wire import MAX_RESPONSE_BYTES, Timeouts, check_endpoint, is_loopback
 
@@ -215,6 +216,7 @@ class GrpcWire:
         self.endpoint = endpoint
         self.timeouts = timeouts
         self._pat = pat
+        self.redact = Redactor((pat,))
         self._max = max_bytes
         self._current: _Channel | None = None
 
@@ -248,29 +250,26 @@ class GrpcWire:
             metadata=(("authorization", f"Key {self._pat.reveal()}"),),
         )
         received = 0
-        failure: Phi2Error | None = None
-        try:
-            while (message := await call.read(self.timeouts.idle)) is not None:
-                t_ns = perf_counter_ns()
-                received += len(message)
-                if received > self._max:
-                    raise BadResponse(
-                        f"the response is longer than {self._max} bytes: not read further",
-                        provider=PROVIDER,
-                    )
-                yield t_ns, message
-        except grpc.aio.AioRpcError as error:
-            failure = error_for_rpc(error, self.redact)
-        except TimeoutError:
-            failure = Timeout(
-                f"no answer from {self.endpoint.address} for {self.timeouts.idle} s",
-                provider=PROVIDER,
-            )
-        finally:
-            await call.end()
-        if failure is not None:
-            # Raised out here, gRPC's exception is not attached: it quotes the server unredacted.
-            raise failure
+        with self.redact.boundary():
+            try:
+                while (message := await call.read(self.timeouts.idle)) is not None:
+                    t_ns = perf_counter_ns()
+                    received += len(message)
+                    if received > self._max:
+                        raise BadResponse(
+                            f"the response is longer than {self._max} bytes: not read further",
+                            provider=PROVIDER,
+                        )
+                    yield t_ns, message
+            except grpc.aio.AioRpcError as error:
+                raise error_for_rpc(error, self.redact) from error
+            except TimeoutError as error:
+                raise Timeout(
+                    f"no answer from {self.endpoint.address} for {self.timeouts.idle} s",
+                    provider=PROVIDER,
+                ) from error
+            finally:
+                await call.end()
 
     def outgoing(self, method: str, document: Mapping[str, Any]) -> Outgoing:
         """The call that :meth:`stream` makes of the message that ``document`` is in JSON."""
@@ -281,10 +280,6 @@ class GrpcWire:
             {"authorization": Secret(f"Key {self._pat.reveal()}")},
             json.dumps(document, ensure_ascii=False).encode(),
         )
-
-    def redact(self, text: str) -> str:
-        """``text`` without the key in it."""
-        return text.replace(self._pat.reveal(), "***")
 
     async def close(self) -> None:
         """Close the channel; calls that still run end in ``ConnectionFailed``."""

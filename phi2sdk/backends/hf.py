@@ -38,6 +38,7 @@ from phi2sdk.errors import (
     Phi2Error,
 )
 from phi2sdk.log import logger
+from phi2sdk.redaction import Redactor
 from phi2sdk.sampling import Dialect, Rule
 from phi2sdk.score import TokenLogprob
 from phi2sdk.secret import Secret
@@ -202,6 +203,7 @@ class HFBackend(HTTPBackend):
         if name is not None:
             _hub()
         self._name, self._namespace, self._token = name, namespace, token
+        self._redact = Redactor((token,))
         self._wake = wake
         self._server = server
         self._insecure_hosts = insecure_hosts
@@ -240,8 +242,8 @@ class HFBackend(HTTPBackend):
                 found = await self._lookup("resume_inference_endpoint")
             if not found.url:
                 raise ModelLoading(
-                    f"the endpoint {self._name} is {untrusted(str(found.status))} and has no "
-                    "address: resume it, or use wake=true",
+                    f"the endpoint {self._name} is {self._state(found)} and has no address: "
+                    "resume it, or use wake=true",
                     provider=self.provider,
                 )
             if self._wire is None:  # nobody else was faster
@@ -256,7 +258,7 @@ class HFBackend(HTTPBackend):
         state = ""
         if self._name is not None:
             found = await self._lookup("get_inference_endpoint")
-            state = f"the endpoint {self._name} is {untrusted(str(found.status))}"
+            state = f"the endpoint {self._name} is {self._state(found)}"
             if found.status != "running":
                 return state
         try:
@@ -279,12 +281,17 @@ class HFBackend(HTTPBackend):
     async def _lookup(self, method: str) -> InferenceEndpoint:
         """Ask the account's service about the endpoint, on a thread: its client blocks."""
         hub = _hub()
+        if self._token is None:  # then it takes the one that is saved on this machine
+            self._redact.learn((Secret(hub.get_token() or ""),))
         api = hub.HfApi(token=self._token.reveal() if self._token else None)
-        with _hub_failures(self._token):
+        with self._redact.boundary(), _hub_failures(self._redact):
             found: InferenceEndpoint = await asyncio.to_thread(
                 getattr(api, method), self._name, namespace=self._namespace
             )
         return found
+
+    def _state(self, found: InferenceEndpoint) -> str:
+        return untrusted(self._redact(str(found.status)))
 
     def _wire_to(self, url: str) -> Wire:
         base = url.strip().rstrip("/")
@@ -355,17 +362,16 @@ def _hub() -> ModuleType:
 
 
 @contextmanager
-def _hub_failures(token: Secret | None) -> Iterator[None]:
+def _hub_failures(redact: Redactor) -> Iterator[None]:
     """huggingface_hub's exceptions under our names."""
     from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 
     try:
         yield
     except HfHubHTTPError as error:
-        text = error.response.text
-        if token:
-            text = text.replace(token.reveal(), "***")
-        failure = Failure("hf", error.response.status_code, error.response.headers, text)
+        reply = error.response
+        headers = {name: redact(value) for name, value in reply.headers.items()}
+        failure = Failure("hf", reply.status_code, headers, redact(reply.text))
         raise error_for(failure) from error
     except LocalTokenNotFoundError as error:
         raise AuthenticationFailed(

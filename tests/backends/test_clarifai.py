@@ -25,6 +25,7 @@ from phi2sdk.errors import (
     Phi2Error,
     UnsupportedParameter,
 )
+from phi2sdk.redaction import Redactor
 from phi2sdk.wire import Timeouts
 from tests.backends.clarifai_server import (
     ANSWER,
@@ -304,7 +305,7 @@ async def test_every_call_has_a_deadline_and_carries_the_key_once(raw: RawServer
 
 @given(data=st.binary(max_size=200))
 def test_any_bytes_are_read_as_text_or_refused(data: bytes) -> None:
-    reader = OutputReader(request(), lambda text: text)
+    reader = OutputReader(request(), Redactor())
     try:
         read = reader.read(data)
         reader.done(0)

@@ -42,6 +42,7 @@ from phi2sdk.errors import (
     Timeout,
     TransientError,
 )
+from phi2sdk.redaction import Redactor
 from phi2sdk.secret import Secret
 from phi2sdk.wire import Timeouts
 from tests.backends.clarifai_server import (
@@ -164,7 +165,7 @@ def test_a_failure_tells_request_id_words_and_wait() -> None:
     reply.status.details = f"asked with {PAT}\x1b[31m"
     reply.status.req_id = "req-17"
     reply.status.time_remaining = 12
-    error = error_for_status(reply, lambda text: text.replace(PAT, "***"))
+    error = error_for_status(reply, Redactor((Secret(PAT),)))
     assert isinstance(error, ModelLoading)
     assert error.message == "Model deploying: asked with *** [31m"
     assert (error.request_id, error.retry_after) == ("req-17", 12.0)

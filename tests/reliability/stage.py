@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import FunctionType, ModuleType, TracebackType
 from typing import Any
 
 from phi2sdk import AsyncPhi2Client, Phi2Client, prompts
@@ -37,12 +39,14 @@ class Outcome:
         error: What was raised.
         completion: What was returned.
         shown: All that a logger could print of the error.
+        leaks: The secrets in the objects that can be reached from the error.
     """
 
     text: str = ""
     error: Phi2Error | None = None
     completion: Completion | None = None
     shown: str = ""
+    leaks: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
 
 
@@ -146,6 +150,30 @@ def _note(outcome: Outcome, error: Phi2Error) -> None:
     outcome.shown = "".join(
         [str(error), repr(error), repr(vars(error)), *traceback.format_exception(error)]
     )
+    outcome.leaks = leaks(error, *secrets().values())
+
+
+def leaks(error: BaseException, *secrets: str) -> list[str]:
+    """The objects with a secret that can be reached from an error; its frames apart.
+
+    Frames hold the objects that made the call; what they show is looked at in test_secrets.py.
+    """
+    found, seen, ahead = [], set(), [error]
+    while ahead:
+        one: Any = ahead.pop()
+        if id(one) in seen or isinstance(one, type | ModuleType | FunctionType | TracebackType):
+            continue
+        seen.add(id(one))
+        if isinstance(one, Secret):
+            found.append("a Secret")
+        elif isinstance(one, str | bytes | bytearray):
+            text = one if isinstance(one, str) else bytes(one).decode("latin-1")
+            found += [f"{secret!r} in {text[:200]!r}" for secret in secrets if secret in text]
+        elif isinstance(one, Mapping):  # headers among them, whose parts Python does not see
+            ahead += [*one.keys(), *one.values()]
+        else:
+            ahead += gc.get_referents(one)
+    return found
 
 
 def secrets() -> Mapping[str, str]:

@@ -26,6 +26,7 @@ from phi2sdk.completion import Chunk, Request
 from phi2sdk.errors import BadResponse, ConfigurationError, InvalidRequest, Phi2Error
 from phi2sdk.measure.workload import Workload, read_input
 from phi2sdk.prompts import Prompt
+from phi2sdk.redaction import Redactor
 from phi2sdk.sampling import Sampling
 from phi2sdk.sse import ServerEvent, SSEReader
 from tests.reliability.hostile import hold_harmless
@@ -94,7 +95,7 @@ FIELDS = st.builds(
 @example(data=b"\x0a\x02\x08\x90")
 @example(data=b"\xff" * 40)
 def test_any_message_in_place_of_clarifais_is_text_or_an_error_by_name(data: bytes) -> None:
-    reader = OutputReader(Request(prompts.raw("x"), Sampling()), lambda text: text)
+    reader = OutputReader(Request(prompts.raw("x"), Sampling()), Redactor())
     try:
         text = reader.read(data)
         reader.done(1)

@@ -65,6 +65,7 @@ def check(cell: Cell, outcome: Outcome, *, calls: int) -> None:
     assert calls == expected_calls, outcome.error
     for form, secret in secrets().items():
         assert secret not in outcome.shown, f"the key, {form}, is in the error"
+    assert outcome.leaks == []
     if error is None:
         assert outcome.error is None
         assert outcome.completion is not None
@@ -115,6 +116,11 @@ def check_account(cell: Cell, outcome: Outcome, call: object) -> None:
     assert sent < ENOUGH_BYTES
     if outcome.completion is not None:
         assert len(outcome.completion.receipt.attempts) == 1
+
+
+def test_more_than_two_thousand_failures_are_searched_for_the_key() -> None:
+    failing = [cell for cell in CELLS if cell.row.expected(cell.target)[0] is not None]
+    assert len(failing) > 2000
 
 
 def test_every_row_has_a_name_of_its_own() -> None:

@@ -12,6 +12,8 @@ from typing import Any
 from phi2sdk.errors import ConfigurationError, ModelNotFound, OutOfMemory, Phi2Error
 from phi2sdk.memory import Shape
 from phi2sdk.parsing import parse_json
+from phi2sdk.redaction import Redactor
+from phi2sdk.secret import Secret
 from phi2sdk.status import untrusted
 
 __all__ = ["ModelFiles", "find_model", "from_files"]
@@ -169,7 +171,7 @@ def _indexed(index: Path) -> list[str]:
 
 
 def _from_hub(model: str, revision: str | None, download: bool) -> Path:
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import get_token, snapshot_download
     from huggingface_hub.errors import (
         HfHubHTTPError,
         LocalEntryNotFoundError,
@@ -192,16 +194,18 @@ def _from_hub(model: str, revision: str | None, download: bool) -> Path:
             f"{model!r} is not on this machine: the first request downloads it (microsoft/phi-2: "
             '5.6 GB), or give model="demo", which comes with this package'
         )
-    try:
-        return Path(snapshot_download(model, revision=revision, allow_patterns=_WANTED))
-    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
-        at = f" at revision {revision}" if revision else ""
-        raise ModelNotFound(f"the hub has no model {model!r}{at}") from error
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise ConfigurationError(
-            f"{model!r} is not in the cache and could not be downloaded ({type(error).__name__}): "
-            "check the connection, or download it elsewhere and give its folder as model"
-        ) from error
+    with Redactor((Secret(get_token() or ""),)).boundary():
+        try:
+            return Path(snapshot_download(model, revision=revision, allow_patterns=_WANTED))
+        except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+            at = f" at revision {revision}" if revision else ""
+            raise ModelNotFound(f"the hub has no model {model!r}{at}") from error
+        except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+            raise ConfigurationError(
+                f"{model!r} is not in the cache and could not be downloaded "
+                f"({type(error).__name__}): check the connection, or download it elsewhere and "
+                "give its folder as model"
+            ) from error
 
 
 def _is_hub_id(model: str) -> bool:
