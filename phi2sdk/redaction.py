@@ -30,6 +30,9 @@ _SCHEMES = ("Bearer ", "Key ")
 _REMEMBERED = 4
 """Secrets of single calls that are known at most: tokens, which expire."""
 
+_HIDING = (b"\\u00", b"\\/", b"\0")
+"""How JSON can spell a key's characters otherwise: two escapes, and any encoding but UTF-8."""
+
 _GENERATED = frozenset(
     {"", "0", "content", "generated_text", "output", "reasoning_content", "text", "token", "tokens"}
 )
@@ -54,13 +57,12 @@ class Redactor:
             or ``Key`` in front.
     """
 
-    __slots__ = ("_always", "_forms", "_of_calls")
+    __slots__ = ("_always", "_forms", "_marks", "_of_calls")
 
     def __init__(self, values: Iterable[object] = ()) -> None:
         self._always = [value for value in values if isinstance(value, Secret)]
         self._always += _proxy_passwords()
         self._of_calls: dict[str, Secret] = {}
-        self._forms: list[Secret] = []
         self._update()
 
     def learn(self, values: Iterable[object]) -> None:
@@ -93,9 +95,9 @@ class Redactor:
             RecursionError: It is nested too deeply.
         """
         document = json.loads(data)
-        # An escape can spell any character, and UTF-16 has a zero in each character of a key.
-        if b"\\" in data or b"\0" in data or any(f.reveal().encode() in data for f in self._forms):
-            return self._without(document, "")
+        for mark in self._marks:
+            if mark in data:
+                return self._without(document, "")
         return document
 
     def boundary(self) -> _Boundary:
@@ -152,6 +154,7 @@ class Redactor:
             for form in _forms(_without_scheme(secret.reveal()))
         }
         self._forms = [Secret(form) for form in sorted(found, key=len, reverse=True)]
+        self._marks = [*_HIDING, *(form.encode() for form in found)]
 
 
 class _Boundary:

@@ -7,6 +7,7 @@ import base64
 import json
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -144,9 +145,8 @@ async def test_the_doctor_prints_no_key_that_a_server_quotes(tmp_path: Path) -> 
     async with serving(echoing(KEY)) as url:
         (tmp_path / "phi2.toml").write_text(_config(url))
         for options in ((), ("--json",)):
-            status, out, err = await asyncio.to_thread(
-                lambda options=options: phi2("doctor", *options, cwd=tmp_path, K=KEY)
-            )
+            doctor = partial(phi2, "doctor", *options, cwd=tmp_path, K=KEY)
+            status, out, err = await asyncio.to_thread(doctor)
             assert status == 0, err
             assert_absent(out + err)
 
