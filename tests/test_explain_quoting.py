@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from phi2sdk import backends, prompts
+from phi2sdk import backends, prompts, trust
 from phi2sdk.completion import Request
 from phi2sdk.config import load_config
 from phi2sdk.curl import command
@@ -80,6 +81,11 @@ def fields(backend: str) -> list[str]:
 
 def _literal(hint: Any) -> bool:
     return any(isinstance(one, str) for one in get_args(hint))
+
+
+@pytest.fixture(autouse=True)
+def _confirmations_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 
 
 @pytest.fixture
@@ -165,7 +171,9 @@ def _explained(
     path = folder / "phi2.toml"
     path.write_text("\n".join(["[targets.t]", f'backend = "{backend}"', *lines]))
     try:
-        made = load_config(path)["t"].open()
+        target = load_config(path)["t"]
+        trust.confirm(trust.sendings(target, os.environ))
+        made = target.open()
         call = made.outgoing(Request(prompts.instruct("Hi"), Sampling(max_tokens=4)))
     except ConfigurationError:
         return None, ""
@@ -180,6 +188,7 @@ def test_a_scope_with_a_command_in_it_is_a_word_of_az(stubs: Path, tmp_path: Pat
         '[targets.mine]\nbackend = "azure"\nendpoint = "https://a.example"\n'
         f'credential = "default"\nscope = "{scope}"\n'
     )
+    assert phi2("trust", "phi2.toml", "--yes", cwd=tmp_path)[0] == 0
     status, out, err = phi2("explain", "Hi", "-t", "mine", "--curl", cwd=tmp_path)
     assert status == 0, err
     az, curl = run(out, stubs)

@@ -143,39 +143,37 @@ async def test_the_version_of_clarifais_check_is_without_the_key() -> None:
 
 async def test_the_doctor_prints_no_key_that_a_server_quotes(tmp_path: Path) -> None:
     async with serving(echoing(KEY)) as url:
-        (tmp_path / "phi2.toml").write_text(_config(url))
         for options in ((), ("--json",)):
-            doctor = partial(phi2, "doctor", *options, cwd=tmp_path, K=KEY)
+            doctor = partial(phi2, "doctor", *options, cwd=tmp_path, **_environment(url))
             status, out, err = await asyncio.to_thread(doctor)
             assert status == 0, err
             assert_absent(out + err)
 
 
-def _config(url: str) -> str:
-    targets = {
-        "azure": f'endpoint = "{url}"\nstyle = "v1"\nkey',
-        "hf": f'endpoint = "{url}"\ntoken',
-        "openai": f'base_url = "{url}/v1"\napi_key',
+def _environment(url: str) -> dict[str, str]:
+    return {
+        "AZURE_PHI2_ENDPOINT": url,
+        "AZURE_PHI2_KEY": KEY,
+        "HF_PHI2_ENDPOINT": url,
+        "HF_TOKEN": KEY,
+        "OPENAI_BASE_URL": f"{url}/v1",
+        "OPENAI_API_KEY": KEY,
     }
-    return "".join(
-        f'[targets.{name}]\nbackend = "{name}"\n{settings} = {{ env = "K" }}\n'
-        for name, settings in targets.items()
-    )
 
 
 async def test_no_file_of_a_run_holds_a_key_that_a_server_quotes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("K", KEY)
+    monkeypatch.chdir(tmp_path)
     few = Workload("p.txt", tuple(Item(str(i), f"Paragraph {i} on tides.") for i in range(2)))
     quick = Settings(repetitions=1, warmup=0, max_tokens=16, calibrate=False)
     async with serving(echoing(KEY)) as url:
-        (tmp_path / "phi2.toml").write_text(_config(url))
+        for name, value in _environment(url).items():
+            monkeypatch.setenv(name, value)
         report = await compare(
             few,
             ["azure", "hf", "openai"],
             out=tmp_path / "run",
-            config=tmp_path / "phi2.toml",
             settings=quick,
         )
     assert report.failed == 0
