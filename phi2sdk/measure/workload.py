@@ -181,7 +181,8 @@ def _from_jsonl(text: str, name: str, ignored: dict[str, None]) -> Iterator[Item
         try:
             entry = parse_json(line)
         except ValueError as error:
-            raise InvalidRequest(f"{where}: {error}") from None
+            why = str(error).removeprefix("it is ").replace("at line 1, ", "at ")
+            raise InvalidRequest(f"{where}: {why}") from None
         if not isinstance(entry, dict):
             raise InvalidRequest(f'{where}: expected an object like {{"text": "..."}}')
         ignored.update((key, None) for key in entry if key not in _FIELDS)
