@@ -17,7 +17,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from phi2sdk.errors import ConfigurationError, InvalidRequest, Phi2Error
-from phi2sdk.terminal import printable
+from phi2sdk.text import for_terminal
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -76,7 +76,7 @@ def _status_of(name: str, load: Callable[[], Callable[[], object]]) -> int | str
             return INTERRUPTED
         return leaving.code
     except Phi2Error as error:
-        _say(f"{name}: {printable(str(error))}")
+        _say(f"{name}: {for_terminal(str(error))}")
         return USAGE if isinstance(error, ConfigurationError | InvalidRequest) else FAILED
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]

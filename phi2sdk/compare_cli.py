@@ -23,6 +23,7 @@ from phi2sdk.errors import ConfigurationError
 from phi2sdk.json_out import print_document
 from phi2sdk.prompt_options import IN_THE_TABLE, AllowControlTokens, advice_as_options
 from phi2sdk.prompts import FORMATS, known_format
+from phi2sdk.text import for_terminal
 from phi2sdk.trust_cli import ask_first
 
 if TYPE_CHECKING:
@@ -262,7 +263,7 @@ def compare(
     if report is not None:
         _show(report, json=json)
         files = ", ".join(sorted(p.name for p in folder.iterdir() if not p.name.startswith(".")))
-        say.print(f"The run is in {folder}: {files}")
+        say.print(for_terminal(f"The run is in {folder}: {files}"))
     if cap is not None:
         cap.tell(folder)
     if status == INTERRUPTED:

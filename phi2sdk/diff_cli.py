@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from phi2sdk.json_out import print_document
-from phi2sdk.terminal import printable
+from phi2sdk.text import for_terminal
 
 if TYPE_CHECKING:
     from phi2sdk.report.diff import Change, Diff
@@ -49,10 +50,8 @@ def diff(
 
 def show(found: Diff, console: Console) -> None:
     """Print a comparison of two runs."""
-    from phi2sdk.report.words import agreement_cell
-
     for line in found.configuration:
-        console.print(Text(printable(f"configuration {line}")))
+        console.print(Text(for_terminal(f"configuration {line}")))
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for title in ("target", "latency", "A", "B", "B / A", "p", "B is"):
         table.add_column(
@@ -60,19 +59,24 @@ def show(found: Diff, console: Console) -> None:
         )
     for name, target in found.targets.items():
         for change in target.changes:
-            table.add_row(*(Text(cell) for cell in (name, *_cells(change))))
+            table.add_row(*(Text(for_terminal(cell)) for cell in (name, *_cells(change))))
     console.print(table)
+    for line in _lines(found):
+        console.print(Text(for_terminal(line)))
+
+
+def _lines(found: Diff) -> Iterator[str]:
+    from phi2sdk.report.words import agreement_cell
+
     for name, target in found.targets.items():
         same = agreement_cell(target.agreement, "exact_cut")
-        console.print(
-            Text(
-                f"{name}: {same} of {target.agreement.prompts} answers are the same; failed "
-                f"{target.failed_a} before, {target.failed_b} now"
-            )
+        yield (
+            f"{name}: {same} of {target.agreement.prompts} answers are the same; failed "
+            f"{target.failed_a} before, {target.failed_b} now"
         )
     for names, where in ((found.only_a, "A"), (found.only_b, "B")):
         if names:
-            console.print(Text(f"only in {where}: {', '.join(names)}"))
+            yield f"only in {where}: {', '.join(names)}"
 
 
 def _cells(change: Change) -> tuple[str, ...]:

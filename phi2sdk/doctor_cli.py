@@ -15,7 +15,7 @@ from phi2sdk.config import configured
 from phi2sdk.doctor import Finding, examine
 from phi2sdk.json_out import print_json
 from phi2sdk.prompt_options import Config
-from phi2sdk.terminal import printable
+from phi2sdk.text import for_terminal
 from phi2sdk.trust_cli import ask_first
 
 __all__ = ["doctor"]
@@ -46,7 +46,7 @@ def doctor(
         for column in ("target", "backend", "state", "what to do"):
             table.add_column(column, overflow="fold")
         for finding in findings:
-            table.add_row(*(Text(printable(cell)) for cell in _cells(finding)))
+            table.add_row(*(Text(for_terminal(cell)) for cell in _cells(finding)))
         Console().print(table)
     if any(finding.configured and not finding.ok for finding in findings):
         raise typer.Exit(FAILED)

@@ -42,7 +42,7 @@ from phi2sdk.prompt_options import (
 )
 from phi2sdk.sampling import Sampling
 from phi2sdk.secret import Secret
-from phi2sdk.terminal import printable
+from phi2sdk.text import for_terminal
 from phi2sdk.trust_cli import ask_first
 
 __all__ = ["explain"]
@@ -166,7 +166,7 @@ def _show(receipt: Receipt, call: Outgoing | None, console: Console) -> None:
     if receipt.wrapped:
         about["wrapped"] = "goes as a chat message: the model reads it inside a template"
     for name, value in about.items():
-        console.print(Line(f"{name:<8} {printable(value)}"))
+        console.print(Line(f"{name:<8} {for_terminal(value)}"))
     console.print()
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for title in ("parameter", "fate", "on the wire", "note"):
@@ -174,7 +174,7 @@ def _show(receipt: Receipt, call: Outgoing | None, console: Console) -> None:
     for fate in receipt.parameters:
         wire = ", ".join(f"{key}={_json(value)}" for key, value in fate.wire.items())
         cells = (fate.name, fate.fate, wire or "-", fate.note)
-        table.add_row(*(Line(printable(cell)) for cell in cells))
+        table.add_row(*(Line(for_terminal(cell)) for cell in cells))
     console.print(table)
 
 

@@ -33,7 +33,7 @@ from phi2sdk.prompt_options import (
 )
 from phi2sdk.prompts import Prompt
 from phi2sdk.sampling import Sampling
-from phi2sdk.terminal import printable
+from phi2sdk.text import for_terminal
 from phi2sdk.trust_cli import ask_first
 
 __all__ = ["generate"]
@@ -95,7 +95,7 @@ def generate(
                 async with running:
                     async for chunk in running:
                         if stream:
-                            typer.echo(printable(chunk.text), nl=False)
+                            typer.echo(for_terminal(chunk.text), nl=False)
                             midway = True
             except BaseException:
                 if midway:
@@ -105,7 +105,7 @@ def generate(
             if json:
                 print_json(_plain(completion))
             else:
-                typer.echo("" if stream else printable(completion.text))
+                typer.echo("" if stream else for_terminal(completion.text))
             if receipt:
                 _show_receipt(completion.receipt)
 

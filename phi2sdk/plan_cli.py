@@ -16,7 +16,7 @@ from phi2sdk.complete_words import complete_formats, complete_targets
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.prompt_options import AllowControlTokens, advice_as_options
 from phi2sdk.prompts import FORMATS, Format, known_format
-from phi2sdk.terminal import printable
+from phi2sdk.text import for_terminal
 
 if TYPE_CHECKING:
     from phi2sdk.measure.identity.plan import Planned, Plans
@@ -162,10 +162,10 @@ def _show(found: Plans, console: Console) -> None:
         left = title in ("to find", "found by")
         table.add_column(Text(title, style="bold"), justify="left" if left else "right")
     for one in found.plans:
-        table.add_row(*(Text(printable(cell)) for cell in _cells(one)))
+        table.add_row(*(Text(for_terminal(cell)) for cell in _cells(one)))
     console.print(table)
     for line in found.notes():
-        console.print(Text(printable(line)))
+        console.print(Text(for_terminal(line)))
 
 
 def _cells(one: Planned) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from phi2sdk.config import load_book, own_prices
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.json_out import print_json
 from phi2sdk.pricebook import STALE_AFTER, PriceBook, Quote
-from phi2sdk.terminal import printable
+from phi2sdk.text import for_terminal
 
 __all__ = ["against_genai_prices", "prices"]
 
@@ -123,7 +123,7 @@ def _tell_genai_prices(console: Console, book: PriceBook, pattern: str) -> int:
         Text(f"genai-prices {version}: {len(found) - len(other)} agree, {len(other)} differ.")
     )
     for id, ours, theirs in other:
-        console.print(Text(printable(f"{id}: {ours:g} here, {theirs:g} there")))
+        console.print(Text(for_terminal(f"{id}: {ours:g} here, {theirs:g} there")))
     return len(other)
 
 
@@ -146,5 +146,5 @@ def _table(quotes: list[Quote], own: set[str], today: Date) -> Table:
             " ".join(marks),
             f"{quote.source}; {quote.note}" if quote.note else quote.source,
         )
-        table.add_row(*(Text(printable(cell)) for cell in cells))
+        table.add_row(*(Text(for_terminal(cell)) for cell in cells))
     return table

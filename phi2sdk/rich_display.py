@@ -7,10 +7,9 @@ number. There is no script, no style sheet and nothing to load.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from html import escape
 from typing import TYPE_CHECKING
 
-from phi2sdk.terminal import printable
+from phi2sdk.text import for_html
 
 if TYPE_CHECKING:
     from phi2sdk.completion import Completion
@@ -99,4 +98,4 @@ def _lines(lines: Iterable[str], style: str = "") -> Iterable[str]:
 
 
 def _text(text: str) -> str:
-    return escape(printable(text))
+    return for_html(text)

@@ -27,6 +27,7 @@ from phi2sdk.errors import (
     RateLimited,
     Timeout,
 )
+from phi2sdk.text import untrusted
 
 __all__ = ["BY_CODE", "BY_STATUS", "Failure", "error_for", "retry_after", "untrusted"]
 
@@ -204,15 +205,6 @@ def request_id(headers: Mapping[str, str]) -> str | None:
         if value := headers.get(name):
             return untrusted(value)
     return None
-
-
-def untrusted(text: str, limit: int = 300) -> str:
-    """Somebody else's words on one line: no control characters, no more than ``limit`` of them."""
-    if len(text) <= limit and text.isprintable() and "  " not in text and text == text.strip():
-        return text
-    clean = "".join(c if c.isprintable() else " " for c in text[: limit * 4])
-    line = " ".join(clean.split())
-    return line if len(line) <= limit else line[:limit] + "..."
 
 
 def _seconds(value: object) -> float | None:

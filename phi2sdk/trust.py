@@ -30,7 +30,7 @@ from phi2sdk.config import FromEnvironment, Target
 from phi2sdk.endpoint import is_loopback, origin
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.secret import EMULATOR_KEY, Secret
-from phi2sdk.terminal import printable
+from phi2sdk.text import for_terminal
 
 __all__ = ["Sending", "check", "confirm", "confirmed", "revoke", "sendings", "store"]
 
@@ -87,8 +87,8 @@ def check(target: Target, environ: Mapping[str, str], program: Mapping[str, Any]
     missing = [one for one in needed if one.key not in known]
     if not missing:
         return
-    host = printable(missing[0].host)
-    what = " and ".join(printable(one.variable) for one in missing)
+    host = for_terminal(missing[0].host)
+    what = " and ".join(for_terminal(one.variable) for one in missing)
     if {one.key for one in missing} <= {one.key for one in sendings(target, environ)}:
         command = f"phi2 trust {shlex.quote(str(target.file))}"
         remedy = f"Run {command} to see what the file sends, and to confirm it."

@@ -16,7 +16,7 @@ from rich.text import Text
 from phi2sdk import config as configuration
 from phi2sdk import trust as confirmations
 from phi2sdk.errors import ConfigurationError
-from phi2sdk.terminal import printable
+from phi2sdk.text import for_terminal
 
 __all__ = ["ask_first", "trust"]
 
@@ -40,7 +40,7 @@ def trust(
     - 2: not confirmed, or the file is wrong
     """
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-    shown = printable(str(file.resolve()))
+    shown = for_terminal(str(file.resolve()))
     if revoke:
         count = confirmations.revoke(file)
         console.print(f"{count} confirmation{'' if count == 1 else 's'} for {shown} removed.")
@@ -61,7 +61,7 @@ def trust(
     if not _agreed(missing, console, yes=yes):
         raise ConfigurationError("nothing was confirmed")
     confirmations.confirm(missing)
-    console.print(f"Confirmed. phi2 trust {printable(str(file))} --revoke takes it back.")
+    console.print(f"Confirmed. phi2 trust {for_terminal(str(file))} --revoke takes it back.")
 
 
 def ask_first(targets: Sequence[str], config: Path | None) -> None:
@@ -90,7 +90,7 @@ def _sendings(
         try:
             found += confirmations.sendings(target, os.environ)
         except ConfigurationError as error:  # a package is missing: it cannot send anything
-            console.print(f"{printable(target.name)}: {printable(error.message)}")
+            console.print(f"{for_terminal(target.name)}: {for_terminal(error.message)}")
     return found
 
 
@@ -103,12 +103,12 @@ def _agreed(missing: Sequence[confirmations.Sending], console: Console, *, yes: 
 
 
 def _show(missing: Sequence[confirmations.Sending], console: Console) -> None:
-    console.print(f"{printable(missing[0].file)} sends these secrets to these hosts:")
+    console.print(f"{for_terminal(missing[0].file)} sends these secrets to these hosts:")
     table = Table(box=None, pad_edge=False)
     for column in ("target", "secret (environment variable)", "host"):
         table.add_column(column, overflow="fold")
     for one in missing:
-        table.add_row(*(Text(printable(cell)) for cell in (one.target, one.variable, one.host)))
+        table.add_row(*(Text(for_terminal(cell)) for cell in (one.target, one.variable, one.host)))
     console.print(table)
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from phi2sdk.terminal import printable
 from phi2sdk.testing import Phi2Emulator
+from phi2sdk.text import for_terminal
 
 
 def phi2(*arguments: str, stdin: str = "", cwd: Path | None = None) -> tuple[int, str, str]:
@@ -44,7 +44,7 @@ def test_hostile_output_does_not_reach_the_terminal(phi2_emulator: Phi2Emulator)
     phi2_emulator.answers("\x1b[31mred\x07 \u202eevil")
     _, out, _ = phi2("generate", "x", "-t", "openai")
     assert out == "\\x1b[31mred\\x07 \\u202eevil\n"
-    assert printable("tab\tand\nline") == "tab\tand\nline"
+    assert for_terminal("tab\tand\nline") == "tab\tand\nline"
 
 
 def test_the_receipt_shows_what_was_asked(phi2_emulator: Phi2Emulator) -> None:

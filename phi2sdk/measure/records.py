@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 from phi2sdk.completion import Attempt, Completion, Count, Usage
 from phi2sdk.errors import ContentFiltered, Phi2Error, Timeout
 from phi2sdk.fold import Fold
-from phi2sdk.terminal import printable
+from phi2sdk.text import for_terminal
 
 __all__ = ["Arm", "Key", "Outcome", "Record"]
 
@@ -131,7 +131,7 @@ class Record:
             streamed=account.sent.streamed if account.sent else None,
             error=type(failure).__name__ if failure else None,
             status=failure.status if failure else None,
-            message=printable(str(failure))[:500] if failure else None,
+            message=for_terminal(str(failure))[:500] if failure else None,
             chunk_ns=array("q", [t - epoch_ns for t, _, _ in chunks]),
             chunk_chars=array("q", [n for _, n, _ in chunks]),
             attempts=attempts,

@@ -21,7 +21,7 @@ from pydantic import BaseModel
 
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.report.schema import Interval, QuantileReport, Report, RequirementReport
-from phi2sdk.terminal import printable
+from phi2sdk.text import for_terminal
 
 __all__ = ["Requirement", "evaluate", "junit"]
 
@@ -166,11 +166,13 @@ def junit(results: Sequence[RequirementReport]) -> str:
     )
     for result in results:
         case = ElementTree.SubElement(
-            suite, "testcase", classname="requirements", name=printable(result.requirement)
+            suite, "testcase", classname="requirements", name=for_terminal(result.requirement)
         )
         if not result.holds:
             message = f"{result.outcome}: {result.reason or f'it is {result.value}'}"
-            ElementTree.SubElement(case, "failure", message=printable(message), type=result.outcome)
+            ElementTree.SubElement(
+                case, "failure", message=for_terminal(message), type=result.outcome
+            )
     ElementTree.indent(suite)
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
 

@@ -12,7 +12,7 @@ from phi2sdk.report.schema import Report
 from phi2sdk.report.sections import sections
 from phi2sdk.report.table import COLUMNS, failures, in_short, rows, verdicts
 from phi2sdk.report.words import notes, requirement_line
-from phi2sdk.terminal import printable
+from phi2sdk.text import for_terminal
 
 __all__ = ["show"]
 
@@ -39,18 +39,18 @@ def show(report: Report, console: Console) -> None:
             max_width=20 if first else None,
         )
     for cells in rows(report):
-        table.add_row(*(Text(printable(cell)) for cell in cells))
+        table.add_row(*(Text(for_terminal(cell)) for cell in cells))
     console.print(table)
     for sentence in verdicts(report):
-        console.print(Text(printable(sentence)))
+        console.print(Text(for_terminal(sentence)))
     console.print(Text(f"± {COLUMNS[-1].meaning}.", style="dim"))
     for note in notes(report):
         console.print(Text(note, style="dim"))
     for line in failures(report):
-        console.print(Text(printable(line)[:300], style="red"))
+        console.print(Text(for_terminal(line)[:300], style="red"))
     for result in report.requirements:
         style = "green" if result.holds else "bold red"
-        console.print(Text(printable(requirement_line(result)), style=style))
+        console.print(Text(for_terminal(requirement_line(result)), style=style))
     for section in sections(report):
         _show_section(section, console)
     if report.run.demo:
@@ -73,7 +73,7 @@ def _show_section(section: Section, console: Console) -> None:
                 max_width=20 if index == 0 else None,
             )
         for cells in section.rows:
-            table.add_row(*(Text(printable(cell)) for cell in cells))
+            table.add_row(*(Text(for_terminal(cell)) for cell in cells))
         console.print(table)
     for line in section.lines:
-        console.print(Text(printable(line), style="dim" if section.rows else ""))
+        console.print(Text(for_terminal(line), style="dim" if section.rows else ""))

@@ -28,13 +28,15 @@ from phi2sdk import Phi2Client
 from phi2sdk.emulator import Emulator, Fault, ScriptedEngine
 from phi2sdk.errors import InvalidRequest
 from phi2sdk.phi2_app import app
-from phi2sdk.report.markdown import escape
+from phi2sdk.report.markdown import markdown
 from phi2sdk.report.require import junit
 from phi2sdk.report.schema import Report, RequirementReport
-from phi2sdk.terminal import printable
+from phi2sdk.text import for_markdown, for_terminal
+from tests.measure.making import answer
 from tests.reliability.hostile import HOSTILE, SAYABLE, steers
 from tests.reliability.matrix import ANSWER, KEY, TARGETS
 from tests.reliability.stage import OPTIONS, PROMPT, open_backend, url_of
+from tests.report.making import report_of
 
 REQUIRED = "targets.openai.latency.e2e.p50 < 0"
 """Never holds, so that there is a junit.xml with a failure."""
@@ -201,7 +203,7 @@ def test_the_page_shows_each_answer_as_text(hostile: Ran) -> None:
     )  # fmt: skip
     strings = "\n".join(strings_of(shown))
     for kind in SAYABLE:
-        assert printable(HOSTILE[kind]).strip() in strings, kind
+        assert for_terminal(HOSTILE[kind]).strip() in strings, kind
 
 
 def strings_of(document: str) -> Iterator[str]:
@@ -267,7 +269,7 @@ def test_an_answer_steers_no_terminal(surface: str, emulator: Emulator, tmp_path
     if surface == "json":
         assert json.loads(done.stdout)["raw_text"] == text
     else:
-        assert printable(HOSTILE["html"]) in done.stdout
+        assert for_terminal(HOSTILE["html"]) in done.stdout
     emulator.openai.engine = ScriptedEngine(ANSWER)
 
 
@@ -321,12 +323,12 @@ def test_a_prompt_stays_one_argument_of_the_command_that_shows_it(
 
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_hostile_text_does_not_steer_a_terminal(kind: str) -> None:
-    assert steers(printable(HOSTILE[kind])) == []
+    assert steers(for_terminal(HOSTILE[kind])) == []
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_hostile_text_is_no_markup_in_a_markdown_report(kind: str) -> None:
-    cell = escape(HOSTILE[kind])
+    cell = for_markdown(HOSTILE[kind])
     assert steers(cell) == []
     assert not set("<>|`") & set(cell)
     # A Markdown reader finds one paragraph of plain text in it, and the text is what was said.
@@ -335,7 +337,7 @@ def test_hostile_text_is_no_markup_in_a_markdown_report(kind: str) -> None:
     inside = tokens[1].children or []
     assert {token.type for token in inside} <= {"text", "text_special"}
     read = "".join(token.content for token in inside)
-    assert read == " ".join(printable(HOSTILE[kind]).split())
+    assert read == " ".join(for_terminal(HOSTILE[kind]).split())
 
 
 @pytest.mark.parametrize("kind", SAYABLE)
@@ -348,11 +350,29 @@ def test_hostile_text_is_no_markup_in_junit(kind: str) -> None:
     assert steers(case.attrib["name"] + case[0].attrib["message"]) == []
 
 
+@pytest.mark.parametrize("kind", SAYABLE)
+def test_a_received_runs_date_version_and_hash_are_no_markup_in_a_markdown_report(
+    kind: str,
+) -> None:
+    report = report_of([answer("p")])
+    text = HOSTILE[kind]
+    said = {"started": text, "phi2sdk": text, "configuration_hash": text, "input": text}
+    hostile = markdown(report.model_copy(update={"run": report.run.model_copy(update=said)}))
+    assert steers(hostile) == []
+    parser = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+    kinds = [
+        [(token.type, {child.type for child in token.children or []} - {"text_special"})
+         for token in parser.parse(document)]
+        for document in (hostile, markdown(report))
+    ]  # fmt: skip
+    assert kinds[0] == kinds[1]
+
+
 def test_hostile_text_is_no_markup_for_rich() -> None:
     from rich.text import Text
 
     console = Console(record=True, width=120, file=io.StringIO())
-    console.print(Text(printable(HOSTILE["rich"])))
+    console.print(Text(for_terminal(HOSTILE["rich"])))
     assert console.export_text().strip() == HOSTILE["rich"]
 
 

@@ -25,6 +25,7 @@ from phi2sdk.phi2_app import app
 from phi2sdk.report.analysis import Analysis
 from phi2sdk.report.require import Requirement
 from tests.measure.making import answer
+from tests.reliability.run_folders import run_folders
 from tests.report.making import run_of
 
 PRICE = {
@@ -229,3 +230,15 @@ def test_a_report_that_cannot_be_written_is_one_line_and_the_records_stay(
     after = {path.name: path for path in run.path.iterdir()}
     assert all(after[name].read_bytes() == data for name, data in before.items())
     assert not any(name.startswith(".") for name in after), "nothing half-written stays"
+
+
+# ------------------------------------------------------------------ damage of every kind
+
+
+def test_a_damaged_folder_is_read_or_refused_in_one_line_and_nothing_outside_changes() -> None:
+    """A sample; ``python -m tests.reliability.run_folders 1000`` tries more."""
+    found = run_folders(mutations=8, seed=7)
+    assert found.findings == []
+    assert found.outcomes.total() == 8 * 5
+    assert found.outcomes["report refused"] >= 2
+    assert found.outcomes["report done"] >= 2

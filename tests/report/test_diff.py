@@ -12,6 +12,7 @@ from phi2sdk.measure.records import Record
 from phi2sdk.measure.tokens import estimating_tokenizer
 from phi2sdk.report.diff import Change, Diff, diff_runs
 from tests.measure.making import answer
+from tests.reliability.hostile import HOSTILE, steers
 from tests.report.making import run_of
 
 
@@ -84,3 +85,21 @@ def test_targets_of_one_run_alone_and_other_settings_are_named() -> None:
     show(found, Console(file=out, width=80))
     assert "only in A: gone" in out.getvalue()
     assert max(map(len, out.getvalue().splitlines())) <= 80
+
+
+def test_names_and_settings_of_a_received_run_steer_no_terminal() -> None:
+    """However they came into the comparison: what prints it relies on nobody else."""
+    name = "".join(HOSTILE[kind] for kind in ("ansi", "osc link", "bidi", "nul"))
+    found = compared(records(), records(1.5))
+    hostile = found.model_copy(
+        update={
+            "targets": {name: found.targets["t"]},
+            "only_a": (name,),
+            "only_b": (name,),
+            "configuration": (f"{name}: {name} -> {name}",),
+        }
+    )
+    out = io.StringIO()
+    show(hostile, Console(file=out, width=200))
+    assert steers(out.getvalue()) == []
+    assert out.getvalue().count("click") == 8, "shown, and not obeyed"

@@ -9,10 +9,11 @@ import pytest
 from rich.console import Console
 
 from phi2sdk.report.files import FORMATS, write_reports
-from phi2sdk.report.markdown import escape, markdown
+from phi2sdk.report.markdown import markdown
 from phi2sdk.report.schema import Report
 from phi2sdk.report.terminal import show
 from phi2sdk.report.words import seconds, usd
+from phi2sdk.text import for_markdown
 from tests.measure.making import answer, failure
 from tests.report.making import report_of
 
@@ -72,8 +73,8 @@ def test_text_of_others_is_never_markup_nor_control() -> None:
 
 
 def test_a_cell_cannot_break_a_markdown_table() -> None:
-    assert escape("a|b\nc") == "a&#124;b c"
-    assert escape("*x* <b>") == "\\*x\\* &#60;b&#62;"
+    assert for_markdown("a|b\nc") == "a&#124;b c"
+    assert for_markdown("*x* <b>") == "\\*x\\* &#60;b&#62;"
 
 
 @pytest.mark.parametrize(
@@ -81,7 +82,7 @@ def test_a_cell_cannot_break_a_markdown_table() -> None:
     ["~29.1 ms", "~$0.022", "local_float32", "2026-11-20; $4.7e-06 (hf/aws-l4)", "1.5 times", "-1"],
 )
 def test_figures_and_names_stay_readable_in_markdown(text: str) -> None:
-    assert escape(text) == text
+    assert for_markdown(text) == text
 
 
 @pytest.mark.parametrize(
@@ -100,7 +101,7 @@ def test_figures_and_names_stay_readable_in_markdown(text: str) -> None:
     ],
 )
 def test_what_markdown_would_act_on_is_inert(text: str, inert: str) -> None:
-    assert escape(text) == inert
+    assert for_markdown(text) == inert
 
 
 def test_the_demo_says_so_and_ends_with_what_it_found(report: Report) -> None:

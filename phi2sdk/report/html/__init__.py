@@ -2,6 +2,6 @@
 
 ``page`` puts it together: Jinja templates for all that is text, and one block of JSON for what
 scripts draw (``series``) and lay side by side (``prompts``). Everything that others wrote passes
-:func:`phi2sdk.terminal.printable` on its way in, and the page's own policy lets no script run but
+:func:`phi2sdk.text.for_terminal` on its way in, and the page's own policy lets no script run but
 its own.
 """

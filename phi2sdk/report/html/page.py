@@ -20,7 +20,7 @@ from phi2sdk.report.html.qualityview import quality
 from phi2sdk.report.schema import Report
 from phi2sdk.report.table import verdicts
 from phi2sdk.report.words import DEMO, notes, requirement_line, so_far
-from phi2sdk.terminal import printable
+from phi2sdk.text import for_terminal
 
 __all__ = ["html_page"]
 
@@ -107,5 +107,5 @@ def _environment() -> Environment:
 
 def _harmless(value: object) -> object:
     if isinstance(value, str) and not hasattr(value, "__html__"):
-        return printable(value)
+        return for_terminal(value)
     return value

@@ -12,7 +12,7 @@ from phi2sdk.measure.metrics import E2E, TTFT
 from phi2sdk.measure.records import Record
 from phi2sdk.measure.tokens import ReferenceTokenizer
 from phi2sdk.report.html.tokendiff import TokenDiff, token_diff
-from phi2sdk.terminal import printable
+from phi2sdk.text import for_terminal
 
 __all__ = ["LONGEST", "PAST", "REPETITIONS", "answers_of", "shown"]
 
@@ -27,8 +27,8 @@ PAST = 400
 def shown(text: str, longest: int = LONGEST) -> str:
     """Somebody else's text for the page: nothing in it steers, and it has an end."""
     if len(text) <= longest:
-        return printable(text)
-    return f"{printable(text[:longest])} [... {len(text) - longest:,} more characters]"
+        return for_terminal(text)
+    return f"{for_terminal(text[:longest])} [... {len(text) - longest:,} more characters]"
 
 
 def answers_of(

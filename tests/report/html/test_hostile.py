@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from phi2sdk.terminal import printable
+from phi2sdk.text import for_terminal
 from tests.report.html.conftest import Opened
 from tests.report.html.making import HOSTILE, hostile_run, page_of
 
@@ -49,7 +49,7 @@ def test_the_data_cannot_end_its_own_block(text: str) -> None:
     assert "<" not in data
     found = json.loads(data)
     assert len(found["prompts"]) == len(HOSTILE)
-    assert found["prompts"][2]["answers"]["a"][0]["text"] == printable(HOSTILE[2])
+    assert found["prompts"][2]["answers"]["a"][0]["text"] == for_terminal(HOSTILE[2])
 
 
 class Tags(HTMLParser):
@@ -106,10 +106,10 @@ def test_every_payload_is_shown_as_what_it_is(open_page: Open, path: Path) -> No
         prompt = page.locator(".prompt").nth(number)
         prompt.locator("summary").click()
         answer = prompt.locator(".answer", has_text="the reference").locator(".answer-text")
-        assert answer.evaluate("e => e.textContent") == printable(payload)
-        assert printable(payload) in prompt.locator(".id").evaluate("e => e.textContent")
+        assert answer.evaluate("e => e.textContent") == for_terminal(payload)
+        assert for_terminal(payload) in prompt.locator(".id").evaluate("e => e.textContent")
         message = prompt.locator(".message").evaluate("e => e.textContent")
-        assert message.count(printable(payload)) == 2
+        assert message.count(for_terminal(payload)) == 2
 
 
 def test_the_page_runs_no_script_but_its_own(open_page: Open, path: Path) -> None:

@@ -1,0 +1,75 @@
+"""Somebody else's text, made safe for the place where it is shown.
+
+Model output, a provider's words, names and settings of a run's folder, and what stands in files
+are all somebody else's. Each place has one function, and everything that is shown there passes
+through it: :func:`for_terminal` for a terminal and for what is plain text elsewhere,
+:func:`untrusted` for words inside of a message, :func:`for_markdown` and :func:`for_html` for
+documents.
+"""
+
+from __future__ import annotations
+
+import re
+from html import escape as _escape_html
+
+__all__ = ["for_html", "for_markdown", "for_terminal", "untrusted"]
+
+_KEEP = {"\n", "\t"}
+_ENTITY = frozenset("<>&|`\\@")
+_ALWAYS = frozenset("*[]")
+_IN_PAIRS = frozenset("~$")
+_LINK = re.compile(r"(?<=www)\.|:(?=//)", re.IGNORECASE)
+_BLOCK = re.compile(r"[-+#=](?!\d)|\d+(?=[.)](\s|$))")
+
+
+def for_terminal(text: str) -> str:
+    """``text`` with control, escape and bidirectional characters shown as ``\\xNN`` instead.
+
+    >>> for_terminal("red \\x1b[31m")
+    'red \\\\x1b[31m'
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() or c in _KEEP else c.encode("unicode_escape").decode() for c in text
+    )
+
+
+def untrusted(text: str, limit: int = 300) -> str:
+    """``text`` on one line: no control characters, and no more than ``limit`` characters."""
+    if len(text) <= limit and text.isprintable() and "  " not in text and text == text.strip():
+        return text
+    clean = "".join(c if c.isprintable() else " " for c in text[: limit * 4])
+    line = " ".join(clean.split())
+    return line if len(line) <= limit else line[:limit] + "..."
+
+
+def for_html(text: str) -> str:
+    """``text`` such that a browser shows it and takes nothing in it for markup."""
+    return _escape_html(for_terminal(text))
+
+
+def for_markdown(text: str, *, cell: bool = False) -> str:
+    """``text`` on one line, such that Markdown and HTML take nothing in it for markup.
+
+    What would not act where it stands is left as it is. ``cell``: it is a table's, where no block
+    can begin.
+    """
+    flat = " ".join(for_terminal(text).split())
+    paired = {c for c in _IN_PAIRS if flat.count(c) > 1}
+    links = {match.start() for match in _LINK.finditer(flat)}
+    said = []
+    for at, c in enumerate(flat):
+        if c in _ENTITY or at in links:
+            said.append(f"&#{ord(c)};")
+        elif c in _ALWAYS or c in paired or (c == "_" and not _inside_a_word(flat, at)):
+            said.append(f"\\{c}")
+        else:
+            said.append(c)
+    if not cell and (begins := _BLOCK.match(flat)):
+        said.insert(0 if begins[0][0] in "-+#=" else begins.end(), "\\")
+    return "".join(said)
+
+
+def _inside_a_word(text: str, at: int) -> bool:
+    return 0 < at < len(text) - 1 and text[at - 1].isalnum() and text[at + 1].isalnum()
