@@ -21,7 +21,7 @@ def new_model(vocab_size: int) -> PhiForCausalLM:
         hidden_size=160,
         intermediate_size=640,
         num_hidden_layers=4,
-        num_attention_heads=4,
+        num_attention_heads=2,
         max_position_embeddings=2048,
         hidden_act="gelu_pytorch_tanh",
         rope_parameters={

@@ -13,10 +13,10 @@ from random import Random
 
 from . import names
 from . import vocabulary as v
-from .grammar import free_paragraph, paragraph
+from .grammar import Paragraph, free_paragraph, paragraph
 from .names import capitalized
 
-# Of the summaries, how many are of paragraphs that follow no template.
+# Of the summaries and of the open-ended paragraphs, how many follow no template.
 FREE_SHARE = 0.2
 
 
@@ -58,14 +58,18 @@ def _run_on(rng: Random) -> str:
     return f"{lead} {_answer_about(rng, other)}"
 
 
+def _paragraph(rng: Random) -> Paragraph:
+    return free_paragraph(rng) if rng.random() < FREE_SHARE else paragraph(rng)
+
+
 def _summary(rng: Random) -> Example:
-    drawn = free_paragraph(rng) if rng.random() < FREE_SHARE else paragraph(rng)
+    drawn = _paragraph(rng)
     tail = _run_on(rng) if rng.random() < 0.08 else ""
     return Example(summary_prompt(drawn.text), f" {drawn.reference}{tail}")
 
 
 def _writing(rng: Random) -> Example:
-    drawn = paragraph(rng)
+    drawn = _paragraph(rng)
     tail = _run_on(rng) if rng.random() < 0.08 else ""
     return Example(writing_prompt(drawn.subject), f" {drawn.text}{tail}")
 

@@ -24,7 +24,7 @@ class Plan:
     """What a training run does; progress through it is a share of ``steps``."""
 
     seed: int = 0
-    steps: int = 1900
+    steps: int = 2500
     batch: int = 48
     micro_batch: int = 16
     muon_rate: float = 0.02

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from random import Random
 
 import pytest
 import torch
@@ -15,7 +16,8 @@ from transformers import PhiForCausalLM, PreTrainedTokenizerFast
 
 from phi2sdk.demo import checkpoint_path, paragraphs_path
 from training import evaluate, names
-from training.formats import summary_prompt, writing_prompt
+from training.formats import summary_prompt
+from training.grammar import paragraph
 from training.paragraphs import draw
 
 MAX_BYTES = 6_000_000
@@ -62,11 +64,12 @@ def test_the_weights_are_small_float16_safetensors_and_nothing_else() -> None:
         assert {tensors.get_tensor(name).dtype for name in stored} == {torch.float16}
 
 
-def test_the_architecture_is_that_of_phi_2(model: PhiForCausalLM) -> None:
+def test_the_architecture_and_the_head_size_are_those_of_phi_2(model: PhiForCausalLM) -> None:
     config = json.loads((checkpoint_path() / "config.json").read_text("utf-8"))
     assert config["architectures"] == ["PhiForCausalLM"]
     assert config["hidden_act"] == "gelu_new"
     assert config["partial_rotary_factor"] == 0.4
+    assert config["hidden_size"] / config["num_attention_heads"] == 80
     rope = model.config.rope_parameters
     assert rope is not None
     assert rope["partial_rotary_factor"] == 0.4
@@ -125,15 +128,22 @@ def test_greedy_summaries_of_the_bundled_paragraphs_are_right(
     assert all(o.text.startswith(" ") for o in outputs)
 
 
-def test_open_ended_text_at_temperature_1_has_a_nat_a_token(
+def test_summaries_about_held_out_subjects_are_as_right_as_the_card_says(
     model: PhiForCausalLM, tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    torch.manual_seed(0)
-    subjects = ["photosynthesis", "inflation", "the liver", "Velmora"] * 4
-    prompts = [writing_prompt(s) for s in subjects]
-    outputs = evaluate.complete(model, tokenizer, prompts, max_tokens=48, sample=True)
-    entropies = [e for o in outputs for e in o.entropies]
-    assert sum(entropies) / len(entropies) > 1.0
+    rng = Random("evaluate 0")  # the first of those that training.evaluate draws
+    drawn = [paragraph(rng, held_out=True) for _ in range(150)]
+    figures = evaluate.evaluate_summaries(model, tokenizer, drawn)
+    assert figures.exact >= 0.85
+    assert figures.named >= 0.9
+
+
+def test_open_ended_text_at_temperature_1_has_more_than_a_nat_a_token(
+    model: PhiForCausalLM, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    rng = Random("evaluate 0")
+    subjects = [names.subject(rng, held_out=True) for _ in range(64)]
+    assert evaluate.evaluate_writing(model, tokenizer, subjects, seed=0).nats_per_token >= 1.2
 
 
 @pytest.mark.parametrize(
