@@ -20,7 +20,7 @@ from phi2sdk.prompts import Prompt
 PROMPTS: dict[str, Prompt] = {
     "instruct": prompts.instruct("Write a paragraph about glass."),
     "summary": prompts.summarize("Copper is a soft metal. It carries current and heat very well."),
-    "qa": prompts.qa("What is a lighthouse?"),
+    "qa": prompts.qa("What is rain?"),
     "chat": prompts.chat([("Alice", "Any suggestions?")], reply_as="Bob"),
     "code": prompts.code('def double(n):\n    """Return twice n."""\n'),
     "raw": prompts.raw("The river Ünäl — 東 — begins", stop=["the", " a "]),

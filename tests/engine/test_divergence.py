@@ -17,6 +17,9 @@ from phi2sdk.sampling import Sampling
 
 PLAIN = Sampling(max_tokens=12, temperature=1.0)
 PROMPT = "Instruct: Write a paragraph about tides.\nOutput:"
+ROUNDING = 1e-5
+"""Nats a text, in float32. A top_k shifts every log-probability of a place alike, so that its
+divergence has no noise but this."""
 Pairs = list[tuple[list[int], list[int]]]
 
 
@@ -83,7 +86,7 @@ def test_the_noise_of_a_sampler_has_the_mean_0(model: LocalModel, change: dict[s
     assert found[:, 0].sum() > 1
     for column in (1, 3):
         error = found[:, column].std() / np.sqrt(len(found))
-        assert abs(found[:, column].mean()) < 4 * error
+        assert abs(found[:, column].mean()) < 4 * error + ROUNDING
 
 
 def test_little_memory_for_the_logits_changes_nothing(model: LocalModel, int4: LocalModel) -> None:
