@@ -21,7 +21,7 @@ from training.grammar import paragraph
 from training.paragraphs import draw
 
 MAX_BYTES = 6_000_000
-SUMMARIES_RIGHT = 19  # of 24, greedily in float32; 20 when it was made
+SUMMARIES_RIGHT = 19  # of 24, greedily in float32, as when it was made
 
 
 @pytest.fixture(scope="module")
