@@ -25,7 +25,9 @@ def main() -> int:
         convert(folder, path)
         params = xllamacpp.CommonParams()
         params.model.path = str(path)
-        params.model_alias = {"phi-2-demo"}
+        params.model_alias = {folder.name}
+        if (template := folder / "chat_template.jinja").exists():
+            params.chat_template = template.read_text(encoding="utf-8")
         params.hostnames, params.port = ["127.0.0.1"], port
         params.n_parallel, params.n_ctx = SLOTS, SLOTS * CONTEXT
         params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32

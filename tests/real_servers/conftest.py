@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from phi2sdk import Phi2Client
 from tests.real_servers.reference import Reference
-from tests.real_servers.servers import KINDS, RealServer, running
+from tests.real_servers.servers import KINDS, ROUTES, RealServer, Route, running
 
 HERE = Path(__file__).parent
 SUBJECTS = {
@@ -26,7 +27,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path.is_relative_to(HERE) and isinstance(item, pytest.Function):
             # The limit is for a test alone: an environment may have to be installed before it.
             item.add_marker(pytest.mark.real_servers)
-            item.add_marker(pytest.mark.timeout(120, func_only=True))
+            item.add_marker(pytest.mark.timeout(300, func_only=True))
             item.user_properties.append(("server", item.callspec.params["server"]))
 
 
@@ -39,9 +40,14 @@ def server(
 
 
 @pytest.fixture(scope="session")
-def phi(server: RealServer) -> Iterator[Phi2Client]:
-    with server.client() as client:
-        yield client
+def by_route(server: RealServer) -> Iterator[dict[Route, Phi2Client]]:
+    with ExitStack() as stack:
+        yield {route: stack.enter_context(server.client(route)) for route in ROUTES}
+
+
+@pytest.fixture(scope="session")
+def phi(by_route: dict[Route, Phi2Client]) -> Phi2Client:
+    return by_route["completions"]
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
@@ -29,10 +30,20 @@ from phi2sdk.demo import checkpoint_path
 
 BENCH = Path(__file__).resolve().parents[2] / "bench"
 
-__all__ = ["CONTEXT", "KINDS", "Kind", "RealServer", "running"]
+__all__ = ["CONTEXT", "KINDS", "MODEL", "ROUTES", "Kind", "RealServer", "Route", "running"]
+
+Route = Literal["completions", "chat"]
+ROUTES: tuple[Route, ...] = get_args(Route)
+
+
+MODEL = "phi-2-demo"
+"""The checkpoint's folder, relative to where a server runs, and its name in a request."""
 
 CONTEXT = 2048
 """Tokens of the bundled checkpoint's context."""
+
+TEMPLATE = "{{ messages[0]['content'] }}"
+"""A chat template that adds nothing: the model reads the same text on both routes."""
 
 START_SECONDS = 240
 
@@ -46,7 +57,6 @@ class Kind:
         package: The installed package whose version identifies the server.
         server: The dialect that the client speaks with it.
         arguments: What follows its Python on the command line, for a port.
-        model: The model's name in a request.
         variables: Environment variables that it needs.
         keeps_to_context: Whether it refuses a prompt that is longer than the context.
         lists_models: Whether ``/v1/models`` names the model that it serves.
@@ -56,7 +66,6 @@ class Kind:
     package: str
     server: Server
     arguments: Callable[[int], list[str]]
-    model: str = "phi-2-demo"
     variables: Mapping[str, str] = field(default_factory=dict)
     keeps_to_context: bool = True
     lists_models: bool = True
@@ -67,18 +76,17 @@ class Kind:
 
 
 def _llamacpp(port: int) -> list[str]:
-    return [str(BENCH / "serve_llamacpp.py"), str(checkpoint_path()), str(port)]
+    return [str(BENCH / "serve_llamacpp.py"), MODEL, str(port)]
 
 
 def _transformers(port: int) -> list[str]:
     options = ["--device", "cpu", "--dtype", "float32", "--host", "127.0.0.1", "--port", str(port)]
-    return ["-m", "transformers.cli.transformers", "serve", str(checkpoint_path()), *options]
+    return ["-m", "transformers.cli.transformers", "serve", MODEL, *options]
 
 
 def _vllm(port: int) -> list[str]:
     options = {
-        "--model": str(checkpoint_path()),
-        "--served-model-name": "phi-2-demo",
+        "--model": MODEL,
         "--dtype": "float32",
         "--max-model-len": str(CONTEXT),
         "--host": "127.0.0.1",
@@ -95,7 +103,6 @@ KINDS: Mapping[str, Kind] = {
         "transformers",
         "transformers",
         _transformers,
-        model=str(checkpoint_path()),
         keeps_to_context=False,
         lists_models=False,
     ),
@@ -121,9 +128,9 @@ class RealServer:
     kind: Kind
     base_url: str
 
-    def client(self) -> Phi2Client:
+    def client(self, route: Route = "completions") -> Phi2Client:
         """A client for it that repeats no failed request."""
-        return Phi2Client("openai", attempts=1, **self.settings)
+        return Phi2Client("openai", attempts=1, route=route, **self.settings)
 
     def async_client(self) -> AsyncPhi2Client:
         """The same for asyncio."""
@@ -132,14 +139,13 @@ class RealServer:
     @property
     def settings(self) -> dict[str, Any]:
         """What a client needs to know."""
-        kind = self.kind
-        return {"base_url": self.base_url, "model": kind.model, "server": kind.server}
+        return {"base_url": self.base_url, "model": MODEL, "server": self.kind.server}
 
-    def post(self, body: Mapping[str, object]) -> int:
-        """The status of a completion request that does not come from our client."""
-        document = json.dumps({"model": self.kind.model, **body}).encode()
+    def post(self, path: str, body: Mapping[str, object]) -> int:
+        """The status of a request that does not come from our client."""
+        document = json.dumps(body).encode()
         headers = {"Content-Type": "application/json"}
-        request = Request(f"{self.base_url}/completions", document, headers)
+        request = Request(f"{self.base_url}{path}", document, headers)
         try:
             with urlopen(request, timeout=60) as reply:
                 return int(reply.status)
@@ -148,14 +154,20 @@ class RealServer:
 
 
 @contextmanager
-def running(kind: Kind, logs: Path) -> Iterator[RealServer]:
+def running(kind: Kind, place: Path) -> Iterator[RealServer]:
     """Start a server, wait until it is ready, and stop it with all processes that it started.
+
+    Args:
+        kind: Which program.
+        place: A folder for its log and for a copy of the bundled checkpoint.
 
     Raises:
         AssertionError: It ended, or was not ready in time; with the last lines of its log.
     """
     port = _free_port()
-    log = logs / f"{kind.server}.log"
+    log = place / f"{kind.server}.log"
+    shutil.copytree(checkpoint_path(), place / MODEL)
+    (place / MODEL / "chat_template.jinja").write_text(TEMPLATE, encoding="utf-8")
     command = [str(peer_python(kind.environment)), *kind.arguments(port)]
     offline = {"HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "default"}
     with (
@@ -165,7 +177,7 @@ def running(kind: Kind, logs: Path) -> Iterator[RealServer]:
             stdin=subprocess.PIPE,
             stdout=written,
             stderr=subprocess.STDOUT,
-            cwd=logs,
+            cwd=place,
             env={**os.environ, **offline, **kind.variables},
             start_new_session=True,
         ) as process,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 
 from phi2sdk import Phi2Client, Sampling, prompts
 from phi2sdk.completion import Completion
 from phi2sdk.demo import paragraphs_path
+from phi2sdk.prompts import Prompt
 from tests.real_servers.reference import TIE, Reference
+from tests.real_servers.servers import Route
 
 PARAGRAPHS = {
     (paragraph := json.loads(line))["id"]: paragraph["text"]
@@ -30,20 +32,36 @@ def test_the_greedy_text_is_that_of_the_local_model(
 ) -> None:
     prompt = prompts.summarize(PARAGRAPHS[paragraph])
     expected = reference.answer(prompt, SAMPLING)
-    if streamed:
-        stream = phi.stream(prompt, SAMPLING)
-        pieces = [chunk.text for chunk in stream]
-        answer = stream.completion
-        assert "".join(pieces).strip() == answer.text
-        assert len(pieces) > 1
-    else:
-        answer = phi.generate(prompt, SAMPLING)
+    answer = ask(phi, prompt, SAMPLING, streamed=streamed)
     assert answer.usage.input == expected.usage.input, "both read the prompt as the same tokens"
     if answer.text != expected.text:
         assert is_a_fork(reference, answer, expected), f"{answer.text!r} is not {expected.text!r}"
         record_property("tie", paragraph)
     else:
         assert answer.finish_reason == expected.finish_reason
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+def test_the_chat_route_writes_the_same_text_where_its_template_adds_nothing(
+    by_route: Mapping[Route, Phi2Client], reference: Reference, streamed: bool
+) -> None:
+    prompt = prompts.summarize(next(iter(PARAGRAPHS.values())))
+    answer = ask(by_route["chat"], prompt, SAMPLING, streamed=streamed)
+    expected = reference.answer(prompt, SAMPLING)
+    assert answer.text == expected.text
+    assert answer.finish_reason == expected.finish_reason
+    assert answer.usage.input == expected.usage.input
+    assert answer.receipt.wrapped
+
+
+def ask(phi: Phi2Client, prompt: Prompt, sampling: Sampling, *, streamed: bool) -> Completion:
+    if not streamed:
+        return phi.generate(prompt, sampling)
+    stream = phi.stream(prompt, sampling)
+    pieces = [chunk.text for chunk in stream]
+    assert "".join(pieces).strip() == stream.completion.text
+    assert len(pieces) > 1
+    return stream.completion
 
 
 def is_a_fork(reference: Reference, answer: Completion, expected: Completion) -> bool:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from phi2sdk import Phi2Client, prompts
-from phi2sdk.completion import Completion
+from phi2sdk import Phi2Client, Sampling, prompts
 from phi2sdk.errors import ContextLengthExceeded, InvalidRequest
-from phi2sdk.prompts import Prompt
 from tests.real_servers.reference import Reference
-from tests.real_servers.servers import CONTEXT, RealServer
-from tests.real_servers.test_greedy import PARAGRAPHS
+from tests.real_servers.servers import CONTEXT, MODEL, RealServer
+from tests.real_servers.test_greedy import PARAGRAPHS, ask
 
 TEXT = next(iter(PARAGRAPHS.values()))
+SHORT = Sampling(max_tokens=4)
 
 
 async def test_log_probabilities_of_a_text_are_the_local_models_or_are_refused(
@@ -35,9 +34,9 @@ def test_a_prompt_longer_than_the_context_is_refused_or_visibly_counted(
     prompt = prompts.raw("glass and water " * CONTEXT)
     if server.kind.keeps_to_context:
         with pytest.raises(ContextLengthExceeded):
-            ask(phi, prompt, streamed)
+            ask(phi, prompt, SHORT, streamed=streamed)
         return
-    answer = ask(phi, prompt, streamed)
+    answer = ask(phi, prompt, SHORT, streamed=streamed)
     assert answer.usage.input is not None
     assert answer.usage.input.value > CONTEXT
 
@@ -45,12 +44,4 @@ def test_a_prompt_longer_than_the_context_is_refused_or_visibly_counted(
 def test_the_server_is_reachable_and_names_its_model(server: RealServer) -> None:
     with server.client() as phi:
         said = phi.check()
-    assert server.kind.model in said if server.kind.lists_models else said.startswith("reachable")
-
-
-def ask(phi: Phi2Client, prompt: Prompt, streamed: bool) -> Completion:
-    if not streamed:
-        return phi.generate(prompt, max_tokens=4)
-    stream = phi.stream(prompt, max_tokens=4)
-    list(stream)
-    return stream.completion
+    assert MODEL in said if server.kind.lists_models else said.startswith("reachable")

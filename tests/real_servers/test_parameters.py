@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -9,11 +10,12 @@ from typing import Any
 import pytest
 
 from phi2sdk import Phi2Client, Sampling, prompts
-from phi2sdk.completion import Completion
+from phi2sdk.completion import Completion, Request
 from phi2sdk.errors import UnsupportedParameter
+from phi2sdk.policies import leaves
 from phi2sdk.sampling import PARAMETERS, Rule
 from tests.real_servers.reference import Reference, surprise
-from tests.real_servers.servers import RealServer
+from tests.real_servers.servers import ROUTES, RealServer, Route
 from tests.real_servers.test_greedy import PARAGRAPHS
 
 OPEN = prompts.instruct("Write a paragraph about glass.")
@@ -100,15 +102,24 @@ OTHERS: Mapping[str, Any] = {"top_k": 5, "min_p": 0.1, "repetition_penalty": 1.3
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
+@pytest.mark.parametrize("route", ROUTES)
 def test_a_parameter_has_the_effect_that_its_fate_in_the_receipt_promises(
-    name: str, server: RealServer, phi: Phi2Client, reference: Reference
+    name: str,
+    route: Route,
+    server: RealServer,
+    by_route: Mapping[Route, Phi2Client],
+    reference: Reference,
 ) -> None:
+    phi = by_route[route]
     if phi.backend.dialect.rules.get(name, Rule()).key is None:
         value = OTHERS[name]
         with pytest.raises(UnsupportedParameter):
             phi.generate(OPEN, Sampling(max_tokens=4, temperature=1.0, **{name: value}))
-        status = server.post({"prompt": OPEN.text, "max_tokens": 4, name: value})
-        assert status in (400, 422), "the server refuses it as well"
+        call = next(leaves(phi.backend)).outgoing(Request(OPEN, Sampling(max_tokens=4)))
+        assert call is not None
+        path = call.url.removeprefix(server.base_url)
+        assert server.post(path, json.loads(call.body)) == 200
+        assert server.post(path, {**json.loads(call.body), name: value}) in (400, 422)
         return
     answer = EFFECTS[name](phi, reference)
     assert answer.receipt.fate(name).fate in ("sent", "renamed")
