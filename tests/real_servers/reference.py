@@ -14,7 +14,7 @@ from phi2sdk.backends.engine.sampler import shaped
 from phi2sdk.backends.engine.scoring import packed_hidden
 from phi2sdk.completion import Completion
 from phi2sdk.demo import checkpoint_path
-from phi2sdk.prompts import Prompt
+from phi2sdk.prompts import Prompt, raw
 from phi2sdk.sampling import Sampling
 
 __all__ = ["TIE", "Reference", "surprise"]
@@ -40,6 +40,11 @@ class Reference:
     def answer(self, prompt: Prompt, sampling: Sampling) -> Completion:
         """The local model's answer."""
         return self._client.generate(prompt, sampling)
+
+    def prompt_of(self, tokens: int) -> Prompt:
+        """A prompt of so many tokens."""
+        ids = self._model.encode("The glass is full of water. " * tokens)
+        return raw(self._model.decode(ids[:tokens]))
 
     def logprobs(self, text: str) -> tuple[float, ...]:
         """The log-probability of each token of a text after those before it, without the first."""

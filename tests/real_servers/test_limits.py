@@ -41,6 +41,25 @@ def test_a_prompt_longer_than_the_context_is_refused_or_visibly_counted(
     assert answer.usage.input.value > CONTEXT
 
 
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+def test_an_answer_that_the_context_ends_is_shown_as_clipped_in_the_receipt(
+    server: RealServer, phi: Phi2Client, reference: Reference, streamed: bool
+) -> None:
+    prompt, room = reference.prompt_of(CONTEXT - 8), Sampling(max_tokens=40)
+    answer = ask(phi, prompt, room, streamed=streamed)
+    assert answer.usage.input is not None
+    assert answer.usage.output_billed is not None
+    assert answer.usage.input.value == CONTEXT - 8
+    wrote = answer.usage.output_billed.value
+    if server.kind.keeps_to_context:
+        assert 0 < wrote <= 8
+        assert answer.finish_reason == "length"
+        assert answer.receipt.fate("max_tokens").fate == "clipped"
+    else:
+        assert wrote > 8
+        assert answer.receipt.fate("max_tokens").fate == "sent"
+
+
 def test_the_server_is_reachable_and_names_its_model(server: RealServer) -> None:
     with server.client() as phi:
         said = phi.check()
