@@ -23,17 +23,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from scipy import stats
 
 from bench.common import Report, arguments
+from phi2sdk.analysis.breakeven import Option, break_even
+from phi2sdk.analysis.cost import spend_of
 from phi2sdk.compare import Comparison, Settings
 from phi2sdk.config import Target
 from phi2sdk.emulator import Emulator, Schedule, ScriptedEngine
-from phi2sdk.measure.breakeven import Option, break_even
 from phi2sdk.measure.candidate import Candidate
 from phi2sdk.measure.folder import RunFolder
-from phi2sdk.measure.spend import spend_of
 from phi2sdk.measure.tokens import estimating_tokenizer
 from phi2sdk.measure.workload import Item, Workload
 from phi2sdk.secret import Secret
-from tests.measure.simulated import Truth, covered
+from tests.analysis.simulated import Truth, covered
 from tests.metering import one_run, text_of
 
 SLOW = Truth(first=0.2, per_token=0.01, prompts=40)

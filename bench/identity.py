@@ -25,10 +25,10 @@ if __package__ in (None, ""):
 from bench.common import Report, median, parser, peer_python, peer_versions, prefer_this_process
 from phi2sdk.backends.engine import LocalModel
 from phi2sdk.demo import checkpoint_path
+from phi2sdk.identity.control_samples import sample_texts
+from phi2sdk.identity.examine import examine
+from phi2sdk.identity.weights import Weights
 from phi2sdk.measure.folder import Run
-from phi2sdk.measure.identity.examine import examine
-from phi2sdk.measure.identity.sample import sample_texts
-from phi2sdk.measure.identity.weights import Weights
 from phi2sdk.measure.journal import Recorded
 from phi2sdk.measure.records import Key, Record
 from phi2sdk.sampling import Sampling

@@ -20,7 +20,7 @@ Side = dict[str, list[str]]
 
 def ours(a: Side, b: Side, permutations: int) -> tuple[float, float]:
     """The statistic and p of phi2sdk."""
-    from phi2sdk.measure.identity.mmd import mmd_test
+    from phi2sdk.identity.mmd import mmd_test
 
     found = mmd_test(a, b, permutations=permutations)
     return found.statistic, found.p

@@ -20,10 +20,10 @@ from pathlib import Path
 
 import numpy as np
 
-from phi2sdk.measure.identity.alternatives import Alternative, parse
-from phi2sdk.measure.identity.pilot import Setting, author_prompts, score, write
-from phi2sdk.measure.identity.table import CallTable
-from phi2sdk.measure.identity.weights import HONEST, Loader, Weights
+from phi2sdk.identity.alternatives import Alternative, parse
+from phi2sdk.identity.call_table import CallTable
+from phi2sdk.identity.pilot import Setting, author_prompts, score, write
+from phi2sdk.identity.weights import HONEST, Loader, Weights
 
 SUBJECTS = (
     "tides", "glass", "the printing press", "rivers", "maps", "clocks", "birds", "a good harvest",

@@ -24,17 +24,17 @@ from scipy import stats
 
 from bench.common import Report
 from bench.identity_pools import MAX_TOKENS, PROMPTS, Pool, pools
+from phi2sdk.analysis.retokenize import as_written
 from phi2sdk.backends.engine import LocalModel
-from phi2sdk.backends.engine.divergence import divergences
-from phi2sdk.measure.identity.alternatives import parse
-from phi2sdk.measure.identity.mmd import MMDResult, mmd_test
-from phi2sdk.measure.identity.pilot import Setting, pilot, write
-from phi2sdk.measure.identity.planning import calls_needed
-from phi2sdk.measure.identity.spelling import as_written
-from phi2sdk.measure.identity.table import CallTable
-from phi2sdk.measure.identity.temperature import effective_temperature
-from phi2sdk.measure.identity.verdict import Tests, judge, run_tests
-from phi2sdk.measure.identity.weights import HONEST, Weights
+from phi2sdk.backends.engine.likelihood import divergences
+from phi2sdk.identity.alternatives import parse
+from phi2sdk.identity.call_table import CallTable
+from phi2sdk.identity.likelihood_tests import effective_temperature
+from phi2sdk.identity.mmd import MMDResult, mmd_test
+from phi2sdk.identity.pilot import Setting, pilot, write
+from phi2sdk.identity.power_analysis import calls_needed
+from phi2sdk.identity.verdict import Tests, judge, run_tests
+from phi2sdk.identity.weights import HONEST, Weights
 
 ALPHA = 0.05
 SIZE_RUNS = 1000

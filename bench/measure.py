@@ -29,19 +29,19 @@ if __package__ in (None, ""):
 from bench.common import Report, median, parser, peer_versions, percentile
 from bench.measure_peers import PEERS, Reported
 from phi2sdk import prompts
+from phi2sdk.analysis.metrics import E2E, TTFT, tpot
 from phi2sdk.client import AsyncPhi2Client
 from phi2sdk.completion import Request
 from phi2sdk.config import Target
 from phi2sdk.measure.calibration import golden_process
-from phi2sdk.measure.golden import Answered, Scenario
 from phi2sdk.measure.journal import Journal
-from phi2sdk.measure.metrics import E2E, TTFT, tpot
 from phi2sdk.measure.records import Record
+from phi2sdk.measure.reference_server import Answered, Scenario
 from phi2sdk.measure.runner import Runner
 from phi2sdk.measure.schedule import Load, plan
 from phi2sdk.measure.tokens import ReferenceTokenizer
 from phi2sdk.sampling import Sampling
-from phi2sdk.wire import Wire
+from phi2sdk.transport.http import Wire
 
 SCENARIOS = {
     "steady": Scenario(first=0.05, gap=0.02, writes=15),
@@ -175,7 +175,7 @@ async def measure(report: Report, rounds: int, scenarios: list[str], peers: bool
     peers_at: dict[tuple[str, str], list[dict[str, float]]] = {}
     reasons: dict[str, str] = {}
     levels = (16, 64) if report.quick else (1, 16, 64, 256)
-    async with golden_process("phi2sdk.measure.golden", Scenario()) as port:
+    async with golden_process("phi2sdk.measure.reference_server", Scenario()) as port:
         golden = Golden(port)
         for turn in range(rounds):
             for name in scenarios:

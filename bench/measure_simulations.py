@@ -9,8 +9,8 @@ import numpy as np
 from scipy import stats
 
 from bench.common import Report
-from phi2sdk.measure.paired import compare_paired, judge_all
-from phi2sdk.measure.statistics import quantile
+from phi2sdk.analysis.paired import compare_paired, judge_all
+from phi2sdk.analysis.statistics import quantile
 
 __all__ = ["simulate"]
 

@@ -31,9 +31,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from common import Report, parser
 
 from phi2sdk import AsyncPhi2Client, prompts
+from phi2sdk.client.policies import Retry, RetryBudget
 from phi2sdk.errors import Phi2Error
-from phi2sdk.policies import Retry, RetryBudget
-from phi2sdk.wire import Timeouts
+from phi2sdk.transport.http import Timeouts
 from tests.reliability.matrix import TARGETS
 from tests.reliability.stage import open_backend
 
@@ -60,7 +60,7 @@ SERVE = """
 import asyncio, json, random, sys
 from collections import Counter
 from phi2sdk.emulator import Emulator, Fault, ScriptedEngine
-from phi2sdk.emulator.calls import CallLog
+from phi2sdk.emulator.exchange import CallLog
 from phi2sdk.emulator.faults import FaultQueue
 
 share, seed, kinds = float(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3])

@@ -25,9 +25,9 @@ from opentelemetry.sdk.trace import TracerProvider
 from bench.common import Report, arguments, median
 from phi2sdk import AsyncPhi2Client
 from phi2sdk.backends.base import Backend, Capabilities
+from phi2sdk.client.telemetry import Telemetry
 from phi2sdk.completion import Chunk, Count, Done, Event, Opened, Request, Sent, Usage
 from phi2sdk.sampling import Dialect, Rule
-from phi2sdk.telemetry import Telemetry
 
 
 class AtOnce(Backend):

@@ -1,6 +1,6 @@
 """phi2sdk: one client for Phi-2 wherever it runs, and a comparison of the places.
 
->>> from phi2sdk import Phi2Client, prompts            # doctest: +SKIP
+>>> from phi2sdk import Phi2Client, prompts# doctest: +SKIP
 >>> with Phi2Client("local") as phi:                   # doctest: +SKIP
 ...     print(phi.generate(prompts.instruct("Explain tides."), max_tokens=100))
 
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from phi2sdk import errors as errors
     from phi2sdk import prompts as prompts
-    from phi2sdk.async_client import AsyncPhi2Client as AsyncPhi2Client
-    from phi2sdk.client import Phi2Client as Phi2Client
+    from phi2sdk.client.async_client import AsyncPhi2Client as AsyncPhi2Client
+    from phi2sdk.client.sync_client import Phi2Client as Phi2Client
     from phi2sdk.completion import Chunk as Chunk
     from phi2sdk.completion import Completion as Completion
     from phi2sdk.completion import Receipt as Receipt
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
-    "AsyncPhi2Client": "phi2sdk.async_client",
+    "AsyncPhi2Client": "phi2sdk.client.async_client",
     "Chunk": "phi2sdk.completion",
     "Completion": "phi2sdk.completion",
-    "Phi2Client": "phi2sdk.client",
+    "Phi2Client": "phi2sdk.client.sync_client",
     "Phi2Error": "phi2sdk.errors",
     "Prompt": "phi2sdk.prompts",
     "Receipt": "phi2sdk.completion",

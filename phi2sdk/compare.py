@@ -20,11 +20,11 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from phi2sdk.comparison import Comparison, Progress, Settings
-from phi2sdk.config import Target, configured, resolve
+from phi2sdk.config.target import Target, configured, resolve
 from phi2sdk.errors import ConfigurationError
-from phi2sdk.identity_check import IdentityCheck
+from phi2sdk.identity.check import IdentityCheck
 from phi2sdk.measure.candidate import Candidate
+from phi2sdk.measure.comparison import Comparison, Progress, Settings
 from phi2sdk.measure.folder import Run, RunFolder
 from phi2sdk.measure.tokens import (
     ReferenceTokenizer,
@@ -33,9 +33,9 @@ from phi2sdk.measure.tokens import (
     local_model,
 )
 from phi2sdk.measure.workload import Workload
-from phi2sdk.report.analysis import Analysis
 from phi2sdk.report.build import build
 from phi2sdk.report.files import write_reports
+from phi2sdk.report.options import Analysis
 from phi2sdk.report.schema import Report
 
 __all__ = [
@@ -152,7 +152,7 @@ async def opened(
         ConfigurationError: A target is unknown or cannot be built.
     """
     if demo:
-        from phi2sdk.compare_demo import demo_candidates
+        from phi2sdk.demo.targets import demo_candidates
 
         names = [t if isinstance(t, str) else t.name for t in targets]
         async with demo_candidates(names, notice=notice) as (candidates, own):
@@ -176,7 +176,7 @@ def run_tokenizer(run: Run, tokenizer: str | Path | None = None) -> ReferenceTok
     if tokenizer is not None:
         return given_tokenizer(tokenizer)
     if run.configuration["demo"]:
-        from phi2sdk.compare_demo import demo_tokenizer
+        from phi2sdk.demo.targets import demo_tokenizer
 
         return demo_tokenizer()
     return find_tokenizer(local_model(run.configuration["targets"]))
@@ -191,7 +191,7 @@ def target_names(
         ConfigurationError: A target is unknown, or there is none.
     """
     if demo:
-        from phi2sdk.compare_demo import choose
+        from phi2sdk.demo.targets import choose
 
         return choose([t if isinstance(t, str) else t.name for t in targets])
     return [target.name for target in _named(targets, config)]
@@ -199,7 +199,7 @@ def target_names(
 
 def demo_identity() -> Workload:
     """What the demo asks in its sampled arm: open-ended questions, since entropy decides power."""
-    from phi2sdk.compare_demo import demo_identity_workload
+    from phi2sdk.demo.targets import demo_identity_workload
 
     return demo_identity_workload()
 

@@ -332,6 +332,6 @@ class Completion:
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
-        from phi2sdk.rich_display import completion_html
+        from phi2sdk.notebook import completion_html
 
         return completion_html(self)

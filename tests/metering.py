@@ -6,12 +6,12 @@ import asyncio
 import random
 from collections.abc import Callable
 
-from phi2sdk.async_client import AsyncPhi2Client
-from phi2sdk.budget import Budget, Spending
+from phi2sdk.client.async_client import AsyncPhi2Client
+from phi2sdk.client.budget import Budget, Spending
+from phi2sdk.client.policies import Retry
 from phi2sdk.config import Target
 from phi2sdk.emulator import Emulator, Fault
 from phi2sdk.errors import BudgetExceeded, Phi2Error
-from phi2sdk.policies import Retry
 from phi2sdk.pricing import Price, resolve
 from phi2sdk.secret import Secret
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from phi2sdk.testing import Phi2Emulator
+from tests.cli.test_compare import in_process
 from tests.commands import phi2
-from tests.test_compare import in_process
 
 ONCE = ("--target", "openai", "--repeat", "1", "--warmup", "0", "--max-tokens", "8", "--out", "run")
 SUMMARY = "Instruct: Summarize the following paragraph in one sentence.\n{}\nOutput:"

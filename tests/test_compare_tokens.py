@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from phi2sdk.analysis.metrics import TTFT, tpot
 from phi2sdk.compare import Settings, compare
 from phi2sdk.config import Target
 from phi2sdk.demo import checkpoint_path
 from phi2sdk.emulator import Schedule
 from phi2sdk.measure.folder import RunFolder
-from phi2sdk.measure.metrics import TTFT, tpot
 from phi2sdk.measure.tokens import load_tokenizer
 from phi2sdk.measure.workload import Item, Workload
 from phi2sdk.report.words import notes

@@ -5,17 +5,7 @@ from __future__ import annotations
 import pytest
 
 from phi2sdk import prompts
-from phi2sdk.completion import (
-    Chunk,
-    Count,
-    Done,
-    Opened,
-    Receipt,
-    Request,
-    Retrying,
-    Sent,
-    Usage,
-)
+from phi2sdk.completion import Chunk, Count, Done, Opened, Receipt, Request, Retrying, Sent, Usage
 from phi2sdk.errors import BadResponse, Overloaded, ProviderFault
 from phi2sdk.fold import Fold
 from phi2sdk.sampling import Sampling

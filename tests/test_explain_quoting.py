@@ -12,14 +12,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from phi2sdk import backends, prompts, trust
+from phi2sdk import backends, prompts
 from phi2sdk.completion import Request
-from phi2sdk.config import load_config
-from phi2sdk.curl import command
+from phi2sdk.config import load_config, trust
 from phi2sdk.errors import ConfigurationError
-from phi2sdk.outgoing import Outgoing
 from phi2sdk.sampling import Sampling
 from phi2sdk.secret import Secret
+from phi2sdk.transport.preview import Outgoing, command
 
 from .commands import phi2
 

@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from phi2sdk import AsyncPhi2Client
+from phi2sdk.client.policies import Fallback, Retry, RetryBudget
 from phi2sdk.errors import Overloaded, Phi2Error, ProviderFault
-from phi2sdk.policies import Fallback, Retry, RetryBudget
 from tests.scripted import ScriptedBackend, Step
 
 PROMPT, ANSWER = "Tell nobody of the red door.", "The door is red."

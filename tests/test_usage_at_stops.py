@@ -12,11 +12,11 @@ import pytest
 from aiohttp import web
 
 from phi2sdk import prompts
-from phi2sdk.async_client import AsyncPhi2Client
 from phi2sdk.backends.base import Backend
 from phi2sdk.backends.hf import HFBackend
 from phi2sdk.backends.openai import OpenAIBackend
-from phi2sdk.budget import Budget, Spending
+from phi2sdk.client.async_client import AsyncPhi2Client
+from phi2sdk.client.budget import Budget, Spending
 from phi2sdk.completion import Count
 from phi2sdk.config import Target
 from phi2sdk.emulator import Emulator, ScriptedEngine
@@ -24,7 +24,7 @@ from phi2sdk.pricing import resolve
 from phi2sdk.secret import Secret
 from phi2sdk.stops import ACCOUNT_SECONDS
 from tests.metering import SOURCED, target_of
-from tests.misbehaving import serving
+from tests.transport.misbehaving import serving
 
 ANSWER = "Tides follow the moon. STOP And then some more words of no use."
 STOPS = ("one", "two", "three", "four", "STOP")

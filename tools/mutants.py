@@ -33,7 +33,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGETS = {
-    "phi2sdk/status.py": (
+    "phi2sdk/transport/failures.py": (
         "BY_STATUS",
         "BY_CODE",
         "Failure",
@@ -41,14 +41,14 @@ TARGETS = {
         "retry_after",
         "_seconds",
     ),
-    "phi2sdk/policies.py": ("RetryBudget", "Retry", "_within", "_fits"),
+    "phi2sdk/client/policies.py": ("RetryBudget", "Retry", "_within", "_fits"),
 }
 STAGES = (
     (
         "tests/reliability/test_classify.py",
         "tests/reliability/test_retry_rules.py",
-        "tests/test_status.py",
-        "tests/test_policies.py",
+        "tests/transport/test_failures.py",
+        "tests/client/test_policies.py",
         "tests/test_errors.py",
     ),
     (

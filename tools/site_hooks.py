@@ -73,7 +73,7 @@ def _on_site(in_repository: str) -> str:
 def _commands() -> str:
     """typer's own reference, one level lower and without its title."""
     ran = subprocess.run(
-        [sys.executable, "-m", "typer", "phi2sdk.phi2_app", "utils", "docs", "--name", "phi2"],
+        [sys.executable, "-m", "typer", "phi2sdk.cli.app", "utils", "docs", "--name", "phi2"],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -31,11 +31,11 @@ from phi2sdk.errors import (
     Phi2Error,
     ProviderFault,
 )
-from phi2sdk.outgoing import Outgoing
 from phi2sdk.sampling import Dialect, Rule
 from phi2sdk.secret import Secret
-from phi2sdk.status import Failure, error_for, untrusted
-from phi2sdk.wire import Timeouts, Wire
+from phi2sdk.transport.failures import Failure, error_for, untrusted
+from phi2sdk.transport.http import Timeouts, Wire
+from phi2sdk.transport.preview import Outgoing
 
 __all__ = ["DIALECTS", "SCORE", "AzureBackend", "AzureChat", "Score"]
 

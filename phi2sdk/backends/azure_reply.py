@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from phi2sdk.errors import BadResponse
-from phi2sdk.status import Failure, error_for
+from phi2sdk.transport.failures import Failure, error_for
 
 __all__ = ["answer_of", "without_echo"]
 

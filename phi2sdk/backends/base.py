@@ -11,10 +11,10 @@ from typing import Any, ClassVar, Literal
 
 from phi2sdk.completion import Event, Receipt, Request
 from phi2sdk.errors import InvalidRequest
-from phi2sdk.outgoing import Outgoing
+from phi2sdk.logprobs import Score, TokenLogprob
 from phi2sdk.sampling import Dialect, ParameterFate, Sampling, translate
-from phi2sdk.score import Score, TokenLogprob
 from phi2sdk.stops import stops_of
+from phi2sdk.transport.preview import Outgoing
 
 __all__ = ["Backend", "Capabilities", "OnUnsupported"]
 
@@ -71,7 +71,7 @@ class Backend(ABC):
         address: The setting that holds the URL that is called.
         own_hosts: The provider's own hosts, ``*.`` in front for all below one: a target of a file
             may send them a secret of ``environment`` without a confirmation (see
-            :mod:`phi2sdk.trust`). Only hosts where nobody but the provider can read a header.
+            :mod:`phi2sdk.config.trust`). Only hosts where nobody but the provider can read a header.
         extra: The extra of this package that installs its dependencies.
     """
 

@@ -21,17 +21,27 @@ from google.protobuf.message import DecodeError
 
 from phi2sdk.backends.base import Backend, Capabilities, OnUnsupported
 from phi2sdk.backends.clarifai_status import PROVIDER, error_for_status
-from phi2sdk.backends.clarifai_wire import PUBLIC_ENDPOINT, Endpoint, GrpcWire, with_scheme
+from phi2sdk.backends.clarifai_transport import PUBLIC_ENDPOINT, Endpoint, GrpcWire, with_scheme
+from phi2sdk.backends.counts import most_output
 from phi2sdk.backends.http import Call
-from phi2sdk.completion import Chunk, Count, Done, Event, FinishReason, Opened, Request, Sent, Usage
-from phi2sdk.counts import most_output
+from phi2sdk.completion import (
+    Chunk,
+    Count,
+    Done,
+    Event,
+    FinishReason,
+    Opened,
+    Request,
+    Sent,
+    Usage,
+)
 from phi2sdk.errors import BadResponse, ConfigurationError
-from phi2sdk.outgoing import Outgoing
-from phi2sdk.redaction import Redactor
 from phi2sdk.sampling import Dialect, Rule
 from phi2sdk.secret import Secret
-from phi2sdk.status import untrusted
-from phi2sdk.wire import Timeouts
+from phi2sdk.transport.failures import untrusted
+from phi2sdk.transport.http import Timeouts
+from phi2sdk.transport.preview import Outgoing
+from phi2sdk.transport.redaction import Redactor
 
 __all__ = ["DIALECTS", "ClarifaiBackend", "ModelName", "OutputReader"]
 

@@ -38,12 +38,12 @@ from phi2sdk.errors import (
     Phi2Error,
 )
 from phi2sdk.log import logger
-from phi2sdk.redaction import Redactor
+from phi2sdk.logprobs import TokenLogprob
 from phi2sdk.sampling import Dialect, Rule
-from phi2sdk.score import TokenLogprob
 from phi2sdk.secret import Secret
-from phi2sdk.status import Failure, error_for, untrusted
-from phi2sdk.wire import Timeouts, Wire
+from phi2sdk.transport.failures import Failure, error_for, untrusted
+from phi2sdk.transport.http import Timeouts, Wire
+from phi2sdk.transport.redaction import Redactor
 
 if TYPE_CHECKING:
     from huggingface_hub import InferenceEndpoint

@@ -2,7 +2,7 @@
 
 A :class:`Route` knows one wire format: how a request becomes a body, and how replies and stream
 events become our events. It does no input or output. :class:`HTTPBackend` joins a route to a
-:class:`~phi2sdk.wire.Wire`.
+:class:`~phi2sdk.transport.http.Wire`.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from urllib.parse import urlsplit
 from phi2sdk.backends.base import Backend, Capabilities, OnUnsupported
 from phi2sdk.completion import Chunk, Count, Done, Event, Opened, Request, Sent
 from phi2sdk.errors import BadResponse, ConfigurationError
-from phi2sdk.outgoing import Outgoing
+from phi2sdk.logprobs import TokenLogprob
 from phi2sdk.sampling import Dialect
-from phi2sdk.score import TokenLogprob
 from phi2sdk.secret import Secret
-from phi2sdk.status import request_id
-from phi2sdk.wire import Reply, Wire
+from phi2sdk.transport.failures import request_id
+from phi2sdk.transport.http import Reply, Wire
+from phi2sdk.transport.preview import Outgoing
 
 __all__ = ["Call", "EventReader", "HTTPBackend", "Route"]
 

@@ -23,8 +23,8 @@ from phi2sdk.backends.engine.job import Admitted, Failed, Generated, Job, News
 from phi2sdk.backends.engine.worker import Worker
 from phi2sdk.completion import Chunk, Count, Done, Event, Opened, Request, Sent, Usage
 from phi2sdk.errors import ConfigurationError, Phi2Error, Timeout
+from phi2sdk.logprobs import Score
 from phi2sdk.sampling import Dialect, Rule
-from phi2sdk.score import Score
 from phi2sdk.stops import StopCutter, stops_of
 
 if TYPE_CHECKING:

@@ -16,11 +16,11 @@ from phi2sdk.backends.http import Call, EventReader, HTTPBackend, Route
 from phi2sdk.backends.prompt_logprobs import ask_echo, read_echo
 from phi2sdk.completion import Chunk, Count, Done, Usage
 from phi2sdk.errors import BadResponse, ConfigurationError, ContentFiltered, ProviderFault
+from phi2sdk.logprobs import TokenLogprob
 from phi2sdk.sampling import Dialect, Rule
-from phi2sdk.score import TokenLogprob
 from phi2sdk.secret import Secret
-from phi2sdk.status import Failure, error_for, untrusted
-from phi2sdk.wire import Timeouts, Wire
+from phi2sdk.transport.failures import Failure, error_for, untrusted
+from phi2sdk.transport.http import Timeouts, Wire
 
 __all__ = [
     "CHAT",

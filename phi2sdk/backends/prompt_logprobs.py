@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from phi2sdk.errors import BadResponse
-from phi2sdk.score import TokenLogprob
+from phi2sdk.logprobs import TokenLogprob
 
 __all__ = ["ask_echo", "ask_prefill", "read_echo", "read_prefill"]
 

@@ -17,8 +17,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from phi2sdk.emulator.calls import Call as Call
-    from phi2sdk.emulator.calls import Meter as Meter
     from phi2sdk.emulator.clock import Schedule as Schedule
     from phi2sdk.emulator.emulator import PROVIDERS as PROVIDERS
     from phi2sdk.emulator.emulator import Emulator as Emulator
@@ -29,6 +27,8 @@ if TYPE_CHECKING:
     from phi2sdk.emulator.engine import Engine as Engine
     from phi2sdk.emulator.engine import ScriptedEngine as ScriptedEngine
     from phi2sdk.emulator.engine import Token as Token
+    from phi2sdk.emulator.exchange import Call as Call
+    from phi2sdk.emulator.exchange import Meter as Meter
     from phi2sdk.emulator.faults import Fault as Fault
     from phi2sdk.emulator.model_engine import ModelEngine as ModelEngine
 

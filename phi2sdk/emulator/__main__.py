@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from phi2sdk.command import USAGE, leaving_at_once, run
+from phi2sdk.cli.errors import USAGE, leaving_at_once, run
 
 _NAME = "python -m phi2sdk.emulator"
 _EXAMPLES = """\

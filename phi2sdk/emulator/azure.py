@@ -10,10 +10,10 @@ from aiohttp import web
 from phi2sdk.emulator import openai_routes
 from phi2sdk.emulator.clock import Schedule
 from phi2sdk.emulator.engine import Engine
+from phi2sdk.emulator.exchange import Refusal
 from phi2sdk.emulator.openai_routes import OpenAIRules
 from phi2sdk.emulator.openai_servers import EXTENSIONS, error_kind
 from phi2sdk.emulator.openai_wire import error_body
-from phi2sdk.emulator.refusal import Refusal
 from phi2sdk.emulator.score import ScoreStyle, score
 from phi2sdk.emulator.server import Exchange, Handler, HttpServer, json_response
 from phi2sdk.emulator.sse import event_bytes

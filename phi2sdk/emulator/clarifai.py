@@ -14,11 +14,11 @@ from clarifai_grpc.grpc.api import resources_pb2, service_pb2, service_pb2_grpc
 from clarifai_grpc.grpc.api.status import status_code_pb2
 from google.protobuf.json_format import MessageToDict
 
-from phi2sdk.emulator.calls import CallLog, Meter
 from phi2sdk.emulator.clarifai_exchange import Exchange, StatusRefusal, status
 from phi2sdk.emulator.clarifai_faults import play_before, play_in_stream
 from phi2sdk.emulator.clock import Schedule
 from phi2sdk.emulator.engine import Decoding, Engine
+from phi2sdk.emulator.exchange import CallLog, Meter
 from phi2sdk.emulator.faults import FaultQueue
 from phi2sdk.emulator.generation import complete, removing_stops
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from clarifai_grpc.grpc.api.status import status_code_pb2, status_pb2
 
-from phi2sdk.emulator.calls import MASK, Call
 from phi2sdk.emulator.clock import Pace
 from phi2sdk.emulator.engine import Decoding
+from phi2sdk.emulator.exchange import MASK, Call
 from phi2sdk.emulator.faults import Fault
 
 if TYPE_CHECKING:

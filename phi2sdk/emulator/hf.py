@@ -11,7 +11,7 @@ from aiohttp import web
 
 from phi2sdk.emulator.clock import Schedule
 from phi2sdk.emulator.engine import Engine
-from phi2sdk.emulator.refusal import Refusal
+from phi2sdk.emulator.exchange import Refusal
 from phi2sdk.emulator.server import Exchange, Handler, HttpServer, json_response
 from phi2sdk.emulator.tgi import TGIRoutes, error_body
 from phi2sdk.emulator.tgi_openai import TGIOpenAIRoutes

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from aiohttp import web
 
-from phi2sdk.emulator.refusal import Refusal
+from phi2sdk.emulator.exchange import Refusal
 
 if TYPE_CHECKING:
     from phi2sdk.emulator.faults import Fault

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from phi2sdk.emulator.engine import EOS_TEXT, Decoding, Token
 
 if TYPE_CHECKING:
+    from phi2sdk.logprobs import Score
     from phi2sdk.sampling import Sampling
-    from phi2sdk.score import Score
 
 __all__ = ["ModelEngine", "sampling_of", "tokens_of"]
 

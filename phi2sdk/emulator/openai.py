@@ -9,10 +9,10 @@ from typing import ClassVar
 from aiohttp import web
 
 from phi2sdk.emulator import openai_routes
+from phi2sdk.emulator.exchange import Refusal
 from phi2sdk.emulator.openai_routes import OpenAIRules
 from phi2sdk.emulator.openai_servers import SERVERS, Server
 from phi2sdk.emulator.openai_wire import error_body
-from phi2sdk.emulator.refusal import Refusal
 from phi2sdk.emulator.server import Exchange, Handler, HttpServer, json_response
 from phi2sdk.emulator.sse import event_bytes
 

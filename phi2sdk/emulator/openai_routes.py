@@ -10,17 +10,11 @@ from typing import Any, Literal
 from aiohttp import web
 
 from phi2sdk.emulator.engine import Decoding, Token, echoed_tokens
+from phi2sdk.emulator.exchange import Refusal
 from phi2sdk.emulator.generation import Step, complete, keeping_stops, removing_stops
 from phi2sdk.emulator.openai_servers import EXTENSIONS, SERVERS, ServerKind
-from phi2sdk.emulator.openai_wire import (
-    FINISH,
-    Reply,
-    chat_logprobs,
-    completion_logprobs,
-    usage,
-)
+from phi2sdk.emulator.openai_wire import FINISH, Reply, chat_logprobs, completion_logprobs, usage
 from phi2sdk.emulator.parameters import Parameters
-from phi2sdk.emulator.refusal import Refusal
 from phi2sdk.emulator.server import Exchange, json_response
 from phi2sdk.emulator.sse import EventStream
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from phi2sdk.emulator.exchange import Refusal
 from phi2sdk.emulator.openai_wire import error_body
 from phi2sdk.emulator.parameters import Parameters
-from phi2sdk.emulator.refusal import Refusal
 
 __all__ = ["EXTENSIONS", "SERVERS", "ContextRule", "Server", "ServerKind", "error_kind"]
 

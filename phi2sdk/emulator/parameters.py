@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from phi2sdk.emulator.refusal import Refusal
+from phi2sdk.emulator.exchange import Refusal
 
 __all__ = ["Parameters"]
 

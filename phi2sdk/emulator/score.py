@@ -9,9 +9,9 @@ from typing import Any, Literal
 from aiohttp import web
 
 from phi2sdk.emulator.engine import Decoding
+from phi2sdk.emulator.exchange import Refusal
 from phi2sdk.emulator.generation import complete, removing_stops
 from phi2sdk.emulator.parameters import Parameters
-from phi2sdk.emulator.refusal import Refusal
 from phi2sdk.emulator.server import Exchange, json_response
 
 __all__ = ["ScoreStyle", "score"]

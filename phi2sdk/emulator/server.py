@@ -12,12 +12,11 @@ from typing import Any, ClassVar
 
 from aiohttp import web
 
-from phi2sdk.emulator.calls import MASK, Call, CallLog, Meter
 from phi2sdk.emulator.clock import Pace, Schedule
 from phi2sdk.emulator.engine import Engine
+from phi2sdk.emulator.exchange import MASK, Call, CallLog, Meter, Refusal
 from phi2sdk.emulator.faults import Fault, FaultQueue
 from phi2sdk.emulator.http_faults import ConnectionAborted, deliver, play_before
-from phi2sdk.emulator.refusal import Refusal
 from phi2sdk.parsing import parse_json
 
 __all__ = ["Exchange", "Handler", "HttpServer", "json_response"]

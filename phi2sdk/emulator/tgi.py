@@ -11,9 +11,9 @@ from typing import Any
 from aiohttp import web
 
 from phi2sdk.emulator.engine import Decoding, Token, TokenizingEngine, echoed_tokens
+from phi2sdk.emulator.exchange import Refusal
 from phi2sdk.emulator.generation import Answer, Finish, Step, complete, keeping_stops
 from phi2sdk.emulator.parameters import Parameters
-from phi2sdk.emulator.refusal import Refusal
 from phi2sdk.emulator.server import Exchange, Handler, json_response
 from phi2sdk.emulator.sse import EventStream, event_bytes
 

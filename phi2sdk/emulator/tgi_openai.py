@@ -10,11 +10,11 @@ from typing import Any
 from aiohttp import web
 
 from phi2sdk.emulator.engine import Decoding
+from phi2sdk.emulator.exchange import Refusal
 from phi2sdk.emulator.generation import complete, keeping_stops
 from phi2sdk.emulator.openai_routes import render_chat
 from phi2sdk.emulator.openai_wire import FINISH, Reply, usage
 from phi2sdk.emulator.parameters import Parameters
-from phi2sdk.emulator.refusal import Refusal
 from phi2sdk.emulator.server import Exchange, Handler, json_response
 from phi2sdk.emulator.sse import EventStream, event_bytes
 from phi2sdk.emulator.tgi import check_context, sampling

@@ -24,7 +24,7 @@ from phi2sdk.backends.base import Backend, Capabilities
 from phi2sdk.completion import Chunk, Count, Done, Event, Opened, Request, Sent, Usage
 from phi2sdk.errors import ConfigurationError, Phi2Error
 from phi2sdk.fold import Fold
-from phi2sdk.measure.golden import Answered, Scenario
+from phi2sdk.measure.reference_server import Answered, Scenario
 from phi2sdk.sampling import Dialect, Rule, Sampling
 from phi2sdk.secret import Secret
 
@@ -144,9 +144,9 @@ async def golden_process(module: str, scenario: Scenario) -> AsyncGenerator[int,
 
 async def _http(streams: int) -> Calibration:
     from phi2sdk.backends.openai import OpenAIBackend
-    from phi2sdk.wire import Wire
+    from phi2sdk.transport.http import Wire
 
-    async with golden_process("phi2sdk.measure.golden", SCENARIO) as port:
+    async with golden_process("phi2sdk.measure.reference_server", SCENARIO) as port:
         base = f"http://127.0.0.1:{port}"
         backend = OpenAIBackend(base_url=f"{base}/v1", model="golden")
         control = Wire(base, provider="golden")
@@ -166,7 +166,7 @@ async def _http(streams: int) -> Calibration:
 async def _grpc(streams: int) -> Calibration:
     from phi2sdk.backends.clarifai import ClarifaiBackend
 
-    async with golden_process("phi2sdk.measure.golden_grpc", SCENARIO) as port:
+    async with golden_process("phi2sdk.measure.reference_server_grpc", SCENARIO) as port:
         backend = ClarifaiBackend(pat=Secret("golden"), base=f"http://127.0.0.1:{port}")
 
         async def log() -> object:

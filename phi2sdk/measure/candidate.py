@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from phi2sdk.client import AsyncPhi2Client
-from phi2sdk.config import FromEnvironment, Target
-from phi2sdk.pricing import Price
+from phi2sdk.client.sync_client import AsyncPhi2Client
+from phi2sdk.config.target import FromEnvironment, Target
+from phi2sdk.pricing.price import Price
 from phi2sdk.secret import Secret
 
 __all__ = ["Candidate"]

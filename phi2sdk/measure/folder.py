@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib import metadata
+from os import cpu_count
 from pathlib import Path
 from typing import Any
 
+from phi2sdk import __version__
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.measure.files import ANOTHER_COPY, read_json, write_file
 from phi2sdk.measure.journal import Journal, Recorded, read_journal
-from phi2sdk.measure.prefix import unique_prefix
+from phi2sdk.measure.prompt_logprobs import TOLD, Told, read_told
 from phi2sdk.measure.records import Key
 from phi2sdk.measure.run_document import SCHEMA, check_identity, check_keys, check_run
-from phi2sdk.measure.told import TOLD, Told, read_told
 
 __all__ = [
     "IDENTITY",
@@ -28,6 +32,9 @@ __all__ = [
     "RunFolder",
     "configuration_hash",
     "differences",
+    "machine",
+    "unique_prefix",
+    "versions",
 ]
 
 RUN = "run.json"
@@ -280,3 +287,40 @@ def _half_written(path: Path) -> bool:
 def _short(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def machine() -> dict[str, str | int | float | None]:
+    """This machine, without its name."""
+    return {
+        "system": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "cpus": cpu_count(),
+        "python": platform.python_version(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of this package and of what it loaded."""
+    found = {"phi2sdk": __version__}
+    for name, module in (
+        ("aiohttp", "aiohttp"),
+        ("grpcio", "grpc"),
+        ("numpy", "numpy"),
+        ("scipy", "scipy"),
+        ("torch", "torch"),
+        ("transformers", "transformers"),
+    ):
+        if module in sys.modules:
+            found[name] = metadata.version(name)
+    return found
+
+
+def unique_prefix(nonce: str, key: Key) -> str:
+    """16 hexadecimal digits and a line break.
+
+    Args:
+        nonce: Of the run, so that another run with the same configuration differs too.
+        key: The request; its target does not matter.
+    """
+    text = json.dumps([nonce, key.arm, key.prompt, key.repetition])
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest() + "\n"

@@ -19,10 +19,9 @@ from typing import Any, Self
 
 from phi2sdk.completion import Attempt
 from phi2sdk.errors import ConfigurationError
-from phi2sdk.measure.collector import paused_collector
 from phi2sdk.measure.events import check_event
 from phi2sdk.measure.files import ANOTHER_COPY, AppendedFile, read_bytes
-from phi2sdk.measure.records import Key, Record
+from phi2sdk.measure.records import Key, Record, paused_collector
 from phi2sdk.parsing import parse_json
 
 __all__ = ["Journal", "Recorded", "read_journal"]

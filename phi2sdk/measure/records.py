@@ -6,9 +6,11 @@ from start (or resumption) to its end, and clocks of different sessions are neve
 
 from __future__ import annotations
 
+import gc
 import sys
 from array import array
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -17,7 +19,13 @@ from phi2sdk.errors import ContentFiltered, Phi2Error, Timeout
 from phi2sdk.fold import Fold
 from phi2sdk.text import for_terminal
 
-__all__ = ["Arm", "Key", "Outcome", "Record"]
+__all__ = [
+    "Arm",
+    "Key",
+    "Outcome",
+    "Record",
+    "paused_collector",
+]
 
 Arm = Literal["warmup", "greedy", "sampled"]
 Outcome = Literal["ok", "empty", "filtered", "timeout", "error"]
@@ -254,3 +262,15 @@ def _usage_from_json(plain: Mapping[str, Any]) -> Usage:
             for name, value in plain.items()
         }
     )
+
+
+@contextmanager
+def paused_collector() -> Iterator[None]:
+    """No collection while the block runs; afterwards as before."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from phi2sdk.budget import Hold, Spending, charge, refused, worst_case
+from phi2sdk.client.budget import Hold, Spending, charge, refused, worst_case
 from phi2sdk.completion import Request, Usage
 from phi2sdk.errors import BudgetExceeded, ConfigurationError
 from phi2sdk.measure.candidate import Candidate
 from phi2sdk.measure.journal import Recorded
 from phi2sdk.measure.records import Key, Record
-from phi2sdk.pricing import Price
+from phi2sdk.pricing.price import Price
 
 __all__ = ["Forecast", "RunBudget"]
 

@@ -22,7 +22,7 @@ from pydantic import (
 from phi2sdk.measure.events import Count, Flag, Seconds
 from phi2sdk.measure.records import Key
 from phi2sdk.parsing import first_mistake
-from phi2sdk.pricing import Price
+from phi2sdk.pricing.price import Price
 
 __all__ = ["SCHEMA", "check_identity", "check_keys", "check_run"]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from time import perf_counter_ns
 from typing import Protocol
 
-from phi2sdk.budget import Hold
+from phi2sdk.client.budget import Hold
 from phi2sdk.completion import Completion, Event, Request, Retrying
 from phi2sdk.errors import Phi2Error
 from phi2sdk.fold import Fold

@@ -93,7 +93,7 @@ def load_tokenizer(path: str | Path, name: str | None = None) -> ReferenceTokeni
         ConfigurationError: There is none, or it is damaged.
     """
     from phi2sdk.backends.engine.files import from_files
-    from phi2sdk.backends.engine.text import read_tokenizer
+    from phi2sdk.backends.engine.tokenizer import read_tokenizer
 
     file = Path(path)
     file = file / "tokenizer.json" if file.is_dir() else file

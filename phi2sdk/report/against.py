@@ -4,32 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from phi2sdk.cost_models import PerToken
-from phi2sdk.measure.baseline import (
+from phi2sdk.analysis.baseline import (
     CLAIM,
     Baseline,
     published_ratio,
+    sensitivity,
     times_cheaper,
     times_cheaper_at,
     times_cheaper_than,
 )
-from phi2sdk.measure.breakeven import BreakEven
-from phi2sdk.measure.sensitivity import sensitivity
-from phi2sdk.pricebook import PriceBook
-from phi2sdk.report.analysis import Analysis
-from phi2sdk.report.money import (
-    Options,
-    break_even_report,
-    curve_report,
-    interval,
-    volume_report,
-)
-from phi2sdk.report.schema import Report
-from phi2sdk.report.schema_base import Interval
-from phi2sdk.report.schema_money import (
+from phi2sdk.analysis.breakeven import BreakEven
+from phi2sdk.pricing.book import PriceBook
+from phi2sdk.pricing.models import PerToken
+from phi2sdk.report.money import Options, break_even_report, curve_report, interval, volume_report
+from phi2sdk.report.options import Analysis
+from phi2sdk.report.schema import (
     BaselineReport,
     ClaimReport,
+    Interval,
     QualityReport,
+    Report,
     SensitivityReport,
 )
 

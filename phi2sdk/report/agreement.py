@@ -7,25 +7,33 @@ from statistics import median
 
 from pydantic import ValidationError
 
+from phi2sdk.analysis.agreement import Agreement, pair_up
+from phi2sdk.analysis.diagnosis import Cause, Diagnosis, diagnose
+from phi2sdk.analysis.regret import TargetRegret
+from phi2sdk.analysis.statistics import Estimate
 from phi2sdk.errors import ConfigurationError
-from phi2sdk.measure.agreement import Agreement, pair_up
-from phi2sdk.measure.diagnosis import Cause, Diagnosis, diagnose
 from phi2sdk.measure.folder import IDENTITY, Run
 from phi2sdk.measure.records import Record
-from phi2sdk.measure.regret import TargetRegret
-from phi2sdk.measure.statistics import Estimate
 from phi2sdk.measure.tokens import ReferenceTokenizer
 from phi2sdk.parsing import first_mistake
-from phi2sdk.report.schema import Report
-from phi2sdk.report.schema_agreement import (
+from phi2sdk.report.money_words import Section
+from phi2sdk.report.schema import (
     AgreementReport,
     DiagnosisReport,
+    Interval,
     RegretReport,
+    Report,
     UnexplainedReport,
 )
-from phi2sdk.report.schema_base import Interval
+from phi2sdk.report.words import UNKNOWN
 
-__all__ = ["agreement_report", "interval_report", "sentence", "with_diagnoses"]
+__all__ = [
+    "agreement_report",
+    "interval_report",
+    "sections",
+    "sentence",
+    "with_diagnoses",
+]
 
 _HEADLINES: Mapping[Cause, str] = {
     "equal": "answers as the reference does",
@@ -197,4 +205,56 @@ def _diagnosis(
         if worst
         else None,
         regret=_regret(regret) if regret else None,
+    )
+
+
+WIDEST = 12
+"""So many targets side by side fit into 80 columns."""
+
+
+def sections(report: Report) -> Iterator[Section]:
+    """The matrix, and why each target's answers differ from the reference's."""
+    names = list(report.targets)
+    if len(names) < 2 or not report.pairs:
+        return
+    for start in range(0, len(names), WIDEST):
+        rows = [
+            (f"{row} {name}", *(_cell(report, name, other) for other in names[start:][:WIDEST]))
+            for row, name in enumerate(names, start=1)
+        ]
+        shown = range(start + 1, min(start + WIDEST, len(names)) + 1)
+        yield Section(
+            "Equal answers, in % (below the diagonal: edit similarity)",
+            ("target", *map(str, shown)),
+            rows,
+            list(_lines(report)) if start + WIDEST >= len(names) else (),
+        )
+
+
+def _cell(report: Report, row: str, column: str) -> str:
+    if row == column:
+        own = report.targets[row].self_agreement
+        return _percent(own, "exact_cut")
+    names = list(report.targets)
+    above = names.index(row) < names.index(column)
+    pair = report.pairs.get(f"{row}:{column}") or report.pairs.get(f"{column}:{row}")
+    return _percent(pair.agreement if pair else None, "exact_cut" if above else "edit_similarity")
+
+
+def _percent(found: AgreementReport | None, what: str) -> str:
+    value = getattr(found, what) if found else None
+    if value is None:
+        return UNKNOWN
+    # Only what is all of it, or nothing of it, reads as such.
+    rounded = min(99.0, max(1.0, value.value * 100)) if 0 < value.value < 1 else value.value * 100
+    return f"{rounded:.0f}"
+
+
+def _lines(report: Report) -> Iterator[str]:
+    for name, target in report.targets.items():
+        if target.diagnosis is not None:
+            yield f"{name}: {target.diagnosis.sentence}"
+    yield (
+        "Diagonal: a target with itself, the ceiling of what it can have in common with others. "
+        "Answers are cut at the stop first; edit similarity is in tokens."
     )

@@ -10,31 +10,35 @@ from typing import Any
 
 import numpy as np
 
-from phi2sdk.measure.agreement import Pairing, agreement
+from phi2sdk.analysis.agreement import Pairing, agreement
+from phi2sdk.analysis.cost import Spend, cost_per_summary, spend_of, why_unknown
+from phi2sdk.analysis.metrics import (
+    E2E,
+    Metric,
+    busy_seconds,
+    is_good,
+    latencies,
+    longest_stall,
+    throughput,
+    tokens_per_chunk,
+    window_seconds,
+)
+from phi2sdk.analysis.statistics import mean_over_prompts, quantile
 from phi2sdk.measure.calibration import WIRES
-from phi2sdk.measure.collector import paused_collector
-from phi2sdk.measure.cost import cost_per_summary, why_unknown
 from phi2sdk.measure.folder import Run
-from phi2sdk.measure.metrics import E2E, Metric, latencies
-from phi2sdk.measure.metrics.goodput import is_good
-from phi2sdk.measure.metrics.icl import longest_stall, tokens_per_chunk
-from phi2sdk.measure.metrics.throughput import busy_seconds, throughput, window_seconds
-from phi2sdk.measure.power import price_of
-from phi2sdk.measure.records import Record
-from phi2sdk.measure.spend import Spend, spend_of
-from phi2sdk.measure.statistics import mean_over_prompts, quantile
+from phi2sdk.measure.gpu_power import price_of
+from phi2sdk.measure.records import Record, paused_collector
 from phi2sdk.measure.tokens import ReferenceTokenizer
-from phi2sdk.pricing import Price
+from phi2sdk.pricing.price import Price
 from phi2sdk.report.against import with_money
 from phi2sdk.report.agreement import agreement_report, interval_report, with_diagnoses
-from phi2sdk.report.analysis import Analysis
 from phi2sdk.report.choose import decision_report
 from phi2sdk.report.identity import with_identity
-from phi2sdk.report.judge import judge
 from phi2sdk.report.money import Options
+from phi2sdk.report.options import Analysis
 from phi2sdk.report.pairs import compare_pairs
 from phi2sdk.report.quality import with_quality
-from phi2sdk.report.require import evaluate
+from phi2sdk.report.requirements import evaluate
 from phi2sdk.report.schema import (
     AgreementReport,
     CostReport,
@@ -51,6 +55,7 @@ from phi2sdk.report.schema import (
     TokensReport,
     WarmupReport,
 )
+from phi2sdk.report.validity import judge
 
 __all__ = ["build"]
 

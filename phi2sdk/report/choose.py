@@ -6,13 +6,18 @@ import math
 import re
 from collections.abc import Mapping
 
-from phi2sdk.measure.breakeven import BreakEven
-from phi2sdk.measure.decision import Candidate, dominated_by, what_would_change, winner
-from phi2sdk.measure.statistics import Estimate
+from phi2sdk.analysis.breakeven import BreakEven
+from phi2sdk.analysis.decision import Candidate, dominated_by, what_would_change, winner
+from phi2sdk.analysis.statistics import Estimate
 from phi2sdk.report.money import Options, interval
-from phi2sdk.report.schema import Report, RequirementReport, TargetReport
-from phi2sdk.report.schema_base import Interval
-from phi2sdk.report.schema_money import ChoiceReport, DecisionReport
+from phi2sdk.report.schema import (
+    ChoiceReport,
+    DecisionReport,
+    Interval,
+    Report,
+    RequirementReport,
+    TargetReport,
+)
 
 __all__ = ["decision_report"]
 

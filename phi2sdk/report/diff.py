@@ -2,7 +2,7 @@
 
 Targets of the same name are compared on the prompts that both runs asked, by text. Latencies are
 compared as those of two targets are, prompt by prompt, and all p-values are adjusted together;
-answers are compared as in :mod:`phi2sdk.measure.agreement`.
+answers are compared as in :mod:`phi2sdk.analysis.agreement`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from phi2sdk.analysis.agreement import Pairing, agreement, pair_up
+from phi2sdk.analysis.metrics import E2E, TTFT, Metric, tpot
+from phi2sdk.analysis.paired import PairedRatio, compare_paired, judge_all
 from phi2sdk.errors import ConfigurationError
-from phi2sdk.measure.agreement import Pairing, agreement, pair_up
 from phi2sdk.measure.folder import Run, differences
-from phi2sdk.measure.metrics import E2E, TTFT, Metric, tpot
-from phi2sdk.measure.paired import PairedRatio, compare_paired, judge_all
 from phi2sdk.measure.records import Record
 from phi2sdk.measure.tokens import ReferenceTokenizer
 from phi2sdk.report.agreement import agreement_report

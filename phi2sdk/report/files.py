@@ -10,7 +10,7 @@ from phi2sdk.measure.folder import Run
 from phi2sdk.measure.tokens import ReferenceTokenizer
 from phi2sdk.report.chart import draw_cost_curve
 from phi2sdk.report.markdown import markdown
-from phi2sdk.report.require import junit
+from phi2sdk.report.requirements import junit
 from phi2sdk.report.schema import Report
 
 __all__ = ["FORMATS", "HTML", "write_reports"]

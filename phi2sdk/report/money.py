@@ -10,20 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from phi2sdk.measure.breakeven import HIGHEST, BreakEven, Option, break_even, cost_at, cost_curve
+from phi2sdk.analysis.breakeven import HIGHEST, BreakEven, Option, break_even, cost_at, cost_curve
+from phi2sdk.analysis.cost import Spend, acceptable, machines
+from phi2sdk.analysis.statistics import Estimate
 from phi2sdk.measure.folder import Run
-from phi2sdk.measure.power import price_of
+from phi2sdk.measure.gpu_power import price_of
 from phi2sdk.measure.records import Record
-from phi2sdk.measure.spend import Spend, acceptable
-from phi2sdk.measure.statistics import Estimate
-from phi2sdk.measure.volume import machines
-from phi2sdk.report.schema_base import Interval
-from phi2sdk.report.schema_money import (
-    BreakEvenReport,
-    ChangeReport,
-    CurveReport,
-    VolumeReport,
-)
+from phi2sdk.report.schema import BreakEvenReport, ChangeReport, CurveReport, Interval, VolumeReport
 
 __all__ = ["Options", "break_even_report", "curve_report", "interval", "volume_report"]
 

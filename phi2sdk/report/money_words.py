@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from phi2sdk.report.schema import CostReport, Report
-from phi2sdk.report.schema_base import Interval
-from phi2sdk.report.schema_money import BaselineReport, ChoiceReport
+from phi2sdk.report.schema import BaselineReport, ChoiceReport, CostReport, Interval, Report
 from phi2sdk.report.words import SIMULATED, UNKNOWN, seconds
 
 __all__ = ["Section", "dollars", "sections", "times"]

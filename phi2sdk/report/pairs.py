@@ -6,14 +6,12 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
-from phi2sdk.measure.agreement import Agreement, agreement, pair_up
-from phi2sdk.measure.cost import cost_ratio
-from phi2sdk.measure.divergence import part_differently
+from phi2sdk.analysis.agreement import Agreement, agreement, pair_up, part_differently
+from phi2sdk.analysis.cost import Spend, cost_ratio
+from phi2sdk.analysis.metrics import E2E, TTFT, Metric
+from phi2sdk.analysis.paired import PairedRatio, compare_paired, judge_all
 from phi2sdk.measure.folder import Run
-from phi2sdk.measure.metrics import E2E, TTFT, Metric
-from phi2sdk.measure.paired import PairedRatio, compare_paired, judge_all
 from phi2sdk.measure.records import Record
-from phi2sdk.measure.spend import Spend
 from phi2sdk.measure.tokens import ReferenceTokenizer
 from phi2sdk.report.agreement import agreement_report, interval_report
 from phi2sdk.report.schema import (

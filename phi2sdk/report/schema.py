@@ -1,53 +1,433 @@
-"""``report.json``: every field with its meaning and unit. New fields keep the version.
-
-Times are seconds, money is US dollars, rates are in [0, 1]. ``null`` means that there is no such
-number; it never stands for zero.
-"""
+"""The models of report.json; its JSON Schema is generated from them."""
 
 from __future__ import annotations
 
 import json
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from phi2sdk.report.schema_agreement import AgreementReport, DiagnosisReport
-from phi2sdk.report.schema_base import Interval, Name
-from phi2sdk.report.schema_identity import IdentityCalibrationReport, IdentityReport
-from phi2sdk.report.schema_money import (
-    BaselineReport,
-    BreakEvenReport,
-    CurveReport,
-    DecisionReport,
-    VolumeReport,
-)
-from phi2sdk.report.schema_quality import QualityReport
+from phi2sdk.analysis.diagnosis import Cause, Kind
 
 __all__ = [
-    "SCHEMA",
     "AgreementReport",
+    "BaselineQuality",
+    "BaselineReport",
+    "BreakEvenReport",
     "CalibrationReport",
+    "ChangeReport",
+    "ChoiceReport",
+    "ClaimReport",
     "CostReport",
+    "CurveReport",
+    "DecisionReport",
+    "DiagnosisReport",
     "ErrorsReport",
+    "EvidenceReport",
     "GoodputReport",
     "HarnessError",
+    "IdentityCalibrationReport",
+    "IdentityReport",
     "Interval",
     "LatencyRatioReport",
     "LatencyReport",
     "LatencySummary",
+    "LikenessReport",
+    "LogprobsDifference",
+    "LogprobsReport",
+    "Name",
     "PairReport",
+    "Part",
+    "PrecisionReport",
+    "QualityReport",
     "QuantileReport",
     "RatioReport",
+    "RegretReport",
     "Report",
     "RequirementReport",
     "RunReport",
+    "SCHEMA",
+    "SensitivityReport",
     "TargetReport",
+    "TemperatureReport",
     "TokensReport",
+    "UnexplainedReport",
     "ValidityReport",
+    "VolumeReport",
     "json_schema",
     "published_schema",
 ]
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+class Part(BaseModel):
+    """Frozen, and nothing in it that is not declared."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Interval(Part):
+    """A value and its 95 % interval; an end is null where there is none."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+class AgreementReport(Part):
+    """How alike two targets' greedy answers are, over ``prompts`` with an answer from both.
+
+    ``first_divergence``: the median number of tokens before answers part (Kaplan-Meier: equal
+    answers are censored at their length), with its interval; null where most do not. ``parted``:
+    how many prompts' answers do.
+    """
+
+    prompts: int
+    missing: int
+    exact_bytes: Interval | None = None
+    exact_normalized: Interval | None = None
+    exact_cut: Interval | None = None
+    parted: int | None = None
+    first_divergence: float | None = None
+    first_divergence_low: float | None = None
+    first_divergence_high: float | None = None
+    prefix_fraction: Interval | None = None
+    edit_similarity: Interval | None = None
+
+
+class UnexplainedReport(Part):
+    """The worst token that was no close call for the reference; the first token is 1."""
+
+    prompt: str
+    token: int
+    regret: float
+
+
+class RegretReport(Part):
+    """How much likelier the local reference's own choice was than a target's tokens; nats.
+
+    ``off`` of all ``tokens`` were not the likeliest (``rate``). ``at_divergence``: the median
+    where answers part from the reference's. Up to ``tie`` the reference might have chosen
+    otherwise: at least 0.01, and twice what its weights do to themselves in other precisions.
+    """
+
+    answers: int
+    tokens: int
+    off: int
+    rate: float | None
+    at_divergence: float | None
+    maximum: float
+    tie: float
+
+
+class DiagnosisReport(Part):
+    """Why a target's greedy answers differ from the reference's, on ``differ`` of ``prompts``.
+
+    ``cause``: what most differences show; ``kinds``: how many prompts by kind of difference.
+    ``varies``: prompts that the target did not answer the same way each time. ``cut_at``: tokens
+    of its answers, where all were cut at one place. ``regret``: null without local weights.
+    """
+
+    cause: Cause
+    sentence: str
+    prompts: int
+    differ: int
+    kinds: dict[Kind, int]
+    varies: int
+    cut_at: int | None = None
+    unexplained: UnexplainedReport | None = None
+    regret: RegretReport | None = None
+
+
+class EvidenceReport(Part):
+    """One instrument: ``p`` is the largest over the honest precisions, unadjusted.
+
+    ``statistic``: of ``score``, standard deviations (above 0: likelier than its author would find
+    it); of ``line-up`` and ``routing``, the logarithm of an e-value; of ``mmd``, the squared MMD.
+    """
+
+    p: float
+    p_by_precision: dict[str, float]
+    statistic: float
+    sentence: str
+
+
+class TemperatureReport(Part):
+    """At which temperature the reference would have written the texts; 95 % interval.
+
+    An end is null where it lies outside of what can be told, 0.4 to 2.5.
+    """
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+class LogprobsDifference(Part):
+    """Log-probabilities of the same tokens beside those of the reference, nats.
+
+    ``mean_difference`` and ``p99_difference``: of ``|log p - log p_ref|``. ``top1``: share of the
+    tokens at which both find the same one likeliest; null where it is not told.
+    ``kl_lower_bound``: of the divergence a token. Null where no token could be compared.
+    """
+
+    answers: int = 0
+    tokens: int = 0
+    mean_difference: float | None = None
+    p99_difference: float | None = None
+    top1: float | None = None
+    kl_lower_bound: float | None = None
+
+
+class LogprobsReport(LogprobsDifference):
+    """What the endpoint itself tells of given texts: described, and no part of the verdict.
+
+    ``requests``: made for it, which are in no other figure of the report, nor is ``usd``, what they
+    cost at most. ``left_out``: texts by cause.
+    """
+
+    requests: int
+    usd: float | None = None
+    left_out: dict[str, int] = Field(default_factory=dict)
+
+
+class IdentityReport(Part):
+    """A target's verdict.
+
+    ``p``: of all instruments together (Bonferroni), adjusted for all targets (Holm); null where
+    nothing was tested. Of ``calls`` sampled answers ``used`` were scored, with ``tokens`` tokens
+    of ``entropy`` nats each; ``left_out`` says by cause what became of the others.
+    ``counts_differ``: answers in which the provider counts another number of tokens.
+    ``candidates``: log10 of each one's likelihood over the reference's. ``share``: of the calls,
+    about how many another one answered. ``restored``: white space that the provider trims.
+    ``smallest_detectable_kl``: nats a token. ``usd``: what the sampled answers cost. ``logprobs``:
+    null where the endpoint was not asked for any.
+    """
+
+    verdict: Literal["reference", "consistent", "different", "undetermined", "not-tested"]
+    sentence: str
+    evidence: dict[str, EvidenceReport] = Field(default_factory=dict)
+    smallest_detectable_kl: float | None = None
+    calls: int = 0
+    used: int = 0
+    tokens: int = 0
+    left_out: dict[str, int] = Field(default_factory=dict)
+    counts_differ: int = 0
+    entropy: float | None = None
+    p: float | None = None
+    closest: str | None = None
+    candidates: dict[str, float] = Field(default_factory=dict)
+    share: float | None = None
+    temperature: TemperatureReport | None = None
+    wrapped: bool = False
+    restored: str | None = None
+    usd: float | None = None
+    logprobs: LogprobsReport | None = None
+
+
+class PrecisionReport(Part):
+    """The local weights in one honest precision, in the same test.
+
+    ``kl_per_token``: how much likelier it finds its own answers than the reference does.
+    ``logprobs``: of the texts that endpoints were asked about; null of the reference.
+    """
+
+    kl_per_token: float
+    verdict: Literal["consistent", "different", "undetermined"]
+    p: float | None = None
+    temperature: TemperatureReport | None = None
+    logprobs: LogprobsDifference | None = None
+
+
+class IdentityCalibrationReport(Part):
+    """What the local weights answered to the same prompts, with which targets are compared.
+
+    ``honest``: the precisions in which the model counts as itself, the first is the reference.
+    ``entropy``: nats a token of the reference's own answers, and by prompt: where it is near 0, an
+    answer tells nothing. ``candidates``: how much likelier the reference finds its own answers
+    than each candidate does, nats a token.
+    """
+
+    model: str
+    honest: tuple[str, ...]
+    alpha: float
+    prompts: int
+    calls: int
+    tokens: int
+    entropy: float
+    entropy_by_prompt: dict[str, float] = Field(default_factory=dict)
+    candidates: dict[str, float] = Field(default_factory=dict)
+    precisions: dict[str, PrecisionReport] = Field(default_factory=dict)
+
+
+class ClaimReport(Part):
+    """A published ratio, and what can be said of it.
+
+    ``original`` is the traceable original's own arithmetic at this run's output/input ratio.
+    """
+
+    value: float
+    source: str
+    date: str
+    note: str = ""
+    output_per_input: float | None = None
+    original: float | None = None
+
+
+class SensitivityReport(Part):
+    """How many times cheaper ``target`` were with one assumption changed.
+
+    ``seconds``: how long a summary may take on that GPU, at full use, to reach the published
+    ratio.
+    """
+
+    factor: Literal["output/input", "utilisation", "GPU"]
+    target: Name
+    setting: str
+    value: float
+    times: float
+    seconds: float | None = None
+
+
+class BaselineQuality(Part):
+    """How a live baseline answered: its quality beside its price."""
+
+    ok: int
+    attempted: int
+    exact_cut: Interval | None = None
+    edit_similarity: Interval | None = None
+    reference: Name | None = None
+
+
+class BaselineReport(Part):
+    """How many times cheaper than the baseline each target is.
+
+    ``times_cheaper`` takes the price as it stands (machine time: busy seconds, or at a stated
+    utilisation); ``at_volume`` pays machines for whole days at the given volume. ``usd_input``
+    and ``usd_output`` are per 1M tokens; null, as ``source`` and ``date``, for a live baseline
+    that has none.
+    """
+
+    name: str
+    live: bool
+    usd_input: float | None = None
+    usd_output: float | None = None
+    source: str | None = None
+    date: str | None = None
+    stale: bool = False
+    tokenizer_ratio: float = 1.0
+    published: ClaimReport
+    times_cheaper: dict[Name, Interval | None]
+    at_volume: dict[Name, Interval | None] = Field(default_factory=dict)
+    unknown: dict[Name, str] = Field(default_factory=dict)
+    assumptions: tuple[str, ...] = ()
+    sensitivity: tuple[SensitivityReport, ...] = ()
+    quality: BaselineQuality | None = None
+
+
+class ChangeReport(Part):
+    """From ``volume`` summaries a day on, ``cheaper`` is the cheaper one of two."""
+
+    volume: float
+    cheaper: Name
+
+
+class BreakEvenReport(Part):
+    """The pair ``a:b`` over the volume of a day.
+
+    ``volume`` is where the cheaper one changes first; null where it does not. ``changes`` lists
+    every change; ``agreement`` is the share of resamples with the same ends.
+    """
+
+    below: Name | None
+    above: Name | None
+    volume: Interval | None
+    changes: tuple[ChangeReport, ...] = ()
+    agreement: float
+    simulated: bool = False
+    sentence: str
+
+
+class CurveReport(Part):
+    """US dollars per acceptable summary over summaries a day, idle time included."""
+
+    volumes: tuple[float, ...]
+    usd_per_summary: dict[Name, tuple[float, ...]]
+
+
+class VolumeReport(Part):
+    """What a summary costs at ``per_day``, idle time included, and who is cheapest there."""
+
+    per_day: float
+    cheapest: Name | None
+    usd_per_summary: dict[Name, Interval | None]
+    machines: dict[Name, int] = Field(default_factory=dict)
+    sentence: str
+
+
+class ChoiceReport(Part):
+    """A target as something to choose. ``cost`` is per summary, at the volume if one is given.
+
+    ``p95`` null with ``p95_above`` set: so many requests failed that it is only known to be
+    above that.
+    """
+
+    cost: Interval | None
+    p95: float | None
+    p95_above: float | None = None
+    agreement: float | None
+    identity: str
+    valid: bool
+    dominated_by: tuple[Name, ...] = ()
+    fails: tuple[str, ...] = ()
+    simulated: bool = False
+
+
+class DecisionReport(Part):
+    """Who is chosen, of all targets, and what would change that."""
+
+    basis: str
+    choices: dict[Name, ChoiceReport]
+    winner: Name | None
+    sentence: str
+    would_change: tuple[str, ...] = ()
+
+
+class LikenessReport(Part):
+    """A likeness ``value`` over ``prompts``, beside that of shuffled pairs (``baseline``).
+
+    ``above_chance`` is (value - baseline) / (1 - baseline); null where there is no other prompt
+    to compare with, or chance alone gives 1.
+    """
+
+    prompts: int
+    value: Interval
+    baseline: float | None
+    above_chance: float | None
+
+
+class QualityReport(Part):
+    """Content of a target's answers; never evidence of identity. ``unknown`` says why null.
+
+    ``rouge_l``, ``chrf`` and ``cosine`` compare with the input's references. ``faithful``: the
+    share of a summary's numbers and names that its source has; ``unsupported``: the rate of
+    prompts with one that it lacks. ``tokens``: median length; ``length_ratio``: over the
+    reference's, in words. ``past_first_sentence``: the share of words behind the first sentence.
+    """
+
+    prompts: int
+    rouge_l: LikenessReport | None = None
+    chrf: LikenessReport | None = None
+    cosine: LikenessReport | None = None
+    faithful: LikenessReport | None = None
+    unsupported: Interval | None = None
+    tokens: Interval | None = None
+    length_ratio: Interval | None = None
+    past_first_sentence: Interval | None = None
+    unknown: dict[str, str] = Field(default_factory=dict)
+
 
 SCHEMA = "phi2sdk.report/1"
 
@@ -358,7 +738,7 @@ class Report(_Model):
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
-        from phi2sdk.rich_display import report_html
+        from phi2sdk.notebook import report_html
 
         return report_html(self)
 

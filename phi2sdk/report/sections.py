@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from phi2sdk.report import agreement_words, identity_words, money_words, quality_words
+from phi2sdk.report import (
+    agreement as agreement_words,
+)
+from phi2sdk.report import (
+    identity as identity_words,
+)
+from phi2sdk.report import (
+    money_words,
+)
+from phi2sdk.report import (
+    quality as quality_words,
+)
 from phi2sdk.report.money_words import Section
 from phi2sdk.report.schema import Report
 

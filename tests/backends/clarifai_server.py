@@ -15,14 +15,10 @@ from clarifai_grpc.grpc.api import resources_pb2, service_pb2
 from clarifai_grpc.grpc.api.status import status_pb2
 
 from phi2sdk import prompts
-from phi2sdk.backends.clarifai import (
-    ClarifaiBackend,
-)
+from phi2sdk.backends.clarifai import ClarifaiBackend
 from phi2sdk.completion import Completion, Request
 from phi2sdk.emulator import Emulator, ScriptedEngine
-from phi2sdk.errors import (
-    Phi2Error,
-)
+from phi2sdk.errors import Phi2Error
 from phi2sdk.fold import fold
 from phi2sdk.sampling import Sampling
 from phi2sdk.secret import Secret

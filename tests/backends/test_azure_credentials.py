@@ -13,13 +13,8 @@ from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
 from phi2sdk import Secret
 from phi2sdk.backends.azure import AzureBackend
 from phi2sdk.emulator import Emulator
-from phi2sdk.errors import (
-    AuthenticationFailed,
-    ConnectionFailed,
-    Phi2Error,
-    Timeout,
-)
-from phi2sdk.wire import Timeouts
+from phi2sdk.errors import AuthenticationFailed, ConnectionFailed, Phi2Error, Timeout
+from phi2sdk.transport.http import Timeouts
 
 from .conftest import ANSWER, Make, ask
 

@@ -12,21 +12,12 @@ from google.protobuf.json_format import MessageToDict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phi2sdk.backends.clarifai import (
-    DIALECTS,
-    VOCABULARY_SIZE,
-    ClarifaiBackend,
-    OutputReader,
-)
+from phi2sdk.backends.clarifai import DIALECTS, VOCABULARY_SIZE, ClarifaiBackend, OutputReader
 from phi2sdk.completion import Chunk, Done, Event, Opened, Sent
 from phi2sdk.emulator import Emulator, Schedule, ScriptedEngine
-from phi2sdk.errors import (
-    BadResponse,
-    Phi2Error,
-    UnsupportedParameter,
-)
-from phi2sdk.redaction import Redactor
-from phi2sdk.wire import Timeouts
+from phi2sdk.errors import BadResponse, Phi2Error, UnsupportedParameter
+from phi2sdk.transport.http import Timeouts
+from phi2sdk.transport.redaction import Redactor
 from tests.backends.clarifai_server import (
     ANSWER,
     PAT,

@@ -14,9 +14,7 @@ import grpc.aio
 import pytest
 from clarifai_grpc.grpc.api.status import status_code_pb2
 
-from phi2sdk.backends.clarifai import (
-    ClarifaiBackend,
-)
+from phi2sdk.backends.clarifai import ClarifaiBackend
 from phi2sdk.backends.clarifai_status import (
     BY_GROUP,
     BY_RPC_CODE,
@@ -24,7 +22,7 @@ from phi2sdk.backends.clarifai_status import (
     error_for_status,
     kind_of,
 )
-from phi2sdk.backends.clarifai_wire import Endpoint, GrpcWire
+from phi2sdk.backends.clarifai_transport import Endpoint, GrpcWire
 from phi2sdk.completion import Chunk
 from phi2sdk.emulator import Emulator, Fault
 from phi2sdk.errors import (
@@ -42,9 +40,9 @@ from phi2sdk.errors import (
     Timeout,
     TransientError,
 )
-from phi2sdk.redaction import Redactor
 from phi2sdk.secret import Secret
-from phi2sdk.wire import Timeouts
+from phi2sdk.transport.http import Timeouts
+from phi2sdk.transport.redaction import Redactor
 from tests.backends.clarifai_server import (
     ANSWER,
     PAT,

@@ -16,14 +16,10 @@ from typing import Any
 import pytest
 
 from phi2sdk import prompts
-from phi2sdk.backends.clarifai import (
-    ClarifaiBackend,
-)
+from phi2sdk.backends.clarifai import ClarifaiBackend
 from phi2sdk.completion import Chunk, Completion, Request
 from phi2sdk.emulator import Emulator, Fault, Schedule, ScriptedEngine
-from phi2sdk.errors import (
-    ConnectionFailed,
-)
+from phi2sdk.errors import ConnectionFailed
 from phi2sdk.sampling import Sampling
 from phi2sdk.secret import Secret
 from tests.backends.clarifai_server import (

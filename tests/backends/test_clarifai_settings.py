@@ -11,15 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phi2sdk.backends import build
-from phi2sdk.backends.clarifai import (
-    ClarifaiBackend,
-    ModelName,
-)
-from phi2sdk.backends.clarifai_wire import Endpoint
+from phi2sdk.backends.clarifai import ClarifaiBackend, ModelName
+from phi2sdk.backends.clarifai_transport import Endpoint
 from phi2sdk.emulator import Emulator
-from phi2sdk.errors import (
-    ConfigurationError,
-)
+from phi2sdk.errors import ConfigurationError
 from phi2sdk.secret import Secret
 from tests.backends.clarifai_server import (
     ANSWER,

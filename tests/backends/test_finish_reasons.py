@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from phi2sdk.async_client import AsyncPhi2Client
 from phi2sdk.backends.azure import AzureBackend
 from phi2sdk.backends.base import Backend
 from phi2sdk.backends.hf import HFBackend
 from phi2sdk.backends.openai import OpenAIBackend
+from phi2sdk.client.async_client import AsyncPhi2Client
 from phi2sdk.completion import Count
 from phi2sdk.emulator import Emulator, Fault, ScriptedEngine
 from phi2sdk.errors import BadResponse, ContextLengthExceeded, InvalidRequest, ProviderFault

@@ -12,6 +12,7 @@ from aiohttp.test_utils import TestServer
 
 from phi2sdk import AsyncPhi2Client
 from phi2sdk.backends.hf import HFBackend
+from phi2sdk.client.policies import Retry
 from phi2sdk.emulator import Emulator
 from phi2sdk.errors import (
     AuthenticationFailed,
@@ -23,8 +24,7 @@ from phi2sdk.errors import (
     Phi2Error,
     ProviderFault,
 )
-from phi2sdk.policies import Retry
-from phi2sdk.wire import Wire
+from phi2sdk.transport.http import Wire
 
 from .conftest import ANSWER, KEY, ask
 

@@ -16,12 +16,7 @@ from phi2sdk import prompts
 from phi2sdk.backends import build
 from phi2sdk.backends.local_gpu import LocalBackend
 from phi2sdk.completion import Chunk, Completion, Count, Done, Event, Opened, Request, Sent
-from phi2sdk.errors import (
-    ConfigurationError,
-    ContextLengthExceeded,
-    ProviderFault,
-    Timeout,
-)
+from phi2sdk.errors import ConfigurationError, ContextLengthExceeded, ProviderFault, Timeout
 from phi2sdk.fold import fold
 from phi2sdk.sampling import PARAMETERS, Sampling
 

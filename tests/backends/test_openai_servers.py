@@ -10,10 +10,10 @@ from aiohttp import web
 
 from phi2sdk.backends.hf import HFBackend
 from phi2sdk.backends.openai import OpenAIBackend, Server
-from phi2sdk.doctor import examine
+from phi2sdk.cli.doctor import examine
 from phi2sdk.emulator import Emulator
 from phi2sdk.errors import UnsupportedParameter
-from tests.misbehaving import serving
+from tests.transport.misbehaving import serving
 
 from .conftest import ANSWER, KEY, ask, request
 

@@ -12,10 +12,10 @@ from openai import AsyncOpenAI
 
 from phi2sdk.backends.hf import TGI, HFBackend
 from phi2sdk.backends.openai import COMPLETIONS, Completions, OpenAIBackend
+from phi2sdk.client.policies import Retry
 from phi2sdk.emulator import Emulator
 from phi2sdk.errors import BadResponse, InvalidRequest
-from phi2sdk.policies import Retry
-from phi2sdk.score import TokenLogprob
+from phi2sdk.logprobs import TokenLogprob
 
 from .conftest import KEY
 

@@ -13,7 +13,7 @@ from phi2sdk.backends.settings import refuse_wrong_kinds
 from phi2sdk.config import Target
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.secret import Secret
-from phi2sdk.wire import Timeouts
+from phi2sdk.transport.http import Timeouts
 from tests.scripted import ScriptedBackend
 
 

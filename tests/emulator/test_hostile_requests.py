@@ -16,8 +16,8 @@ from clarifai_grpc.grpc.api import service_pb2, service_pb2_grpc
 from clarifai_grpc.grpc.api.status import status_code_pb2
 
 from phi2sdk.emulator import Emulator, ScriptedEngine
-from phi2sdk.emulator.calls import KEPT_BYTES, KEPT_PER_CALL, Call, CallLog
 from phi2sdk.emulator.clarifai import ClarifaiServer
+from phi2sdk.emulator.exchange import KEPT_BYTES, KEPT_PER_CALL, Call, CallLog
 
 Session = aiohttp.ClientSession
 

@@ -10,7 +10,7 @@ import random
 from dataclasses import dataclass
 
 from phi2sdk import AsyncPhi2Client, Completion, Sampling, prompts
-from phi2sdk.compare_demo import demo_workload
+from phi2sdk.demo.targets import demo_workload
 from phi2sdk.prompts import Prompt
 
 __all__ = ["Outcome", "distinct", "run"]

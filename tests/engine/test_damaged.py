@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
-from phi2sdk import memory
-from phi2sdk.backends.engine import LocalModel
+from phi2sdk.backends.engine import LocalModel, memory
 from phi2sdk.backends.engine.files import find_model, from_files
-from phi2sdk.backends.engine.text import TextCodec
+from phi2sdk.backends.engine.tokenizer import TextCodec
 from phi2sdk.demo import checkpoint_path
 from phi2sdk.errors import ConfigurationError, OutOfMemory
 from phi2sdk.measure.tokens import load_tokenizer

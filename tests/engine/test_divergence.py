@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from phi2sdk.backends.engine import LocalModel
-from phi2sdk.backends.engine.divergence import divergences
-from phi2sdk.backends.engine.likelihood import log_likelihood, text_sums
+from phi2sdk.backends.engine.likelihood import divergences, log_likelihood, text_sums
 from phi2sdk.backends.engine.scoring import packed_hidden
 from phi2sdk.demo import checkpoint_path
 from phi2sdk.sampling import Sampling

@@ -122,7 +122,7 @@ def test_what_does_not_fit_is_refused_before_a_byte_is_read(
 ) -> None:
     size = (folder / "model.safetensors").stat().st_size
     (folder / "model.safetensors").write_bytes(b"never read".ljust(size))
-    monkeypatch.setattr("phi2sdk.memory.available_ram", lambda: 100_000)
+    monkeypatch.setattr("phi2sdk.backends.engine.memory.available_ram", lambda: 100_000)
     with pytest.raises(OutOfMemory, match="GB are free"):
         load(folder)
 

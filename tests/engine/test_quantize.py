@@ -7,7 +7,7 @@ import torch
 
 from phi2sdk.backends.engine import LocalModel
 from phi2sdk.backends.engine.phi import Matrix
-from phi2sdk.backends.engine.quantize import Int4Matrix, Int8Matrix, nibbles, quantise
+from phi2sdk.backends.engine.weights import Int4Matrix, Int8Matrix, nibbles, quantise
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.sampling import Sampling
 

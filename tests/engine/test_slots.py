@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from phi2sdk.backends.engine import LocalModel
 from phi2sdk.backends.engine.decode import CompiledStep, GraphStep
+from phi2sdk.backends.engine.memory import PREFILL_TOKENS
 from phi2sdk.backends.engine.slots import Row, Slots
-from phi2sdk.memory import PREFILL_TOKENS
 from phi2sdk.sampling import Sampling
 from tests.engine.conftest import generate, load_reference, save_tiny
 

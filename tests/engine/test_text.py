@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models
 
 from phi2sdk.backends.engine import LocalModel
-from phi2sdk.backends.engine.text import TextCodec
+from phi2sdk.backends.engine.tokenizer import TextCodec
 from phi2sdk.errors import ConfigurationError
 
 

@@ -12,10 +12,10 @@ from phi2sdk import prompts
 from phi2sdk.backends.openai import OpenAIBackend
 from phi2sdk.completion import Request
 from phi2sdk.fold import Fold
-from phi2sdk.measure import golden
+from phi2sdk.measure import reference_server as golden
 from phi2sdk.measure.calibration import calibrate, golden_process
-from phi2sdk.measure.golden import Scenario
 from phi2sdk.measure.journal import Journal, read_journal
+from phi2sdk.measure.reference_server import Scenario
 from phi2sdk.sampling import Sampling
 
 
@@ -70,7 +70,7 @@ async def test_several_tokens_a_write_stalls_and_bursts_arrive_as_they_left() ->
 
 async def test_a_golden_server_lives_in_a_process_of_its_own_and_ends_with_us() -> None:
     async with (
-        golden_process("phi2sdk.measure.golden", Scenario(writes=2)) as port,
+        golden_process("phi2sdk.measure.reference_server", Scenario(writes=2)) as port,
         aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session,
     ):
         async with session.post("/v1/completions", json={"prompt": "x"}) as reply:

@@ -12,15 +12,15 @@ import pytest
 from aiohttp import web
 
 from phi2sdk import prompts
+from phi2sdk.analysis.metrics import E2E, RESPONSE, SCHEDULE_LAG
+from phi2sdk.analysis.statistics import quantile
 from phi2sdk.client import AsyncPhi2Client
 from phi2sdk.completion import Request
 from phi2sdk.config import Target
 from phi2sdk.measure.journal import Journal
-from phi2sdk.measure.metrics import E2E, RESPONSE, SCHEDULE_LAG
 from phi2sdk.measure.records import Record
 from phi2sdk.measure.runner import Runner
 from phi2sdk.measure.schedule import Load, plan
-from phi2sdk.measure.statistics import quantile
 from phi2sdk.sampling import Sampling
 
 SERVICE, STALL, STALLED, ASKED = 0.004, 1.0, 60, 250

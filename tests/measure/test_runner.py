@@ -12,13 +12,13 @@ from time import perf_counter_ns
 import pytest
 
 from phi2sdk import prompts
+from phi2sdk.analysis.metrics import E2E, TTFT
 from phi2sdk.client import AsyncPhi2Client
 from phi2sdk.completion import Request
 from phi2sdk.config import Target
 from phi2sdk.emulator import Emulator, Fault, Schedule, ScriptedEngine
 from phi2sdk.emulator.engine import Decoding, Token
 from phi2sdk.measure.journal import Journal, read_journal
-from phi2sdk.measure.metrics import E2E, TTFT
 from phi2sdk.measure.records import Key, Record
 from phi2sdk.measure.runner import Runner
 from phi2sdk.measure.schedule import Load, plan

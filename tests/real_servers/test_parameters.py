@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from phi2sdk import Phi2Client, Sampling, prompts
+from phi2sdk.client.policies import leaves
 from phi2sdk.completion import Completion, Request
 from phi2sdk.errors import UnsupportedParameter
-from phi2sdk.policies import leaves
 from phi2sdk.sampling import PARAMETERS, Rule
 from tests.real_servers.reference import Reference, surprise
 from tests.real_servers.servers import ROUTES, RealServer, Route

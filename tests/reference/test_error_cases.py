@@ -31,7 +31,7 @@ from huggingface_hub import InferenceClient
 
 from phi2sdk import AsyncPhi2Client, errors
 from phi2sdk.emulator import Emulator, Fault
-from phi2sdk.wire import Timeouts
+from phi2sdk.transport.http import Timeouts
 
 from .error_cases import AZURE_CHAT, AZURE_SCORE, HUB, OPENAI, Case
 from .vendors import KEY

@@ -23,7 +23,7 @@ from phi2sdk.errors import (
     RateLimited,
     Timeout,
 )
-from phi2sdk.wire import Timeouts
+from phi2sdk.transport.http import Timeouts
 
 ATTEMPTS = 3
 """Calls at most for one request of the matrix."""

@@ -14,7 +14,7 @@ from phi2sdk.errors import (
     ProviderFault,
     Timeout,
 )
-from phi2sdk.wire import Timeouts
+from phi2sdk.transport.http import Timeouts
 from tests.reliability.matrix import (
     HTTP,
     HTTP_STREAMED,

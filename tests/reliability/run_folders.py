@@ -29,17 +29,17 @@ from typing import Any
 
 from typer.testing import CliRunner
 
+from phi2sdk.cli.app import app
 from phi2sdk.compare import Settings, compare
 from phi2sdk.config import Target
 from phi2sdk.emulator import Emulator, ScriptedEngine
 from phi2sdk.errors import ConfigurationError, InvalidRequest, Phi2Error
+from phi2sdk.logprobs import TokenLogprob
 from phi2sdk.measure.folder import RunFolder
-from phi2sdk.measure.told import Told, ToldFile
+from phi2sdk.measure.prompt_logprobs import Told, ToldFile
 from phi2sdk.measure.workload import Item, Workload
-from phi2sdk.phi2_app import app
 from phi2sdk.pricing import Price
-from phi2sdk.report.analysis import Analysis
-from phi2sdk.score import TokenLogprob
+from phi2sdk.report.options import Analysis
 from phi2sdk.secret import Secret
 from phi2sdk.text import for_terminal
 from tests.reliability.hostile import steers

@@ -13,12 +13,12 @@ from typing import Any
 from phi2sdk import AsyncPhi2Client, Phi2Client, prompts
 from phi2sdk.backends import build
 from phi2sdk.backends.base import Backend
+from phi2sdk.client.policies import Retry, RetryBudget
 from phi2sdk.completion import Completion
 from phi2sdk.emulator import Emulator
 from phi2sdk.errors import Phi2Error
-from phi2sdk.policies import Retry, RetryBudget
 from phi2sdk.secret import Secret
-from phi2sdk.wire import Timeouts
+from phi2sdk.transport.http import Timeouts
 from tests.reliability.matrix import ATTEMPTS, KEY, TARGETS, Cell, Face, Place
 
 PROMPT = prompts.raw("Compare mathematics and a lighthouse.")

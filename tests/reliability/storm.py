@@ -16,9 +16,9 @@ from time import perf_counter
 from typing import Any
 
 from phi2sdk import AsyncPhi2Client
+from phi2sdk.client.policies import Retry, RetryBudget
 from phi2sdk.emulator import Emulator, Fault, ScriptedEngine
 from phi2sdk.errors import Phi2Error
-from phi2sdk.policies import Retry, RetryBudget
 from tests.reliability.matrix import ANSWER, KEY
 from tests.reliability.stage import OPTIONS, PROMPT, open_backend, url_of
 

@@ -26,9 +26,9 @@ from phi2sdk.completion import Chunk, Request
 from phi2sdk.errors import BadResponse, ConfigurationError, InvalidRequest, Phi2Error
 from phi2sdk.measure.workload import Workload, read_input
 from phi2sdk.prompts import Prompt
-from phi2sdk.redaction import Redactor
 from phi2sdk.sampling import Sampling
-from phi2sdk.sse import ServerEvent, SSEReader
+from phi2sdk.transport.redaction import Redactor
+from phi2sdk.transport.sse import ServerEvent, SSEReader
 from tests.reliability.hostile import hold_harmless
 from tests.reliability.matrix import TARGETS
 from tests.reliability.stage import open_backend

@@ -11,10 +11,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from phi2sdk.config import Target, load_book, load_config
-from phi2sdk.cost_models import Hourly, Owned, PerRequest, PerToken
 from phi2sdk.errors import ConfigurationError, Phi2Error
-from phi2sdk.pricebook import Assumption, Device, Quote
 from phi2sdk.pricing import Bill
+from phi2sdk.pricing.book import Assumption, Device, Quote
+from phi2sdk.pricing.models import Hourly, Owned, PerRequest, PerToken
 from tests.reliability.hostile import hold_harmless
 
 pytestmark = pytest.mark.fuzz

@@ -25,11 +25,11 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from phi2sdk import Phi2Client
+from phi2sdk.cli.app import app
 from phi2sdk.emulator import Emulator, Fault, ScriptedEngine
 from phi2sdk.errors import InvalidRequest
-from phi2sdk.phi2_app import app
 from phi2sdk.report.markdown import markdown
-from phi2sdk.report.require import junit
+from phi2sdk.report.requirements import junit
 from phi2sdk.report.schema import Report, RequirementReport
 from phi2sdk.text import for_markdown, for_terminal
 from tests.measure.making import answer

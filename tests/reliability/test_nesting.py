@@ -11,7 +11,7 @@ from phi2sdk.config import Target, load_book, load_config
 from phi2sdk.emulator.serve import UsageProblem, read_script
 from phi2sdk.errors import ConfigurationError, InvalidRequest, Phi2Error
 from phi2sdk.measure.workload import read_input
-from phi2sdk.pricebook import read_book
+from phi2sdk.pricing.book import read_book
 from tests.commands import phi2
 from tests.reliability.hostile import hold_harmless
 

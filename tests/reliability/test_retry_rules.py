@@ -7,9 +7,9 @@ from contextlib import aclosing, suppress
 import pytest
 
 from phi2sdk import prompts
+from phi2sdk.client.policies import Retry, RetryBudget, _within
 from phi2sdk.completion import Chunk, Request, Retrying
 from phi2sdk.errors import ConfigurationError, Overloaded, Phi2Error, RateLimited, Timeout
-from phi2sdk.policies import Retry, RetryBudget, _within
 from phi2sdk.sampling import Sampling
 from tests.scripted import ScriptedBackend
 
@@ -94,7 +94,7 @@ def test_waits_begin_at_half_a_second_and_end_at_a_minute_by_default() -> None:
 async def test_a_wait_up_to_the_deadline_itself_is_not_begun(
     seconds: float, tried_again: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("phi2sdk.policies.monotonic", lambda: 100.0)
+    monkeypatch.setattr("phi2sdk.client.policies.monotonic", lambda: 100.0)
     retry = Retry(ScriptedBackend([RateLimited("slow", retry_after=60.0)]), base=0.0)
     request = Request(prompts.raw("x"), Sampling(), timeout=seconds)
     waits = []
@@ -108,7 +108,7 @@ async def test_a_wait_up_to_the_deadline_itself_is_not_begun(
 
 
 def test_no_attempt_begins_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("phi2sdk.policies.monotonic", lambda: 100.0)
+    monkeypatch.setattr("phi2sdk.client.policies.monotonic", lambda: 100.0)
     assert _within(REQUEST, 100.5).timeout == 0.5
     with pytest.raises(Timeout):
         _within(REQUEST, 100.0)

@@ -14,16 +14,16 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from phi2sdk.cli.app import app
 from phi2sdk.compare import report_of
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.measure.folder import RunFolder
 from phi2sdk.measure.journal import read_journal
+from phi2sdk.measure.prompt_logprobs import ToldFile, read_told
 from phi2sdk.measure.records import Record
 from phi2sdk.measure.tokens import estimating_tokenizer
-from phi2sdk.measure.told import ToldFile, read_told
-from phi2sdk.phi2_app import app
-from phi2sdk.report.analysis import Analysis
-from phi2sdk.report.require import Requirement
+from phi2sdk.report.options import Analysis
+from phi2sdk.report.requirements import Requirement
 from tests.measure.making import answer
 from tests.reliability.run_folders import run_folders
 from tests.report.making import run_of

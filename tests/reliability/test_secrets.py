@@ -23,11 +23,11 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from phi2sdk import AsyncPhi2Client, Phi2Client
 from phi2sdk.cli import main as phi2
+from phi2sdk.client.telemetry import Telemetry
 from phi2sdk.config import load_config
 from phi2sdk.emulator import Emulator, Fault, ScriptedEngine
 from phi2sdk.errors import ConfigurationError, Phi2Error
 from phi2sdk.secret import Secret
-from phi2sdk.telemetry import Telemetry
 from tests.reliability.matrix import ANSWER, HTTP, KEY, TARGETS
 from tests.reliability.stage import OPTIONS, PROMPT, open_backend, secrets, url_of, without_waits
 

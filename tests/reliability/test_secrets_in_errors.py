@@ -24,17 +24,13 @@ from phi2sdk.backends.hf import HFBackend
 from phi2sdk.completion import Request
 from phi2sdk.config import load_config
 from phi2sdk.emulator import Emulator, Fault
-from phi2sdk.errors import (
-    AuthenticationFailed,
-    ConfigurationError,
-    Phi2Error,
-)
-from phi2sdk.redaction import ForeignError
+from phi2sdk.errors import AuthenticationFailed, ConfigurationError, Phi2Error
 from phi2sdk.sampling import Sampling
 from phi2sdk.secret import Secret
-from tests.misbehaving import raw, serving
+from phi2sdk.transport.redaction import ForeignError
 from tests.reliability.matrix import HTTP, KEY, TARGETS
 from tests.reliability.stage import OPTIONS, PROMPT, leaks, open_backend, secrets, url_of
+from tests.transport.misbehaving import raw, serving
 
 PASSWORD = "proxy-word-4c5e"
 BASIC = base64.b64encode(f"user:{PASSWORD}".encode()).decode()

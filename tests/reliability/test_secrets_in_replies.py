@@ -18,13 +18,13 @@ from aiohttp import web
 from phi2sdk import AsyncPhi2Client
 from phi2sdk.compare import Settings, compare
 from phi2sdk.measure.workload import Item, Workload
-from phi2sdk.redaction import Redactor
 from phi2sdk.secret import Secret
+from phi2sdk.transport.redaction import Redactor
 from tests.backends.clarifai_server import message, raw_server
 from tests.commands import phi2
-from tests.misbehaving import serving
 from tests.reliability.matrix import HTTP, KEY
 from tests.reliability.stage import OPTIONS, PROMPT, open_backend, secrets
+from tests.transport.misbehaving import serving
 
 SPELLED: dict[str, Callable[[str], str]] = {
     "as it is": str,

@@ -6,8 +6,8 @@ from dataclasses import replace
 import jsonschema
 import pytest
 
+from phi2sdk.measure.health import LagHistogram
 from phi2sdk.measure.records import Record
-from phi2sdk.measure.validity import LagHistogram
 from phi2sdk.report.schema import Report, json_schema, published_schema
 from tests.measure.making import answer, failure
 from tests.report.making import report_of

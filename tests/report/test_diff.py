@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from phi2sdk.diff_cli import show
+from phi2sdk.cli.diff import show
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.measure.records import Record
 from phi2sdk.measure.tokens import estimating_tokenizer

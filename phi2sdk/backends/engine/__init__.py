@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from phi2sdk.backends.engine.step import Step
+from phi2sdk.backends.engine.job import Step
 
 if TYPE_CHECKING:
     from phi2sdk.backends.engine.model import LocalModel

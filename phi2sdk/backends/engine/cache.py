@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from phi2sdk.backends.engine.memory import Shape
 from phi2sdk.backends.engine.phi import Attend
-from phi2sdk.memory import Shape
 
 __all__ = ["ChunkAttend", "RowsAttend", "SlotCache", "StepAttend"]
 

@@ -1,18 +1,31 @@
-"""A request to the worker, and the news that come back."""
+"""One request to the local engine: the job, the steps that answer it, and the answer."""
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from phi2sdk.backends.engine.step import Step
-from phi2sdk.errors import Phi2Error
+from phi2sdk.errors import Phi2Error, ProviderFault
 from phi2sdk.sampling import Sampling
 from phi2sdk.stops import StopCutter
 
-__all__ = ["Admitted", "Ended", "Failed", "Generated", "Job", "News"]
+if TYPE_CHECKING:
+    from phi2sdk.backends.engine.model import LocalModel
+    from phi2sdk.backends.engine.slots import Token
+
+__all__ = [
+    "Admitted",
+    "Answer",
+    "Ended",
+    "Failed",
+    "Generated",
+    "Job",
+    "News",
+    "Step",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,3 +78,59 @@ class Job:
     stops: StopCutter
     tell: Callable[[News], None]
     cancelled: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One generated token.
+
+    Attributes:
+        id: The token.
+        text: The text that became complete with it; empty while a character is unfinished.
+        logprob: Its natural-log probability under the model, before temperature and truncation.
+        special: It ends the answer; its text is empty, except for a U+FFFD where the answer ends
+            amid a character.
+    """
+
+    id: int
+    text: str
+    logprob: float
+    special: bool = False
+
+
+class Answer:
+    """One answer in the making.
+
+    Attributes:
+        count: Tokens so far.
+        ended: There will be no more: the end-of-text token came, or ``max_tokens`` are there.
+        overflowed: The model's numbers overflowed; the slot must be scrubbed.
+    """
+
+    def __init__(self, model: LocalModel, max_tokens: int) -> None:
+        self._eos_ids = model.eos_ids
+        self._reader = model.detokenizer()
+        self._max_tokens = max_tokens
+        self._dtype = model.dtype
+        self.count = 0
+        self.ended = False
+        self.overflowed = False
+
+    def take(self, token: Token) -> Step:
+        """The next token.
+
+        Raises:
+            ProviderFault: Its log-probability is not a number.
+        """
+        if math.isnan(token.logprob):
+            self.ended = self.overflowed = True
+            raise ProviderFault(
+                f"the model's numbers overflowed in {self._dtype}: load it as float32"
+            )
+        self.count += 1
+        special = token.id in self._eos_ids
+        self.ended = special or self.count == self._max_tokens
+        text = "" if special else self._reader.feed(token.id)
+        if self.ended:
+            text += self._reader.flush()
+        return Step(token.id, text, token.logprob, special)

@@ -1,17 +1,11 @@
-"""How likely whole texts are: sums over each text's tokens, not numbers for each token.
-
-What the identity tests need of many texts, in one pass over them. End-of-text is taken out of every
-distribution (its logit is put far below all others), so that the sums are conditional on the text
-going on, and where it ends says nothing. Sequences lie packed as in
-:mod:`phi2sdk.backends.engine.scoring`, and logits exist in blocks, so that memory is bounded
-however wide the vocabulary.
-"""
+"""Log-likelihoods of texts, and how far variants of the model diverge from it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,9 +13,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from phi2sdk.backends.engine.model import LocalModel
+from phi2sdk.backends.engine.sampler import shaped
 from phi2sdk.backends.engine.scoring import LOGITS_BYTES, PromptAndText, packed, packed_hidden
+from phi2sdk.sampling import Sampling
 
-__all__ = ["EPSILON", "TextSums", "Truncation", "log_likelihood", "text_sums"]
+__all__ = [
+    "Divergence",
+    "EPSILON",
+    "TextSums",
+    "Truncation",
+    "divergences",
+    "log_likelihood",
+    "log_probabilities",
+    "text_sums",
+]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -30,7 +35,7 @@ EPSILON = 0.01
 """A truncated candidate is mixed with so much of the whole distribution: one token outside of its
 set must not prove that it wrote nothing."""
 
-_COPIES = 6
+_LIKELIHOOD_COPIES = 6
 """Tensors of the logits' size that exist at once, float32."""
 _ROWS = 256
 """At most so many tokens' logits at a time: more would only leave the processor's cache."""
@@ -150,7 +155,7 @@ def _summed(
     ``of`` takes logits ``[m, V]``, which it may change, and tokens ``[m]``, to ``[m, width]``.
     """
     phi = model.phi
-    rows = min(_ROWS, max(1, logits_bytes // (4 * _COPIES * phi.config.shape.vocab)))
+    rows = min(_ROWS, max(1, logits_bytes // (4 * _LIKELIHOOD_COPIES * phi.config.shape.vocab)))
 
     def one_pass(batch: Sequence[PromptAndText]) -> Tensor:
         lengths = torch.tensor([len(text) for _, text in batch])
@@ -228,3 +233,131 @@ def _threshold(cut: Truncation, ranked: Tensor, mass: Tensor) -> Tensor:
         last = (mass < cut.top_p).sum(-1, keepdim=True).clamp_max(ranked.shape[-1] - 1)
         least = torch.maximum(least, ranked.gather(-1, last))
     return least
+
+
+_DIVERGENCE_COPIES = 8
+"""So many arrays of the logits' size exist at once."""
+
+
+class Divergence(NamedTuple):
+    """Sums over the tokens of one text, nats; end-of-text is taken out of both distributions.
+
+    ``q`` is the author's distribution at a place, ``p`` the other's, ``y`` the token there.
+
+    Attributes:
+        kl: Of q from p.
+        kl_noise: ``log q(y)/p(y) - KL``, of mean 0.
+        drift: Mean of ``log p`` under q, plus the entropy of p.
+        drift_noise: ``log p(y)`` minus its mean under q, of mean 0.
+    """
+
+    kl: float
+    kl_noise: float
+    drift: float
+    drift_noise: float
+
+
+def divergences(
+    author: LocalModel,
+    sampling: Sampling,
+    other: LocalModel,
+    written: Sequence[PromptAndText],
+    read: Sequence[PromptAndText],
+    *,
+    logits_bytes: int = LOGITS_BYTES,
+) -> list[Divergence]:
+    """The divergence along each text.
+
+    Args:
+        author: Who wrote the texts.
+        sampling: How: temperature, top_k, top_p and min_p count.
+        other: Whom it is compared with, at temperature 1; of the same vocabulary.
+        written: The texts, each after the prompt that the author saw.
+        read: The same texts, each after the prompt that the other sees.
+        logits_bytes: Logits and what is made of them take at most so much memory.
+    """
+    rows = max(1, logits_bytes // (4 * _DIVERGENCE_COPIES * author.vocab_size))
+    found: list[Divergence] = []
+    for batch in packed(written):
+        seen = read[len(found) : len(found) + len(batch)]
+        tokens = sum(len(prompt) + len(text) for prompt, text in batch)
+        with torch.inference_mode(), author.phi.threads(tokens):
+            q, p = packed_hidden(author.phi, batch), packed_hidden(other.phi, seen)  # [T, d]
+            wanted = torch.tensor([id for _, text in batch for id in text], device=q.device)
+            parts = [
+                _of_places(
+                    shaped(author.phi.logits(q[block]), [sampling] * len(wanted[block])),
+                    other.phi.logits(p[block]),
+                    wanted[block],
+                    author.eos_ids,
+                )
+                for block in (slice(at, at + rows) for at in range(0, len(q), rows))
+            ]
+            places = torch.cat(parts).double().cpu().numpy()
+        ends = np.cumsum([len(text) for _, text in batch])
+        sums = np.add.reduceat(places, [0, *ends[:-1]])
+        found += [Divergence(*map(float, each)) for each in sums]
+    return found
+
+
+def _of_places(q: Tensor, p: Tensor, wanted: Tensor, ends: Collection[int]) -> Tensor:
+    """``[n, V]`` logits of author and other, ``[n]`` tokens -> ``[n, 4]`` as in Divergence.
+
+    A place whose token the author could not draw, since the text is tokenised in another way than
+    it was written, adds nothing to the noise of the KL.
+    """
+    for id in ends:
+        q[:, id] = p[:, id] = -torch.inf
+    q, p = q.log_softmax(-1), p.log_softmax(-1)
+    q = torch.where(q.isnan(), p, q)  # only end-of-text was left
+    q_share, p_share = q.exp(), p.exp()
+    p_finite = torch.where(torch.isfinite(p), p, 0)
+    kl = torch.where(q_share > 0, q_share * (q - p), 0).sum(-1)
+    mean = (q_share * p_finite).sum(-1)
+    entropy = -(p_share * p_finite).sum(-1)
+    own_q, own_p = (x.gather(-1, wanted.unsqueeze(-1)).squeeze(-1) for x in (q, p))
+    kl_noise = torch.where(torch.isfinite(own_q), own_q - own_p - kl, 0)
+    return torch.stack((kl, kl_noise, mean + entropy, own_p - mean), -1)
+
+
+_ALTERNATIVES_COPIES = 3
+"""So many arrays of the logits' size exist at once."""
+
+
+def log_probabilities(
+    model: LocalModel,
+    sequences: Sequence[PromptAndText],
+    choices: Sequence[Sequence[Sequence[int]]],
+    *,
+    logits_bytes: int = LOGITS_BYTES,
+) -> list[NDArray[np.float64]]:
+    """``[T, K]`` for each text of T tokens: log-probabilities given that the text goes on.
+
+    Args:
+        model: Under which they are scored.
+        sequences: Prompt and text of each, both as tokens and neither empty.
+        choices: At each place of each text its tokens; K is the most of them, and ``-inf`` stands
+            where a place has fewer.
+        logits_bytes: Logits and what is made of them take at most so much memory.
+    """
+    rows = max(1, logits_bytes // (4 * _ALTERNATIVES_COPIES * model.vocab_size))
+    found: list[NDArray[np.float64]] = []
+    for batch in packed(sequences):
+        here = choices[len(found) : len(found) + len(batch)]
+        places = [tokens for text in here for tokens in text]
+        width = max(map(len, places))
+        wanted = torch.tensor([[*tokens, *[-1] * (width - len(tokens))] for tokens in places])
+        count = sum(len(prompt) + len(text) for prompt, text in batch)
+        with torch.inference_mode(), model.phi.threads(count):
+            hidden = packed_hidden(model.phi, batch)
+            parts = []
+            for at in range(0, len(hidden), rows):
+                logits = model.phi.logits(hidden[at : at + rows])
+                for id in model.eos_ids:
+                    logits[:, id] = -torch.inf
+                some = wanted[at : at + rows].to(logits.device)
+                value = logits.gather(-1, some.clamp_min(0)) - logits.logsumexp(-1, keepdim=True)
+                parts.append(value.masked_fill(some < 0, -torch.inf).double().cpu())
+        ends = np.cumsum([len(text) for _, text in batch])
+        found += np.split(torch.cat(parts).numpy(), ends[:-1])
+    return found

@@ -9,15 +9,14 @@ from typing import Literal
 
 import torch
 
-from phi2sdk import memory
-from phi2sdk.backends.engine.answer import Answer
+from phi2sdk.backends.engine import memory
 from phi2sdk.backends.engine.decode import CompiledStep, EagerStep, GraphStep
 from phi2sdk.backends.engine.files import ModelFiles, find_model, from_files
+from phi2sdk.backends.engine.job import Answer, Step
 from phi2sdk.backends.engine.phi import Phi
 from phi2sdk.backends.engine.scoring import LOGITS_BYTES, Score, score_sequences
 from phi2sdk.backends.engine.slots import Slots
-from phi2sdk.backends.engine.step import Step
-from phi2sdk.backends.engine.text import Detokenizer, TextCodec
+from phi2sdk.backends.engine.tokenizer import Detokenizer, TextCodec
 from phi2sdk.backends.engine.weights import Progress, load_weights
 from phi2sdk.errors import ConfigurationError, ContextLengthExceeded, InvalidRequest
 from phi2sdk.sampling import Sampling
@@ -76,7 +75,7 @@ class LocalModel:
 
         Args:
             model: A folder, or a hub id. Only safetensors are read, and no code.
-            dtype: ``auto`` takes what fits (:func:`phi2sdk.memory.choose_dtype`).
+            dtype: ``auto`` takes what fits (:func:`phi2sdk.backends.engine.memory.choose_dtype`).
             device: ``auto`` takes CUDA, then MPS, then the CPU.
             revision: Pins a hub id to a branch, tag or commit.
             quantize: Keep the layers' matrices in 8 or 4 bits; the rest is then bfloat16 (on a

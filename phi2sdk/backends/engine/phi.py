@@ -22,9 +22,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from phi2sdk.backends.engine.memory import Shape
 from phi2sdk.backends.engine.threads import Threads
 from phi2sdk.errors import ConfigurationError
-from phi2sdk.memory import Shape
 
 __all__ = ["Attend", "Block", "Linear", "Matrix", "Norm", "Phi", "PhiConfig", "Rotary"]
 

@@ -7,8 +7,7 @@ from time import perf_counter_ns
 
 import torch
 
-from phi2sdk.backends.engine.answer import Answer
-from phi2sdk.backends.engine.job import Admitted, Ended, Failed, Generated, Job
+from phi2sdk.backends.engine.job import Admitted, Answer, Ended, Failed, Generated, Job
 from phi2sdk.backends.engine.model import LocalModel
 from phi2sdk.backends.engine.slots import Row, Token
 from phi2sdk.errors import OutOfMemory, Phi2Error, ProviderFault

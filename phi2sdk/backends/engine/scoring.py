@@ -13,7 +13,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from phi2sdk.backends.engine.phi import Phi
-from phi2sdk.score import Score
+from phi2sdk.logprobs import Score
 
 __all__ = ["LOGITS_BYTES", "PromptAndText", "Score", "packed", "packed_hidden", "score_sequences"]
 

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from phi2sdk.backends.engine.cache import ChunkAttend, RowsAttend, SlotCache, StepAttend
 from phi2sdk.backends.engine.decode import CompiledStep, EagerStep, GraphStep, OneTokenStep
+from phi2sdk.backends.engine.memory import PREFILL_TOKENS
 from phi2sdk.backends.engine.phi import Attend, Phi
 from phi2sdk.backends.engine.sampler import Chooser, choose
-from phi2sdk.memory import PREFILL_TOKENS
 from phi2sdk.sampling import Sampling
 
 __all__ = ["Flight", "Row", "Slots", "Token"]

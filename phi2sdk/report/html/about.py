@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from phi2sdk.analysis.metrics import latencies
 from phi2sdk.measure.folder import Run
-from phi2sdk.measure.metrics import latencies
 from phi2sdk.measure.tokens import ReferenceTokenizer
 from phi2sdk.report.schema import Report
 from phi2sdk.report.words import how_often, seconds

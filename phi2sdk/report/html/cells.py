@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from phi2sdk.report.money_words import dollars
-from phi2sdk.report.schema import LatencySummary, QuantileReport
-from phi2sdk.report.schema_base import Interval
+from phi2sdk.report.schema import Interval, LatencySummary, QuantileReport
 from phi2sdk.report.words import SIMULATED, TOO_FEW, seconds
 
 __all__ = ["Cell", "count", "latency", "money", "plain", "quantile", "rate", "score"]

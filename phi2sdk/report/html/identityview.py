@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from phi2sdk.report.html.cells import Cell
-from phi2sdk.report.identity_words import logprobs_sentence
-from phi2sdk.report.schema import Report
-from phi2sdk.report.schema_identity import (
+from phi2sdk.report.identity import logprobs_sentence
+from phi2sdk.report.schema import (
     EvidenceReport,
     IdentityCalibrationReport,
     IdentityReport,
+    Report,
     TemperatureReport,
 )
 from phi2sdk.report.words import UNKNOWN

@@ -8,13 +8,12 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from phi2sdk.measure.collector import paused_collector
 from phi2sdk.measure.folder import Run
-from phi2sdk.measure.records import Record
+from phi2sdk.measure.records import Record, paused_collector
 from phi2sdk.measure.tokens import ReferenceTokenizer
 from phi2sdk.report import money_words
 from phi2sdk.report.html import about, assets, tables, verdict
-from phi2sdk.report.html.drawn import drawn
+from phi2sdk.report.html.data import drawn
 from phi2sdk.report.html.identityview import calibration, identities
 from phi2sdk.report.html.qualityview import quality
 from phi2sdk.report.schema import Report

@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from phi2sdk.report.html.cells import Cell, rate, score
-from phi2sdk.report.schema import Report
-from phi2sdk.report.schema_base import Interval
-from phi2sdk.report.schema_quality import LikenessReport, QualityReport
+from phi2sdk.report.schema import Interval, LikenessReport, QualityReport, Report
 
 __all__ = ["COLUMNS", "Quality", "quality"]
 

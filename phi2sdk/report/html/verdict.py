@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from phi2sdk.report.html.cells import Cell, count, latency, money, plain, rate
-from phi2sdk.report.schema import Report, TargetReport
-from phi2sdk.report.schema_base import Interval
+from phi2sdk.report.schema import Interval, Report, TargetReport
 from phi2sdk.report.table import comparison
 
 __all__ = ["COLUMNS", "Row", "cost_of", "outcome", "rows"]

@@ -12,16 +12,16 @@ from phi2sdk.completion import Attempt
 from phi2sdk.measure.folder import Run
 from phi2sdk.measure.records import Record
 from phi2sdk.measure.tokens import estimating_tokenizer
-from phi2sdk.report.analysis import Analysis
 from phi2sdk.report.build import build
 from phi2sdk.report.html.page import html_page
-from phi2sdk.report.require import Requirement
-from phi2sdk.report.schema import Report
-from phi2sdk.report.schema_identity import (
+from phi2sdk.report.options import Analysis
+from phi2sdk.report.requirements import Requirement
+from phi2sdk.report.schema import (
     EvidenceReport,
     IdentityCalibrationReport,
     IdentityReport,
     PrecisionReport,
+    Report,
     TemperatureReport,
 )
 from tests.measure.making import MS, answer, failure

@@ -11,9 +11,8 @@ from scipy import stats
 
 from phi2sdk.measure.records import Record
 from phi2sdk.measure.tokens import estimating_tokenizer
-from phi2sdk.report.html.parting import parting
-from phi2sdk.report.html.series import POINTS, STEPS, series
-from phi2sdk.report.html.sidebyside import LONGEST, REPETITIONS, answers_of, shown
+from phi2sdk.report.html.data import POINTS, STEPS, parting, series
+from phi2sdk.report.html.prompts import LONGEST, REPETITIONS, answers_of, shown
 from tests.measure.making import answer, failure
 from tests.report.making import run_of
 

@@ -10,8 +10,7 @@ from importlib.resources import files
 import pytest
 
 from phi2sdk.report.html.assets import LIBRARIES, read
-from phi2sdk.report.schema_base import Interval
-from phi2sdk.report.schema_quality import LikenessReport, QualityReport
+from phi2sdk.report.schema import Interval, LikenessReport, QualityReport
 from tests.measure.making import answer, failure
 from tests.report.html.making import EVERYTHING, examined_as, page_of, varied_run
 from tests.report.making import report_of, run_of

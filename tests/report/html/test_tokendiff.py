@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from phi2sdk.analysis.agreement import common_prefix
 from phi2sdk.demo import checkpoint_path
-from phi2sdk.measure.agreement import common_prefix
 from phi2sdk.measure.tokens import ReferenceTokenizer, estimating_tokenizer, load_tokenizer
-from phi2sdk.report.html.tokendiff import GONE, NEW, SAME, token_diff
+from phi2sdk.report.html.prompts import GONE, NEW, SAME, token_diff
 
 TOKENIZERS = (estimating_tokenizer(), load_tokenizer(checkpoint_path()))
 TEXTS = st.text(st.sampled_from("ab \n.é日😀😃\u0301_1²\u202e"), max_size=20)

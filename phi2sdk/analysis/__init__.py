@@ -1,0 +1,1 @@
+"""What the recorded numbers say: statistics, agreement, cost and decision."""

@@ -1,0 +1,225 @@
+"""How many times cheaper a target is than a baseline, and how that depends on assumptions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from phi2sdk.analysis.breakeven import Option, cost_per_summary_at, over_prompts
+from phi2sdk.analysis.cost import Floats, Spend
+from phi2sdk.analysis.statistics import Estimate, bootstrap_ratio, bootstrap_ratio_of_ratios
+from phi2sdk.errors import ConfigurationError
+from phi2sdk.pricing import genai_prices as genai_source
+from phi2sdk.pricing.book import PriceBook
+from phi2sdk.pricing.models import Hourly
+from phi2sdk.pricing.price import Bill, Price, resolve
+
+__all__ = [
+    "Baseline",
+    "CLAIM",
+    "GPUS",
+    "RATIOS",
+    "Row",
+    "UTILISATIONS",
+    "find_baseline",
+    "per_summary",
+    "published_ratio",
+    "sensitivity",
+    "times_cheaper",
+    "times_cheaper_at",
+    "times_cheaper_than",
+]
+
+CLAIM = "phi-2/times-cheaper-than-gpt-4"
+"""The published ratio, by its id in the book."""
+
+_ORIGINAL_MODEL, _ORIGINAL_TOKENS = "anyscale/llama-2-70b", "llama-2-70b/tokens"
+_GPT4 = "openai/gpt-4"
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """With what the targets are compared.
+
+    Attributes:
+        name: As it was asked for.
+        price: Its recorded price per token; ``None`` where it is a target of the run.
+        note: What the book has to say about it.
+        tokenizer_ratio: Its tokens per token that was measured, a stated figure.
+    """
+
+    name: str
+    price: Price | None
+    note: str = ""
+    tokenizer_ratio: float = 1.0
+
+    @property
+    def live(self) -> bool:
+        """Whether it is one of the targets."""
+        return self.price is None
+
+
+def find_baseline(
+    name: str, book: PriceBook, targets: Iterable[str] = (), *, tokenizer_ratio: float = 1.0
+) -> Baseline:
+    """A baseline by a target's name, or by a model's with or without its provider.
+
+    Raises:
+        ConfigurationError: There is none of that name, or several; the ratio is not above 0.
+    """
+    if not 0 < tokenizer_ratio < float("inf"):
+        raise ConfigurationError(f"tokenizer ratio {tokenizer_ratio:g} must be above 0")
+    if name in targets:
+        return Baseline(name, None)
+    if name.startswith(genai_source.PREFIX):
+        return Baseline(name, resolve({"book": name}, book), "", tokenizer_ratio)
+    found = [id for id in book.models() if name in (id, id.partition("/")[2])]
+    if len(found) != 1:
+        known = ", ".join(found or book.models())
+        problem = "is several models" if found else "is neither a target nor in the price book"
+        raise ConfigurationError(f"the baseline {name!r} {problem}: use one of {known}")
+    quote = book.quote(f"{found[0]}/input", "1M tokens")
+    note = quote.note if quote else ""
+    return Baseline(name, resolve({"book": found[0]}, book), note, tokenizer_ratio)
+
+
+def per_summary(baseline: Baseline, spend: Spend) -> Floats:
+    """What a recorded baseline would cost for a target's acceptable answers, by prompt."""
+    assert baseline.price is not None
+    usd = np.zeros(len(spend.prompts))
+    ratio = baseline.tokenizer_ratio
+    for at, bill in spend.answered:
+        tokens = Bill((bill.input or 0) * ratio, (bill.output or 0) * ratio)
+        usd[at] += baseline.price.usd(tokens) or 0.0
+    return usd
+
+
+def times_cheaper(baseline: Baseline, option: Option) -> Estimate | None:
+    """A recorded baseline's cost over a target's, all that was spent on the target included.
+
+    ``None`` where the target costs nothing, of which nothing can be a multiple.
+    """
+    spend = option.spend
+    warmup = option.price.usd(spend.warmup) or 0.0
+    paid = spend.usd + warmup / len(spend.usd)
+    return bootstrap_ratio(per_summary(baseline, spend).tolist(), paid.tolist())
+
+
+def times_cheaper_at(baseline: Baseline, option: Option, volume: float) -> Estimate | None:
+    """The same with the target's machines paid for a day at ``volume``, idle or not."""
+    base, good = per_summary(baseline, option.spend), option.spend.good
+
+    def times(weights: Floats) -> Floats:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ours = cost_per_summary_at(option, volume, weights)
+            return np.where(ours > 0, (weights @ base) / (weights @ good) / ours, np.inf)
+
+    return over_prompts(len(good), times)
+
+
+def times_cheaper_than(baseline: Option, option: Option) -> Estimate | None:
+    """A live baseline's cost per summary over a target's, over the prompts that both were asked."""
+    asked = set(option.spend.prompts)
+    both = [prompt for prompt in baseline.spend.prompts if prompt in asked]
+    ours, theirs = option.spend.at(both), baseline.spend.at(both)
+    return bootstrap_ratio_of_ratios(
+        option.spend.usd[ours].tolist(),
+        option.spend.good[ours].tolist(),
+        baseline.spend.usd[theirs].tolist(),
+        baseline.spend.good[theirs].tolist(),
+    )
+
+
+def published_ratio(book: PriceBook, output_per_input: float) -> float:
+    """The traceable original's arithmetic: GPT-4 against Llama-2-70b, at its own assumptions.
+
+    ``(p_in + p_out r) / (1.19 (q_in + q_out r))`` with GPT-4's prices p, Llama's prices q as they
+    were, and 1.19 of Llama's tokens for each of GPT-4's.
+
+    Args:
+        book: With the prices of both and the factor.
+        output_per_input: r, output tokens per input token.
+    """
+    tokens = Bill(1e6, 1e6 * output_per_input)
+    theirs = resolve({"book": _GPT4}, book).usd(tokens)
+    ours = resolve({"book": _ORIGINAL_MODEL}, book).usd(tokens)
+    assert theirs is not None
+    assert ours is not None
+    return theirs / (book.claim(_ORIGINAL_TOKENS).value * ours)
+
+
+Factor = Literal["output/input", "utilisation", "GPU"]
+RATIOS = (0.0, 0.1, 0.235, 0.5, 1.0)
+UTILISATIONS = (0.05, 0.1, 0.25, 0.5, 1.0)
+GPUS = ("hf/aws-t4", "hf/aws-l4", "hf/aws-a100-80", "hf/aws-h200")
+"""Rented GPUs of the book, from the cheapest hour to the dearest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One assumption, changed.
+
+    Attributes:
+        factor: Which assumption.
+        target: Whose cost changes.
+        setting: What it is changed to, in words.
+        value: The same as a number: a ratio, a share, USD per hour.
+        times: How many times cheaper than the baseline the target then is.
+        seconds: On this GPU a summary may take so long at full use to be as many times cheaper
+            as the published claim has it.
+    """
+
+    factor: Factor
+    target: str
+    setting: str
+    value: float
+    times: float
+    seconds: float | None = None
+
+
+def sensitivity(baseline: Baseline, option: Option, book: PriceBook) -> Iterator[Row]:
+    """The rows of one target against a recorded baseline; nothing where it costs nothing."""
+    spend = option.spend
+    good = float(spend.good.sum())
+    base = float(per_summary(baseline, spend).sum()) / good
+    read = sum(bill.input or 0 for _, bill in spend.answered) / good
+    wrote = sum(bill.output or 0 for _, bill in spend.answered) / good
+    if not option.price.by_time:
+        yield from _by_length(baseline, option, read, wrote)
+        return
+    token = 0.0 if spend.token_usd is None else float(spend.token_usd.sum()) / good
+    busy = 0.0 if spend.busy_usd is None else float(spend.busy_usd.sum()) / good
+    machine = busy - token
+    for share in UTILISATIONS:
+        if machine > 0:
+            times = base / (token + machine / share)
+            yield Row("utilisation", option.name, f"{share:.0%}", share, times)
+    seconds = float(spend.seconds.sum()) / good
+    for id in GPUS:
+        rented = resolve({"book": id}, book).parts[0]
+        if isinstance(rented, Hourly) and seconds > 0:
+            usd = rented.usd_per_hour / 3600
+            allowed = base / book.claim(CLAIM).value / usd
+            times = base / (token + seconds * usd)
+            yield Row("GPU", option.name, id, rented.usd_per_hour, times, allowed)
+
+
+def _by_length(baseline: Baseline, option: Option, read: float, wrote: float) -> Iterator[Row]:
+    """Answers of another length for the same prompts, at a price without machine time."""
+    if read == 0:
+        return
+    measured = wrote / read
+    assert baseline.price is not None
+    for ratio in sorted({*RATIOS, round(measured, 3)}):
+        theirs = _usd(baseline.price, read, ratio, baseline.tokenizer_ratio)
+        ours = _usd(option.price, read, ratio)
+        if theirs is not None and ours:
+            mark = " measured" if ratio == round(measured, 3) else ""
+            yield Row("output/input", option.name, f"{ratio:g}{mark}", ratio, theirs / ours)
+
+
+def _usd(price: Price, read: float, ratio: float, scale: float = 1.0) -> float | None:
+    return price.usd(Bill(read * scale, read * ratio * scale))

@@ -1,0 +1,323 @@
+"""The metrics of requests and targets: each with its name, unit, definition and formula."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+
+import numpy as np
+
+from phi2sdk.errors import ConfigurationError
+from phi2sdk.measure.records import Record
+from phi2sdk.measure.tokens import ReferenceTokenizer
+
+__all__ = [
+    "E2E",
+    "ICL",
+    "Metric",
+    "NEVER",
+    "RESPONSE",
+    "SCHEDULE_LAG",
+    "TTFT",
+    "answered",
+    "busy_seconds",
+    "due_an_answer",
+    "is_good",
+    "latencies",
+    "longest_stall",
+    "parse_slo",
+    "throughput",
+    "tokens_per_chunk",
+    "tpot",
+    "window_seconds",
+]
+
+NEVER = float("inf")
+"""The value of a request that did not answer: above every limit, last in every ranking."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A number that each request has, several of, or none.
+
+    Attributes:
+        name: As in ``report.json``.
+        label: As people write it.
+        unit: Of its values.
+        definition: What it is, in one sentence.
+        formula: In terms of a record's clock readings.
+        values: A record's values; :data:`NEVER` for a request that failed to have one.
+    """
+
+    name: str
+    label: str
+    unit: str
+    definition: str
+    formula: str
+    values: Callable[[Record], Iterable[float]]
+
+
+def answered(record: Record) -> bool:
+    """Whether the request has an answer with its clock readings."""
+    return record.ok and record.t_send_ns is not None and record.t_last_ns is not None
+
+
+def due_an_answer(record: Record) -> bool:
+    """Whether the request counts although it has none: it failed, and stays in the denominator."""
+    return not record.ok
+
+
+def _ttft(record: Record) -> Iterable[float]:
+    if record.streamed is False:
+        return ()
+    if not record.ok:
+        return (NEVER,)
+    if record.t_first_ns is None or record.t_send_ns is None:
+        return ()
+    return ((record.t_first_ns - record.t_send_ns) / 1e9,)
+
+
+TTFT = Metric(
+    name="ttft",
+    label="TTFT",
+    unit="s",
+    definition=(
+        "Time to first token: from handing the request to the wire (first attempt) to the first "
+        "chunk with non-empty content. Frames with a role, usage or a comment do not count. None "
+        "where nothing was streamed."
+    ),
+    formula="t_first - t_send",
+    values=_ttft,
+)
+
+
+def _e2e(record: Record) -> Iterable[float]:
+    if not record.ok or record.t_last_ns is None or record.t_send_ns is None:
+        return (NEVER,)
+    return ((record.t_last_ns - record.t_send_ns) / 1e9,)
+
+
+E2E = Metric(
+    name="e2e",
+    label="E2E",
+    unit="s",
+    definition=(
+        "End-to-end latency: from handing the request to the wire (first attempt, so that "
+        "retries and their waits count) to the last content, or to the moment our stop cut is "
+        "decided. A route that cannot stream runs on to max_tokens, and its latency includes that."
+    ),
+    formula="t_last - t_send",
+    values=_e2e,
+)
+
+
+def _response(record: Record) -> Iterable[float]:
+    if not record.ok or record.t_last_ns is None:
+        return (NEVER,)
+    return ((record.t_last_ns - record.t_scheduled_ns) / 1e9,)
+
+
+RESPONSE = Metric(
+    name="response",
+    label="response time",
+    unit="s",
+    definition=(
+        "From the moment the request was due to its last content: includes what it waited before "
+        "it was sent, which a closed queue hides (coordinated omission)."
+    ),
+    formula="t_last - t_scheduled",
+    values=_response,
+)
+
+
+def tpot(tokenizer: ReferenceTokenizer) -> Metric:
+    """Return the time per output token, as the reference tokenizer counts tokens.
+
+    The throughput counts the same tokens, so that the two can be reconciled: where every answer
+    has a TPOT, the busy time under sequential load is the sum of ``TTFT + TPOT * (N - n1)``.
+    """
+    return Metric(
+        name="tpot",
+        label="TPOT",
+        unit="s",
+        definition=(
+            "Time per output token after the first chunk, of answers that were streamed and are "
+            "longer than it. N: tokens of the answer that was kept; n1: those that came with the "
+            "first chunk; both are counted by the reference tokenizer, whatever the provider "
+            "counts. The time in which a stop arrived that was cut off is included."
+        ),
+        formula="(t_last - t_first) / (N - n1)",
+        values=partial(_tpot, tokenizer),
+    )
+
+
+def _tpot(tokenizer: ReferenceTokenizer, record: Record) -> Iterable[float]:
+    if not record.ok or record.t_first_ns is None or record.t_last_ns is None:
+        return ()
+    after = tokenizer.count(record.text) - tokenizer.count(_first_chunk(record))
+    return ((record.t_last_ns - record.t_first_ns) / 1e9 / after,) if after > 0 else ()
+
+
+def _first_chunk(record: Record) -> str:
+    """Return the part of the kept text that came with the first chunk.
+
+    The text begins where the white space ends that was received in front of it.
+    """
+    begin = max(0, record.raw.find(record.text))
+    return record.raw[begin : record.chunk_chars[0]][: len(record.text)]
+
+
+def _icl(record: Record) -> Iterable[float]:
+    if not record.ok or record.streamed is False:
+        return ()
+    gaps: list[float] = (np.diff(np.frombuffer(record.chunk_ns, np.int64)) / 1e9).tolist()
+    return gaps
+
+
+def longest_stall(record: Record) -> float | None:
+    """The longest gap between two chunks with content, in seconds."""
+    return max(_icl(record), default=None)
+
+
+def tokens_per_chunk(records: Iterable[Record], tokenizer: ReferenceTokenizer) -> float | None:
+    """Return the mean over all streamed chunks; near 1, every chunk is one token."""
+    streamed = [record for record in records if record.streamed]
+    chunks = sum(len(record.chunk_ns) for record in streamed)
+    return sum(tokenizer.count(record.raw) for record in streamed) / chunks if chunks else None
+
+
+ICL = Metric(
+    name="icl",
+    label="ICL",
+    unit="s",
+    definition=(
+        "Inter-chunk latency: gaps between chunks with content. It is an inter-token latency "
+        "only where one chunk is one token."
+    ),
+    formula="t_chunk[i] - t_chunk[i - 1]",
+    values=_icl,
+)
+
+
+def _schedule_lag(record: Record) -> Iterable[float]:
+    if record.t_send_ns is None:
+        return ()
+    return ((record.t_send_ns - record.t_scheduled_ns) / 1e9,)
+
+
+SCHEDULE_LAG = Metric(
+    name="schedule_lag",
+    label="schedule lag",
+    unit="s",
+    definition="From the moment the request was due to handing it to the wire: our own lateness.",
+    formula="t_send - t_scheduled",
+    values=_schedule_lag,
+)
+
+
+def latencies(tokenizer: ReferenceTokenizer) -> tuple[Metric, ...]:
+    """Return what ``report.json`` has under ``latency``, in that order.
+
+    Args:
+        tokenizer: Counts the tokens of every target.
+    """
+    return TTFT, E2E, RESPONSE, tpot(tokenizer), ICL
+
+
+THROUGHPUT_UNIT = "tokens/s"
+THROUGHPUT_DEFINITION = (
+    "Output tokens that were kept, of answers, over the time in which they were made: from the "
+    "first send to the last content, each session by itself; under sequential load, where a "
+    "target idles while others are asked, the time in which it had a request."
+)
+
+
+def throughput(records: Sequence[Record], tokens: float, *, sequential: bool) -> float | None:
+    """Output tokens per second of one target; ``None`` where no time passed.
+
+    Args:
+        records: All records of the target.
+        tokens: Output tokens of its answers.
+        sequential: Whether the target idled while others were asked.
+    """
+    seconds = busy_seconds(records) if sequential else window_seconds(records)
+    return tokens / seconds if seconds > 0 else None
+
+
+def window_seconds(records: Iterable[Record]) -> float:
+    """First send to last content, summed over sessions."""
+    return sum(
+        max(end for _, end in spans) - min(begin for begin, _ in spans)
+        for spans in _spans_by_session(records)
+    )
+
+
+def busy_seconds(records: Iterable[Record]) -> float:
+    """Seconds in which at least one request was under way: the union of their intervals."""
+    total = 0.0
+    for spans in _spans_by_session(records):
+        begin, end = np.asarray(sorted(spans)).T
+        reached = np.maximum.accumulate(end)
+        before = np.concatenate(([-np.inf], reached[:-1]))
+        total += float(np.maximum(0.0, end - np.maximum(begin, before)).sum())
+    return total
+
+
+def _spans_by_session(records: Iterable[Record]) -> Iterable[list[tuple[float, float]]]:
+    sent = sorted((r for r in records if r.t_send_ns is not None), key=lambda r: r.session)
+    for _, group in groupby(sent, key=lambda r: r.session):
+        yield [
+            ((r.t_send_ns or 0) / 1e9, (r.t_close_ns if r.t_last_ns is None else r.t_last_ns) / 1e9)
+            for r in group
+        ]
+
+
+GOODPUT_UNIT = "requests/s"
+GOODPUT_DEFINITION = (
+    "Requests that meet every service level, over the window of the target; the good fraction is "
+    "good over attempted, so that a failure is not good. A service level on gaps between chunks "
+    "holds where the longest gap meets it."
+)
+METRICS = ("ttft", "e2e", "response", "tpot", "icl")
+_ENTRY = re.compile(r"\s*([a-z0-9]+)\s*=\s*([0-9.eE+-]+)\s*(ms|s)?\s*")
+
+
+def parse_slo(text: str) -> dict[str, float]:
+    """``ttft=0.5,e2e=5`` (seconds; ``500ms`` works too) as limits by metric.
+
+    Raises:
+        ConfigurationError: An entry is none, or its metric is unknown.
+    """
+    limits: dict[str, float] = {}
+    for entry in text.split(","):
+        match = _ENTRY.fullmatch(entry)
+        try:
+            name, limit = (match.group(1), float(match.group(2))) if match else ("", 0.0)
+        except ValueError:
+            name, limit = "", 0.0
+        if match is None or name not in METRICS or not 0 < limit < float("inf"):
+            raise ConfigurationError(
+                f"service level {entry.strip()!r}: write METRIC=SECONDS, with one of "
+                f"{', '.join(METRICS)}, as in ttft=0.5,e2e=5"
+            )
+        limits[name] = limit / 1000 if match.group(3) == "ms" else limit
+    return limits
+
+
+def is_good(record: Record, limits: Mapping[str, float], metrics: Iterable[Metric]) -> bool:
+    """Whether an answer came, and within every limit, by the metrics of the limits' names.
+
+    A limit on the first token is not met by a route that does not stream: its first token comes
+    with the whole answer, so the whole answer's latency is held against it.
+    """
+    if not record.ok:
+        return False
+    for metric in metrics:
+        limit = limits.get(metric.name, float("inf"))
+        whole = metric.name == "ttft" and not record.streamed
+        if any(value > limit for value in (E2E if whole else metric).values(record)):
+            return False
+    return True

@@ -1,0 +1,235 @@
+"""The quality of one target's answers, prompt by prompt.
+
+Every likeness ``s`` stands beside ``s0``, that of answers with the references of other prompts:
+texts of one kind are alike by chance, and ``(s - s0) / (1 - s0)`` is what is left of it. Answers
+that never came are not scored here, and are counted elsewhere.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+
+from phi2sdk.analysis.statistics import Estimate, Quantile, mean_over_prompts, quantile
+from phi2sdk.analysis.text_similarity import Encoder, chrf, cosines, rouge_l, unsupported, words
+from phi2sdk.measure.records import Record
+from phi2sdk.measure.tokens import ReferenceTokenizer
+
+__all__ = ["Likeness", "Quality", "first_sentence", "likeness", "quality"]
+
+SHUFFLES, PAIRS = 10, 1000
+"""Each answer is held against so many references of other prompts, and all against so many."""
+
+LONGEST = 50_000
+"""Characters of an answer that are read: several of the model's contexts. A provider may send
+megabytes, and likeness takes time by the square."""
+
+_SENTENCE_END = re.compile(r"[.!?][\"'”’)\]]*(?=\s+[^\sa-z])|[。！？]|\n\s*\n")
+
+Score = Callable[[str, str], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """How alike answers and their references are.
+
+    Attributes:
+        prompts: How many have both.
+        value: The mean over prompts.
+        baseline: The mean with references of other prompts; ``None`` with fewer than two.
+        above_chance: ``(value - baseline) / (1 - baseline)``; ``None`` where chance gives 1.
+    """
+
+    prompts: int
+    value: Estimate
+    baseline: float | None
+    above_chance: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """Of one target.
+
+    Attributes:
+        prompts: With an answer.
+        rouge_l, chrf, cosine: Likeness to the references, from 0 to 1 (cosine: from -1).
+        faithful: Share of numbers and names that the source has; only answers that have any.
+        unsupported: Share of prompts with a number or name that the source lacks.
+        tokens: Median length of the cut answers.
+        length_ratio: Median of answer over reference, in words.
+        past_first_sentence: Mean share of an answer's words that stand after its first sentence.
+        unknown: Why one of them is ``None``.
+    """
+
+    prompts: int
+    rouge_l: Likeness | None = None
+    chrf: Likeness | None = None
+    cosine: Likeness | None = None
+    faithful: Likeness | None = None
+    unsupported: Estimate | None = None
+    tokens: Quantile | None = None
+    length_ratio: Quantile | None = None
+    past_first_sentence: Estimate | None = None
+    unknown: Mapping[str, str] = field(default_factory=dict)
+
+
+def quality(
+    records: Sequence[Record],
+    tokenizer: ReferenceTokenizer,
+    *,
+    references: Mapping[str, str],
+    sources: Mapping[str, str],
+    encoder: Encoder | None = None,
+) -> Quality | None:
+    """Measure a target's greedy answers; ``None`` where it has none.
+
+    Args:
+        records: Of one target.
+        tokenizer: The reference tokenizer.
+        references: A good answer by prompt, as far as there are any.
+        sources: What a summary is of, by prompt; empty where answers are no summaries.
+        encoder: Gives the cosine; ``None``: without.
+    """
+    whole: dict[str, list[str]] = {}
+    for record in records:
+        if record.ok and record.key.arm == "greedy":
+            whole.setdefault(record.key.prompt, []).append(record.text)
+    if not whole:
+        return None
+    answers = {prompt: [text[:LONGEST] for text in texts] for prompt, texts in whole.items()}
+    unknown: dict[str, str] = {}
+    given = {prompt: text for prompt, text in references.items() if prompt in answers}
+    if not given:
+        unknown |= dict.fromkeys(("rouge_l", "chrf", "cosine"), "the input has no references")
+    elif encoder is None:
+        unknown["cosine"] = "no --quality-model was given"
+    chrf_found = None
+    if given:
+        try:
+            chrf_found = likeness(answers, given, chrf)
+        except ImportError:
+            unknown["chrf"] = "sacrebleu is not installed: pip install 'phi2sdk[quality]'"
+    if not sources:
+        unknown["faithful"] = "only summaries have a source"
+    sizes = [len(words(reference)) for reference in given.values()]
+    ratios = [
+        _mean_of(lambda text: len(words(text)), answers[prompt]) / size
+        for prompt, size in zip(given, sizes, strict=True)
+        if size
+    ]
+    return Quality(
+        prompts=len(answers),
+        rouge_l=likeness(answers, given, rouge_l) if given else None,
+        chrf=chrf_found,
+        cosine=likeness(answers, given, _cosine(encoder, answers, given), low=-1.0)
+        if given and encoder is not None
+        else None,
+        faithful=likeness(answers, sources, _supported) if sources else None,
+        unsupported=mean_over_prompts(
+            [
+                _mean_of(partial(_invents, source=sources[prompt]), texts)
+                for prompt, texts in answers.items()
+            ]
+        )
+        if sources.keys() >= answers.keys()
+        else None,
+        tokens=quantile([_mean_of(tokenizer.count, texts) for texts in whole.values()], 0.5),
+        length_ratio=quantile(ratios, 0.5) if ratios else None,
+        past_first_sentence=mean_over_prompts(
+            [_mean_of(_past_first, texts) for texts in answers.values()]
+        ),
+        unknown=unknown,
+    )
+
+
+def likeness(
+    answers: Mapping[str, Sequence[str]],
+    references: Mapping[str, str],
+    score: Callable[[str, str], float | None],
+    *,
+    low: float = 0.0,
+) -> Likeness | None:
+    """The mean score over prompts, and that of shuffled pairs.
+
+    Args:
+        answers: By prompt, one a repetition.
+        references: By prompt.
+        score: From ``low`` to 1; ``None`` leaves a pair out.
+        low: The lowest score there can be.
+    """
+    scored: dict[str, float] = {}
+    for prompt, texts in answers.items():
+        if prompt in references:
+            once = {text: score(text, references[prompt]) for text in set(texts)}
+            if known := [value for text in texts if (value := once[text]) is not None]:
+                scored[prompt] = _mean(known)
+    if not scored:
+        return None
+    prompts = list(scored)
+    by_chance = [
+        value
+        for mine, other in _shuffled(len(prompts))
+        if (value := score(answers[prompts[mine]][0], references[prompts[other]])) is not None
+    ]
+    baseline = _mean(by_chance) if by_chance else None
+    spread = 1.0 - low
+    found = mean_over_prompts([(value - low) / spread for value in scored.values()])
+    value, below, above = (
+        None if end is None else end * spread + low for end in (found.value, found.low, found.high)
+    )
+    assert value is not None
+    left = None if baseline is None or baseline > 1 - 1e-9 else (value - baseline) / (1 - baseline)
+    return Likeness(len(scored), Estimate(value, below, above), baseline, left)
+
+
+def first_sentence(text: str) -> str:
+    """The text up to the end of its first sentence, as far as punctuation tells."""
+    stripped = text.strip()
+    found = _SENTENCE_END.search(stripped)
+    return stripped if found is None else stripped[: found.end()]
+
+
+def _past_first(text: str) -> float:
+    whole = len(words(text))
+    return 1.0 - len(words(first_sentence(text))) / whole if whole else 0.0
+
+
+def _invents(summary: str, source: str) -> bool:
+    return unsupported(summary, source)[0] > 0
+
+
+def _supported(summary: str, source: str) -> float | None:
+    missing, everything = unsupported(summary, source)
+    return 1.0 - missing / everything if everything else None
+
+
+def _cosine(
+    encoder: Encoder, answers: Mapping[str, Sequence[str]], references: Mapping[str, str]
+) -> Score:
+    texts = [text for prompt in references for text in answers[prompt]]
+    vectors = cosines(encoder, [*texts, *references.values()])
+    return lambda a, b: float(np.clip(vectors[a] @ vectors[b], -1.0, 1.0))
+
+
+def _shuffled(n: int) -> list[tuple[int, int]]:
+    """Pairs of different prompts: a random order, moved on by 1, 2, ... places."""
+    order = np.random.default_rng(0).permutation(n)
+    return [
+        (int(mine), int(other))
+        for shift in range(1, min(SHUFFLES, n - 1, max(1, PAIRS // n)) + 1)
+        for mine, other in zip(order, np.roll(order, shift), strict=True)
+    ]
+
+
+def _mean_of(measure: Callable[[str], float], texts: Sequence[str]) -> float:
+    """The mean over texts, of which the distinct ones are measured."""
+    once = {text: measure(text) for text in set(texts)}
+    return _mean([once[text] for text in texts])
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

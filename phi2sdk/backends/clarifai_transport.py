@@ -1,0 +1,329 @@
+"""gRPC to Clarifai: one channel per event loop, a deadline on every call, failures by name.
+
+Calls are made on channels of our own, with bytes in both directions: the clock is read before a
+message is parsed, and the vendor's generated stub is left alone, which needs a global of the
+vendor's channel module to be set before it works.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from time import perf_counter_ns
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import grpc
+import grpc.aio
+
+from phi2sdk.backends.clarifai_status import PROVIDER, error_for_rpc
+from phi2sdk.errors import BadResponse, ConfigurationError, ConnectionFailed, Timeout
+from phi2sdk.secret import Secret
+from phi2sdk.transport.http import MAX_RESPONSE_BYTES, Timeouts, check_endpoint, is_loopback
+from phi2sdk.transport.preview import Outgoing
+from phi2sdk.transport.redaction import Redactor
+
+__all__ = ["PUBLIC_ENDPOINT", "Endpoint", "GrpcWire", "with_scheme"]
+
+PUBLIC_ENDPOINT = "https://api.clarifai.com"
+
+_SERVICE = "/clarifai.api.V2/"
+_SETTLE_SECONDS = 0.5
+
+
+def with_scheme(base: str) -> str:
+    """Return an endpoint with its scheme: http for loopback where none is written, else https."""
+    text = base.strip() or PUBLIC_ENDPOINT
+    if "://" in text:
+        return text
+    try:
+        plain = is_loopback(urlsplit(f"//{text}").hostname or "")
+    except ValueError:  # no address; who parses it says so
+        plain = False
+    return f"{'http' if plain else 'https'}://{text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where calls go.
+
+    Attributes:
+        address: ``host:port``.
+        secure: Over TLS.
+        loopback: It is this machine.
+    """
+
+    address: str
+    secure: bool
+    loopback: bool
+
+    @property
+    def server(self) -> tuple[str, int]:
+        """Host and port."""
+        host, _, port = self.address.rpartition(":")
+        return host.strip("[]"), int(port)
+
+    @classmethod
+    def parse(cls, base: str, insecure_hosts: tuple[str, ...] = ()) -> Self:
+        """An endpoint as people write it: ``https://host``, ``http://host:port``, ``host:port``.
+
+        Without a scheme, loopback is plain and everything else is TLS.
+
+        Raises:
+            ConfigurationError: It is no endpoint, has a path, or would carry the key in clear to
+                a host that is neither loopback nor in ``insecure_hosts``.
+        """
+        try:
+            parts = urlsplit(check_endpoint(with_scheme(base), PROVIDER, insecure_hosts))
+            host, port = parts.hostname or "", parts.port
+        except ValueError as error:
+            raise ConfigurationError(
+                f"the endpoint {base!r} is no host and port", provider=PROVIDER
+            ) from error
+        if parts.path.strip("/") or parts.query or parts.fragment:
+            raise ConfigurationError(
+                f"the endpoint {base!r} has a path: gRPC takes only a host and a port",
+                provider=PROVIDER,
+            )
+        if not host.isascii() or not host.isprintable() or any(c in host for c in " ,/\\"):
+            raise ConfigurationError(f"the endpoint {base!r} is no host", provider=PROVIDER)
+        secure = parts.scheme == "https"
+        name = f"[{host}]" if ":" in host else host
+        return cls(f"{name}:{port or (443 if secure else 80)}", secure, is_loopback(host))
+
+
+class _Call:
+    """A call that ends in order: when it has ended, gRPC has no event of it to deliver.
+
+    What is cancelled in the middle of a read would have its event come later, and if the loop is
+    closed by then, gRPC logs an error in whichever loop is polling. So a read is never cancelled:
+    the call is, and the read then ends by itself.
+    """
+
+    def __init__(self, channel: _Channel, call: Any) -> None:
+        self._channel = channel
+        self._call = call
+        self._reading: asyncio.Task[Any] | None = None
+        channel.calls.add(self)
+
+    async def read(self, patience: float) -> bytes | None:
+        """The next message, ``None`` at the end.
+
+        Raises:
+            TimeoutError: ``patience`` seconds without a message.
+            AioRpcError: The call failed.
+            ConnectionFailed: The channel was closed.
+        """
+        self._reading = reading = asyncio.ensure_future(self._call.read())
+        await asyncio.wait((reading,), timeout=patience)
+        if not reading.done():
+            raise TimeoutError
+        if reading.cancelled():
+            raise ConnectionFailed("closed while it answered", provider=PROVIDER)
+        message = reading.result()
+        if message is grpc.aio.EOF:  # type: ignore[attr-defined]
+            return None
+        assert isinstance(message, bytes)
+        return message
+
+    async def end(self) -> None:
+        """Cancel what is left of it."""
+        self._channel.calls.discard(self)
+        if not self._call.done():
+            # The public cancel() also cancels the task that awaits the headers: see above.
+            cancel = getattr(self._call, "_cancel", None)
+            _ = cancel("cancelled by phi2sdk") if cancel else self._call.cancel()
+        reading = self._reading
+        if reading is not None:
+            await asyncio.wait((reading,))
+            _ = reading.cancelled() or reading.exception()  # seen: nobody else will look
+
+
+class _Channel:
+    """A channel with the loop and the process that it belongs to."""
+
+    def __init__(self, endpoint: Endpoint, timeouts: Timeouts, max_bytes: int) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.process = os.getpid()
+        self.closed = False
+        self.calls: set[_Call] = set()
+        self._methods: dict[str, Any] = {}
+        target = f"dns:///{endpoint.address}"
+        options = _options(endpoint, timeouts, max_bytes)
+        self._channel = (
+            grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(), options=options)
+            if endpoint.secure
+            else grpc.aio.insecure_channel(target, options=options)
+        )
+
+    def call(
+        self, method: str, body: bytes, *, timeout: float, metadata: tuple[tuple[str, str], ...]
+    ) -> _Call:
+        """Start a call: bytes in, a stream of bytes out.
+
+        A method that answers once is a stream of one message: on the wire they are the same.
+        """
+        start = self._methods.get(method)
+        if start is None:
+            start = self._methods[method] = self._channel.unary_stream(
+                _SERVICE + method, request_serializer=None, response_deserializer=None
+            )
+        return _Call(self, start(body, timeout=timeout, metadata=metadata))
+
+    async def close(self) -> None:
+        """End the calls that run, close, and wait until gRPC is through with what was cancelled."""
+        self.closed = True
+        self._methods.clear()
+        await asyncio.gather(*(call.end() for call in list(self.calls)))
+        await self._channel.close(None)
+        # gRPC watches each call in a task of its own, which outlives a cancelled call by a moment.
+        watching = [
+            task
+            for task in asyncio.all_tasks()
+            if getattr(task.get_coro(), "__name__", "") == "_handle_status_once_received"
+        ]
+        if watching:  # another channel's calls may be among them, hence the limit
+            await asyncio.wait(watching, timeout=_SETTLE_SECONDS)
+
+
+_opened_in: int | None = None
+"""The process that first opened a channel: gRPC has one poller a process, lost in a fork."""
+
+
+class GrpcWire:
+    """Calls to one endpoint with one key.
+
+    Args:
+        endpoint: Where to.
+        pat: The personal access token.
+        timeouts: Limits of one attempt. The time to connect counts as part of the attempt, and
+            gRPC gives up a connection after ``connect`` seconds.
+        max_bytes: Longer answers are an error: one message of more is gRPC's
+            ``RESOURCE_EXHAUSTED``, a stream that adds up to more is a ``BadResponse``.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        pat: Secret,
+        timeouts: Timeouts,
+        max_bytes: int = MAX_RESPONSE_BYTES,
+    ) -> None:
+        self.endpoint = endpoint
+        self.timeouts = timeouts
+        self._pat = pat
+        self.redact = Redactor((pat,))
+        self._max = max_bytes
+        self._current: _Channel | None = None
+
+    async def unary(self, method: str, body: bytes, timeout: float | None) -> tuple[int, bytes]:
+        """``(t_ns, reply)`` of a method that answers once.
+
+        Raises:
+            Phi2Error: By gRPC code.
+        """
+        last: tuple[int, bytes] | None = None
+        async with aclosing(self.stream(method, body, timeout)) as replies:
+            async for reply in replies:
+                last = reply
+        if last is None:
+            raise BadResponse("the call ended without a reply", provider=PROVIDER)
+        return last
+
+    async def stream(
+        self, method: str, body: bytes, timeout: float | None
+    ) -> AsyncGenerator[tuple[int, bytes], None]:
+        """``(t_ns, message)`` for each message of a stream; closing it early cancels the call.
+
+        Raises:
+            Phi2Error: By gRPC code.
+        """
+        limit = self.timeouts.attempt
+        call = self._open().call(
+            method,
+            body,
+            timeout=limit if timeout is None else min(limit, max(timeout, 0.001)),
+            metadata=(("authorization", f"Key {self._pat.reveal()}"),),
+        )
+        received = 0
+        with self.redact.boundary():
+            try:
+                while (message := await call.read(self.timeouts.idle)) is not None:
+                    t_ns = perf_counter_ns()
+                    received += len(message)
+                    if received > self._max:
+                        raise BadResponse(
+                            f"the response is longer than {self._max} bytes: not read further",
+                            provider=PROVIDER,
+                        )
+                    yield t_ns, message
+            except grpc.aio.AioRpcError as error:
+                raise error_for_rpc(error, self.redact) from error
+            except TimeoutError as error:
+                raise Timeout(
+                    f"no answer from {self.endpoint.address} for {self.timeouts.idle} s",
+                    provider=PROVIDER,
+                ) from error
+            finally:
+                await call.end()
+
+    def outgoing(self, method: str, document: Mapping[str, Any]) -> Outgoing:
+        """The call that :meth:`stream` makes of the message that ``document`` is in JSON."""
+        scheme = "https" if self.endpoint.secure else "http"
+        return Outgoing(
+            "grpc",
+            f"{scheme}://{self.endpoint.address}{_SERVICE}{method}",
+            {"authorization": Secret(f"Key {self._pat.reveal()}")},
+            json.dumps(document, ensure_ascii=False).encode(),
+        )
+
+    async def close(self) -> None:
+        """Close the channel; calls that still run end in ``ConnectionFailed``."""
+        channel = self._current
+        if channel is None or channel.process != os.getpid():
+            return  # after a fork it is the parent's: even to drop it would touch gRPC's threads
+        if channel.loop is asyncio.get_running_loop():
+            await channel.close()  # cancelled in here, it can be closed again
+        if self._current is channel:
+            self._current = None
+
+    def _open(self) -> _Channel:
+        """The channel of this loop; in a new loop, a new one."""
+        global _opened_in
+        process = os.getpid()
+        if _opened_in not in (None, process):
+            raise ConfigurationError(
+                "gRPC was in use before this process was forked, and does not survive a fork: "
+                "start worker processes with multiprocessing.get_context('spawn')",
+                provider=PROVIDER,
+            )
+        channel = self._current
+        if channel is None or channel.closed or channel.loop is not asyncio.get_running_loop():
+            _opened_in = process
+            channel = self._current = _Channel(self.endpoint, self.timeouts, self._max)
+        return channel
+
+
+def _options(
+    endpoint: Endpoint, timeouts: Timeouts, max_bytes: int
+) -> tuple[tuple[str, int | str], ...]:
+    options: tuple[tuple[str, int | str], ...] = (
+        ("grpc.primary_user_agent", "phi2sdk"),
+        # Retrying is the retry policy's: neither gRPC nor a config found in DNS may add its own.
+        ("grpc.enable_retries", 0),
+        ("grpc.service_config_disable_resolution", 1),
+        # How long calls fail at once after a failed connection attempt: short, for that reason.
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 1000),
+        # Despite its name the time that connecting may take.
+        ("grpc.min_reconnect_backoff_ms", max(100, round(timeouts.connect * 1000))),
+        ("grpc.use_local_subchannel_pool", 1),
+        ("grpc.max_receive_message_length", max_bytes),
+        ("grpc.max_send_message_length", max_bytes),
+    )
+    # A proxy from the environment must not see a key that is meant for this machine.
+    return (*options, ("grpc.enable_http_proxy", 0)) if endpoint.loopback else options

@@ -1,0 +1,384 @@
+"""The asynchronous client: all logic is here; :mod:`phi2sdk.client.sync_client` has its synchronous face."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter_ns
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from phi2sdk import prompts
+from phi2sdk.backends.base import Backend, OnUnsupported
+from phi2sdk.client.policies import Fallback, Retry, RetryBudget
+from phi2sdk.client.streaming import CompletionStream
+from phi2sdk.completion import Completion, Event, Receipt, Request
+from phi2sdk.config.target import Target, resolve
+from phi2sdk.errors import ConfigurationError, InvalidRequest, Phi2Error
+from phi2sdk.fold import Fold
+from phi2sdk.log import answered
+from phi2sdk.logprobs import Score
+from phi2sdk.prompts import Prompt
+from phi2sdk.sampling import Sampling
+from phi2sdk.stops import cut_at_stops
+
+if TYPE_CHECKING:  # they need pydantic, which a client without a price does without
+    from phi2sdk.client.budget import Spending
+    from phi2sdk.client.telemetry import Telemetry
+    from phi2sdk.pricing.price import Price
+
+__all__ = ["AsyncPhi2Client", "Targets"]
+
+_GREEDY = Sampling()
+
+Targets = str | Target | Backend | Sequence[str | Target | Backend]
+
+
+class AsyncPhi2Client:
+    """Phi-2 behind one interface, for asyncio.
+
+    Args:
+        target: A name from ``phi2.toml``, a backend (``local``, ``azure``, ``clarifai``, ``hf``,
+            ``openai``), a :class:`~phi2sdk.config.target.Target`, a backend object, or several of these
+            to fall back on in order.
+        config: The configuration file; ``phi2.toml`` of the working directory by default.
+        timeout: Seconds for a whole request, retries included; ``None`` for no limit.
+        attempts: Calls at most for one request.
+        on_unsupported: What happens to a parameter that a route cannot do: ``raise``
+            :class:`~phi2sdk.errors.UnsupportedParameter`, or ``warn`` to go without it and say so
+            on the receipt.
+        budget: US dollars that all requests together may cost at most, or a
+            :class:`~phi2sdk.client.budget.Spending` that is shared with others. Every target then needs
+            a price; a call that could exceed it raises
+            :class:`~phi2sdk.errors.BudgetExceeded`.
+        telemetry: Emit OpenTelemetry spans and metrics of every request, without prompts and
+            answers; or a :class:`~phi2sdk.client.telemetry.Telemetry` that says what, and where to.
+        settings: Settings of the backend, over those of the file (only with a single name).
+
+    Raises:
+        ConfigurationError: A target is unknown, or a key or dependency of it is missing.
+    """
+
+    def __init__(
+        self,
+        target: Targets = "local",
+        *,
+        config: str | Path | None = None,
+        timeout: float | None = 600.0,
+        attempts: int = 4,
+        on_unsupported: OnUnsupported | None = None,
+        budget: float | Spending | None = None,
+        telemetry: bool | Telemetry = False,
+        **settings: Any,
+    ) -> None:
+        several = _several(target)
+        if settings and (len(several) != 1 or not isinstance(several[0], str | Target)):
+            raise ConfigurationError("settings go with one target, given by its name")
+        self._prices: dict[str, Price | None] = {}
+        self._timeout = timeout
+        self.spending = _spending(budget)
+        self._telemetry = _telemetry(telemetry)
+        retries = RetryBudget()
+        opened: list[Backend] = []
+        for named in several:
+            one = resolve(named, config) if isinstance(named, str) else named
+            backend = self._open(one, on_unsupported, settings)
+            if self.spending is not None:
+                backend = self._limited(backend, self.spending)
+            tries = one.attempts or attempts if isinstance(one, Target) else attempts
+            opened.append(Retry(backend, attempts=tries, budget=retries))
+        self.backend: Backend = opened[0] if len(opened) == 1 else Fallback(opened)
+        self._closed = False
+
+    @property
+    def target(self) -> str:
+        """The target's name; several are joined by ``+``."""
+        return self.backend.target
+
+    async def generate(
+        self,
+        prompt: str | Prompt,
+        sampling: Sampling | None = None,
+        *,
+        timeout: float | None = None,
+        **parameters: Any,
+    ) -> Completion:
+        """The answer to a prompt, in one piece.
+
+        Args:
+            prompt: A :class:`~phi2sdk.prompts.Prompt`; a bare string is an instruction.
+            sampling: How tokens are chosen; greedy by default.
+            timeout: Seconds, instead of the client's.
+            parameters: Fields of :class:`~phi2sdk.sampling.Sampling`, over those of ``sampling``.
+
+        Raises:
+            Phi2Error: Whatever went wrong, under its right name.
+        """
+        request = self.request(prompt, sampling, timeout=timeout, stream=False, **parameters)
+        account = Fold(request)
+        try:
+            async with aclosing(self.events(request)) as events:
+                async for event in events:
+                    account.take(event)
+            return self._finish(account)
+        except Phi2Error as error:
+            account.fail(error, perf_counter_ns())
+            raise
+
+    def stream(
+        self,
+        prompt: str | Prompt,
+        sampling: Sampling | None = None,
+        *,
+        timeout: float | None = None,
+        **parameters: Any,
+    ) -> CompletionStream:
+        """The answer in pieces, as they arrive.
+
+        ::
+
+            async with phi.stream("Explain tides.") as stream:
+                async for chunk in stream:
+                    print(chunk.text, end="")
+            print(stream.completion.usage)
+
+        Arguments and errors as for :meth:`generate`; an error that comes after the first chunk
+        has the text so far in ``partial``.
+        """
+        request = self.request(prompt, sampling, timeout=timeout, stream=True, **parameters)
+        return CompletionStream(self.events(request), Fold(request), self._finish)
+
+    async def generate_many(
+        self,
+        prompts: Iterable[str | Prompt],
+        sampling: Sampling | None = None,
+        *,
+        concurrency: int = 8,
+        return_errors: bool = False,
+        timeout: float | None = None,
+        **parameters: Any,
+    ) -> AsyncGenerator[tuple[int, Completion | Phi2Error], None]:
+        """Answers to many prompts, each with its index, as they complete.
+
+        Args:
+            prompts: Taken one by one, so an endless iterator will do.
+            sampling: As for :meth:`generate`.
+            concurrency: Requests under way at most.
+            return_errors: Give a failed request's error in place of its answer. Otherwise the
+                first failure cancels the others and is raised.
+            timeout: Seconds for each request.
+            parameters: As for :meth:`generate`.
+        """
+        if concurrency < 1:
+            raise ConfigurationError(f"concurrency={concurrency!r} must be at least 1")
+
+        async def one(prompt: str | Prompt) -> Completion | Phi2Error:
+            try:
+                return await self.generate(prompt, sampling, timeout=timeout, **parameters)
+            except Phi2Error as error:
+                if return_errors:
+                    return error
+                raise
+
+        waiting = iter(enumerate(prompts))
+        running: dict[asyncio.Task[Completion | Phi2Error], int] = {}
+        try:
+            while True:
+                while len(running) < concurrency and (item := next(waiting, None)):
+                    running[asyncio.ensure_future(one(item[1]))] = item[0]
+                if not running:
+                    return
+                finished, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                for task in finished:
+                    yield running.pop(task), task.result()
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    async def summarize(
+        self,
+        paragraph: str,
+        sampling: Sampling | None = None,
+        *,
+        timeout: float | None = None,
+        **parameters: Any,
+    ) -> Completion:
+        """A one-sentence summary, by the fixed template :data:`~phi2sdk.prompts.SUMMARY_TEMPLATE`.
+
+        Arguments and errors as for :meth:`generate`.
+        """
+        prompt = prompts.summarize(paragraph)
+        return await self.generate(prompt, sampling, timeout=timeout, **parameters)
+
+    async def score(self, prompt: str | Prompt, text: str, *, temperature: float = 1.0) -> Score:
+        """How likely ``text`` is after ``prompt``, token by token; for local models.
+
+        Args:
+            prompt: As for :meth:`generate`.
+            text: As the model would write it: after ``Output:``, with its leading space.
+            temperature: Divides the logits; above 0.
+
+        Raises:
+            InvalidRequest: The target cannot score a given text, or the text is empty.
+        """
+        self._refuse_if_closed()
+        return await self.backend.score(_prompt(prompt).text, text, temperature=temperature)
+
+    def explain(
+        self,
+        sampling: Sampling | None = None,
+        prompt: str | Prompt = "...",
+        **parameters: Any,
+    ) -> Receipt:
+        """What would be sent, and what would become of each parameter, without a call.
+
+        Raises:
+            UnsupportedParameter: As the request itself would.
+        """
+        return self.backend.explain(self.request(prompt, sampling, **parameters))
+
+    async def check(self) -> str:
+        """One cheap call that shows whether the target is reachable; what it said."""
+        return await self.backend.check()
+
+    def request(
+        self,
+        prompt: str | Prompt,
+        sampling: Sampling | None = None,
+        *,
+        timeout: float | None = None,
+        stream: bool = True,
+        **parameters: Any,
+    ) -> Request:
+        """A request as the other methods build it.
+
+        Raises:
+            InvalidRequest: The prompt is empty, or a parameter is unknown or out of its range.
+        """
+        prompt = _prompt(prompt)
+        if unknown := parameters.keys() - Sampling.__dataclass_fields__.keys():
+            raise InvalidRequest(
+                f"there is no sampling parameter {', '.join(sorted(unknown))}: "
+                f"use {', '.join(Sampling.__dataclass_fields__)}"
+            )
+        chosen = sampling or _GREEDY
+        if parameters:
+            chosen = replace(chosen, **parameters)
+        limit = self._timeout if timeout is None else timeout
+        if limit is not None and not limit > 0:
+            raise InvalidRequest(f"timeout={limit!r} must be above 0 seconds, or None for no limit")
+        return Request(prompt, chosen, stream, limit)
+
+    def events(self, request: Request) -> AsyncGenerator[Event, None]:
+        """The events of a request, policies applied and cut at the stops.
+
+        For those who keep their own account, such as a measurement; fold them with
+        :class:`~phi2sdk.fold.Fold`.
+        """
+        self._refuse_if_closed()
+        events = cut_at_stops(self.backend.stream(request), request)
+        if self._telemetry is None:
+            return events
+        return self._telemetry.observe(events, request, self.backend)
+
+    async def close(self) -> None:
+        """Give back connections, threads and memory. Closing twice is harmless."""
+        self._closed = True
+        await self.backend.close()
+
+    async def __aenter__(self) -> Self:
+        self._refuse_if_closed()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.target!r})"
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise ConfigurationError("this client is closed: open a new one")
+
+    def _open(
+        self,
+        target: Target | Backend,
+        on_unsupported: OnUnsupported | None,
+        settings: dict[str, Any],
+    ) -> Backend:
+        if isinstance(target, Backend):
+            return target
+        self._prices[target.name] = target.price
+        if target.timeout is not None:
+            self._timeout = target.timeout
+        return target.open(on_unsupported=on_unsupported, program=settings)
+
+    def _limited(self, backend: Backend, spending: Spending) -> Backend:
+        from phi2sdk.client.budget import Budget
+
+        price = self._prices.get(backend.target)
+        if price is None:
+            raise ConfigurationError(
+                f"a budget cannot be kept: no price is known of {backend.target}; give it one "
+                "in phi2.toml"
+            )
+        return Budget(backend, price=price, spending=spending)
+
+    def _finish(self, account: Fold) -> Completion:
+        completion = account.completion()
+        if account.done is not None and account.done.cut:
+            completion = replace(completion, usage=account.estimate(completion.usage))
+        answered(completion)
+        price = self._prices.get(completion.receipt.target)
+        if price is None:
+            return completion
+        from phi2sdk.pricing.price import cost_of
+
+        return replace(completion, cost=cost_of(price, completion.usage, completion.timing.e2e))
+
+
+def _spending(budget: float | Spending | None) -> Spending | None:
+    if budget is None:
+        return None
+    from phi2sdk.client.budget import Spending
+
+    return Spending(budget) if isinstance(budget, int | float) else budget
+
+
+def _telemetry(asked: bool | Telemetry) -> Telemetry | None:
+    if asked is False:
+        return None
+    from phi2sdk.client.telemetry import Telemetry
+
+    return Telemetry() if asked is True else asked
+
+
+def _several(target: Targets) -> list[str | Target | Backend]:
+    several: list[Any] = list(target) if isinstance(target, list | tuple) else [target]
+    for one in several:
+        if not isinstance(one, str | Target | Backend):
+            raise ConfigurationError(
+                f"a target is a name, a Target or a Backend, not {type(one).__name__}"
+            )
+    return several
+
+
+def _prompt(given: str | Prompt) -> Prompt:
+    """A bare string is an instruction."""
+    if isinstance(given, Prompt):
+        return given
+    if not isinstance(given, str):
+        raise InvalidRequest(
+            f"a prompt is a string or a Prompt, not {type(given).__name__}; "
+            "for several prompts there is generate_many"
+        )
+    return prompts.instruct(given)

@@ -1,0 +1,303 @@
+"""What stands between a client and a backend: retry and fallback, each a Backend itself."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing
+from time import monotonic, perf_counter_ns
+
+from tenacity import RetryCallState, wait_random_exponential
+
+from phi2sdk.backends.base import Backend, Capabilities
+from phi2sdk.backends.counts import believed
+from phi2sdk.completion import Chunk, Event, Receipt, Request, Retrying
+from phi2sdk.errors import (
+    AuthenticationFailed,
+    BadResponse,
+    ConfigurationError,
+    ContentFiltered,
+    ModelNotFound,
+    OutOfMemory,
+    PermissionDenied,
+    Phi2Error,
+    Timeout,
+    TransientError,
+)
+from phi2sdk.log import brief, logger
+from phi2sdk.logprobs import Score, TokenLogprob
+from phi2sdk.sampling import Dialect
+
+__all__ = ["Fallback", "Retry", "RetryBudget", "Wrapper", "leaves"]
+
+
+class RetryBudget:
+    """Keeps retries a small share of all calls, so that a struggling provider is not buried.
+
+    A token bucket, as in Finagle: each request puts ``ratio`` tokens in, each retry takes one out.
+
+    Args:
+        ratio: Retries allowed per request in the long run.
+        reserve: Tokens at the start, and at most in the bucket.
+    """
+
+    def __init__(self, ratio: float = 0.2, reserve: float = 10.0) -> None:
+        self._ratio = ratio
+        self._reserve = reserve
+        self._tokens = reserve
+
+    def deposit(self) -> None:
+        """A request begins."""
+        self._tokens = min(self._reserve, self._tokens + self._ratio)
+
+    def withdraw(self) -> bool:
+        """Whether one more retry may go out."""
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
+class Wrapper(Backend):
+    """A backend around another; what it does not change it passes on."""
+
+    provider = "policy"
+
+    def __init__(self, inner: Backend) -> None:
+        super().__init__(target=inner.target, on_unsupported=inner.on_unsupported)
+        self.inner = inner
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self.inner.capabilities
+
+    @property
+    def dialect(self) -> Dialect:
+        return self.inner.dialect
+
+    @property
+    def most_calls(self) -> int:
+        return self.inner.most_calls
+
+    def prepare(self, request: Request) -> tuple[dict[str, object], Receipt]:
+        return self.inner.prepare(request)
+
+    async def score(self, prompt: str, text: str, *, temperature: float = 1.0) -> Score:
+        return await self.inner.score(prompt, text, temperature=temperature)
+
+    async def prompt_logprobs(
+        self, text: str, *, timeout: float | None = None
+    ) -> tuple[TokenLogprob, ...]:
+        return await self.inner.prompt_logprobs(text, timeout=timeout)
+
+    async def check(self) -> str:
+        return await self.inner.check()
+
+    async def close(self) -> None:
+        await self.inner.close()
+
+
+class Retry(Wrapper):
+    """Tries again what may succeed then: exponential back-off with full jitter.
+
+    A stream is tried again only before its first chunk: nothing that was delivered is ever
+    delivered twice. A ``Retry-After`` is honoured, with jitter on top so that callers do not come
+    back all at once; one longer than ``longest_wait`` or than the time left ends the request.
+
+    Counts of tokens that the request cannot have produced are left out here, since every request of
+    a client comes by (:mod:`phi2sdk.backends.counts`).
+
+    Args:
+        inner: The backend.
+        attempts: Calls at most, the first included.
+        base: Seconds; the n-th wait is drawn from [0, base * 2**(n-1)].
+        longest_wait: Seconds that one wait may take at most.
+        budget: Shared between the requests of a client.
+    """
+
+    def __init__(
+        self,
+        inner: Backend,
+        *,
+        attempts: int = 4,
+        base: float = 0.5,
+        longest_wait: float = 60.0,
+        budget: RetryBudget | None = None,
+    ) -> None:
+        super().__init__(inner)
+        if attempts < 1:
+            raise ConfigurationError(f"attempts={attempts!r} must be at least 1")
+        self._attempts = attempts
+        self._base = base
+        self._longest_wait = longest_wait
+        self._backoff = wait_random_exponential(multiplier=base, max=longest_wait)
+        self._budget = budget or RetryBudget()
+        self._closed = False
+
+    async def close(self) -> None:
+        self._closed = True
+        await super().close()
+
+    @property
+    def most_calls(self) -> int:
+        return self._attempts * self.inner.most_calls
+
+    async def stream(self, request: Request) -> AsyncGenerator[Event, None]:
+        deadline = None if request.timeout is None else monotonic() + request.timeout
+        self._budget.deposit()
+        wraps = self.inner.capabilities.wraps
+        attempt = 1
+        while True:
+            delivered = False
+            failure: Phi2Error | None = None
+            try:
+                async with aclosing(self.inner.stream(_within(request, deadline))) as events:
+                    async for event in events:
+                        delivered = delivered or isinstance(event, Chunk)
+                        yield believed(event, request, wraps=wraps, target=self.target)
+            except Phi2Error as error:
+                error.attempts = attempt
+                failure = error
+            if failure is None:
+                return
+            wait = self._wait(failure, attempt)
+            if self._closed or delivered or wait is None or not _fits(wait, deadline):
+                logger.debug("%s: %s, attempt %d, the last", self.target, brief(failure), attempt)
+                raise failure
+            if not self._budget.withdraw():
+                logger.warning("%s: %s, and no retry budget", self.target, brief(failure))
+                raise failure
+            logger.warning(
+                "%s: %s, attempt %d of %d; the next one in %.2f s",
+                *(self.target, brief(failure), attempt, self._attempts, wait),
+            )
+            yield Retrying(perf_counter_ns(), failure, wait)
+            await asyncio.sleep(wait)
+            if self._closed:  # another attempt would open what was closed, for nobody to close
+                raise failure
+            attempt += 1
+
+    def _wait(self, error: Phi2Error, attempt: int) -> float | None:
+        """Seconds until the next attempt; ``None``: there is none."""
+        if not error.retryable or attempt >= self._attempts:
+            return None
+        if error.retry_after is not None:
+            if error.retry_after > self._longest_wait:
+                return None
+            return error.retry_after + random.uniform(0, self._base)
+        state = RetryCallState(retry_object=None, fn=None, args=(), kwargs={})  # type: ignore[arg-type]
+        state.attempt_number = attempt
+        return float(self._backoff(state))
+
+
+class Fallback(Backend):
+    """Several backends in order: where one cannot answer, the next one is asked.
+
+    Falls through on what another provider may do better: transient failures, a refused key or
+    permission, a missing model, a broken reply, no memory, a filter. Never on a wrong request,
+    and never after the first chunk.
+
+    Args:
+        backends: In order of preference, at least one.
+    """
+
+    provider = "policy"
+    falls_through = (
+        TransientError,
+        AuthenticationFailed,
+        BadResponse,
+        ContentFiltered,
+        ModelNotFound,
+        OutOfMemory,
+        PermissionDenied,
+    )
+
+    def __init__(self, backends: Sequence[Backend]) -> None:
+        if not backends:
+            raise ConfigurationError("a fallback needs at least one target")
+        super().__init__(target="+".join(backend.target for backend in backends))
+        self.backends = tuple(backends)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self.backends[0].capabilities
+
+    @property
+    def dialect(self) -> Dialect:
+        return self.backends[0].dialect
+
+    @property
+    def most_calls(self) -> int:
+        return sum(backend.most_calls for backend in self.backends)
+
+    def prepare(self, request: Request) -> tuple[dict[str, object], Receipt]:
+        return self.backends[0].prepare(request)
+
+    async def stream(self, request: Request) -> AsyncGenerator[Event, None]:
+        deadline = None if request.timeout is None else monotonic() + request.timeout
+        *others, last = self.backends
+        for backend, after in zip(others, self.backends[1:], strict=True):
+            delivered = False
+            failure: Phi2Error | None = None
+            try:
+                async with aclosing(backend.stream(_within(request, deadline))) as events:
+                    async for event in events:
+                        delivered = delivered or isinstance(event, Chunk)
+                        yield event
+            except self.falls_through as error:
+                failure = error
+            if failure is None:
+                return
+            if delivered or not _fits(0.0, deadline):
+                raise failure
+            logger.warning("%s: %s; %s is asked", backend.target, brief(failure), after.target)
+            yield Retrying(perf_counter_ns(), failure, 0.0)
+        async with aclosing(last.stream(_within(request, deadline))) as events:
+            async for event in events:
+                yield event
+
+    async def score(self, prompt: str, text: str, *, temperature: float = 1.0) -> Score:
+        return await self.backends[0].score(prompt, text, temperature=temperature)
+
+    async def prompt_logprobs(
+        self, text: str, *, timeout: float | None = None
+    ) -> tuple[TokenLogprob, ...]:
+        return await self.backends[0].prompt_logprobs(text, timeout=timeout)
+
+    async def check(self) -> str:
+        said = [f"{backend.target}: {await backend.check()}" for backend in self.backends]
+        return "; ".join(said)
+
+    async def close(self) -> None:
+        for backend in self.backends:
+            await backend.close()
+
+
+def leaves(backend: Backend) -> Iterator[Backend]:
+    """The backends behind all policies, in order of preference."""
+    if isinstance(backend, Wrapper):
+        yield from leaves(backend.inner)
+    elif isinstance(backend, Fallback):
+        for one in backend.backends:
+            yield from leaves(one)
+    else:
+        yield backend
+
+
+def _within(request: Request, deadline: float | None) -> Request:
+    """The request with what is left of its time.
+
+    Raises:
+        Timeout: Nothing is left.
+    """
+    if deadline is None:
+        return request
+    left = deadline - monotonic()
+    if left <= 0:
+        raise Timeout(f"no answer within {request.timeout:g} s, all attempts together")
+    return Request(request.prompt, request.sampling, request.stream, left)
+
+
+def _fits(wait: float, deadline: float | None) -> bool:
+    return deadline is None or monotonic() + wait < deadline

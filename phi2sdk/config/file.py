@@ -1,0 +1,121 @@
+"""``phi2.toml`` as it is written: its tables, checked, and the targets in them.
+
+Apart from :mod:`phi2sdk.config.target` so that only those who have a file load pydantic.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from phi2sdk import backends
+from phi2sdk.config.target import FromEnvironment, Target
+from phi2sdk.errors import ConfigurationError
+from phi2sdk.parsing import parse_toml
+from phi2sdk.pricing import price as pricing
+from phi2sdk.pricing.book import Entries, PriceBook, price_book
+from phi2sdk.transport.redaction import Redactor
+
+__all__ = ["read", "targets"]
+
+_SECRET = re.compile(r"(^|_)(key|pat|token|secret|password)$")
+
+
+class _TargetTable(BaseModel):
+    """A ``[targets.NAME]`` table: our own keys; the rest are the backend's settings."""
+
+    model_config = ConfigDict(extra="allow")
+
+    backend: str
+    price: pricing.PriceTable | None = None
+    timeout: float | None = Field(default=None, gt=0)
+    attempts: int | None = Field(default=None, ge=1)
+
+
+class _File(Entries):
+    targets: dict[str, _TargetTable] = Field(default_factory=dict)
+
+
+def targets(path: str | Path) -> dict[str, Target]:
+    """The targets of a file, by name; see :func:`phi2sdk.config.target.load_config`."""
+    with Redactor().boundary():  # what reads the file quotes it in its exceptions
+        file = _read(path)
+        book = price_book().with_entries(file)
+        return {n: _target(n, table, path, book) for n, table in file.targets.items()}
+
+
+def read(path: str | Path) -> _File:
+    """The file's tables.
+
+    Raises:
+        ConfigurationError: It is missing, is no TOML, or a table of it is wrong.
+    """
+    with Redactor().boundary():
+        return _read(path)
+
+
+def _read(path: str | Path) -> _File:
+    try:
+        document = parse_toml(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path}: is not UTF-8") from error
+    except ValueError as error:
+        raise ConfigurationError(f"{path}: {error}") from error
+    try:
+        return _File.model_validate(document)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        raise ConfigurationError(f"{path}: {_what_to_write(first)}") from None
+
+
+def _what_to_write(problem: ErrorDetails) -> str:
+    where, last = ".".join(map(str, problem["loc"])), str(problem["loc"][-1])
+    match problem["type"], problem["loc"]:
+        case "extra_forbidden", (table,):
+            return (
+                f"there is no table {table}: write [targets.NAME], [[prices]], [[devices]] or "
+                "[[assumptions]]"
+            )
+        case "extra_forbidden", _:
+            return f"{where}: there is no such entry: take it out, or mend its name"
+        case "missing", ("targets", name, "backend"):
+            return (
+                f"[targets.{name}] names no backend: write backend = "
+                f"{' or '.join(json.dumps(one) for one in backends.known())}"
+            )
+        case "missing", _:
+            return f"{where} is missing: write {last} = ..."
+        case (("model_type" | "dict_type"), ("targets", *_)):
+            return f"{where} is no table: write [targets.NAME], and its settings below"
+        case _:
+            return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
+
+
+def _target(name: str, table: _TargetTable, path: str | Path, book: PriceBook) -> Target:
+    settings: dict[str, Any] = {}
+    for key, value in (table.model_extra or {}).items():
+        where = f"{path}: targets.{name}.{key}"
+        if isinstance(value, dict) and set(value) == {"env"}:
+            secret = _SECRET.search(key) is not None
+            settings[key] = FromEnvironment(str(value["env"]), where, secret)
+        elif _SECRET.search(key):
+            raise ConfigurationError(
+                f"{where}: a key does not belong into a file; put it into an environment variable "
+                f'and write {key} = {{ env = "NAME" }}'
+            )
+        else:
+            settings[key] = tuple(value) if isinstance(value, list) else value
+    try:
+        price = pricing.resolve(table.price, book) if table.price is not None else None
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: targets.{name}: {error.message}") from None
+    return Target(
+        name, table.backend, settings, price, table.timeout, table.attempts, file=Path(path)
+    )

@@ -1,0 +1,1 @@
+"""Tests of whether a target serves the model that it claims to serve."""

@@ -1,0 +1,334 @@
+"""From the folder of a run and local weights to what ``identity.json`` says.
+
+The weights are needed here only: a report reads the file, and can be made again without them.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phi2sdk.analysis.retokenize import as_written
+from phi2sdk.errors import ConfigurationError
+from phi2sdk.identity.call_table import CallTable
+from phi2sdk.identity.control_samples import Calibration, calibrated, sample_precisions, spread
+from phi2sdk.identity.greedy import greedy_regrets
+from phi2sdk.identity.mmd import MMDResult, mmd_test
+from phi2sdk.identity.prompt_logprobs import told_figures
+from phi2sdk.identity.score_calls import Call, score_calls
+from phi2sdk.identity.sentences import evidence_sentences, own_sentence, verdict_sentence
+from phi2sdk.identity.verdict import ALPHA, Tests, Verdict, judge, run_tests
+from phi2sdk.identity.weights import Loader, Weights
+from phi2sdk.measure.folder import Run
+from phi2sdk.measure.records import Record
+from phi2sdk.measure.sampled import Answers, leading_space, usable
+
+__all__ = ["SCHEMA", "examine", "sampled_records", "unavailable"]
+
+SCHEMA = "phi2sdk.identity/1"
+TEMPLATE = 32
+"""Tokens of the context that are kept free: another template or spelling may take more."""
+SPELT_AT_ONCE = 64
+"""The spelling of so many texts is looked for together."""
+
+
+def sampled_records(run: Run) -> dict[str, list[Record]]:
+    """The records of the sampled arm by target, in an order that does not depend on time."""
+    found: dict[str, list[Record]] = {name: [] for name in run.configuration["targets"]}
+    for key, record in sorted(run.recorded.done.items()):
+        if key.arm == "sampled":
+            found[key.target].append(record)
+    return found
+
+
+def examine(
+    run: Run,
+    weights: Weights,
+    *,
+    alpha: float = ALPHA,
+    notice: Callable[[str], None] | None = None,
+    stopped: Callable[[], bool] | None = None,
+) -> dict[str, Any]:
+    """Examine every target of a run; returns the document of ``identity.json``.
+
+    Loads the weights in each honest precision, quantised, and the others, one after another.
+
+    Args:
+        run: With a sampled arm, complete or not.
+        weights: What the answers are held against.
+        alpha: The probability that any honest target at all is accused.
+        notice: Is told what takes a while.
+        stopped: Whether somebody wants it to end, which it then does with an error.
+
+    Raises:
+        ConfigurationError: It was stopped, the run has no sampled arm, or the weights cannot be
+            used.
+        OutOfMemory: The weights do not fit.
+    """
+    if not run.identity_prompts:
+        raise ConfigurationError("this run has no sampled answers: compare with --identity 100")
+    records = sampled_records(run)
+    loader = Loader(weights, notice, stopped)
+    try:
+        return _Examination(run, loader, records, alpha).document()
+    finally:
+        loader.free()
+
+
+def unavailable(run: Run, why: str) -> dict[str, Any]:
+    """The document where the weights could not be used."""
+    count = sum(len(records) for records in sampled_records(run).values())
+    return {"schema": SCHEMA, "records": count, "unavailable": why}
+
+
+@dataclass(slots=True)
+class _Examination:
+    run: Run
+    loader: Loader
+    records: Mapping[str, Sequence[Record]]
+    alpha: float
+
+    def document(self) -> dict[str, Any]:
+        run, loader = self.run, self.loader
+        prompts = run.identity_prompts
+        own_prompts = spread(list(prompts), run.configuration["identity"]["calls"])
+        texts = sample_precisions(
+            loader,
+            [prompts[id] for id in own_prompts],
+            max_tokens=run.configuration["max_tokens"],
+            seed=run.configuration["seed"],
+        )
+        leading = leading_space(texts[loader.weights.honest[0]])
+        answers = {name: usable(found, leading=leading) for name, found in self.records.items()}
+        answers |= {_own_name(n): Answers.of_texts(own_prompts, t) for n, t in texts.items()}
+        answers = self._spelt(answers)
+        tables = self._score(answers)
+        if notice := loader.notice:
+            notice("identity: comparing ...")
+        honest = next(iter(tables.values())).honest  # without what overflows
+        control = {name: tables[_own_name(name)] for name in honest}
+        own = {name: answers[_own_name(name)] for name in control}
+        targets = {name: answers[name] for name in self.records}
+        tests = {
+            name: run_tests(tables[name], _mmd(found, own), control)
+            for name, found in targets.items()
+        }
+        found = self._document(targets, tests, _own_tests(control), control)
+        told, own_told = told_figures(run, loader, honest)
+        for parts, figures in (
+            (found["targets"], told),
+            (found["calibration"]["precisions"], own_told),
+        ):
+            for name in parts.keys() & figures.keys():
+                parts[name]["logprobs"] = figures[name]
+        return found | {"told": len(run.told), "regret": greedy_regrets(run, loader)}
+
+    def _spelt(self, answers: Mapping[str, Answers]) -> dict[str, Answers]:
+        """With the tokens in which the reference finds each text likeliest."""
+        prompts = self.run.identity_prompts
+        model = self.loader.load(self.loader.weights.honest[0])
+        room = {
+            id: model.context_length - len(model.encode(text)) - TEMPLATE
+            for id, text in prompts.items()
+        }
+        answers = {name: found.cut_to(room, model) for name, found in answers.items()}
+        pairs = [
+            (prompts[id], text)
+            for found in answers.values()
+            for id, text in zip(found.prompts, found.texts, strict=True)
+        ]
+        parts = [pairs[at : at + SPELT_AT_ONCE] for at in range(0, len(pairs), SPELT_AT_ONCE)]
+        with ThreadPoolExecutor(os.cpu_count() if model.phi.small else 1) as pool:
+            found = list(pool.map(lambda part: as_written(model, part), parts))
+        ids = chain.from_iterable(found)
+        return {name: one.spelt(islice(ids, len(one.texts))) for name, one in answers.items()}
+
+    def _score(self, groups: Mapping[str, Answers]) -> dict[str, CallTable]:
+        """Everything in one go, so that each variant of the weights is loaded once."""
+        place = {id: at for at, id in enumerate(self.run.identity_prompts)}
+        calls: list[Call] = []
+        rows: dict[str, range] = {}
+        for name, answers in groups.items():
+            rows[name] = range(len(calls), len(calls) + len(answers.ids))
+            calls += [
+                Call(place[id], self.run.identity_prompts[id], ids)
+                for id, ids in zip(answers.prompts, answers.ids, strict=True)
+            ]
+        table = score_calls(self.loader, calls, self.run.identity_format)
+        return {name: table.take(list(own)) for name, own in rows.items()}
+
+    def _document(
+        self,
+        targets: Mapping[str, Answers],
+        tests: Mapping[str, Tests | None],
+        own_tests: Mapping[str, Tests | None],
+        own: Mapping[str, CallTable],
+    ) -> dict[str, Any]:
+        weights, configuration = self.loader.weights, self.run.configuration
+        verdicts = judge(
+            {name: found for name, found in tests.items() if not self._is_reference(name)},
+            alpha=self.alpha,
+        )
+        verdicts |= {n: Verdict("reference") for n in tests if self._is_reference(n)}
+        judged = judge(own_tests, alpha=self.alpha)
+        failed = [name for name, verdict in judged.items() if verdict.name == "different"]
+        honest = list(own)
+        reference = own_tests[weights.honest[0]]
+        ratios = reference.line_up.log_ratio if reference is not None else {}
+        calibration = calibrated(own, ratios, list(self.run.identity_prompts))
+        return {
+            "schema": SCHEMA,
+            "records": sum(len(records) for records in self.records.values()),
+            "calibration": {
+                "model": weights.model,
+                "honest": honest,
+                "alpha": self.alpha,
+                "prompts": len(self.run.identity_prompts),
+                **_calibration(calibration),
+                "precisions": {
+                    name: _precision(name, calibration, own_tests[name], judged[name])
+                    for name in own
+                },
+            },
+            "targets": {
+                name: _target(
+                    targets[name],
+                    tests[name],
+                    verdicts[name],
+                    len(self.records[name]),
+                    verdict_sentence(
+                        name,
+                        verdicts[name],
+                        tests[name],
+                        targets[name],
+                        label=weights.label,
+                        honest=honest,
+                        template=self.run.identity_format,
+                        own=own_sentence(failed, honest),
+                    ),
+                )
+                for name in configuration["targets"]
+            },
+        }
+
+    def _is_reference(self, name: str) -> bool:
+        """Whether a target is the run's reference, and is made of these very weights."""
+        described = self.run.configuration["targets"][name]
+        settings = described["settings"]
+        return (
+            name == self.run.configuration["reference"]
+            and described["backend"] == "local"
+            and settings.get("model", "microsoft/phi-2") == self.loader.weights.model
+            and not settings.get("quantize")
+        )
+
+
+def _own_name(precision: str) -> str:
+    return f"local {precision}"  # no target has a name with a space
+
+
+def _own_tests(control: Mapping[str, CallTable]) -> dict[str, Tests | None]:
+    """Each precision's own answers in the same test: half of them against the other halves.
+
+    With one answer a prompt there are no halves: they are tested against the other precisions'.
+    """
+    second = {name: _repetition(calls) % 2 == 1 for name, calls in control.items()}
+    halves = {n: calls.take(np.flatnonzero(second[n])) for n, calls in control.items()}
+    if all(len(half) for half in halves.values()):
+        return {
+            name: run_tests(calls.take(np.flatnonzero(~second[name])), control=halves)
+            for name, calls in control.items()
+        }
+    return {
+        name: run_tests(calls, control={n: c for n, c in control.items() if n != name})
+        for name, calls in control.items()
+    }
+
+
+def _repetition(calls: CallTable) -> NDArray[np.int64]:
+    """``[n]``: how many calls before it had the same prompt."""
+    found = np.zeros(len(calls), dtype=np.int64)
+    for one in np.unique(calls.prompt):
+        rows = np.flatnonzero(calls.prompt == one)
+        found[rows] = np.arange(len(rows))
+    return found
+
+
+def _mmd(answers: Answers, own: Mapping[str, Answers]) -> dict[str, MMDResult]:
+    """Against the own texts of each honest precision; empty where there is nothing to compare."""
+    mine = answers.first_lines()
+    found = {name: mmd_test(mine, one.first_lines()) for name, one in own.items()}
+    return {name: result for name, result in found.items() if result.prompts}
+
+
+def _calibration(found: Calibration) -> dict[str, Any]:
+    return {
+        "calls": found.calls,
+        "tokens": found.tokens,
+        "entropy": found.entropy,
+        "entropy_by_prompt": dict(found.entropy_by_prompt),
+        "candidates": dict(found.ratios),
+    }
+
+
+def _precision(
+    name: str, calibration: Calibration, tests: Tests | None, verdict: Verdict
+) -> dict[str, Any]:
+    return {
+        "kl_per_token": calibration.kl[name],
+        "verdict": verdict.name,
+        "p": verdict.p,
+        "temperature": None if tests is None else _temperature(tests),
+    }
+
+
+def _target(
+    answers: Answers, tests: Tests | None, verdict: Verdict, calls: int, sentence: str
+) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "verdict": verdict.name,
+        "sentence": sentence,
+        "p": verdict.p,
+        "smallest_detectable_kl": verdict.smallest_detectable_kl,
+        "calls": calls,
+        "used": len(answers.ids),
+        "tokens": sum(map(len, answers.ids)),
+        "left_out": dict(answers.left_out),
+        "wrapped": answers.wrapped,
+        "restored": answers.restored,
+        "counts_differ": answers.counts_differ,
+    }
+    if tests is None:
+        return document
+    sentences = evidence_sentences(tests)
+    return document | {
+        "entropy": tests.entropy / max(1, tests.tokens),
+        "closest": tests.line_up.closest,
+        "candidates": {n: v / math.log(10) for n, v in tests.line_up.log_ratio.items()},
+        "share": tests.routing.share,
+        "temperature": _temperature(tests),
+        "evidence": {
+            name: {
+                "p": one.p,
+                "p_by_precision": dict(one.p_by_precision),
+                "statistic": one.statistic,
+                "sentence": sentences[name],
+            }
+            for name, one in tests.instruments.items()
+        },
+    }
+
+
+def _temperature(tests: Tests) -> dict[str, float | None] | None:
+    found = tests.temperature
+    if found is None:
+        return None
+    return {"value": found.value, "low": found.low, "high": found.high}

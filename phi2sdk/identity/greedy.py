@@ -1,0 +1,88 @@
+"""The regret of every target's greedy answers under local weights, for ``identity.json``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from phi2sdk.analysis.agreement import pair_up
+from phi2sdk.analysis.regret import (
+    Greedy,
+    greedy_answers,
+    near_tie,
+    regret_of,
+    score_greedy,
+    written_in,
+)
+from phi2sdk.identity.score_calls import other_templates
+from phi2sdk.identity.weights import Loader
+from phi2sdk.logprobs import Score
+from phi2sdk.measure.records import Record
+
+if TYPE_CHECKING:
+    from phi2sdk.measure.folder import Run
+
+__all__ = ["greedy_regrets"]
+
+MOST_ANSWERS = 200
+"""So many answers like the reference's tell how far honest numerics goes."""
+
+
+def greedy_regrets(run: Run, loader: Loader) -> dict[str, Any]:
+    """For each target of a run, its :class:`~phi2sdk.analysis.regret.TargetRegret` as JSON.
+
+    Answers are held against the first honest precision; the others score some of them too, to
+    tell what a tie is.
+
+    Args:
+        run: With greedy answers, complete or not.
+        loader: Of the local weights; it holds the last honest precision afterwards.
+
+    Raises:
+        ConfigurationError: The weights cannot be used.
+        OutOfMemory: They do not fit.
+    """
+    by_target: dict[str, list[Record]] = {name: [] for name in run.configuration["targets"]}
+    for key, record in sorted(run.recorded.done.items()):
+        if key.arm == "greedy":
+            by_target[key.target].append(record)
+    reference = by_target.get(run.configuration.get("reference") or "", [])
+    found = {name: greedy_answers(pair_up(reference, own)) for name, own in by_target.items()}
+    # Most targets answer most prompts alike: each text is scored once.
+    distinct = list({_what(answer): answer for one in found.values() for answer in one}.values())
+    if not distinct:
+        return {}
+    first, *others = loader.weights.honest
+    model = loader.load(first)
+    scored = score_greedy(model, run.prompts, distinct)
+    format = run.configuration["format"]
+    templates = {
+        id: {name.removeprefix("template="): t for name, t in other_templates(text, format).items()}
+        for id, text in run.prompts.items()
+    }
+    written = {name: written_in(model, templates, answers) for name, answers in found.items()}
+    known = [
+        (model.encode(run.prompts[answer.prompt]), one.score)
+        for answer, one in zip(distinct, scored, strict=True)
+        if one is not None and one.score.ids and answer.fork is None
+    ][:MOST_ANSWERS]
+    del model  # before the next one is there
+    again: list[tuple[Score, Score]] = []
+    for name in others:
+        rescored = loader.load(name).score_many([(prompt, score.ids) for prompt, score in known])
+        again += zip((score for _, score in known), rescored, strict=True)
+    tie = near_tie(again)
+    by_answer = {_what(answer): one for answer, one in zip(distinct, scored, strict=True)}
+    return {
+        name: regret_of(
+            answers,
+            [by_answer[_what(a)] for a in answers],
+            tie=tie,
+            template=written[name],
+        ).to_json()
+        for name, answers in found.items()
+        if answers
+    }
+
+
+def _what(answer: Greedy) -> tuple[str, str, int | None]:
+    return answer.prompt, answer.text, answer.fork

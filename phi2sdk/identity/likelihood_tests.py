@@ -1,0 +1,278 @@
+"""Tests on log-likelihoods: score test, line-up, routing, effective temperature."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.polynomial import Chebyshev
+from scipy.optimize import minimize_scalar
+from scipy.special import logsumexp, ndtr
+
+from phi2sdk.identity.call_table import BETAS, HIGH, LOW, CallTable, Floats
+
+__all__ = [
+    "LineUp",
+    "Routing",
+    "SHARES",
+    "ScoreTest",
+    "TEMPERATURES",
+    "Temperature",
+    "call_products",
+    "e_to_p",
+    "effective_temperature",
+    "likelihoods",
+    "line_up",
+    "routing_test",
+    "score_test",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreTest:
+    """The score test against each honest precision.
+
+    Attributes:
+        z: By precision, standard normal if it wrote the text: above 0 the text is too likely.
+        p_by_precision: Two-sided, or by permutation against control calls.
+    """
+
+    z: Mapping[str, float]
+    p_by_precision: Mapping[str, float]
+
+    @property
+    def p(self) -> float:
+        """Against the null that any of them wrote it."""
+        return max(self.p_by_precision.values())
+
+    @property
+    def statistic(self) -> float:
+        """The z of the precision that explains the text best."""
+        return min(self.z.values(), key=abs)
+
+
+def score_test(calls: CallTable) -> ScoreTest:
+    """``Z = sum drift / sqrt(sum variance)``; texts without any entropy say nothing (p = 1)."""
+    z = {}
+    for name in calls.honest:
+        variance = float(calls.variance[name].sum())
+        z[name] = float(calls.drift[name].sum()) / math.sqrt(variance) if variance > 0 else 0.0
+    return ScoreTest(z, {name: float(2 * ndtr(-abs(value))) for name, value in z.items()})
+
+
+TEMPERATURES = (0.7, 0.8, 0.9, 1.1, 1.25, 1.5)
+"""Of the reference, as candidates."""
+
+
+@dataclass(frozen=True, slots=True)
+class LineUp:
+    """The evidence against each honest precision, and the closest candidate.
+
+    Attributes:
+        log_e: By precision, the natural logarithm of its e-value.
+        log_ratio: By candidate, honest ones included: log-likelihood minus the reference's, nats.
+        closest: The candidate of the largest likelihood.
+        p_by_precision: ``min(1, 1/E)``, or by permutation against control calls.
+    """
+
+    log_e: Mapping[str, float]
+    log_ratio: Mapping[str, float]
+    closest: str
+    p_by_precision: Mapping[str, float]
+
+    @property
+    def p(self) -> float:
+        """Against the null that any of them wrote it."""
+        return max(self.p_by_precision.values())
+
+    @property
+    def statistic(self) -> float:
+        """The logarithm of the e-value against the precision that explains the texts best."""
+        return min(self.log_e.values())
+
+
+def likelihoods(calls: CallTable) -> dict[str, Floats]:
+    """``[n]`` log-likelihoods of every dishonest candidate, temperatures included."""
+    hot_and_cold = {f"T={t:g}": calls.at_temperature(t) for t in TEMPERATURES}
+    return {**calls.candidates, **hot_and_cold}
+
+
+def line_up(calls: CallTable) -> LineUp:
+    """All candidates against the honest precisions; each candidate has the same prior weight."""
+    total = {name: float(column.sum()) for name, column in likelihoods(calls).items()}
+    honest = {name: float(calls.logp[name].sum()) for name in calls.honest}
+    mean = float(logsumexp(list(total.values()))) - math.log(len(total))
+    ratios = {name: value - honest[calls.reference] for name, value in {**honest, **total}.items()}
+    log_e = {name: mean - value for name, value in honest.items()}
+    return LineUp(
+        log_e=log_e,
+        log_ratio=ratios,
+        closest=max(ratios, key=ratios.__getitem__),
+        p_by_precision={name: e_to_p(value) for name, value in log_e.items()},
+    )
+
+
+def e_to_p(log_e: float) -> float:
+    """The p-value of an e-value, given by its logarithm."""
+    return float(np.exp(-max(0.0, log_e)))
+
+
+SHARES = (0.05, 0.1, 0.2, 0.5)
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """The evidence that a share of the calls was routed elsewhere.
+
+    Attributes:
+        log_e: By honest precision, the natural logarithm of its e-value.
+        candidate: Who explains the routed calls best.
+        share: The maximum-likelihood share that it answered.
+        p_by_precision: ``min(1, 1/E)``, or by permutation against control calls.
+    """
+
+    log_e: Mapping[str, float]
+    candidate: str
+    share: float
+    p_by_precision: Mapping[str, float]
+
+    @property
+    def p(self) -> float:
+        """Against the null that any of them wrote it."""
+        return max(self.p_by_precision.values())
+
+    @property
+    def statistic(self) -> float:
+        """The logarithm of the e-value against the precision that explains the texts best."""
+        return min(self.log_e.values())
+
+
+def routing_test(calls: CallTable) -> Routing:
+    """Every candidate with every share of :data:`SHARES`, all with the same prior weight."""
+    candidates = likelihoods(calls)
+    log_e, best = {}, ""
+    for name in calls.honest:
+        products = {
+            candidate: [_log_product(column - calls.logp[name], share) for share in SHARES]
+            for candidate, column in candidates.items()
+        }
+        every = [value for values in products.values() for value in values]
+        log_e[name] = float(logsumexp(every)) - math.log(len(every))
+        if name == calls.reference:
+            best = max(products, key=lambda candidate: max(products[candidate]))
+    share = _share(candidates[best] - calls.logp[calls.reference])
+    return Routing(log_e, best, share, {name: e_to_p(value) for name, value in log_e.items()})
+
+
+def call_products(ratios: Floats, share: float) -> Floats:
+    """``log(1 - share + share * LR)`` of each call, from the logarithms of their ratios."""
+    return np.asarray(np.logaddexp(math.log1p(-share), math.log(share) + ratios))
+
+
+def _log_product(ratios: Floats, share: float) -> float:
+    return float(call_products(ratios, share).sum())
+
+
+def _share(ratios: Floats) -> float:
+    """The maximum-likelihood share: the likelihood is concave in it."""
+    if not len(ratios):
+        return 0.0
+    found = minimize_scalar(
+        lambda share: -_log_product(ratios, share), bounds=(1e-6, 1 - 1e-6), method="bounded"
+    )
+    return float(found.x)
+
+
+_Derivatives = Callable[[float], tuple[float, float]]
+Z95 = 1.959963984540054
+STEPS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Temperature:
+    """The maximum-likelihood temperature of the reference.
+
+    Attributes:
+        value: The temperature; at an end of the known range where the likelihood grows beyond it.
+        low, high: Its 95 % interval; an end is ``None`` where it lies outside of that range.
+        beta: 1 / value.
+        standard_error: Of ``beta``.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    beta: float
+    standard_error: float
+
+
+def effective_temperature(calls: CallTable, control: CallTable | None = None) -> Temperature | None:
+    """Newton's method on beta; ``None`` where the texts say nothing about it.
+
+    The interval is Wald's in beta, turned into temperatures.
+
+    Args:
+        calls: The texts.
+        control: The reference's own at temperature 1, which went the same way through text and
+            back: what the slope at 1 loses a token on that way is put back, and its noise counted.
+    """
+    total = calls.loglik.sum(axis=0)
+    if not len(calls) or np.ptp(total) < 1e-9:
+        return None
+    lost, noise = _lost(calls, control)
+    likelihood = Chebyshev.fit(
+        np.log(BETAS), total, len(BETAS) - 1, [math.log(LOW), math.log(HIGH)]
+    )
+    slope, bend = likelihood.deriv(1), likelihood.deriv(2)  # in log beta
+
+    def derivatives(beta: float) -> tuple[float, float]:
+        at = math.log(beta)
+        first = float(slope(at)) / beta
+        return first - lost, (float(bend(at)) - float(slope(at))) / beta**2
+
+    beta = _maximum(derivatives)
+    information = -derivatives(beta)[1]
+    if not information > 0:
+        return None
+    error = math.sqrt(information + noise) / information
+    return Temperature(
+        value=1 / beta,
+        low=_temperature(beta + Z95 * error),
+        high=_temperature(beta - Z95 * error),
+        beta=beta,
+        standard_error=error,
+    )
+
+
+def _lost(calls: CallTable, control: CallTable | None) -> tuple[float, float]:
+    """What the slope at beta = 1 is off by, and the variance of that."""
+    if control is None or not len(control):
+        return 0.0, 0.0
+    name = control.reference
+    scale = float(calls.tokens.sum() / control.tokens.sum())
+    drift, variance = control.drift[name].sum(), control.variance[name].sum()
+    return scale * float(drift), scale**2 * float(variance)
+
+
+def _maximum(derivatives: _Derivatives) -> float:
+    """Newton from beta = 1, kept between the points where the slope is known to change sign."""
+    low, high, beta = LOW, HIGH, 1.0
+    for _ in range(STEPS):
+        first, second = derivatives(beta)
+        if first > 0:
+            low = beta
+        else:
+            high = beta
+        step = beta - first / second if second < 0 else (low + high) / 2
+        if not low <= step <= high:
+            step = (low + high) / 2
+        if abs(step - beta) < 1e-10:
+            return step
+        beta = step
+    return beta
+
+
+def _temperature(beta: float) -> float | None:
+    return 1 / beta if LOW <= beta <= HIGH else None

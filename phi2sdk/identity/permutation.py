@@ -1,0 +1,139 @@
+"""Calls against control calls: the reference's own answers to the same prompts.
+
+A sampled text need not be re-encoded into the tokens that were drawn (of the bundled model, one
+answer in six is not), and what was not drawn is unlikely: the sums of :mod:`.score_test` and the
+e-values of :mod:`.line_up` are then off by more than their own noise. The reference's own answers
+went the same way. If it wrote the target's as well, the two are exchangeable within each prompt,
+and a test that permutes their labels is exact whatever happened on the way.
+
+Every statistic here is a sum over calls. What it gains a token on average, over both sides, is
+taken off first, so that a target whose answers end earlier is not accused of that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phi2sdk.identity.call_table import CallTable, Floats, Ints
+from phi2sdk.identity.likelihood_tests import SHARES, call_products, likelihoods
+
+__all__ = ["PERMUTATIONS", "Permuted", "against_control", "call_columns"]
+
+PERMUTATIONS = 9_999
+BLOCK = 2**22
+"""Labels of permutations are held for so many calls at a time."""
+TIE = 1e-9
+"""Statistics that differ by less, relatively, are equal but for the last bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Permuted:
+    """p-values by permutation against one honest precision's own answers.
+
+    Attributes:
+        score: Of the drift, two-sided.
+        z: The drift's excess over the control's in standard deviations of its permutations.
+        line_up: Of the largest excess of a candidate's likelihood ratio.
+        routing: Of the largest excess of a mixture's.
+    """
+
+    score: float
+    z: float
+    line_up: float
+    routing: float
+
+
+def against_control(
+    calls: CallTable,
+    control: CallTable,
+    precision: str,
+    *,
+    permutations: int = PERMUTATIONS,
+    seed: int = 0,
+) -> Permuted | None:
+    """Whether calls and control calls could be exchanged; ``None`` where no prompt has both.
+
+    Args:
+        calls: The target's.
+        control: Answers of the reference in one honest precision.
+        precision: Its name.
+        permutations: How many; the smallest p is ``1 / (permutations + 1)``.
+        seed: Of the permutations.
+    """
+    shared = np.intersect1d(calls.prompt, control.prompt)
+    own = calls.take(np.flatnonzero(np.isin(calls.prompt, shared)))
+    other = control.take(np.flatnonzero(np.isin(control.prompt, shared)))
+    if not len(own) or not len(other):
+        return None
+    columns = {
+        name: np.concatenate([mine, theirs])
+        for (name, mine), theirs in zip(
+            call_columns(own, precision).items(),
+            call_columns(other, precision).values(),
+            strict=True,
+        )
+    }
+    tokens = np.concatenate([own.tokens, other.tokens]).astype(np.float64)
+    prompt = np.concatenate([own.prompt, other.prompt])
+    ends = np.cumsum([0, *(column.shape[1] for column in columns.values())])
+    values = _residuals(np.concatenate(list(columns.values()), axis=1), tokens, prompt)
+    target = np.arange(len(prompt)) < len(own)
+    observed, drawn = _permute(values, target, prompt, permutations, seed)
+    found = {}
+    for at, name in enumerate(columns):
+        mine, theirs = observed[ends[at] : ends[at + 1]], drawn[:, ends[at] : ends[at + 1]]
+        if name == "score":
+            mine, theirs = np.abs(mine), np.abs(theirs)
+        top = mine.max()
+        above = np.count_nonzero(theirs.max(axis=1) >= top - TIE * max(1.0, abs(top)))
+        found[name] = float((1 + above) / (permutations + 1))
+    spread = float(drawn[:, 0].std())
+    return Permuted(
+        score=found["score"],
+        z=float(observed[0]) / spread if spread > 0 else 0.0,
+        line_up=found["line-up"],
+        routing=found["routing"],
+    )
+
+
+def call_columns(calls: CallTable, precision: str) -> Mapping[str, Floats]:
+    """``[n, k]`` by instrument."""
+    base = calls.logp[precision]
+    ratios = np.stack([c - base for c in likelihoods(calls).values()], axis=1)
+    mixed = [call_products(ratios, share) for share in SHARES]
+    return {
+        "score": calls.drift[precision][:, None],
+        "line-up": ratios,
+        "routing": np.concatenate(mixed, axis=1),
+    }
+
+
+def _residuals(values: Floats, tokens: Floats, prompt: Ints) -> Floats:
+    """Without the mean gain of a token and the mean of the prompt, in standard deviations."""
+    values = values - np.outer(tokens, values.sum(axis=0) / max(1.0, tokens.sum()))
+    for one in np.unique(prompt):
+        rows = prompt == one
+        values[rows] -= values[rows].mean(axis=0)
+    deviation = values.std(axis=0)
+    return np.asarray(values / np.where(deviation > TIE, deviation, np.inf), dtype=np.float64)
+
+
+def _permute(
+    values: Floats, target: NDArray[np.bool_], prompt: Ints, permutations: int, seed: int
+) -> tuple[Floats, Floats]:
+    """Sums over the target's rows, ``[k]``, and those of each permutation, ``[b, k]``."""
+    rng = np.random.default_rng(seed)
+    groups = [np.flatnonzero(prompt == one) for one in np.unique(prompt)]
+    drawn = np.empty((permutations, values.shape[1]))
+    block = max(1, BLOCK // len(values))
+    for start in range(0, permutations, block):
+        stop = min(start + block, permutations)
+        labels = np.tile(target.astype(np.float64), (stop - start, 1))
+        for rows in groups:
+            labels[:, rows] = rng.permuted(labels[:, rows], axis=1)
+        drawn[start:stop] = labels @ values
+    return values[target].sum(axis=0), drawn

@@ -1,0 +1,388 @@
+"""One comparison: candidates, a workload and settings, that can be checked, run and resumed."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter_ns
+from typing import Any, NamedTuple, Protocol
+
+from phi2sdk.client.budget import Spending
+from phi2sdk.completion import Request
+from phi2sdk.errors import (
+    ConfigurationError,
+    ConnectionFailed,
+    ContextLengthExceeded,
+    InvalidRequest,
+    Phi2Error,
+    TransientError,
+)
+from phi2sdk.measure.calibration import WIRES, Calibration, calibrate
+from phi2sdk.measure.candidate import Candidate
+from phi2sdk.measure.folder import RunFolder, machine, unique_prefix, versions
+from phi2sdk.measure.gpu_power import Sampler
+from phi2sdk.measure.health import Monitor
+from phi2sdk.measure.journal import Recorded
+from phi2sdk.measure.prompt_logprobs import ask_logprobs, chosen
+from phi2sdk.measure.records import Key, Record
+from phi2sdk.measure.run_budget import RunBudget
+from phi2sdk.measure.runner import Runner
+from phi2sdk.measure.sampled import SampledArm
+from phi2sdk.measure.schedule import Endless, Lane, Load, cycle, plan, warmup
+from phi2sdk.measure.tokens import ReferenceTokenizer
+from phi2sdk.measure.workload import Workload
+from phi2sdk.prompts import SUMMARY_TEMPLATE, Prompt
+from phi2sdk.sampling import Sampling
+
+__all__ = ["Comparison", "Progress", "Settings", "check_reference"]
+
+MOST_STREAMS = 64
+"""A calibration has at most so many requests under way."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How to measure.
+
+    Attributes:
+        load: How requests follow each other.
+        repetitions: How often each target answers each prompt; 2 show agreement with itself.
+        warmup: Requests a target before the run, apart from all statistics.
+        seed: Of the order, the arrival times and the sampling.
+        max_tokens: At most so many tokens an answer.
+        timeout: Seconds for a request, retries included; one that takes longer ranks last.
+        duration: Seconds to measure, prompts over and over, in place of ``repetitions``; what is
+            under way then comes to its end.
+        unique_prefix: Begin each repetition's prompt with a line of its own, so that no cache
+            answers; see :mod:`phi2sdk.measure.folder`.
+        reference: The target with which the others are compared; by default the first local one,
+            else the first.
+        calibrate: Measure the harness' own error first, against servers whose truth is known.
+        identity: So many answers a target are sampled at temperature 1, after all others: what
+            says whether it is the same model.
+        identity_concurrency: So many of a target's sampled requests may be under way at once.
+        logprobs: Of so many texts a target is asked how likely it finds them, where it tells.
+
+    Raises:
+        ConfigurationError: A value out of its range.
+    """
+
+    load: Load = field(default_factory=Load)
+    repetitions: int = 2
+    warmup: int = 1
+    seed: int = 0
+    max_tokens: int = 128
+    timeout: float = 60.0
+    duration: float | None = None
+    unique_prefix: bool = False
+    reference: str | None = None
+    calibrate: bool = True
+    identity: int = 0
+    identity_concurrency: int = 8
+    logprobs: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("repetitions", 1),
+            ("warmup", 0),
+            ("max_tokens", 1),
+            ("seed", 0),
+            ("identity", 0),
+            ("identity_concurrency", 1),
+            ("logprobs", 0),
+        ):
+            if getattr(self, name) < least:
+                raise ConfigurationError(f"{name} {getattr(self, name)} must be at least {least}")
+        if self.logprobs and not self.identity:
+            raise ConfigurationError("logprobs are told of sampled answers: add --identity 100")
+        if not 0 < self.timeout < float("inf"):
+            raise ConfigurationError(f"timeout {self.timeout:g} must be above 0")
+        if self.duration is not None and not 0 < self.duration < float("inf"):
+            raise ConfigurationError(f"duration {self.duration:g} must be above 0")
+
+
+class Progress(Protocol):
+    """Is told how the run goes on."""
+
+    def begin(self, total: int | None, done: int) -> None:
+        """The run has ``total`` requests, of which ``done`` have their record already.
+
+        ``None``: as many as its time allows.
+        """
+
+    def record(self, record: Record) -> None:
+        """One more has its record."""
+
+
+class Comparison:
+    """Candidates, a workload and settings: can be checked, run, and reported on.
+
+    Args:
+        workload: What is asked.
+        candidates: Who is asked; open, and not closed here.
+        tokenizer: The reference tokenizer.
+        settings: How.
+        demo: Whether this is the demo.
+        identity: What is asked in the sampled arm; the workload if not given.
+
+    Raises:
+        ConfigurationError: Two candidates of one name, or the reference is none of them.
+        InvalidRequest: A text cannot become a prompt.
+    """
+
+    def __init__(
+        self,
+        workload: Workload,
+        candidates: Sequence[Candidate],
+        tokenizer: ReferenceTokenizer,
+        settings: Settings,
+        *,
+        demo: bool = False,
+        identity: Workload | None = None,
+    ) -> None:
+        self.candidates = {candidate.name: candidate for candidate in candidates}
+        if len(self.candidates) < len(candidates):
+            raise ConfigurationError("a target is named twice")
+        self.settings = replace(settings, reference=self._reference(settings.reference))
+        self.workload = workload
+        self.tokenizer = tokenizer
+        self.demo = demo
+        self._prompts: Mapping[str, Prompt] = workload.prompts()
+        self._sampled = SampledArm.of(self.settings, self.candidates, workload, identity)
+        self._nonce = secrets.token_hex(8)
+
+    def _reference(self, named: str | None) -> str | None:
+        check_reference(named, list(self.candidates))
+        local = [c.name for c in self.candidates.values() if c.backend == "local"]
+        return named or next(iter([*local, *self.candidates]), None)
+
+    async def check(self) -> None:
+        """See whether every request can be made, before anything is written.
+
+        Raises:
+            ConfigurationError: A target cannot be reached, or refuses the key.
+            InvalidRequest: A prompt is too long for a target, or a parameter cannot be sent.
+        """
+        for candidate in self.candidates.values():
+            self._check_lengths(candidate)
+            for key in self._one_each(candidate.name):
+                candidate.client.backend.explain(self.request(key))
+            try:
+                await candidate.client.check()
+            except (ConfigurationError, InvalidRequest):
+                raise
+            except Phi2Error as error:
+                if isinstance(error, TransientError) and not isinstance(error, ConnectionFailed):
+                    continue  # busy or asleep: the run itself will tell
+                raise ConfigurationError(f"target {candidate.name}: {error}") from error
+
+    async def _calibrate(self) -> list[Calibration]:
+        """The harness' own error on each wire of this run, under its concurrency."""
+        if not self.settings.calibrate:
+            return []
+        backends = {candidate.backend for candidate in self.candidates.values()}
+        wires = [WIRES[backend] for backend in backends if backend in WIRES]
+        load = self.settings.load
+        streams = load.concurrency * len(self.candidates) if load.kind == "closed" else 1
+        return await calibrate(wires, streams=min(streams, MOST_STREAMS))
+
+    def _check_lengths(self, candidate: Candidate) -> None:
+        limit = candidate.client.backend.capabilities.context_length
+        if limit is None or self.tokenizer.estimated:
+            return
+        for key in self._one_each(candidate.name):
+            tokens = self.tokenizer.count(self.request(key).prompt.text)
+            if tokens + self.settings.max_tokens > limit:
+                raise ContextLengthExceeded(
+                    f"{self._where(key)}: {tokens} tokens and max_tokens "
+                    f"{self.settings.max_tokens} do not fit into the context of {limit} of target "
+                    f"{candidate.name}: shorten the text, or lower --max-tokens"
+                )
+
+    def _one_each(self, target: str) -> Iterator[Key]:
+        """One request for each prompt of each arm."""
+        yield from (Key("greedy", target, item.id, 0) for item in self.workload.items)
+        yield from (Key("sampled", target, id, 0) for id in self._sampled.prompts)
+
+    def _where(self, key: Key) -> str:
+        workload = self.workload if key.arm == "greedy" else self._sampled.workload
+        return f"{workload.name}, line {next(i.line for i in workload.items if i.id == key.prompt)}"
+
+    def request(self, key: Key) -> Request:
+        """The request of a key."""
+        settings = self.settings
+        if key.arm == "sampled":
+            return self._sampled.request(key)
+        sampling = Sampling(max_tokens=settings.max_tokens, temperature=0.0)
+        prompt = self._prompts[key.prompt]
+        if settings.unique_prefix:
+            prompt = replace(prompt, text=unique_prefix(self._nonce, key) + prompt.text)
+        return Request(prompt, sampling, timeout=settings.timeout)
+
+    def configuration(self) -> dict[str, Any]:
+        """All that makes two runs the same."""
+        settings, workload = self.settings, self.workload
+        summarize = workload.task == "summarize"
+        references = {item.id: item.reference for item in workload.items if item.reference}
+        return {
+            "demo": self.demo,
+            "task": workload.task,
+            "format": "instruct" if summarize else workload.format,
+            "template": SUMMARY_TEMPLATE if summarize else None,
+            "input": Path(workload.name).name,
+            "prompts": {id: prompt.text for id, prompt in self._prompts.items()},
+            **({"references": references} if references else {}),
+            "targets": {name: c.describe() for name, c in self.candidates.items()},
+            "reference": settings.reference,
+            "load": {
+                "kind": settings.load.kind,
+                "concurrency": settings.load.concurrency,
+                "rate": settings.load.rate,
+            },
+            "repetitions": settings.repetitions if settings.duration is None else None,
+            "duration": settings.duration,
+            "unique_prefix": settings.unique_prefix,
+            "warmup": settings.warmup,
+            "seed": settings.seed,
+            "max_tokens": settings.max_tokens,
+            "timeout": settings.timeout,
+            "tokenizer": self.tokenizer.name,
+            **self._sampled.configuration(),
+            **({"logprobs": settings.logprobs} if settings.logprobs else {}),
+        }
+
+    def budget(self, usd: float, recorded: Recorded | None = None) -> RunBudget:
+        """A hard cap for :meth:`run`, of which what is recorded has spent its part already.
+
+        Raises:
+            ConfigurationError: It is not above 0, a candidate has no price, or log-probabilities
+                are asked for, which are outside of it.
+        """
+        if self.settings.logprobs:
+            raise ConfigurationError(
+                "--logprobs is paid for outside of --budget-usd: make the run with the budget and "
+                "without --logprobs, or without a budget"
+            )
+        budget = RunBudget(Spending(usd), self.candidates, self.request)
+        budget.count(recorded or Recorded())
+        return budget
+
+    def _plan(self, recorded: Recorded) -> _Plan:
+        """The lanes of the warm-up, of the run, and of its sampled arm, without what is done."""
+        settings, names, prompts = self.settings, list(self.candidates), list(self._prompts)
+        done, load, seed = recorded.done, settings.load, settings.seed
+        first = warmup(names, prompts, settings.warmup, done)
+        last = self._sampled.lanes(done)
+        if settings.duration is None:
+            times = settings.repetitions
+            lanes = plan(load, names, prompts, repetitions=times, seed=seed, done=done)
+            return _Plan(first, lanes, last)
+        if recorded.over:
+            return _Plan(first, (), last)
+        seconds, spent = settings.duration, recorded.elapsed
+        timed = cycle(load, names, prompts, seconds=seconds, spent=spent, seed=seed, done=done)
+        return _Plan(first, timed, last)
+
+    @property
+    def counted(self) -> bool:
+        """Whether it is known beforehand how many requests there are."""
+        return self.settings.duration is None or self.settings.load.kind == "poisson"
+
+    def left(self, recorded: Recorded | None = None) -> list[Key]:
+        """The requests that have no record yet, as far as they are :attr:`counted`."""
+        found = self._plan(recorded or Recorded())
+        known = [
+            lane for lane in (*found.first, *found.lanes, *found.last) if isinstance(lane, Lane)
+        ]
+        return [due.key for lane in known for due in lane.dues]
+
+    async def run(
+        self,
+        folder: RunFolder,
+        *,
+        resume: bool = False,
+        progress: Progress | None = None,
+        budget: RunBudget | None = None,
+    ) -> None:
+        """Send everything that has no record yet. Cancelled, it can be resumed.
+
+        With a budget, nothing is sent any more once the next request could exceed it; the run can
+        be resumed with a larger one.
+
+        Raises:
+            ConfigurationError: The folder holds another run.
+        """
+        started = datetime.now(UTC).isoformat(timespec="seconds")
+        info: dict[str, Any] = {
+            "started": started,
+            "versions": versions(),
+            "machine": machine(),
+            "nonce": self._nonce,
+            "configuration": self.configuration(),
+        }
+        calibrations = [found.to_json() for found in await self._calibrate()]
+        info["calibration"] = calibrations
+        journal, recorded = folder.open(info, resume=resume)
+        self._nonce = folder.read_info().get("nonce", self._nonce)
+        with journal:
+            journal.begin(started)
+            for found in calibrations:
+                journal.calibration(found)
+            runner = Runner(
+                clients={name: c.client for name, c in self.candidates.items()},
+                request=self.request,
+                journal=journal,
+                progress=_ignore if progress is None else progress.record,
+                epoch_ns=perf_counter_ns(),
+                gate=budget,
+            )
+            if budget is not None:
+                budget.count(recorded)  # another process may have gone on since it was agreed to
+            lanes = self._plan(recorded)
+            if progress is not None:
+                done = len(recorded.done)
+                total = done + len(self.left(recorded)) if self.counted else None
+                progress.begin(total, done)
+            await runner.run(lanes.first)
+            with Sampler(journal.health, runner.epoch_ns) as power:
+                async with Monitor(power.report):
+                    await runner.run(lanes.lanes)
+            if self.settings.duration is not None and not (budget and budget.stopped):
+                journal.over()
+            await runner.run(lanes.last)
+            if self.settings.logprobs:
+                await self._ask_logprobs(folder)
+
+    async def _ask_logprobs(self, folder: RunFolder) -> None:
+        settings, done = self.settings, folder.recorded().done
+        count, reference = settings.logprobs, settings.reference
+        texts = {name: chosen(done, name, reference, count) for name in self.candidates}
+        prompts, timeout = self._sampled.prompts, settings.timeout
+        await ask_logprobs(folder.path, self.candidates, prompts, texts, timeout=timeout)
+
+
+class _Plan(NamedTuple):
+    """What is left to send."""
+
+    first: tuple[Lane, ...]
+    lanes: tuple[Lane | Endless, ...]
+    last: tuple[Lane, ...]
+
+
+def check_reference(named: str | None, targets: Sequence[str]) -> None:
+    """See whether the reference is among the targets.
+
+    Raises:
+        ConfigurationError: It is not.
+    """
+    if named is not None and named not in targets:
+        raise ConfigurationError(
+            f"the reference {named!r} is not compared: use one of {', '.join(targets)}"
+        )
+
+
+def _ignore(record: Record) -> None:
+    pass

@@ -1,0 +1,282 @@
+"""Ask endpoints that report log-probabilities of prompts, and record the replies.
+
+Every request is paid for like any other, so each is recorded before it is sent, with the most that
+it can cost. A second line follows when its reply has arrived, so that nothing that may have been
+paid for is requested again, or left out of the cost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+from types import TracebackType
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from phi2sdk.client.budget import charge, refused, worst_case
+from phi2sdk.completion import Count, Request, Usage
+from phi2sdk.errors import ConfigurationError, ContextLengthExceeded, Phi2Error
+from phi2sdk.logprobs import TokenLogprob
+from phi2sdk.measure.candidate import Candidate
+from phi2sdk.measure.events import Count
+from phi2sdk.measure.files import ANOTHER_COPY, AppendedFile, read_bytes
+from phi2sdk.measure.records import Key, Record
+from phi2sdk.measure.sampled import usable
+from phi2sdk.parsing import first_mistake, parse_json
+from phi2sdk.prompts import Prompt
+from phi2sdk.sampling import Sampling
+
+__all__ = [
+    "TOLD",
+    "Told",
+    "ToldFile",
+    "ask_logprobs",
+    "chosen",
+    "read_told",
+]
+
+Texts = Sequence[tuple[str, str]]
+
+
+def chosen(done: Mapping[Key, Record], target: str, reference: str | None, count: int) -> Texts:
+    """``(prompt id, answer)`` of the first sampled answers of the reference, else of the target.
+
+    The same texts for all targets, where the reference answered.
+    """
+    for author in (reference, target):
+        keys = sorted(key for key in done if key.arm == "sampled" and key.target == author)
+        found = usable([done[key] for key in keys])
+        pairs = zip(found.prompts, found.texts, strict=True)
+        if whole := [(id, text) for id, text in pairs if _whole(text)]:
+            return whole[:count]
+    return ()
+
+
+def _whole(text: str) -> bool:
+    """Whether it has no half of a surrogate pair, which no tokenizer reads."""
+    return text == text.encode("utf-8", "replace").decode()
+
+
+async def ask_logprobs(
+    folder: Path,
+    candidates: Mapping[str, Candidate],
+    prompts: Mapping[str, Prompt],
+    texts: Mapping[str, Texts],
+    *,
+    timeout: float,
+) -> None:
+    """Ask each target that tells for its texts, one after the other; targets side by side.
+
+    Nothing that was asked before is asked again. A text that fails is counted; an error that will
+    not go away ends the asking of that target.
+
+    Args:
+        folder: Of the run.
+        candidates: Who is asked, as far as they tell.
+        prompts: By id.
+        texts: ``(prompt id, answer)`` by target.
+        timeout: Seconds for a text.
+    """
+    telling = [c for c in candidates.values() if c.client.backend.capabilities.prompt_logprobs]
+    if not telling:
+        return
+    with ToldFile(folder / TOLD) as file:
+        before = {(one.target, one.number) for one in file.before}
+        await asyncio.gather(
+            *(
+                _ask(
+                    file,
+                    one,
+                    [
+                        (number, id, prompts[id].text, text)
+                        for number, (id, text) in enumerate(texts[one.name])
+                        if (one.name, number) not in before
+                    ],
+                    timeout,
+                )
+                for one in telling
+            )
+        )
+
+
+async def _ask(
+    file: ToldFile,
+    candidate: Candidate,
+    texts: Sequence[tuple[int, str, str, str]],
+    timeout: float,
+) -> None:
+    for number, id, prompt, text in texts:
+        # As if it were to answer with one token: TGI does, and none is cheaper.
+        asked = Prompt(prompt + text, allow_control_tokens=True)  # checked when it was first sent
+        request = Request(asked, Sampling(max_tokens=1), timeout=timeout)
+        price = candidate.price
+        most = None if price is None else worst_case(price, request)
+        one = Told(candidate.name, number, id, text, most)
+        file.asked(one)
+        begun = perf_counter()
+        try:
+            tokens = await candidate.client.backend.prompt_logprobs(
+                request.prompt.text, timeout=timeout
+            )
+        except Phi2Error as error:
+            failure: Phi2Error | None = error
+            one = replace(one, error=type(error).__name__)
+        else:
+            failure = None
+            one = replace(one, tokens=tokens, error=None)
+        if price is not None:
+            usage = Usage() if failure else Usage(Count(len(one.tokens)), Count(1))
+            free = failure is not None and refused(type(failure).__name__)
+            seconds = perf_counter() - begun
+            one = replace(one, usd=charge(price, request, usage, seconds=seconds, free=free))
+        file.told(one)
+        if failure and not (failure.retryable or isinstance(failure, ContextLengthExceeded)):
+            return
+
+
+TOLD = "logprobs.jsonl"
+INTERRUPTED = "Interrupted"
+
+_Nats = Annotated[float, Field(strict=True, ge=-1e6, le=1e6, allow_inf_nan=False)]
+_Usd = Annotated[float, Field(strict=True, ge=0, le=1e9, allow_inf_nan=False)]
+
+
+class _Asked(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    target: str
+    number: Count
+    prompt: str
+    text: str
+    usd: _Usd | None
+
+
+class _Answered(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    target: str
+    number: Count
+    usd: _Usd | None
+    error: str | None
+    tokens: list[tuple[str, _Nats | None, Count | None, tuple[str, _Nats] | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One text that was sent to an endpoint.
+
+    Attributes:
+        target: The endpoint.
+        number: Of the text among the target's.
+        prompt: The prompt's id in the sampled arm.
+        text: The answer behind it.
+        usd: US dollars at most; ``None``: its price is not known.
+        tokens: Of prompt and answer, as the endpoint tells them.
+        error: Why there are none: an error's class, or ``Interrupted``.
+    """
+
+    target: str
+    number: int
+    prompt: str
+    text: str
+    usd: float | None = None
+    tokens: tuple[TokenLogprob, ...] = ()
+    error: str | None = INTERRUPTED
+
+
+def read_told(file: Path) -> tuple[Told, ...]:
+    """All texts that were sent, in their order; none where there is no file.
+
+    A line that was cut off at the end is left out: what it says did not happen yet.
+
+    Raises:
+        ConfigurationError: It is damaged.
+    """
+    try:
+        return _told(file, read_bytes(file))
+    except FileNotFoundError:
+        return ()
+
+
+def _told(file: Path, lines: bytes) -> tuple[Told, ...]:
+    found: dict[tuple[str, int], Told] = {}
+    for number, line in enumerate(lines[: lines.rfind(b"\n") + 1].split(b"\n")[:-1], start=1):
+        try:
+            plain = parse_json(line)
+            answered = isinstance(plain, dict) and "tokens" in plain
+            event = (_Answered if answered else _Asked).model_validate(plain)
+            key = event.target, event.number
+            if isinstance(event, _Asked):
+                found[key] = Told(event.target, event.number, event.prompt, event.text, event.usd)
+            else:
+                tokens = tuple(TokenLogprob(*columns) for columns in event.tokens)
+                found[key] = replace(found[key], usd=event.usd, tokens=tokens, error=event.error)
+        except KeyError:
+            why = "a reply without its request"
+        except ValidationError as error:
+            why = first_mistake(error)
+        except ValueError as error:
+            why = str(error)
+        else:
+            continue
+        raise ConfigurationError(f"{file}, line {number} is damaged: {why}. {ANOTHER_COPY}")
+    return tuple(found.values())
+
+
+class ToldFile:
+    """Appends to ``logprobs.jsonl``, as the only process that does.
+
+    Args:
+        file: Where; what a run that was killed left half written is cut off.
+
+    Attributes:
+        before: What it held when it was opened.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = AppendedFile(file)
+        try:
+            self.before = _told(file, self._file.read())
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def asked(self, one: Told) -> None:
+        """It is about to be sent; ``usd`` is the most that it can cost."""
+        names = ("target", "number", "prompt", "text", "usd")
+        self._write({name: getattr(one, name) for name in names})
+
+    def told(self, one: Told) -> None:
+        """Its reply is there, or it failed."""
+        self._write(
+            {
+                "target": one.target,
+                "number": one.number,
+                "usd": one.usd,
+                "error": one.error,
+                "tokens": [_columns(token) for token in one.tokens],
+            }
+        )
+
+    def _write(self, event: Mapping[str, Any]) -> None:
+        self._file.append(json.dumps(event, allow_nan=False))
+
+
+def _columns(token: TokenLogprob) -> list[Any]:
+    return [token.text, token.logprob, token.id, None if token.best is None else [*token.best]]

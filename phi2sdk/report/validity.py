@@ -1,0 +1,90 @@
+"""Can this run be believed? The verdict that stands in the first line of every report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from phi2sdk.analysis.metrics import E2E, SCHEDULE_LAG
+from phi2sdk.measure.folder import Run
+from phi2sdk.measure.health import Health
+from phi2sdk.measure.records import Record
+from phi2sdk.report.schema import CalibrationReport, HarnessError, LagReport, ValidityReport
+
+__all__ = ["judge"]
+
+SCHEDULE_FLOOR = 0.010
+LOOP_FLOOR = 0.020
+LAG_SHARE = 0.01
+"""A lag is too long above 10 ms (of the event loop: 20 ms, a probe's own period) and above 1 % of
+the median end-to-end latency."""
+
+
+def judge(run: Run, records: Sequence[Record]) -> ValidityReport:
+    """The verdict on the records of a run (without those of the warm-up)."""
+    health = Health.of(run.recorded.health)
+    loop = LagReport(
+        p50=health.lag.quantile(0.5), p99=health.lag.quantile(0.99), max=health.lag.quantile(1.0)
+    )
+    schedule = _schedule_lag(records)
+    answered = [value for r in records for value in E2E.values(r) if value != float("inf")]
+    median = float(np.median(answered)) if answered else 0.0
+    reasons = []
+    if not answered:
+        reasons.append("no request was answered")
+    for lag, floor, what in (
+        (schedule, SCHEDULE_FLOOR, "requests left late"),
+        (loop, LOOP_FLOOR, "the event loop came late"),
+    ):
+        allowed = max(floor, LAG_SHARE * median)
+        if lag.p99 is not None and lag.p99 > allowed:
+            reasons.append(
+                f"{what}: lag p99 {lag.p99 * 1e3:.1f} ms, where {allowed * 1e3:.1f} ms is allowed; "
+                "this machine was too busy for this load"
+            )
+    return ValidityReport(
+        valid=not reasons,
+        sentence=_sentence(run, reasons, schedule),
+        reasons=tuple(reasons),
+        schedule_lag=schedule,
+        loop_lag=loop,
+        cpu_share=health.cpu_share,
+        calibration=_calibration(run),
+    )
+
+
+def _sentence(run: Run, reasons: Sequence[str], schedule: LagReport) -> str:
+    if reasons:
+        return f"INVALID: {'; '.join(reasons)}."
+    said = []
+    if schedule.p99 is not None:
+        said.append(f"requests left within {schedule.p99 * 1e3:.1f} ms of their time (p99)")
+    if found := _calibration(run):
+        worst = max(max(wire.ttft.p99, wire.e2e.p99) for wire in found.values())
+        said.append(f"our own error is up to {worst * 1e3:.1f} ms (p99)")
+    return f"Valid: {', '.join(said)}." if said else "Valid."
+
+
+def _calibration(run: Run) -> dict[str, CalibrationReport]:
+    """By wire, the worst of all sessions."""
+    worst: dict[str, CalibrationReport] = {}
+    for event in run.recorded.calibrations:
+        found = CalibrationReport(
+            streams=event["streams"],
+            n=event["n"],
+            ttft=HarnessError(**event["ttft"]),
+            e2e=HarnessError(**event["e2e"]),
+        )
+        before = worst.get(event["wire"])
+        if before is None or found.e2e.p99 > before.e2e.p99:
+            worst[event["wire"]] = found
+    return worst
+
+
+def _schedule_lag(records: Sequence[Record]) -> LagReport:
+    lags = np.asarray([value for record in records for value in SCHEDULE_LAG.values(record)])
+    if not len(lags):
+        return LagReport(p50=None, p99=None, max=None)
+    p50, p99, top = np.quantile(lags, [0.5, 0.99, 1.0], method="inverted_cdf")
+    return LagReport(p50=float(p50), p99=float(p99), max=float(top))

@@ -1,0 +1,1 @@
+"""The HTTP stack: one transport, its events, its failures, and previews of requests."""

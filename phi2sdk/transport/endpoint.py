@@ -1,0 +1,129 @@
+"""Where a key may be sent, and by which proxy."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from urllib.parse import SplitResult, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from phi2sdk.errors import ConfigurationError
+from phi2sdk.secret import Secret
+from phi2sdk.transport.failures import untrusted
+
+__all__ = ["check_endpoint", "is_loopback", "origin", "proxy_for", "revealed"]
+
+_PORTS: Mapping[str, int] = {"http": 80, "https": 443}
+_HOST = re.compile(r"[a-z0-9_.-]+|\[[0-9a-f:.]+\]")
+
+
+def check_endpoint(url: str, provider: str, insecure_hosts: tuple[str, ...] = ()) -> str:
+    """``url`` without white space around it and without a trailing slash, if a key may go there.
+
+    Raises:
+        ConfigurationError: It is no http(s) URL, carries credentials, a query or a fragment, or
+            is plain http to a host that is neither loopback nor named in ``insecure_hosts``.
+    """
+    url = str(url).strip()
+    parts = _split(url)
+    host = (parts.hostname or "") if parts else ""
+    if parts is not None and "@" in parts.netloc:
+        problem = "the endpoint carries a user or password: put the key into its own setting"
+    elif parts is None or parts.scheme not in ("http", "https") or not host:
+        problem = f"the endpoint {untrusted(url)!r} is no URL: it must look like https://host/path"
+    elif parts.query or parts.fragment:
+        problem = f"the endpoint must end before its '?' or '#': use {url.split('?')[0]}"
+    elif parts.scheme == "http" and not is_loopback(host) and host not in insecure_hosts:
+        problem = (
+            f"plain http to {host} would show the key to everybody on the way: use https, or name "
+            f"the host in insecure_hosts if the network is yours"
+        )
+    else:
+        return url.rstrip("/")
+    raise ConfigurationError(problem, provider=provider)
+
+
+def origin(address: object) -> str | None:
+    """Return scheme, host and port of a URL, the usual port left out.
+
+    ``None`` where ``address`` is no http(s) URL, or its host has characters that HTTP clients
+    could read in different ways.
+
+    >>> origin("https://Example.com:443/v1")
+    'https://example.com'
+    """
+    parts = _split(address.strip()) if isinstance(address, str) else None
+    if parts is None or parts.scheme not in _PORTS or "@" in parts.netloc:
+        return None
+    host = parts.hostname or ""
+    if ":" in host:
+        host = f"[{host}]"
+    if not _HOST.fullmatch(host):
+        return None
+    port = "" if parts.port in (None, _PORTS[parts.scheme]) else f":{parts.port}"
+    return f"{parts.scheme}://{host}{port}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine's loopback."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def proxy_for(url: str) -> Secret | None:
+    """The environment's proxy for a URL; ``None`` for none, and always for loopback.
+
+    The address may have a password in it, so it is a secret.
+
+    Raises:
+        ConfigurationError: It is of a kind that is not spoken here.
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if is_loopback(host) or proxy_bypass(parts.netloc):
+        return None
+    proxy = _proxy(parts.scheme)
+    kind = proxy.reveal().partition("://")[0]
+    if proxy and kind not in ("http", "https"):
+        raise ConfigurationError(
+            f"the environment asks for a {kind} proxy to {host}, and only http and https proxies "
+            "are spoken here: set HTTPS_PROXY to one, or name the host in NO_PROXY"
+        )
+    return proxy or None
+
+
+def revealed(headers: Mapping[str, str | Secret]) -> dict[str, str]:
+    """Headers as they go out.
+
+    Raises:
+        ConfigurationError: A value that no header can carry, most often a key with a line break.
+    """
+    values = {n: v.reveal() if isinstance(v, Secret) else v for n, v in headers.items()}
+    for name, value in values.items():
+        if not (value.isascii() and value.isprintable()):
+            raise ConfigurationError(
+                f"the value for the header {name} holds a line break or a character beyond ASCII: "
+                "look at the key that was given"
+            )
+    return values
+
+
+def _proxy(scheme: str) -> Secret:
+    """The environment's proxy, with a scheme; empty for none."""
+    proxies = getproxies()
+    proxy = proxies.get(scheme) or proxies.get("all") or ""
+    return Secret(proxy if "://" in proxy or not proxy else f"http://{proxy}")
+
+
+def _split(url: str) -> SplitResult | None:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises where it is none
+    except ValueError:
+        return None
+    return parts if parts.netloc.isprintable() and " " not in parts.netloc else None

@@ -1,0 +1,396 @@
+"""The one HTTP stack: a pooled session, bounded replies, clock readings, failures by name.
+
+Every HTTP backend goes through :class:`Wire`. It reads the clock as bytes reach us, before
+anything is parsed; it follows no redirect, since the key would follow; and it turns whatever
+aiohttp raises, and every status that is not a success, into an error of :mod:`phi2sdk.errors`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass
+from time import perf_counter_ns
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from phi2sdk.errors import (
+    BadResponse,
+    ConfigurationError,
+    ConnectionFailed,
+    InvalidRequest,
+    Phi2Error,
+    Timeout,
+)
+from phi2sdk.secret import Secret
+from phi2sdk.transport.endpoint import check_endpoint, is_loopback, proxy_for, revealed
+from phi2sdk.transport.failures import Failure, error_for, untrusted
+from phi2sdk.transport.preview import Outgoing
+from phi2sdk.transport.redaction import Redactor
+from phi2sdk.transport.sse import ServerEvent, SSEReader
+
+__all__ = ["Reply", "Timeouts", "Wire", "check_endpoint", "is_loopback"]
+
+MAX_RESPONSE_BYTES = 64 * 2**20
+MAX_ERROR_BYTES = 64 * 2**10
+DRAIN_SECONDS = 0.1
+
+_OWN_HEADERS: Mapping[str, str] = {"Accept-Encoding": "identity", "User-Agent": "phi2sdk"}
+
+Classify = Callable[[Failure], Phi2Error | None]
+"""A provider's own reading of a failure; ``None`` leaves it to the status."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Limits in seconds of one attempt; the total over all attempts is the retry policy's.
+
+    Attributes:
+        connect: Until the connection stands, TLS included.
+        idle: The longest silence between two reads.
+        attempt: The whole attempt.
+    """
+
+    connect: float = 10.0
+    idle: float = 60.0
+    attempt: float = 300.0
+
+
+class Reply:
+    """A successful response, to be read as one document or as events."""
+
+    def __init__(
+        self,
+        response: aiohttp.ClientResponse,
+        t_ns: int,
+        *,
+        max_bytes: int,
+        redact: Redactor,
+    ) -> None:
+        self.t_headers_ns = t_ns
+        self.status = response.status
+        self.headers = _headers(response, redact)
+        self._response = response
+        self._content = response.content
+        self._max = self._left = max_bytes
+        self._redact = redact
+
+    async def json(self) -> tuple[int, Any]:
+        """``(t_ns, document)``: the whole body, and when its last byte reached us.
+
+        Raises:
+            BadResponse: It is no JSON document, or longer than the limit.
+        """
+        pieces = []
+        while piece := await self._read():
+            pieces.append(piece)
+        return perf_counter_ns(), self.parse(b"".join(pieces))
+
+    async def events(self) -> AsyncGenerator[tuple[int, ServerEvent], None]:
+        """``(t_ns, event)`` for each server-sent event; the time is that of its last byte.
+
+        Raises:
+            BadResponse: The body is no event stream, or longer than the limit.
+        """
+        if (kind := self._response.content_type) != "text/event-stream":
+            raise BadResponse(
+                f"expected a stream of events, received {untrusted(self._redact(kind))}"
+            )
+        reader = SSEReader()
+        while piece := await self._read():
+            t_ns = perf_counter_ns()
+            for event in reader.feed(piece):
+                yield t_ns, event
+        for event in reader.close():
+            yield perf_counter_ns(), event
+
+    async def drain(self) -> None:
+        """Read on to the body's end, so that the connection serves the next call as well.
+
+        For what follows ``[DONE]``: usually nothing but the mark of the end. A server that does
+        not end its body is waited for no longer than a moment, and its connection is given up.
+        """
+        with suppress(TimeoutError, aiohttp.ClientError):
+            async with asyncio.timeout(DRAIN_SECONDS):
+                while await self._content.readany():
+                    pass
+
+    def parse(self, data: bytes) -> Any:
+        """A JSON document out of ``data``, without a key that the server sent back.
+
+        Raises:
+            BadResponse: It is none; the message shows how it begins.
+        """
+        try:
+            return self._redact.document(data)
+        except (ValueError, RecursionError):
+            if not data.strip():
+                raise BadResponse("the reply is empty", status=self.status) from None
+            start = untrusted(self._redact(data[:4000].decode("utf-8", "replace")), 80)
+            raise BadResponse(
+                f"the reply is no JSON document; it begins {start!r}", status=self.status
+            ) from None
+
+    async def _read(self) -> bytes:
+        """The next bytes; none at the end."""
+        piece = await self._content.readany()
+        self._left -= len(piece)
+        if self._left < 0:
+            raise BadResponse(f"the response is longer than {self._max} bytes: not read further")
+        return piece
+
+
+class Wire:
+    """HTTP to one endpoint.
+
+    Args:
+        base_url: The endpoint; paths are appended to it.
+        provider: Named in errors.
+        headers: Sent with every call; values may be :class:`Secret`.
+        timeouts: Limits of one attempt.
+        classify: The provider's reading of a failure.
+        max_response_bytes: A longer reply is an error.
+        insecure_hosts: Hosts that may be called over plain http though they are not loopback.
+
+    Proxies come from the environment (``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY``,
+    ``NO_PROXY``); calls to loopback never take one, since the key would leave the machine.
+
+    Raises:
+        ConfigurationError: The endpoint is no URL, or plain http to a host that is not loopback;
+            a key cannot stand in a header; the proxy is of no kind that is spoken here.
+    """
+
+    _of_parents: ClassVar[list[object]] = []
+    """Sessions from before a fork: closing or collecting them would disturb the parent's loop."""
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        provider: str,
+        headers: Mapping[str, str | Secret] | None = None,
+        timeouts: Timeouts = Timeouts(),
+        classify: Classify | None = None,
+        max_response_bytes: int = MAX_RESPONSE_BYTES,
+        insecure_hosts: tuple[str, ...] = (),
+    ) -> None:
+        self.base_url = check_endpoint(base_url, provider, insecure_hosts)
+        self.provider = provider
+        self.timeouts = timeouts
+        self._headers = {**_OWN_HEADERS, **(headers or {})}
+        revealed(self._headers)  # refused now rather than at the first call
+        self.redact = Redactor(self._headers.values())
+        self._where = urlsplit(self.base_url).netloc
+        self._classify = classify
+        self._proxy = proxy_for(self.base_url)
+        self._max = max_response_bytes
+        self._pid = os.getpid()
+        self._sessions: dict[asyncio.AbstractEventLoop, _Session] = {}
+        self._usual_limits = _client_timeout(timeouts, timeouts.attempt)
+
+    def post(
+        self,
+        path: str,
+        body: Mapping[str, Any],
+        *,
+        headers: Mapping[str, str | Secret] | None = None,
+        timeout: float | None = None,
+    ) -> AbstractAsyncContextManager[Reply]:
+        """Send ``body`` as JSON; give the reply once its headers are there and say success.
+
+        Leaving the block early closes the connection, so that the provider stops working.
+
+        Args:
+            path: Appended to the endpoint (may hold a query).
+            body: The JSON document.
+            headers: For this call, over those of the wire.
+            timeout: Seconds for this attempt, if less than ``timeouts.attempt``.
+
+        Raises:
+            Phi2Error: By status, provider's code, or kind of connection failure.
+        """
+        data = aiohttp.BytesPayload(_encode(body), content_type="application/json")
+        return self._request("POST", path, data, headers, timeout)
+
+    def outgoing(
+        self, path: str, body: Mapping[str, Any], *, headers: Mapping[str, str | Secret]
+    ) -> Outgoing:
+        """The call that :meth:`post` makes of the same arguments, without making it."""
+        content = {"Content-Type": "application/json"}
+        return Outgoing(
+            "http", self.base_url + path, {**self._headers, **content, **headers}, _encode(body)
+        )
+
+    def get(
+        self,
+        path: str,
+        *,
+        headers: Mapping[str, str | Secret] | None = None,
+        timeout: float | None = None,
+    ) -> AbstractAsyncContextManager[Reply]:
+        """The same for a GET without a body."""
+        return self._request("GET", path, None, headers, timeout)
+
+    @asynccontextmanager
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        data: aiohttp.BytesPayload | None,
+        headers: Mapping[str, str | Secret] | None,
+        timeout: float | None,
+    ) -> AsyncGenerator[Reply, None]:
+        if headers:  # those of the wire go out with the session
+            self.redact.learn(headers.values())
+        with self.redact.boundary():
+            try:
+                session = await self._open()
+                async with session.request(
+                    method,
+                    self.base_url + path,
+                    data=data,
+                    headers=revealed(headers) if headers else None,
+                    timeout=self._limits(timeout),
+                    proxy=self._proxy.reveal() if self._proxy else None,
+                    allow_redirects=False,
+                ) as response:
+                    t_ns = perf_counter_ns()
+                    if not 200 <= response.status < 300:
+                        raise await self._failure(response)
+                    yield Reply(response, t_ns, max_bytes=self._max, redact=self.redact)
+            except Phi2Error as error:
+                error.provider = error.provider or self.provider
+                raise
+            except (TimeoutError, aiohttp.ClientError, UnicodeError, OSError) as error:
+                raise self._named(error) from error
+
+    async def close(self) -> None:
+        """Close the pooled connections. Closing twice, or from another loop, is harmless."""
+        self._leave_parent()
+        here = asyncio.get_running_loop()
+        while self._sessions:
+            loop, session = self._sessions.popitem()
+            if loop is here or loop.is_closed():
+                await session.aclose()
+            elif loop.is_running():
+                closing = asyncio.run_coroutine_threadsafe(session.aclose(), loop)
+                await asyncio.wrap_future(closing)
+
+    async def _open(self) -> aiohttp.ClientSession:
+        """The session of this loop and process; after a fork or in a new loop, a new one."""
+        self._leave_parent()
+        here = asyncio.get_running_loop()
+        if (known := self._sessions.get(here)) is not None and not known.session.closed:
+            return known.session
+        for loop in [loop for loop in self._sessions if loop.is_closed()]:
+            await self._sessions.pop(loop).aclose()
+        made = self._sessions[here] = _Session(revealed(self._headers))
+        await made.keep()
+        return made.session
+
+    def _leave_parent(self) -> None:
+        if self._pid != os.getpid():
+            self._of_parents.extend(self._sessions.values())
+            self._sessions.clear()
+            self._pid = os.getpid()
+
+    def _limits(self, timeout: float | None) -> aiohttp.ClientTimeout:
+        limits = self.timeouts
+        if timeout is None or timeout >= limits.attempt:
+            return self._usual_limits
+        return _client_timeout(limits, max(timeout, 0.001))
+
+    async def _failure(self, response: aiohttp.ClientResponse) -> Phi2Error:
+        body = bytearray()
+        # The status says what failed, even if the connection breaks while it is explained.
+        with suppress(aiohttp.ClientError, OSError):
+            while len(body) < MAX_ERROR_BYTES and (piece := await response.content.readany()):
+                body += piece
+        text = self.redact(bytes(body[:MAX_ERROR_BYTES]).decode("utf-8", "replace"))
+        headers = _headers(response, self.redact)
+        failure = Failure(self.provider, response.status, headers, text)
+        named = self._classify(failure) if self._classify else None
+        return named or error_for(failure)
+
+    def _named(self, error: Exception) -> Phi2Error:
+        """aiohttp's exception under our name, most specific first."""
+        where = self._where
+        made: Phi2Error
+        match error:
+            case TimeoutError():  # aiohttp's timeouts all derive from it
+                made = Timeout(f"no answer from {where} in time")
+            case aiohttp.ClientConnectorCertificateError():
+                made = ConfigurationError(
+                    f"the certificate of {where} is not valid for it: check the endpoint's name, "
+                    "or point SSL_CERT_FILE at your own authority"
+                )
+            case aiohttp.InvalidURL() | UnicodeError():
+                made = ConfigurationError(f"{self.base_url} is no valid URL")
+            case aiohttp.ClientResponseError():
+                made = BadResponse(f"{where} does not speak HTTP as expected")
+            case _:
+                made = ConnectionFailed(
+                    f"the connection to {where} failed ({type(error).__name__})"
+                )
+        made.provider = self.provider
+        return made
+
+
+def _headers(response: aiohttp.ClientResponse, redact: Redactor) -> Mapping[str, str]:
+    headers = response.headers.copy()
+    for name, value in response.headers.items():
+        if (shown := redact(value)) != value:
+            headers[name] = shown
+    return headers
+
+
+class _Session:
+    """An aiohttp session that ends with its loop, even if nobody closes it."""
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        # Not trust_env: that looks into ~/.netrc for every call, and an entry for the host would
+        # take the place of our key.
+        self.session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60),
+            trust_env=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers=headers,
+        )
+        self._keeper = _closing(self.session)
+
+    async def keep(self) -> None:
+        """Tie the session to the running loop, which closes open generators as it ends."""
+        await anext(self._keeper)
+
+    async def aclose(self) -> None:
+        await self._keeper.aclose()
+
+
+async def _closing(session: aiohttp.ClientSession) -> AsyncGenerator[None, None]:
+    try:
+        yield
+    finally:
+        await session.close()
+
+
+def _client_timeout(limits: Timeouts, total: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(
+        total=total, sock_connect=limits.connect, sock_read=limits.idle, ceil_threshold=1e9
+    )
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def _encode(body: Mapping[str, Any]) -> bytes:
+    try:
+        return _ENCODER.encode(body).encode()
+    except UnicodeEncodeError:
+        raise InvalidRequest(
+            "the request holds half of a surrogate pair, which is no character: clean the text"
+        ) from None

@@ -1,0 +1,169 @@
+"""Endpoints that tell log-probabilities, asked in a comparison."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from phi2sdk.compare import IdentityCheck, Settings, compare, report_of, run_tokenizer
+from phi2sdk.errors import ConfigurationError
+from phi2sdk.logprobs import TokenLogprob
+from phi2sdk.measure.folder import RunFolder
+from phi2sdk.measure.prompt_logprobs import TOLD, Told, ToldFile, chosen, read_told
+from phi2sdk.measure.records import Key, Record
+from phi2sdk.measure.workload import Item, Workload
+from phi2sdk.testing import Phi2Emulator
+from tests.measure.making import answer
+
+ONE = Workload("p.txt", (Item("1", "Tides are the rise of water."),))
+SETTINGS = Settings(repetitions=1, warmup=0, max_tokens=32, calibrate=False, identity=6, logprobs=3)
+CHECK = IdentityCheck(honest=("float32", "bfloat16"))
+
+
+async def test_an_honest_endpoint_differs_by_next_to_nothing_and_int4_by_more(
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "run"
+    targets = ["local_float32", "azure", "hf", "openai", "hf_int4"]
+    report = await compare(ONE, targets, out=out, demo=True, settings=SETTINGS, identity=CHECK)
+    found = {name: one.logprobs for name, one in report.identity.items()}
+    assert found["local_float32"] is None
+    assert found["azure"] is None
+    honest, told, coarse = found["hf"], found["openai"], found["hf_int4"]
+    assert honest is not None
+    assert told is not None
+    assert coarse is not None
+    for one in (honest, told, coarse):
+        assert (one.requests, one.answers, one.left_out) == (3, 3, {})
+        assert one.usd is not None
+        assert one.usd > 0
+    assert (honest.p99_difference or 0) < 1e-3 < 0.02 < (coarse.mean_difference or 0)
+    assert (told.p99_difference or 0) < 1e-3
+    assert (honest.top1, told.top1) == (None, 1.0)  # TGI does not tell the likeliest
+    assert report.identity_calibration is not None
+    precisions = report.identity_calibration.precisions
+    assert precisions["float32"].logprobs is None
+    band = precisions["bfloat16"].logprobs
+    assert band is not None
+    assert band.tokens == honest.tokens
+    assert (honest.p99_difference or 0) < (band.p99_difference or 0)
+    assert (band.mean_difference or 0) < (coarse.mean_difference or 0)
+    assert report.run.requests == 5 + 5 * 6  # they are counted apart
+    assert "teacher-forced" not in report.identity["hf"].evidence  # nothing for a verdict
+    for page in ("report.md", "report.html"):
+        text = (out / page).read_text(encoding="utf-8")
+        assert "its own log-probabilities of" in text
+        assert "3 requests" in text
+    folder = RunFolder(out)
+    assert report_of(folder, run_tokenizer(folder.read())).identity == report.identity
+    before = (out / TOLD).read_bytes()
+    again = await compare(
+        ONE, targets, out=out, demo=True, settings=SETTINGS, identity=CHECK, resume=True
+    )
+    assert (out / TOLD).read_bytes() == before
+    assert again.identity["hf"].logprobs == honest
+
+
+async def test_a_run_that_was_killed_asks_for_the_rest_alone(
+    tmp_path: Path, phi2_emulator: Phi2Emulator
+) -> None:
+    out = tmp_path / "run"
+    phi2_emulator.answers(" Tides.")
+    await compare(ONE, ["hf"], out=out, settings=SETTINGS)
+    assert _asked(phi2_emulator) == 3
+    lines = (out / TOLD).read_text(encoding="utf-8").splitlines(keepends=True)
+    assert len(lines) == 6
+    # Killed while the second text was under way, and the line of its reply half written.
+    (out / TOLD).write_text("".join(lines[:3]) + lines[3][:20], encoding="utf-8")
+    report = await compare(ONE, ["hf"], out=out, settings=SETTINGS, resume=True)
+    assert _asked(phi2_emulator) == 4
+    told = read_told(out / TOLD)
+    assert [one.error for one in told][1] == "Interrupted"
+    found = report.identity["hf"].logprobs
+    assert found is not None
+    assert found.requests == 3
+    assert found.mean_difference is None  # no weights here
+    assert "could not be compared (3 requests" in (out / "report.md").read_text(encoding="utf-8")
+
+
+async def test_a_failure_is_counted_and_one_that_stays_ends_the_asking(
+    tmp_path: Path, phi2_emulator: Phi2Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from phi2sdk.backends.hf import HFBackend
+    from phi2sdk.errors import BadResponse, RateLimited
+
+    raised = [RateLimited("busy"), BadResponse("no prefill"), RateLimited("not asked")]
+
+    async def fails(self: HFBackend, text: str, *, timeout: float | None = None) -> None:
+        raise raised.pop(0)
+
+    monkeypatch.setattr(HFBackend, "prompt_logprobs", fails)
+    phi2_emulator.answers(" Tides.")
+    report = await compare(ONE, ["hf"], out=tmp_path / "run", settings=SETTINGS)
+    told = read_told(tmp_path / "run" / TOLD)
+    assert [one.error for one in told] == ["RateLimited", "BadResponse"]
+    found = report.identity["hf"].logprobs
+    assert found is not None
+    assert found.requests == 2
+
+
+async def test_it_is_not_asked_for_under_a_budget_that_would_not_hold_it(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="--budget-usd"):
+        await compare(
+            ONE, ["hf"], out=tmp_path / "run", demo=True, settings=SETTINGS, budget_usd=1.0
+        )
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(ConfigurationError, match="--identity"):
+        replace(SETTINGS, identity=0)
+    with pytest.raises(ConfigurationError, match="logprobs"):
+        replace(SETTINGS, logprobs=-1)
+
+
+def test_the_reference_s_answers_are_sent_where_it_has_any_that_can_be() -> None:
+    def done(target: str, *texts: str) -> dict[Key, Record]:
+        keys = [Key("sampled", target, f"p{at}", 0) for at in range(len(texts))]
+        return {
+            key: replace(answer(text=text, raw=text), key=key)
+            for key, text in zip(keys, texts, strict=True)
+        }
+
+    records = done("ref", " a \ud83d b", "", " yes", " no") | done("hf", " mine")
+    assert chosen(records, "hf", "ref", 1) == [("p2", " yes")]
+    assert chosen(records, "hf", "ref", 9) == [("p2", " yes"), ("p3", " no")]
+    assert chosen(done("ref", "") | done("hf", " mine"), "hf", "ref", 9) == [("p0", " mine")]
+    assert chosen({}, "hf", None, 9) == ()
+
+
+def test_what_was_told_reads_back_and_damage_is_named(tmp_path: Path) -> None:
+    file = tmp_path / TOLD
+    assert read_told(file) == ()
+    asked = Told("hf", 0, "a", " naïve \u2028 end", 0.5)
+    tokens = (TokenLogprob("a", None, 1), TokenLogprob("b", -0.5, None, ("c", -0.25)))
+    done = replace(asked, usd=0.25, tokens=tokens, error=None)
+    with ToldFile(file) as open_file:
+        open_file.asked(asked)
+        open_file.told(done)
+        open_file.asked(replace(asked, number=1))
+    assert read_told(file) == (done, replace(asked, number=1))
+    file.write_text("[]\n", encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="damaged"):
+        read_told(file)
+
+
+def _asked(emulator: Phi2Emulator) -> int:
+    bodies = [call.body for call in emulator.hf.calls if isinstance(call.body, dict)]
+    return sum("decoder_input_details" in body.get("parameters", {}) for body in bodies)
+
+
+def test_a_text_in_the_file_may_hold_characters_that_only_python_takes_for_line_breaks(
+    tmp_path: Path,
+) -> None:
+    file, text = tmp_path / TOLD, "one\u2028two\x85three"
+    asked = {"target": "hf", "number": 0, "prompt": "1", "text": text, "usd": None}
+    file.write_text(json.dumps(asked, ensure_ascii=False) + "\n", encoding="utf-8")
+    assert read_told(file) == (Told("hf", 0, "1", text),)
+    with ToldFile(file):
+        assert read_told(file) == (Told("hf", 0, "1", text),)

@@ -1,0 +1,179 @@
+"""The instruments on calls whose truth is known, by simulation."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+from scipy.special import log_softmax
+
+from phi2sdk.identity.call_table import CallTable
+from phi2sdk.identity.likelihood_tests import (
+    TEMPERATURES,
+    effective_temperature,
+    line_up,
+    routing_test,
+    score_test,
+)
+from phi2sdk.identity.verdict import judge, run_tests, smallest_detectable_kl
+from tests.identity.simulated import draw, logits, table
+
+RUNS = 400
+ALPHA = 0.05
+MOST = int(stats.binom.ppf(0.99, RUNS, ALPHA))
+LEAST = int(stats.binom.ppf(0.01, RUNS, ALPHA))
+
+
+def pool(temperature: float = 1.0, seed: int = 0, calls: int = 4000, tokens: int = 30) -> CallTable:
+    rng = np.random.default_rng(seed)
+    x = logits(calls, tokens, rng)
+    noise = rng.normal(0, 0.4, x.shape)
+    return table(x, draw(x / temperature, rng), candidates={"int4": x + noise})
+
+
+HONEST = pool()
+
+
+def runs(calls: CallTable, size: int) -> list[CallTable]:
+    rng = np.random.default_rng(1)
+    return [calls.take(rng.choice(len(calls), size, replace=False)) for _ in range(RUNS)]
+
+
+def test_the_score_test_has_its_size() -> None:
+    rejected = sum(score_test(run).p <= ALPHA for run in runs(HONEST, 60))
+    assert LEAST <= rejected <= MOST
+
+
+def test_the_score_test_sees_a_lower_temperature_and_says_which_way() -> None:
+    found = score_test(pool(0.8).take(range(100)))
+    assert found.p < 1e-6
+    assert found.statistic > 0
+    assert score_test(pool(1.25).take(range(100))).statistic < 0
+
+
+def test_an_honest_precision_that_explains_the_text_is_enough() -> None:
+    rng = np.random.default_rng(5)
+    x = logits(200, 30, rng)
+    other = x + rng.normal(0, 0.8, x.shape)
+    words = draw(other, rng)
+    alone = score_test(table(x, words))
+    both = score_test(table(x, words, honest={"bfloat16": other}))
+    assert alone.p < 0.01
+    assert both.p == both.p_by_precision["bfloat16"] > 0.05
+
+
+@pytest.mark.parametrize("truth", [0.7, 1.0, 1.4])
+def test_the_interval_of_the_temperature_covers_the_truth(truth: float) -> None:
+    covered = 0
+    for run in runs(pool(truth), 60):
+        found = effective_temperature(run)
+        assert found is not None
+        assert found.low is not None
+        assert found.high is not None
+        covered += found.low <= truth <= found.high
+    assert covered >= stats.binom.ppf(0.01, RUNS, 0.95)
+
+
+def test_a_temperature_beyond_the_known_range_has_an_open_interval() -> None:
+    found = effective_temperature(pool(0.2).take(range(200)))
+    assert found is not None
+    assert found.value == pytest.approx(0.4)
+    assert found.low is None
+
+
+def test_the_likelihood_at_a_temperature_is_the_exact_one() -> None:
+    rng = np.random.default_rng(2)
+    x = logits(50, 30, rng)
+    words = draw(x, rng)
+    scored = table(x, words)
+    for t in (*TEMPERATURES, 0.45, 2.4):
+        exact = np.take_along_axis(log_softmax(x / t, -1), words[..., None], -1).sum((1, 2))
+        assert scored.at_temperature(t) == pytest.approx(exact, abs=5e-3)
+    with pytest.raises(ValueError, match="known at temperatures"):
+        scored.at_temperature(3.0)
+
+
+def test_the_line_up_rarely_accuses_the_honest() -> None:
+    assert sum(line_up(run).p <= ALPHA for run in runs(HONEST, 60)) <= MOST
+
+
+def test_the_line_up_names_the_one_who_wrote_it() -> None:
+    rng = np.random.default_rng(3)
+    x = logits(200, 30, rng)
+    candidates = {"int4": x + rng.normal(0, 0.4, x.shape)}
+    quantised = line_up(table(x, draw(candidates["int4"], rng), candidates=candidates))
+    assert quantised.closest == "int4"
+    assert quantised.p < 1e-6
+    assert quantised.log_ratio["float32"] == 0
+    cold = line_up(table(x, draw(x / 0.8, rng), candidates=candidates))
+    assert cold.closest == "T=0.8"
+    assert line_up(table(x, draw(x, rng), candidates=candidates)).closest == "float32"
+
+
+def test_routing_rarely_accuses_the_honest() -> None:
+    assert sum(routing_test(run).p <= ALPHA for run in runs(HONEST, 60)) <= MOST
+
+
+def test_routing_finds_a_fifth_of_the_calls_and_says_how_many() -> None:
+    rng = np.random.default_rng(4)
+    x = logits(300, 30, rng)
+    own = draw(x, rng)
+    foreign = draw(logits(300, 30, rng), rng)
+    elsewhere = rng.random(300) < 0.2
+    found = routing_test(table(x, np.where(elsewhere[:, None], foreign, own)))
+    assert found.p < 1e-9
+    assert found.share == pytest.approx(elsewhere.mean(), abs=0.05)
+    assert found.candidate == "T=1.5"
+    honest = routing_test(table(x, own))
+    assert honest.p == 1
+    assert honest.share < 0.1
+
+
+def test_holm_over_targets_keeps_its_promise_and_finds_the_dishonest() -> None:
+    cold = pool(0.8, seed=7)
+    accused = found = 0
+    rng = np.random.default_rng(6)
+    for _ in range(RUNS):
+        targets = {n: run_tests(HONEST.take(rng.choice(len(HONEST), 50))) for n in "abcd"}
+        targets["cold"] = run_tests(cold.take(rng.choice(len(cold), 50)))
+        verdicts = judge(targets)
+        accused += any(verdicts[name].name == "different" for name in "abcd")
+        found += verdicts["cold"].name == "different"
+        assert all(v.p is not None and 0 <= v.p <= 1 for v in verdicts.values())
+    assert accused <= MOST
+    assert found == RUNS
+
+
+def test_too_little_text_is_undetermined_and_none_at_all_too() -> None:
+    few = run_tests(HONEST.take(range(2)))
+    assert judge({"few": few, "none": run_tests(HONEST.take([]))})["few"].name == "undetermined"
+    assert judge({"none": None})["none"].p is None
+
+
+def test_calls_without_entropy_accuse_nobody() -> None:
+    rng = np.random.default_rng(8)
+    x = np.zeros((20, 10, 40))
+    x[..., 0] = 200.0
+    found = run_tests(table(x, draw(x, rng)))
+    assert found is not None
+    assert found.score.p == 1
+    assert found.temperature is None
+    assert judge({"certain": found})["certain"].name == "undetermined"
+
+
+def test_the_smallest_detectable_divergence_is_found_about_as_often_as_promised() -> None:
+    rng = np.random.default_rng(9)
+    calls, tokens, level = 100, 30, 0.05
+    x = logits(4000, tokens, rng)
+    other = x + rng.normal(0, 0.25, x.shape)
+    p = np.exp(log_softmax(other, -1))
+    kl = float((p * (log_softmax(other, -1) - log_softmax(x, -1))).sum(-1).mean())
+    needed = smallest_detectable_kl(1, level=level) / kl / tokens
+    scored = table(x, draw(other, rng), candidates={"other": other})
+    ratio = scored.candidates["other"] - scored.logp["float32"]
+    size = math.ceil(needed)
+    found = [ratio[rng.choice(len(ratio), size)].sum() > math.log(1 / level) for _ in range(RUNS)]
+    assert size < calls * 10
+    assert np.mean(found) == pytest.approx(0.95, abs=0.04)

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from phi2sdk.analysis.retokenize import as_written
+from phi2sdk.backends.engine import LocalModel
+from phi2sdk.backends.engine.likelihood import log_likelihood, log_probabilities
+from phi2sdk.demo import checkpoint_path
+from phi2sdk.sampling import Sampling
+
+PROMPT = "Instruct: Write a paragraph about tides.\nOutput:"
+
+
+@pytest.fixture(scope="module")
+def model() -> LocalModel:
+    return LocalModel.load(checkpoint_path(), dtype="float32", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def drawn(model: LocalModel) -> list[tuple[tuple[int, ...], str]]:
+    """Answers of which the tokens are known."""
+    return list(_drawn(model, 120))
+
+
+def _drawn(model: LocalModel, count: int) -> Iterator[tuple[tuple[int, ...], str]]:
+    for seed in range(count):
+        steps = list(model.tokens(PROMPT, Sampling(max_tokens=20, temperature=1.0, seed=seed)))
+        text = "".join(step.text for step in steps)
+        if text and "\ufffd" not in text:
+            yield tuple(step.id for step in steps if not step.special), text
+
+
+def test_the_spelling_is_at_least_as_likely_as_the_one_that_was_drawn(
+    model: LocalModel, drawn: list[tuple[tuple[int, ...], str]]
+) -> None:
+    spelt = as_written(model, [(PROMPT, text) for _, text in drawn])
+    prompt = model.encode(PROMPT)
+    found = log_likelihood(model, [(prompt, ids) for ids in spelt])
+    wrote = log_likelihood(model, [(prompt, ids) for ids, _ in drawn])
+    assert (found >= wrote - 1e-3).mean() > 0.97
+
+
+def test_most_texts_that_the_tokenizer_spells_otherwise_get_the_tokens_that_were_drawn(
+    model: LocalModel, drawn: list[tuple[tuple[int, ...], str]]
+) -> None:
+    spelt = as_written(model, [(PROMPT, text) for _, text in drawn])
+    other = [at for at, (ids, text) in enumerate(drawn) if tuple(model.encode(text)) != ids]
+    assert len(other) >= 8
+    assert sum(spelt[at] == drawn[at][0] for at in other) >= 0.7 * len(other)
+    same = sum(spelt[at] == ids for at, (ids, _) in enumerate(drawn))
+    assert same >= 0.95 * len(drawn)
+
+
+def test_every_spelling_reads_as_the_text(model: LocalModel) -> None:
+    texts = [" naïve café 日本語 😀", "  two  spaces\n\n", "x", " Tides rise.", "\t1.5e-3"]
+    spelt = as_written(model, [(PROMPT, text) for text in texts])
+    assert [model.decode(list(ids)) for ids in spelt] == texts
+
+
+def test_an_empty_text_has_no_tokens_and_stands_in_nobodys_way(model: LocalModel) -> None:
+    empty, text = as_written(model, [(PROMPT, ""), (PROMPT, " Tides")])
+    assert empty == ()
+    assert model.decode(list(text)) == " Tides"
+    assert as_written(model, []) == []
+
+
+def test_a_text_that_fills_the_context_is_not_spelt_beyond_it(model: LocalModel) -> None:
+    room = model.context_length - len(model.encode(PROMPT))
+    ids = model.encode(" Tjxq" * model.context_length)
+    full, beyond = model.decode(ids[:room]), model.decode(ids[: room + 50])
+    spelt = as_written(model, [(PROMPT, full), (PROMPT, beyond)])
+    assert len(spelt[0]) <= room
+    assert model.decode(list(spelt[0])) == full
+    assert spelt[1] == tuple(model.encode(beyond))
+
+
+def test_probabilities_of_alternatives_are_those_of_texts_that_have_them(
+    model: LocalModel,
+) -> None:
+    prompt, ids = model.encode(PROMPT), model.encode(" Tides rise and fall.")
+    others = model.encode(" glass")[:1]
+    places = [[ids[0], *others], *([id] for id in ids[1:])]
+    (found,) = log_probabilities(model, [(prompt, ids)], [places])
+    assert found.shape == (len(ids), 2)
+    assert np.isneginf(found[1:, 1]).all()
+    whole, other = log_likelihood(model, [(prompt, ids), (prompt, others)])
+    assert found[:, 0].sum() == pytest.approx(whole, abs=1e-3)
+    assert found[0, 1] == pytest.approx(other, abs=1e-3)
+    (small,) = log_probabilities(model, [(prompt, ids)], [places], logits_bytes=1)
+    assert np.allclose(small, found, atol=1e-4, equal_nan=True)
