@@ -41,7 +41,7 @@ from phi2sdk.measure.runner import Runner
 from phi2sdk.measure.schedule import Load, plan
 from phi2sdk.measure.tokens import ReferenceTokenizer
 from phi2sdk.sampling import Sampling
-from phi2sdk.transport.http import Wire
+from phi2sdk.transport.http import HttpTransport
 
 SCENARIOS = {
     "steady": Scenario(first=0.05, gap=0.02, writes=15),
@@ -61,7 +61,7 @@ class Golden:
     def __init__(self, port: int) -> None:
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
-        self._wire = Wire(self.url, provider="golden")
+        self._wire = HttpTransport(self.url, provider="golden")
 
     async def scenario(self, scenario: Scenario) -> None:
         """From now on."""

@@ -19,8 +19,9 @@ from playwright.sync_api import Browser, sync_playwright
 
 from bench.common import Report, median, parser
 from phi2sdk.measure.tokens import estimating_tokenizer
-from phi2sdk.report.build import build
+from phi2sdk.report.build import build_from
 from phi2sdk.report.html.page import html_page
+from phi2sdk.report.measured import Measured
 from tests.report.html.conftest import DESKTOP, chromium
 from tests.report.html.making import large_run
 
@@ -43,10 +44,10 @@ def main() -> int:
     report = Report("report_page", args, ["phi2sdk", "playwright", "jinja2"])
     prompts = 200 if args.quick else 2000
     run = large_run(prompts=prompts)
-    tokenizer = estimating_tokenizer()
-    made = build(run, tokenizer)
+    measured = Measured.of(run, estimating_tokenizer())
+    made = build_from(measured)
     begun = time.perf_counter()
-    page = html_page(made, run, tokenizer)
+    page = html_page(made, measured)
     seconds = time.perf_counter() - begun
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         path = Path(folder) / "report.html"

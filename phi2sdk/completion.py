@@ -331,7 +331,18 @@ class Completion:
         )
 
     def _repr_html_(self) -> str:
-        """What a notebook shows."""
-        from phi2sdk.notebook import completion_html
+        from phi2sdk.notebook import answer_html
 
-        return completion_html(self)
+        usage, timing, cost = self.usage, self.timing, self.cost
+        about = [
+            f"by {self.receipt.target}",
+            f"{usage.input or '?'} + {usage.output_billed or '?'} tokens",
+            f"{timing.e2e:.3g} s",
+        ]
+        if timing.ttft is not None:
+            about.append(f"the first token after {timing.ttft:.3g} s")
+        if cost is not None:
+            about.append(f"{'about ' * cost.estimated}${cost.usd:.3g}")
+        if self.finish_reason:
+            about.append(self.finish_reason)
+        return answer_html(self.text, about)

@@ -23,7 +23,7 @@ LEFT_OUT = {".github", ".gitignore"}
 
 NEEDED = {
     "phi2sdk/py.typed",
-    "phi2sdk/prices.toml",
+    "phi2sdk/pricing/prices.toml",
     "phi2sdk/demo/paragraphs.jsonl",
     "phi2sdk/demo/checkpoint/model.safetensors",
     "phi2sdk/demo/checkpoint/tokenizer.json",

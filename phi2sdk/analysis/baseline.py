@@ -22,7 +22,7 @@ __all__ = [
     "CLAIM",
     "GPUS",
     "RATIOS",
-    "Row",
+    "SensitivityRow",
     "UTILISATIONS",
     "find_baseline",
     "per_summary",
@@ -159,7 +159,7 @@ GPUS = ("hf/aws-t4", "hf/aws-l4", "hf/aws-a100-80", "hf/aws-h200")
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class SensitivityRow:
     """One assumption, changed.
 
     Attributes:
@@ -180,7 +180,7 @@ class Row:
     seconds: float | None = None
 
 
-def sensitivity(baseline: Baseline, option: Option, book: PriceBook) -> Iterator[Row]:
+def sensitivity(baseline: Baseline, option: Option, book: PriceBook) -> Iterator[SensitivityRow]:
     """The rows of one target against a recorded baseline; nothing where it costs nothing."""
     spend = option.spend
     good = float(spend.good.sum())
@@ -196,7 +196,7 @@ def sensitivity(baseline: Baseline, option: Option, book: PriceBook) -> Iterator
     for share in UTILISATIONS:
         if machine > 0:
             times = base / (token + machine / share)
-            yield Row("utilisation", option.name, f"{share:.0%}", share, times)
+            yield SensitivityRow("utilisation", option.name, f"{share:.0%}", share, times)
     seconds = float(spend.seconds.sum()) / good
     for id in GPUS:
         rented = resolve({"book": id}, book).parts[0]
@@ -204,10 +204,12 @@ def sensitivity(baseline: Baseline, option: Option, book: PriceBook) -> Iterator
             usd = rented.usd_per_hour / 3600
             allowed = base / book.claim(CLAIM).value / usd
             times = base / (token + seconds * usd)
-            yield Row("GPU", option.name, id, rented.usd_per_hour, times, allowed)
+            yield SensitivityRow("GPU", option.name, id, rented.usd_per_hour, times, allowed)
 
 
-def _by_length(baseline: Baseline, option: Option, read: float, wrote: float) -> Iterator[Row]:
+def _by_length(
+    baseline: Baseline, option: Option, read: float, wrote: float
+) -> Iterator[SensitivityRow]:
     """Answers of another length for the same prompts, at a price without machine time."""
     if read == 0:
         return
@@ -218,7 +220,9 @@ def _by_length(baseline: Baseline, option: Option, read: float, wrote: float) ->
         ours = _usd(option.price, read, ratio)
         if theirs is not None and ours:
             mark = " measured" if ratio == round(measured, 3) else ""
-            yield Row("output/input", option.name, f"{ratio:g}{mark}", ratio, theirs / ours)
+            yield SensitivityRow(
+                "output/input", option.name, f"{ratio:g}{mark}", ratio, theirs / ours
+            )
 
 
 def _usd(price: Price, read: float, ratio: float, scale: float = 1.0) -> float | None:

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from phi2sdk.analysis.breakeven import BreakEven
 from phi2sdk.analysis.statistics import Estimate
 
-__all__ = ["Candidate", "dominated_by", "what_would_change", "winner"]
+__all__ = ["Choice", "dominated_by", "what_would_change", "winner"]
 
 _IDENTITY = {"reference": 1.0, "consistent": 1.0, "different": 0.0}
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class Choice:
     """A target as far as a choice is concerned.
 
     Attributes:
@@ -52,7 +52,7 @@ class Candidate:
             _IDENTITY.get(self.identity),
         )
 
-    def dominates(self, other: Candidate) -> bool:
+    def dominates(self, other: Choice) -> bool:
         """Whether it is at least as good in everything, and better in something.
 
         A cost that nobody knows may be any: it proves nothing, whoever's it is.
@@ -69,7 +69,7 @@ class Candidate:
         return better
 
 
-def dominated_by(candidate: Candidate, others: Sequence[Candidate]) -> tuple[str, ...]:
+def dominated_by(candidate: Choice, others: Sequence[Choice]) -> tuple[str, ...]:
     """Who dominates it: nobody that is another model."""
     return tuple(
         other.name
@@ -78,7 +78,7 @@ def dominated_by(candidate: Candidate, others: Sequence[Candidate]) -> tuple[str
     )
 
 
-def winner(candidates: Sequence[Candidate]) -> Candidate | None:
+def winner(candidates: Sequence[Choice]) -> Choice | None:
     """The cheapest that meets every requirement and is not known to be another model.
 
     ``None`` where there is none: all fail, or of none the cost is known.
@@ -88,8 +88,8 @@ def winner(candidates: Sequence[Candidate]) -> Candidate | None:
 
 
 def what_would_change(
-    chosen: Candidate,
-    candidates: Sequence[Candidate],
+    chosen: Choice,
+    candidates: Sequence[Choice],
     pairs: Mapping[frozenset[str], BreakEven],
     volume: float | None,
 ) -> list[str]:
@@ -126,7 +126,7 @@ def what_would_change(
     return said
 
 
-def _against(chosen: Candidate, cost: Estimate, rival: Candidate) -> list[str]:
+def _against(chosen: Choice, cost: Estimate, rival: Choice) -> list[str]:
     assert rival.cost is not None
     if rival.cost.value == 0 or cost.value == rival.cost.value:
         return [f"{chosen.name} and {rival.name} cost the same: the p95 decided."]
@@ -149,9 +149,7 @@ def _factor(value: float) -> str:
     return f"{value:,.0f}" if 100 <= value < 1e9 else f"{value:.3g}"
 
 
-def _volumes(
-    chosen: Candidate, rival: Candidate, found: BreakEven, volume: float | None
-) -> list[str]:
+def _volumes(chosen: Choice, rival: Choice, found: BreakEven, volume: float | None) -> list[str]:
     if not found.changes or found.volume is None:
         return []
     if volume is None:
@@ -168,11 +166,11 @@ def _volumes(
     return said
 
 
-def _eligible(candidate: Candidate) -> bool:
+def _eligible(candidate: Choice) -> bool:
     return not candidate.fails and candidate.identity != "different"
 
 
-def _order(candidate: Candidate) -> tuple[float, float]:
+def _order(candidate: Choice) -> tuple[float, float]:
     cost = math.inf if candidate.cost is None else candidate.cost.value
     return cost, math.inf if candidate.p95 is None else candidate.p95
 

@@ -20,7 +20,7 @@ from phi2sdk.backends.azure_reply import answer_of, without_echo
 from phi2sdk.backends.azure_token import Credential, TokenCache, default_credential
 from phi2sdk.backends.base import Capabilities, OnUnsupported
 from phi2sdk.backends.hf import TGI, TGI_DIALECT
-from phi2sdk.backends.http import Call, EventReader, HTTPBackend, Route
+from phi2sdk.backends.http import EventReader, HTTPBackend, HttpCall, Route
 from phi2sdk.backends.openai import Chat, Completions
 from phi2sdk.completion import Chunk, Done, Request
 from phi2sdk.errors import (
@@ -34,10 +34,10 @@ from phi2sdk.errors import (
 from phi2sdk.sampling import Dialect, Rule
 from phi2sdk.secret import Secret
 from phi2sdk.transport.failures import Failure, error_for, untrusted
-from phi2sdk.transport.http import Timeouts, Wire
-from phi2sdk.transport.preview import Outgoing
+from phi2sdk.transport.http import HttpTransport, Timeouts
+from phi2sdk.transport.preview import RequestPreview
 
-__all__ = ["DIALECTS", "SCORE", "AzureBackend", "AzureChat", "Score"]
+__all__ = ["DIALECTS", "SCORE", "AzureBackend", "AzureChat", "ScoreRoute"]
 
 Engine = Literal["newer", "older"]
 Form = Literal["input_string", "params"]
@@ -111,7 +111,7 @@ _OLDER_HINT = (
 )
 
 
-class Score(Route):
+class ScoreRoute(Route):
     """``POST /score`` of Microsoft's item.
 
     The reply repeats the prompt in front of the answer, or does not, depending on the release;
@@ -133,7 +133,7 @@ class Score(Route):
         self._form = form
         self.hint = _OLDER_HINT if engine == "newer" else ""
 
-    def call(self, prompt: str, wire: Mapping[str, Any], *, stream: bool) -> Call:
+    def call(self, prompt: str, wire: Mapping[str, Any], *, stream: bool) -> HttpCall:
         parameters = dict(wire)
         if self._engine == "older":
             parameters["return_full_text"] = False
@@ -142,7 +142,7 @@ class Score(Route):
             body = {"input_data": [prompt], "params": parameters}
         else:
             body = {"input_data": {"input_string": [prompt], "parameters": parameters}}
-        return Call("/score", body, streamed=False)
+        return HttpCall("/score", body, streamed=False)
 
     def read_reply(self, document: Any, t_ns: int, prompt: str) -> Iterable[Chunk | Done]:
         text = without_echo(prompt, answer_of(document))
@@ -167,7 +167,7 @@ class AzureChat(Chat):
         query = urlencode({"api-version": api_version})
         super().__init__(model, _CHAT, f"/chat/completions?{query}")
 
-    def call(self, prompt: str, wire: Mapping[str, Any], *, stream: bool) -> Call:
+    def call(self, prompt: str, wire: Mapping[str, Any], *, stream: bool) -> HttpCall:
         call = super().call(prompt, wire, stream=stream)
         if wire.keys() & _EXTRAS.keys():
             return replace(call, headers={"extra-parameters": "pass-through"})
@@ -187,8 +187,8 @@ class AzureBackend(HTTPBackend):
             azure-identity's ``DefaultAzureCredential``. Who gave it closes it.
         scope: What its tokens are for; left out, the style's usual one.
         style: ``score``, ``tgi``, ``chat`` or ``v1``: what the deployment speaks.
-        engine: For ``score``: see :class:`Score`.
-        form: For ``score``: see :class:`Score`.
+        engine: For ``score``: see :class:`ScoreRoute`.
+        form: For ``score``: see :class:`ScoreRoute`.
         route: For ``v1``: ``completions`` or ``chat``.
         model: For ``chat`` and ``v1``: the model's name there. ``v1`` needs one: left out, it is
             ``deployment``, or ``phi-2``.
@@ -276,7 +276,7 @@ class AzureBackend(HTTPBackend):
                 headers["api-key"] = key  # serverless reads the one, Foundry the other
         super().__init__(
             route=self._make_route(engine, form, route, model, deployment, version),
-            wire=Wire(
+            wire=HttpTransport(
                 base,
                 provider=self.provider,
                 headers=headers,
@@ -296,7 +296,7 @@ class AzureBackend(HTTPBackend):
         scope = settings.get("scope") or usual.get(str(settings.get("style", "score")), "")
         return f"a Microsoft Entra token for {scope}", scope in _SCOPES.values()
 
-    def outgoing(self, request: Request) -> Outgoing:
+    def outgoing(self, request: Request) -> RequestPreview:
         made = super().outgoing(request)
         if self._tokens is None:
             return made
@@ -347,7 +347,7 @@ class AzureBackend(HTTPBackend):
         version: str | None,
     ) -> Route:
         if self._style == "score":
-            return Score(engine, form)
+            return ScoreRoute(engine, form)
         if self._style == "tgi":
             return TGI(_TGI)
         if self._style == "chat":
@@ -367,7 +367,7 @@ class AzureBackend(HTTPBackend):
         known = inner.isascii() and inner.isdecimal() and 400 <= int(inner[:4]) < 600
         kind = type(error_for(replace(failure, status=int(inner)))) if known else ProviderFault
         error = failure.as_error(kind, code=failure.code or reason or None)
-        if isinstance(self._route, Score) and kind in (InvalidRequest, ProviderFault):
+        if isinstance(self._route, ScoreRoute) and kind in (InvalidRequest, ProviderFault):
             error.message += self._route.hint
         return error
 

@@ -14,7 +14,7 @@ from phi2sdk.errors import InvalidRequest
 from phi2sdk.logprobs import Score, TokenLogprob
 from phi2sdk.sampling import Dialect, ParameterFate, Sampling, translate
 from phi2sdk.stops import stops_of
-from phi2sdk.transport.preview import Outgoing
+from phi2sdk.transport.preview import RequestPreview
 
 __all__ = ["Backend", "Capabilities", "OnUnsupported"]
 
@@ -71,7 +71,8 @@ class Backend(ABC):
         address: The setting that holds the URL that is called.
         own_hosts: The provider's own hosts, ``*.`` in front for all below one: a target of a file
             may send them a secret of ``environment`` without a confirmation (see
-            :mod:`phi2sdk.config.trust`). Only hosts where nobody but the provider can read a header.
+            :mod:`phi2sdk.config.trust`). Only hosts where nobody but the provider can read a
+            header.
         extra: The extra of this package that installs its dependencies.
     """
 
@@ -153,7 +154,7 @@ class Backend(ABC):
         """
         return self.prepare(request)[1]
 
-    def outgoing(self, request: Request) -> Outgoing | None:
+    def outgoing(self, request: Request) -> RequestPreview | None:
         """The very call that a request makes, without making it.
 
         ``None`` where nothing goes over a wire, and for a backend that does not tell.

@@ -21,9 +21,14 @@ from google.protobuf.message import DecodeError
 
 from phi2sdk.backends.base import Backend, Capabilities, OnUnsupported
 from phi2sdk.backends.clarifai_status import PROVIDER, error_for_status
-from phi2sdk.backends.clarifai_transport import PUBLIC_ENDPOINT, Endpoint, GrpcWire, with_scheme
+from phi2sdk.backends.clarifai_transport import (
+    PUBLIC_ENDPOINT,
+    Endpoint,
+    GrpcTransport,
+    with_scheme,
+)
 from phi2sdk.backends.counts import most_output
-from phi2sdk.backends.http import Call
+from phi2sdk.backends.http import HttpCall
 from phi2sdk.completion import (
     Chunk,
     Count,
@@ -40,7 +45,7 @@ from phi2sdk.sampling import Dialect, Rule
 from phi2sdk.secret import Secret
 from phi2sdk.transport.failures import untrusted
 from phi2sdk.transport.http import Timeouts
-from phi2sdk.transport.preview import Outgoing
+from phi2sdk.transport.preview import RequestPreview
 from phi2sdk.transport.redaction import Redactor
 
 __all__ = ["DIALECTS", "ClarifaiBackend", "ModelName", "OutputReader"]
@@ -151,7 +156,7 @@ class ClarifaiBackend(Backend):
         super().__init__(target=target, on_unsupported=on_unsupported)
         self.model = ModelName.parse(model, version)
         self._selector = None if deployment is None else _selector(deployment)
-        self._wire = GrpcWire(Endpoint.parse(base, insecure_hosts), _usable(pat), timeouts)
+        self._wire = GrpcTransport(Endpoint.parse(base, insecure_hosts), _usable(pat), timeouts)
 
     @classmethod
     def calls(cls, settings: Mapping[str, Any]) -> Any:
@@ -174,13 +179,13 @@ class ClarifaiBackend(Backend):
     def server(self) -> tuple[str, int]:
         return self._wire.endpoint.server
 
-    def call(self, request: Request) -> Call:
+    def call(self, request: Request) -> HttpCall:
         """The very call that a request makes: the method, and the message as JSON."""
         wire, _ = self.prepare(request)
         body = MessageToDict(self._message(request, wire), preserving_proto_field_name=True)
-        return Call(_method(request), body, request.stream)
+        return HttpCall(_method(request), body, request.stream)
 
-    def outgoing(self, request: Request) -> Outgoing:
+    def outgoing(self, request: Request) -> RequestPreview:
         call = self.call(request)
         return replace(self._wire.outgoing(call.path, call.body), streamed=call.streamed)
 

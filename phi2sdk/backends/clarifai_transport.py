@@ -24,10 +24,10 @@ from phi2sdk.backends.clarifai_status import PROVIDER, error_for_rpc
 from phi2sdk.errors import BadResponse, ConfigurationError, ConnectionFailed, Timeout
 from phi2sdk.secret import Secret
 from phi2sdk.transport.http import MAX_RESPONSE_BYTES, Timeouts, check_endpoint, is_loopback
-from phi2sdk.transport.preview import Outgoing
+from phi2sdk.transport.preview import RequestPreview
 from phi2sdk.transport.redaction import Redactor
 
-__all__ = ["PUBLIC_ENDPOINT", "Endpoint", "GrpcWire", "with_scheme"]
+__all__ = ["PUBLIC_ENDPOINT", "Endpoint", "GrpcTransport", "with_scheme"]
 
 PUBLIC_ENDPOINT = "https://api.clarifai.com"
 
@@ -194,7 +194,7 @@ _opened_in: int | None = None
 """The process that first opened a channel: gRPC has one poller a process, lost in a fork."""
 
 
-class GrpcWire:
+class GrpcTransport:
     """Calls to one endpoint with one key.
 
     Args:
@@ -271,10 +271,10 @@ class GrpcWire:
             finally:
                 await call.end()
 
-    def outgoing(self, method: str, document: Mapping[str, Any]) -> Outgoing:
+    def outgoing(self, method: str, document: Mapping[str, Any]) -> RequestPreview:
         """The call that :meth:`stream` makes of the message that ``document`` is in JSON."""
         scheme = "https" if self.endpoint.secure else "http"
-        return Outgoing(
+        return RequestPreview(
             "grpc",
             f"{scheme}://{self.endpoint.address}{_SERVICE}{method}",
             {"authorization": Secret(f"Key {self._pat.reveal()}")},

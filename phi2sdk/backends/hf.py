@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from phi2sdk.backends import missing_dependency
 from phi2sdk.backends.base import Capabilities, OnUnsupported
 from phi2sdk.backends.finish import finish_of, told
-from phi2sdk.backends.http import Call, EventReader, HTTPBackend, Route
+from phi2sdk.backends.http import EventReader, HTTPBackend, HttpCall, Route
 from phi2sdk.backends.openai import (
     CHAT,
     COMPLETIONS,
@@ -42,7 +42,7 @@ from phi2sdk.logprobs import TokenLogprob
 from phi2sdk.sampling import Dialect, Rule
 from phi2sdk.secret import Secret
 from phi2sdk.transport.failures import Failure, error_for, untrusted
-from phi2sdk.transport.http import Timeouts, Wire
+from phi2sdk.transport.http import HttpTransport, Timeouts
 from phi2sdk.transport.redaction import Redactor
 
 if TYPE_CHECKING:
@@ -90,10 +90,10 @@ class TGI(Route):
     def __init__(self, dialect: Dialect = TGI_DIALECT) -> None:
         self.dialect = dialect
 
-    def call(self, prompt: str, wire: Mapping[str, Any], *, stream: bool) -> Call:
+    def call(self, prompt: str, wire: Mapping[str, Any], *, stream: bool) -> HttpCall:
         parameters = {**wire, "return_full_text": False, "details": True}
         body = {"inputs": prompt, "parameters": parameters}
-        return Call("/generate_stream" if stream else "/generate", body, stream)
+        return HttpCall("/generate_stream" if stream else "/generate", body, stream)
 
     def read_reply(self, document: Any, t_ns: int, prompt: str) -> Iterable[Chunk | Done]:
         if failure := Failure.in_event(document):
@@ -119,8 +119,8 @@ class TGI(Route):
     def reader(self) -> EventReader:
         return _Reader()
 
-    def prompt_logprobs_call(self, text: str) -> Call:
-        return Call("/generate", ask_prefill(text), False)
+    def prompt_logprobs_call(self, text: str) -> HttpCall:
+        return HttpCall("/generate", ask_prefill(text), False)
 
     def read_prompt_logprobs(self, document: Any) -> tuple[TokenLogprob, ...]:
         if failure := Failure.in_event(document):
@@ -227,7 +227,7 @@ class HFBackend(HTTPBackend):
             return "https://api.endpoints.huggingface.cloud"
         return f"the endpoints of {owner} at Hugging Face"
 
-    async def connect(self) -> Wire:
+    async def connect(self) -> HttpTransport:
         """The wire; a dedicated endpoint's address is looked up, and a paused one resumed.
 
         Raises:
@@ -293,12 +293,12 @@ class HFBackend(HTTPBackend):
     def _state(self, found: InferenceEndpoint) -> str:
         return untrusted(self._redact(str(found.status)))
 
-    def _wire_to(self, url: str) -> Wire:
+    def _wire_to(self, url: str) -> HttpTransport:
         base = url.strip().rstrip("/")
         for suffix in ("/v1/completions", "/v1/chat/completions", "/generate", "/v1"):
             base = base.removesuffix(suffix)
         bearer = {"Authorization": Secret(f"Bearer {self._token.reveal()}")} if self._token else {}
-        return Wire(
+        return HttpTransport(
             base,
             provider=self.provider,
             headers=bearer,

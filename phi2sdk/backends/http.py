@@ -2,7 +2,7 @@
 
 A :class:`Route` knows one wire format: how a request becomes a body, and how replies and stream
 events become our events. It does no input or output. :class:`HTTPBackend` joins a route to a
-:class:`~phi2sdk.transport.http.Wire`.
+:class:`~phi2sdk.transport.http.HttpTransport`.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from phi2sdk.logprobs import TokenLogprob
 from phi2sdk.sampling import Dialect
 from phi2sdk.secret import Secret
 from phi2sdk.transport.failures import request_id
-from phi2sdk.transport.http import Reply, Wire
-from phi2sdk.transport.preview import Outgoing
+from phi2sdk.transport.http import HttpTransport, Reply
+from phi2sdk.transport.preview import RequestPreview
 
-__all__ = ["Call", "EventReader", "HTTPBackend", "Route"]
+__all__ = ["HttpCall", "EventReader", "HTTPBackend", "Route"]
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class HttpCall:
     """One HTTP call, ready to go.
 
     Attributes:
@@ -73,7 +73,7 @@ class Route(ABC):
     """The model's name in a call, where the endpoint serves more than one."""
 
     @abstractmethod
-    def call(self, prompt: str, wire: Mapping[str, Any], *, stream: bool) -> Call:
+    def call(self, prompt: str, wire: Mapping[str, Any], *, stream: bool) -> HttpCall:
         """Path and body for a prompt with the dialect's sampling keys."""
 
     @abstractmethod
@@ -97,7 +97,7 @@ class Route(ABC):
     def reader(self) -> EventReader:
         """A reader for one stream."""
 
-    def prompt_logprobs_call(self, text: str) -> Call:
+    def prompt_logprobs_call(self, text: str) -> HttpCall:
         """Path and body that ask how likely a text is, with ``capabilities.prompt_logprobs``."""
         raise NotImplementedError
 
@@ -124,7 +124,7 @@ class HTTPBackend(Backend):
         self,
         *,
         route: Route,
-        wire: Wire | None,
+        wire: HttpTransport | None,
         target: str | None = None,
         on_unsupported: OnUnsupported = "raise",
     ) -> None:
@@ -151,12 +151,12 @@ class HTTPBackend(Backend):
         parts = urlsplit(self._wire.base_url)
         return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
 
-    def call(self, request: Request) -> Call:
+    def call(self, request: Request) -> HttpCall:
         """The very call that a request makes: path and JSON body, without headers."""
         keys, _ = self.prepare(request)
         return self._call(request, keys)
 
-    def outgoing(self, request: Request) -> Outgoing:
+    def outgoing(self, request: Request) -> RequestPreview:
         call = self.call(request)
         if self._wire is None:
             raise ConfigurationError(
@@ -176,7 +176,7 @@ class HTTPBackend(Backend):
         """Headers made anew for each call, such as a token that expires."""
         return self.known_headers()
 
-    async def connect(self) -> Wire:
+    async def connect(self) -> HttpTransport:
         """The wire, at hand before each call.
 
         Raises:
@@ -221,7 +221,7 @@ class HTTPBackend(Backend):
         if self._wire is not None:
             await self._wire.close()
 
-    def _call(self, request: Request, keys: Mapping[str, Any]) -> Call:
+    def _call(self, request: Request, keys: Mapping[str, Any]) -> HttpCall:
         stream = request.stream and self.capabilities.streams
         return self._route.call(request.prompt.text, keys, stream=stream)
 

@@ -20,6 +20,7 @@ from phi2sdk.backends import missing_dependency
 from phi2sdk.backends.base import Backend, Capabilities, OnUnsupported
 from phi2sdk.backends.engine.files import find_model
 from phi2sdk.backends.engine.job import Admitted, Failed, Generated, Job, News
+from phi2sdk.backends.engine.memory import DTypeName
 from phi2sdk.backends.engine.worker import Worker
 from phi2sdk.completion import Chunk, Count, Done, Event, Opened, Request, Sent, Usage
 from phi2sdk.errors import ConfigurationError, Phi2Error, Timeout
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DIALECTS", "LocalBackend"]
 
-DTypeName = Literal["auto", "float32", "float16", "bfloat16"]
 DeviceName = Literal["auto", "cuda", "cpu", "mps"]
 QuantizeName = Literal["int8", "int4"]
 

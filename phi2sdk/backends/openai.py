@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 
 from phi2sdk.backends.base import Capabilities, OnUnsupported
 from phi2sdk.backends.finish import finish_of, told
-from phi2sdk.backends.http import Call, EventReader, HTTPBackend, Route
+from phi2sdk.backends.http import EventReader, HTTPBackend, HttpCall, Route
 from phi2sdk.backends.prompt_logprobs import ask_echo, read_echo
 from phi2sdk.completion import Chunk, Count, Done, Usage
 from phi2sdk.errors import BadResponse, ConfigurationError, ContentFiltered, ProviderFault
@@ -20,7 +20,7 @@ from phi2sdk.logprobs import TokenLogprob
 from phi2sdk.sampling import Dialect, Rule
 from phi2sdk.secret import Secret
 from phi2sdk.transport.failures import Failure, error_for, untrusted
-from phi2sdk.transport.http import Timeouts, Wire
+from phi2sdk.transport.http import HttpTransport, Timeouts
 
 __all__ = [
     "CHAT",
@@ -124,13 +124,13 @@ class Completions(Route):
         if dialect.name in ECHOING:
             self.capabilities = replace(self.capabilities, prompt_logprobs=True)
 
-    def call(self, prompt: str, wire: Mapping[str, Any], *, stream: bool) -> Call:
+    def call(self, prompt: str, wire: Mapping[str, Any], *, stream: bool) -> HttpCall:
         named = {} if self.model is None else {"model": self.model}
         body = {**named, **self._input(prompt), **wire}
         if not stream:
-            return Call(self.path, body, stream)
+            return HttpCall(self.path, body, stream)
         headers = {"Connection": "close"} if self.dialect.name in CLOSING else {}
-        return Call(self.path, body | self._streaming(), stream, headers)
+        return HttpCall(self.path, body | self._streaming(), stream, headers)
 
     def read_reply(self, document: Any, t_ns: int, prompt: str) -> Iterable[Chunk | Done]:
         choice = _only_choice(document)
@@ -147,8 +147,8 @@ class Completions(Route):
     def reader(self) -> EventReader:
         return _Reader(self)
 
-    def prompt_logprobs_call(self, text: str) -> Call:
-        return Call(self.path, ask_echo(self.model, text), False)
+    def prompt_logprobs_call(self, text: str) -> HttpCall:
+        return HttpCall(self.path, ask_echo(self.model, text), False)
 
     def read_prompt_logprobs(self, document: Any) -> tuple[TokenLogprob, ...]:
         return read_echo(_only_choice(document))
@@ -261,7 +261,7 @@ class OpenAIBackend(HTTPBackend):
             route=Chat(model, CHAT[server])
             if route == "chat"
             else Completions(model, COMPLETIONS[server]),
-            wire=Wire(
+            wire=HttpTransport(
                 base_url,
                 provider=self.provider,
                 headers=headers,
@@ -276,7 +276,7 @@ class OpenAIBackend(HTTPBackend):
         return await served(await self.connect(), "/models", self._server)
 
 
-async def served(wire: Wire, path: str, server: Server) -> str:
+async def served(wire: HttpTransport, path: str, server: Server) -> str:
     """Ask a server for its list of models; return what it said, as a sentence for a person.
 
     ``transformers serve`` lists its download cache, which need not hold the model that it serves,

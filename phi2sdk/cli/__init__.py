@@ -1,6 +1,7 @@
-"""The doors of ``phi2`` and ``python -m phi2sdk.compare``.
+"""The entry points of ``phi2`` and of the modules that are commands.
 
-Nothing heavy is imported before somebody minds the mistakes.
+Nothing heavy is imported here, so that Ctrl-C and a missing package while the rest is imported end
+in one line.
 """
 
 from __future__ import annotations
@@ -8,39 +9,33 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 
-from phi2sdk.cli import errors as command
+from phi2sdk.cli.errors import run
 
-__all__ = ["compare_main", "main"]
+__all__ = ["compare_main", "emulate_main", "main"]
 
 
 def main() -> None:
-    """Run the command, and leave with its status (see :mod:`phi2sdk.cli.errors`)."""
-    command.run(_asked(), _load)
+    """Run the command, and exit with its status (see :mod:`phi2sdk.cli.errors`)."""
+    named = next(iter(sys.argv[1:]), "")
+    run(f"phi2 {named}" if named.isalpha() else "phi2", _loader("app", "phi2"))
 
 
 def compare_main() -> None:
     """``python -m phi2sdk.compare``: the same as ``phi2 compare``."""
-    command.run("python -m phi2sdk.compare", _load_compare)
+    _run_module("compare", "python -m phi2sdk.compare")
 
 
-def _asked() -> str:
-    """``phi2 compare``, as far as a command was named."""
-    named = next(iter(sys.argv[1:]), "")
-    return f"phi2 {named}" if named.isalpha() else "phi2"
+def emulate_main() -> None:
+    """``python -m phi2sdk.emulator``: the same as ``phi2 emulate``."""
+    _run_module("emulate", "python -m phi2sdk.emulator")
 
 
-def _load() -> Callable[[], object]:
-    from phi2sdk.cli.app import app
-
-    return partial(app, prog_name="phi2")
+def _run_module(module: str, name: str) -> None:
+    run(name, _loader(module, name))
 
 
-def _load_compare() -> Callable[[], object]:
-    from phi2sdk.cli.compare import app
-
-    return partial(app, prog_name="python -m phi2sdk.compare")
-
-
-if __name__ == "__main__":
-    main()
+def _loader(module: str, name: str) -> Callable[[], Callable[[], object]]:
+    """Import the application of a module on use."""
+    return lambda: partial(import_module(f"phi2sdk.cli.{module}").app, prog_name=name)

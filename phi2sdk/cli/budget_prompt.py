@@ -7,18 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phi2sdk.errors import ConfigurationError
+from phi2sdk.report.format import dollars
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from phi2sdk.compare import Comparison
+    from phi2sdk.measure.comparison import Comparison
     from phi2sdk.measure.journal import Recorded
     from phi2sdk.measure.run_budget import RunBudget
 
-__all__ = ["Cap"]
+__all__ = ["BudgetPrompt"]
 
 
-class Cap:
+class BudgetPrompt:
     """A hard cap that somebody has agreed to.
 
     Args:
@@ -47,14 +48,16 @@ class Cap:
         budget = comparison.budget(self._usd, recorded)
         forecast = budget.forecast(comparison.left(recorded))
         before = budget.spending.spent
-        spent = f" {_usd(before)} of it are spent, open requests at their worst." if before else ""
+        spent = (
+            f" {dollars(before)} of it are spent, open requests at their worst." if before else ""
+        )
         cost = (
-            f"{forecast.requests} requests cost at most {_usd(forecast.usd)}, and "
-            f"{_usd(forecast.worst)} if each is tried as often as it may be."
+            f"{forecast.requests} requests cost at most {dollars(forecast.usd)}, and "
+            f"{dollars(forecast.worst)} if each is tried as often as it may be."
             if comparison.counted
             else "How many requests there are depends on how fast they are answered."
         )
-        self._say.print(f"{cost} The budget is {_usd(self._usd)}: it is never exceeded.{spent}")
+        self._say.print(f"{cost} The budget is {dollars(self._usd)}: it is never exceeded.{spent}")
         if not comparison.counted or forecast.usd > budget.spending.left:
             self._say.print("The run may stop before its end; it can go on with a larger budget.")
         if not self._agreed:
@@ -68,8 +71,8 @@ class Cap:
             return
         spending = self._budget.spending
         self._say.print(
-            f"Charged to the budget: {_usd(spending.spent + spending.held)} of {_usd(self._usd)}, "
-            "what nobody reported at its worst case."
+            f"Charged to the budget: {dollars(spending.spent + spending.held)} of "
+            f"{dollars(self._usd)}, what nobody reported at its worst case."
         )
         if self.stopped:
             self._say.print(
@@ -82,10 +85,6 @@ class Cap:
             raise ConfigurationError(
                 "a budget is agreed to before it is spent: say --yes where nobody can be asked"
             )
-        self._say.print(f"Spend up to {_usd(self._usd)}? [y/N] ", end="")
+        self._say.print(f"Spend up to {dollars(self._usd)}? [y/N] ", end="")
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             raise ConfigurationError("not agreed: nothing was sent")
-
-
-def _usd(value: float) -> str:
-    return f"${value:.2f}" if value >= 1 else f"${value:.2g}"

@@ -16,14 +16,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import typer
 from rich.console import Console
 
-from phi2sdk.cli import options as sampled_arm
 from phi2sdk.cli.errors import DONE, FAILED, INTERRUPTED, REQUIREMENT_FAILS, leaving_at_once
 from phi2sdk.cli.options import (
     IN_THE_TABLE,
     AllowControlTokens,
+    Honest,
+    Identity,
+    IdentityModel,
+    IdentityOptions,
+    IdentityPrompts,
+    Logprobs,
+    Suspect,
     advice_as_options,
     complete_formats,
     complete_targets,
+    percent,
 )
 from phi2sdk.cli.output import print_document
 from phi2sdk.cli.trust import ask_first
@@ -32,16 +39,15 @@ from phi2sdk.prompts import FORMATS, known_format
 from phi2sdk.text import for_terminal
 
 if TYPE_CHECKING:
-    from phi2sdk.cli.budget_prompt import Cap
+    from phi2sdk.cli.budget_prompt import BudgetPrompt
     from phi2sdk.cli.progress import Planned
-    from phi2sdk.compare import Comparison, Settings
+    from phi2sdk.measure.comparison import Comparison
     from phi2sdk.measure.journal import Recorded
-    from phi2sdk.measure.tokens import ReferenceTokenizer
     from phi2sdk.measure.workload import Task, Workload
-    from phi2sdk.report.options import Analysis
+    from phi2sdk.pipeline import ComparisonRun
     from phi2sdk.report.schema import Report
 
-__all__ = ["app", "compare", "percent"]
+__all__ = ["app", "compare"]
 
 T = TypeVar("T")
 
@@ -143,12 +149,12 @@ def compare(
             file_okay=False,
         ),
     ] = None,
-    identity: sampled_arm.Identity = None,
-    identity_prompts: sampled_arm.IdentityPrompts = None,
-    identity_model: sampled_arm.IdentityModel = None,
-    honest: sampled_arm.Honest = None,
-    suspect: sampled_arm.Suspect = None,
-    logprobs: sampled_arm.Logprobs = 0,
+    identity: Identity = None,
+    identity_prompts: IdentityPrompts = None,
+    identity_model: IdentityModel = None,
+    honest: Honest = None,
+    suspect: Suspect = None,
+    logprobs: Logprobs = 0,
     budget_usd: Annotated[
         float | None,
         typer.Option(help="A hard cap on what the run may cost; it stops in order before it."),
@@ -179,17 +185,15 @@ def compare(
     """
     with leaving_at_once():
         from phi2sdk.analysis.metrics import parse_slo
-        from phi2sdk.cli.budget_prompt import Cap
-        from phi2sdk.compare import Settings, target_names
-        from phi2sdk.config.target import load_book
-        from phi2sdk.measure.comparison import check_reference
-        from phi2sdk.measure.folder import RunFolder
+        from phi2sdk.cli.budget_prompt import BudgetPrompt
+        from phi2sdk.config.lookup import load_book
+        from phi2sdk.measure.comparison import Settings
         from phi2sdk.measure.schedule import Load
-        from phi2sdk.measure.tokens import given_tokenizer
         from phi2sdk.measure.workload import read_workload
+        from phi2sdk.pipeline import ComparisonRun
         from phi2sdk.report.options import Analysis
+        from phi2sdk.report.overview import DEMO
         from phi2sdk.report.requirements import Requirement
-        from phi2sdk.report.words import DEMO
 
     if resume and out is None:
         raise ConfigurationError("--resume needs --out: the folder of the run to go on with")
@@ -209,7 +213,7 @@ def compare(
         allow_control_tokens=allow_control_tokens,
         notice=say.print,
     )
-    sampled = sampled_arm.IdentityPlan.of(
+    sampled = IdentityOptions.of(
         identity, identity_prompts, identity_model, honest, suspect, read=read, demo=demo
     )
     settings = Settings(
@@ -238,33 +242,26 @@ def compare(
     )
     workload = _workload(input, task, read, demo=demo)
     folder = out or Path(datetime.now().strftime("phi2-run-%Y%m%d-%H%M%S"))
-    names = target_names(targets, config=config, demo=demo)
-    check_reference(reference, names)
-    analysis.check(names)
-    if tokenizer is not None:
-        given_tokenizer(tokenizer)
-    RunFolder(folder).check_place(resume=resume)
+    run = ComparisonRun(
+        workload=workload,
+        out=folder,
+        targets=targets,
+        config=config,
+        tokenizer=tokenizer,
+        settings=settings,
+        analysis=analysis,
+        demo=demo,
+        resume=resume,
+        identity_prompts=sampled.prompts,
+        identity=sampled.check,
+    )
+    names = run.check()
     if not demo:
         ask_first(names, config)
     if demo:
         say.print(f"{'' if asked_for else NO_TARGET}Demo: {DEMO}", style="bold")
-    cap = None if budget_usd is None else Cap(budget_usd, yes, say)
-    status, report = _interruptible(
-        _measure(
-            workload,
-            targets,
-            config,
-            tokenizer,
-            folder,
-            settings,
-            analysis,
-            cap,
-            demo,
-            resume,
-            say,
-            sampled,
-        )
-    )
+    cap = None if budget_usd is None else BudgetPrompt(budget_usd, yes, say)
+    status, report = _interruptible(_measure(run, cap, say))
     if report is not None:
         _show(report, json=json)
         files = ", ".join(sorted(p.name for p in folder.iterdir() if not p.name.startswith(".")))
@@ -288,7 +285,7 @@ app.command(epilog="Example: python -m phi2sdk.compare paragraphs.txt --target g
 
 
 def _configured(config: Path | None) -> bool:
-    from phi2sdk.config.target import configured
+    from phi2sdk.config.lookup import configured
 
     return bool(configured(config))
 
@@ -308,50 +305,23 @@ def _workload(
 
 
 async def _measure(
-    workload: Workload,
-    targets: list[str],
-    config: Path | None,
-    tokenizer_file: Path | None,
-    path: Path,
-    settings: Settings,
-    analysis: Analysis,
-    cap: Cap | None,
-    demo: bool,
-    resume: bool,
-    say: Console,
-    sampled: sampled_arm.IdentityPlan,
+    run: ComparisonRun, cap: BudgetPrompt | None, say: Console
 ) -> tuple[int, Report | None]:
     """The exit status, and the report of what was recorded."""
     from phi2sdk.cli.progress import live
-    from phi2sdk.compare import Comparison, opened, report_of
-    from phi2sdk.measure.folder import RUN, RunFolder
 
-    folder = RunFolder(path)
-    begun = False
     interrupted = False
-    tokenizer: ReferenceTokenizer | None = None
     try:
-        notice = partial(say.print, style="dim")
-        async with opened(
-            targets, config=config, tokenizer=tokenizer_file, demo=demo, notice=notice
-        ) as found:
-            candidates, tokenizer = found
-            comparison = Comparison(
-                workload, candidates, tokenizer, settings, demo=demo, identity=sampled.prompts
-            )
-            analysis.check(list(comparison.candidates))
-            folder.check(comparison.configuration(), resume=resume)
-            budget = None if cap is None else cap.agree(comparison, folder.recorded())
-            await comparison.check()
-            begun = True
-            with live(say, _planned(comparison, folder.recorded())) as progress:
-                await comparison.run(folder, resume=resume, progress=progress, budget=budget)
-        await sampled.check.examine(folder, notice)
+        await run.measure(
+            agree=None if cap is None else cap.agree,
+            watch=lambda comparison, recorded: live(say, _planned(comparison, recorded)),
+            notice=partial(say.print, style="dim"),
+        )
     except asyncio.CancelledError:
         interrupted = True
-    if tokenizer is None or not (begun and (path / RUN).exists()):
+    report = run.report()
+    if report is None:
         return INTERRUPTED, None
-    report = report_of(folder, tokenizer, analysis)
     stopped = cap is not None and cap.stopped
     return INTERRUPTED if interrupted else _status(report, stopped=stopped), report
 
@@ -372,23 +342,6 @@ def _status(report: Report, *, stopped: bool = False) -> int:
         return REQUIREMENT_FAILS
     failed = stopped or report.failed or not report.validity.valid
     return FAILED if failed else DONE
-
-
-def percent(text: str) -> float:
-    """``5%`` or ``5`` as 0.05.
-
-    Raises:
-        ConfigurationError: It is no number above 0 and below 100.
-    """
-    try:
-        value = float(text.strip().removesuffix("%")) / 100
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1:
-        raise ConfigurationError(
-            f"margin {text!r} is no percentage above 0 and below 100: write it as in 5%"
-        )
-    return value
 
 
 def _interruptible(work: Coroutine[Any, Any, T]) -> T:

@@ -34,9 +34,9 @@ def diff(
     json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
 ) -> None:
     """Compare two runs: what changed, and whether that is more than chance."""
-    from phi2sdk.cli.compare import percent
-    from phi2sdk.compare import run_tokenizer
+    from phi2sdk.cli.options import percent
     from phi2sdk.measure.folder import RunFolder
+    from phi2sdk.pipeline import run_tokenizer
     from phi2sdk.report.diff import diff_runs
 
     first, second = RunFolder(run_a).read(), RunFolder(run_b).read()
@@ -66,10 +66,10 @@ def show(found: Diff, console: Console) -> None:
 
 
 def _lines(found: Diff) -> Iterator[str]:
-    from phi2sdk.report.words import agreement_cell
+    from phi2sdk.report.section import rate
 
     for name, target in found.targets.items():
-        same = agreement_cell(target.agreement, "exact_cut")
+        same = rate(target.agreement.exact_cut).text
         yield (
             f"{name}: {same} of {target.agreement.prompts} answers are the same; failed "
             f"{target.failed_a} before, {target.failed_b} now"
@@ -80,7 +80,7 @@ def _lines(found: Diff) -> Iterator[str]:
 
 
 def _cells(change: Change) -> tuple[str, ...]:
-    from phi2sdk.report.words import seconds
+    from phi2sdk.report.format import seconds
 
     ends = (
         ""

@@ -21,7 +21,8 @@ from phi2sdk.cli.errors import FAILED
 from phi2sdk.cli.options import Config
 from phi2sdk.cli.output import print_json
 from phi2sdk.cli.trust import ask_first
-from phi2sdk.config.target import Target, configured
+from phi2sdk.config.lookup import configured
+from phi2sdk.config.target import Target
 from phi2sdk.errors import ConfigurationError, Phi2Error
 from phi2sdk.text import for_terminal
 

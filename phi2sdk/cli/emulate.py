@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -12,7 +12,10 @@ from phi2sdk.cli.errors import leaving_at_once
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.secret import EMULATOR_KEY
 
-__all__ = ["emulate"]
+if TYPE_CHECKING:
+    from phi2sdk.emulator import Provider
+
+__all__ = ["app", "emulate"]
 
 
 def emulate(
@@ -26,6 +29,15 @@ def emulate(
     ttft: Annotated[float, typer.Option(help="Seconds to the first token.")] = 0.0,
     per_token: Annotated[float, typer.Option(help="Seconds between tokens.")] = 0.0,
     port_base: Annotated[int, typer.Option(help="First of consecutive ports; 0: free ones.")] = 0,
+    provider: Annotated[
+        list[str] | None,
+        typer.Option(help="Serve azure, clarifai, hf or openai only; repeatable."),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    allow_public_bind: Annotated[
+        bool,
+        typer.Option("--allow-public-bind", help="Allow a --host that is not loopback."),
+    ] = False,
     seconds: Annotated[
         float | None, typer.Option("--for", help="Stop by itself after so many seconds.")
     ] = None,
@@ -44,10 +56,10 @@ def emulate(
     - 2: bad usage, or a port is taken
     """
     with leaving_at_once():
-        from phi2sdk.emulator import serve as emulator
+        from phi2sdk.emulator.serve import serve
 
     try:
-        emulator.serve(
+        serve(
             model=model,
             script=script,
             key=key,
@@ -55,9 +67,20 @@ def emulate(
             per_token=per_token,
             port_base=port_base,
             seconds=seconds,
+            host=host,
+            allow_public=allow_public_bind,
+            providers=cast("list[Provider] | None", provider),
             as_json=json,
             say=typer.echo,
             warn=partial(typer.echo, err=True),
         )
     except ValueError as error:
         raise ConfigurationError(str(error)) from error
+
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command(epilog="Example: python -m phi2sdk.emulator --model demo --ttft 0.2")(emulate)

@@ -36,7 +36,7 @@ __all__ = [
 DONE, REQUIREMENT_FAILS, USAGE, FAILED, INTERRUPTED, NO_READER = 0, 1, 2, 3, 130, 141
 
 _EXTRAS = {
-    **dict.fromkeys(("typer", "rich", "numpy", "scipy", "rapidfuzz", "matplotlib"), "compare"),
+    **dict.fromkeys(("typer", "rich", "numpy", "scipy", "rapidfuzz", "jinja2"), "compare"),
     **dict.fromkeys(("grpc", "clarifai_grpc", "google"), "clarifai"),
     **dict.fromkeys(("torch", "transformers", "safetensors", "tokenizers"), "local"),
 }

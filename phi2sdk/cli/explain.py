@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text as Line
 
 from phi2sdk import backends
+from phi2sdk import config as configuration
 from phi2sdk.cli.options import (
     AllowControlTokens,
     Config,
@@ -36,13 +37,12 @@ from phi2sdk.cli.options import (
 from phi2sdk.cli.output import plain, print_json
 from phi2sdk.cli.trust import ask_first
 from phi2sdk.completion import Receipt, Request
-from phi2sdk.config import target as configuration
-from phi2sdk.config.target import FromEnvironment
+from phi2sdk.config.environment import FromEnvironment
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.sampling import Sampling
 from phi2sdk.secret import Secret
 from phi2sdk.text import for_terminal
-from phi2sdk.transport.preview import Outgoing, command
+from phi2sdk.transport.preview import RequestPreview, command
 
 __all__ = ["explain"]
 
@@ -118,7 +118,7 @@ def explain(
 
 async def _explained(
     target: configuration.Target, request: Request, on_unsupported: OnUnsupported
-) -> tuple[Receipt, Outgoing | None]:
+) -> tuple[Receipt, RequestPreview | None]:
     backend = target.open(on_unsupported=on_unsupported)
     try:
         return backend.explain(request), backend.outgoing(request)
@@ -137,7 +137,7 @@ def _variables(target: configuration.Target, environ: Mapping[str, str]) -> dict
     return {name: environ[name] for name in names if name in environ}
 
 
-def _plain_call(call: Outgoing | None) -> object:
+def _plain_call(call: RequestPreview | None) -> object:
     if call is None:
         return None
     return {
@@ -152,7 +152,7 @@ def _plain_call(call: Outgoing | None) -> object:
     }
 
 
-def _show(receipt: Receipt, call: Outgoing | None, console: Console) -> None:
+def _show(receipt: Receipt, call: RequestPreview | None, console: Console) -> None:
     about = {
         "target": f"{receipt.target} ({receipt.provider})",
         "route": receipt.route,

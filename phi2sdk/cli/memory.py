@@ -69,12 +69,12 @@ def memory(
     Console().print(table)
 
 
-def _plain(need: sizes.Plan, here: sizes.Device, devices: object) -> dict[str, object]:
+def _plain(need: sizes.Plan, here: sizes.ComputeDevice, devices: object) -> dict[str, object]:
     sums = {"total_bytes": need.total_bytes, "peak_bytes": need.peak_bytes}
     return {**plain(need), **sums, "fits_here": _fits(need, here), "fits": devices}
 
 
-def _fits(need: sizes.Plan, here: sizes.Device) -> bool:
+def _fits(need: sizes.Plan, here: sizes.ComputeDevice) -> bool:
     """On a CPU there is no runtime beside the model, as CUDA is one."""
     runtime = need.runtime_bytes if here.name == "CPU" else 0
     return need.peak_bytes - runtime <= here.memory_bytes

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from phi2sdk import backends, prompts
-from phi2sdk.config.target import DEFAULT_CONFIG, load_config
+from phi2sdk.config.lookup import DEFAULT_CONFIG, load_config
 from phi2sdk.errors import ConfigurationError, InvalidRequest
 from phi2sdk.prompts import FORMATS, Prompt, known_format
 
@@ -28,7 +28,7 @@ __all__ = [
     "IN_THE_TABLE",
     "Identity",
     "IdentityModel",
-    "IdentityPlan",
+    "IdentityOptions",
     "IdentityPrompts",
     "Logprobs",
     "MaxTokens",
@@ -47,6 +47,7 @@ __all__ = [
     "asked_prompt",
     "complete_formats",
     "complete_targets",
+    "percent",
 ]
 
 
@@ -189,7 +190,7 @@ Logprobs = Annotated[
 
 
 @dataclass(frozen=True, slots=True)
-class IdentityPlan:
+class IdentityOptions:
     """What the options come to.
 
     Attributes:
@@ -215,26 +216,43 @@ class IdentityPlan:
         *,
         read: Callable[[Path, Task], Workload],
         demo: bool,
-    ) -> IdentityPlan:
+    ) -> IdentityOptions:
         """From the options as given; ``read`` reads the prompts.
 
         Raises:
             ConfigurationError: Something is asked of sampled answers, and none are.
             InvalidRequest: An entry of the prompts is wrong.
         """
-        from phi2sdk.demo import targets as compare_demo
+        from phi2sdk.demo import targets
         from phi2sdk.identity.check import IdentityCheck
         from phi2sdk.identity.weights import HONEST, parse_honest
 
         if calls is None:
-            calls = compare_demo.IDENTITY if demo else 0
+            calls = targets.IDENTITY if demo else 0
         if not calls and (prompts or model or honest or suspects):
             raise ConfigurationError("there are no sampled answers to examine: add --identity 100")
-        asked = compare_demo.demo_identity_workload() if demo else None
+        asked = targets.demo_identity_workload() if demo else None
         if prompts is not None:
             asked = read(prompts, "prompt")
-        usual = compare_demo.HONEST if demo else HONEST
+        usual = targets.HONEST if demo else HONEST
         check = IdentityCheck(
             model, usual if honest is None else parse_honest(honest), suspects or ()
         )
-        return cls(calls, compare_demo.IDENTITY_CONCURRENCY if demo else 8, asked, check)
+        return cls(calls, targets.IDENTITY_CONCURRENCY if demo else 8, asked, check)
+
+
+def percent(text: str) -> float:
+    """``5%`` or ``5`` as 0.05.
+
+    Raises:
+        ConfigurationError: It is no number above 0 and below 100.
+    """
+    try:
+        value = float(text.strip().removesuffix("%")) / 100
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1:
+        raise ConfigurationError(
+            f"margin {text!r} is no percentage above 0 and below 100: write it as in 5%"
+        )
+    return value

@@ -23,7 +23,7 @@ from phi2sdk.prompts import FORMATS, Format, known_format
 from phi2sdk.text import for_terminal
 
 if TYPE_CHECKING:
-    from phi2sdk.identity.power_plan import Planned, Plans
+    from phi2sdk.identity.power_plan import PlannedCalls, Plans
 
 __all__ = ["plan"]
 
@@ -143,7 +143,7 @@ def _prompts(
 
 def _price(target: str | None, name: str | None, config: Path | None) -> Any:
     """The price that is asked for; ``None`` where none is."""
-    from phi2sdk.config.target import load_book, resolve
+    from phi2sdk.config.lookup import load_book, resolve
     from phi2sdk.pricing.price import resolve as resolve_price
 
     if name is not None:
@@ -172,7 +172,7 @@ def _show(found: Plans, console: Console) -> None:
         console.print(Text(for_terminal(line)))
 
 
-def _cells(one: Planned) -> tuple[str, ...]:
+def _cells(one: PlannedCalls) -> tuple[str, ...]:
     if one.calls is None:
         calls, likely, tokens = "more than 1,000,000", "-", "-"
     else:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from phi2sdk.cli.errors import DONE, REQUIREMENT_FAILS
 from phi2sdk.cli.output import print_json
-from phi2sdk.config.target import load_book, own_prices
+from phi2sdk.config.lookup import load_book, own_prices
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.pricing import genai_prices as genai_source
 from phi2sdk.pricing.book import STALE_AFTER, PriceBook, Quote

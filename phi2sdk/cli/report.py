@@ -63,10 +63,10 @@ def report(
     from dataclasses import replace
 
     from phi2sdk.analysis.metrics import parse_slo
-    from phi2sdk.cli.compare import percent
-    from phi2sdk.compare import report_of
-    from phi2sdk.config.target import load_book
+    from phi2sdk.cli.options import percent
+    from phi2sdk.config.lookup import load_book
     from phi2sdk.measure.folder import RunFolder
+    from phi2sdk.pipeline import report_of
     from phi2sdk.report.files import HTML
     from phi2sdk.report.requirements import Requirement
 
@@ -121,7 +121,7 @@ def _written(run: Path) -> Report | None:
 
 def _tokenizer(folder: RunFolder, given: Path | None) -> ReferenceTokenizer:
     """The run's own tokenizer, or the one that is given in its place."""
-    from phi2sdk.compare import run_tokenizer
+    from phi2sdk.pipeline import run_tokenizer
 
     run = folder.read()
     found = run_tokenizer(run, given)

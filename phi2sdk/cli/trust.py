@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from phi2sdk.config import target as configuration
+from phi2sdk.config import Target, load_config, resolve
 from phi2sdk.config import trust as confirmations
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.text import for_terminal
@@ -45,7 +45,7 @@ def trust(
         count = confirmations.revoke(file)
         console.print(f"{count} confirmation{'' if count == 1 else 's'} for {shown} removed.")
         return
-    found = _sendings(configuration.load_config(file).values(), console)
+    found = _sendings(load_config(file).values(), console)
     known = confirmations.confirmed()
     missing = [one for one in found if one.key not in known]
     if not missing:
@@ -72,7 +72,7 @@ def ask_first(targets: Sequence[str], config: Path | None) -> None:
     if not _terminal():
         return
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-    named = (configuration.resolve(name, config) for name in targets)
+    named = (resolve(name, config) for name in targets)
     found = [one for one in _sendings(named, console) if one.present]
     known = confirmations.confirmed() if found else set()
     missing = [one for one in found if one.key not in known]
@@ -80,9 +80,7 @@ def ask_first(targets: Sequence[str], config: Path | None) -> None:
         confirmations.confirm(missing)
 
 
-def _sendings(
-    targets: Iterable[configuration.Target], console: Console
-) -> list[confirmations.Sending]:
+def _sendings(targets: Iterable[Target], console: Console) -> list[confirmations.Sending]:
     found = []
     for target in targets:
         if target.file is None:

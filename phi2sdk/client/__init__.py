@@ -1,1 +1,7 @@
-"""The clients."""
+"""The clients, and what wraps a backend for them: retry, fallback, budget, telemetry."""
+
+from phi2sdk.client.async_client import AsyncPhi2Client
+from phi2sdk.client.streaming import CompletionStream
+from phi2sdk.client.sync_client import Phi2Client, SyncCompletionStream
+
+__all__ = ["AsyncPhi2Client", "CompletionStream", "Phi2Client", "SyncCompletionStream"]

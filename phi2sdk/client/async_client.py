@@ -1,4 +1,4 @@
-"""The asynchronous client: all logic is here; :mod:`phi2sdk.client.sync_client` has its synchronous face."""
+"""The asynchronous client, with all the logic; the synchronous one is a thin layer over it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from phi2sdk.backends.base import Backend, OnUnsupported
 from phi2sdk.client.policies import Fallback, Retry, RetryBudget
 from phi2sdk.client.streaming import CompletionStream
 from phi2sdk.completion import Completion, Event, Receipt, Request
-from phi2sdk.config.target import Target, resolve
+from phi2sdk.config.lookup import resolve
+from phi2sdk.config.target import Target
 from phi2sdk.errors import ConfigurationError, InvalidRequest, Phi2Error
 from phi2sdk.fold import Fold
 from phi2sdk.log import answered
@@ -42,7 +43,7 @@ class AsyncPhi2Client:
 
     Args:
         target: A name from ``phi2.toml``, a backend (``local``, ``azure``, ``clarifai``, ``hf``,
-            ``openai``), a :class:`~phi2sdk.config.target.Target`, a backend object, or several of these
+            ``openai``), a :class:`~phi2sdk.config.Target`, a backend object, or several of these
             to fall back on in order.
         config: The configuration file; ``phi2.toml`` of the working directory by default.
         timeout: Seconds for a whole request, retries included; ``None`` for no limit.
@@ -51,8 +52,8 @@ class AsyncPhi2Client:
             :class:`~phi2sdk.errors.UnsupportedParameter`, or ``warn`` to go without it and say so
             on the receipt.
         budget: US dollars that all requests together may cost at most, or a
-            :class:`~phi2sdk.client.budget.Spending` that is shared with others. Every target then needs
-            a price; a call that could exceed it raises
+            :class:`~phi2sdk.client.budget.Spending` that is shared with others. Every target then
+            needs a price; a call that could exceed it raises
             :class:`~phi2sdk.errors.BudgetExceeded`.
         telemetry: Emit OpenTelemetry spans and metrics of every request, without prompts and
             answers; or a :class:`~phi2sdk.client.telemetry.Telemetry` that says what, and where to.

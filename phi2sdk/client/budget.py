@@ -150,8 +150,8 @@ class Hold:
 class Budget(Wrapper):
     """Lets calls through as long as their worst case fits what is left.
 
-    It belongs around a backend, inside of :class:`~phi2sdk.client.policies.Retry`: every attempt is a
-    call of its own.
+    It belongs around a backend, inside of :class:`~phi2sdk.client.policies.Retry`: every attempt
+    is a call of its own.
 
     Args:
         inner: The backend.

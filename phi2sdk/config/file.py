@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from phi2sdk import backends
-from phi2sdk.config.target import FromEnvironment, Target
+from phi2sdk.config.environment import FromEnvironment
+from phi2sdk.config.target import Target
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.parsing import parse_toml
 from phi2sdk.pricing import price as pricing
@@ -42,7 +43,7 @@ class _File(Entries):
 
 
 def targets(path: str | Path) -> dict[str, Target]:
-    """The targets of a file, by name; see :func:`phi2sdk.config.target.load_config`."""
+    """The targets of a file, by name; see :func:`phi2sdk.config.load_config`."""
     with Redactor().boundary():  # what reads the file quotes it in its exceptions
         file = _read(path)
         book = price_book().with_entries(file)

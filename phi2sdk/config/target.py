@@ -22,59 +22,15 @@ from typing import TYPE_CHECKING, Any
 
 from phi2sdk import backends
 from phi2sdk.backends.base import Backend, OnUnsupported
+from phi2sdk.config.environment import FromEnvironment
 from phi2sdk.errors import ConfigurationError
-from phi2sdk.secret import Secret
 
-if TYPE_CHECKING:  # they need pydantic, which a client without a file and a price does without
-    from phi2sdk.pricing.book import Entries, PriceBook
+if TYPE_CHECKING:  # it needs pydantic, which a client without a file and a price does without
     from phi2sdk.pricing.price import Price
 
-__all__ = [
-    "DEFAULT_CONFIG",
-    "FromEnvironment",
-    "Target",
-    "configured",
-    "load_book",
-    "load_config",
-    "own_prices",
-    "resolve",
-]
-
-DEFAULT_CONFIG = "phi2.toml"
-"""Read from the working directory where nothing else is said."""
+__all__ = ["Target"]
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
-
-
-@dataclass(frozen=True, slots=True)
-class FromEnvironment:
-    """A setting written as ``{ env = "NAME" }``: looked up when its target is opened.
-
-    Attributes:
-        variable: The environment variable.
-        where: The file and the place in it, for the error.
-        secret: Whether it is a key.
-    """
-
-    variable: str
-    where: str
-    secret: bool
-
-    def __str__(self) -> str:
-        return f"${self.variable}"
-
-    def resolve(self, environ: Mapping[str, str]) -> str | Secret:
-        """Its value.
-
-        Raises:
-            ConfigurationError: The variable is not set.
-        """
-        found = environ.get(self.variable, "").strip()
-        if not found:
-            raise ConfigurationError(
-                f"{self.where}: the environment variable {self.variable} is not set"
-            )
-        return Secret(found) if self.secret else found
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +85,7 @@ class Target:
         """
         environ, program = os.environ if environ is None else environ, program or {}
         if self.file is not None:
-            from phi2sdk.config import trust
+            from phi2sdk.config import trust  # only for targets of a file
 
             trust.check(self, environ, program)
         settings = {
@@ -146,78 +102,6 @@ class Target:
             settings=settings,
             environ=environ,
         )
-
-
-def load_config(path: str | Path) -> dict[str, Target]:
-    """The targets of a configuration file, by name.
-
-    What stands as ``{ env = "NAME" }`` is looked up when its target is opened: a key that is not
-    set stands in the way of its own target only.
-
-    Args:
-        path: The file.
-
-    Raises:
-        ConfigurationError: The file is missing, is no TOML, holds a key in clear, or a table of
-            it is wrong; the message names the place.
-    """
-    from phi2sdk.config import file as config_file
-
-    return config_file.targets(path)
-
-
-def configured(config: str | Path | None = None) -> dict[str, Target]:
-    """The targets of the configuration; none where there is no file and none was asked for.
-
-    Args:
-        config: The file; by default ``phi2.toml`` of the working directory, if there is one.
-    """
-    if config is None and not Path(DEFAULT_CONFIG).is_file():
-        return {}
-    return load_config(config or DEFAULT_CONFIG)
-
-
-def load_book(path: str | Path | None = None) -> PriceBook:
-    """The price book, with the entries of a configuration file over its own.
-
-    Args:
-        path: The file; ``phi2.toml`` of the working directory by default, if there is one.
-
-    Raises:
-        ConfigurationError: The file is missing or wrong.
-    """
-    from phi2sdk.pricing.book import price_book
-
-    return price_book().with_entries(own_prices(path))
-
-
-def own_prices(path: str | Path | None = None) -> Entries:
-    """The entries of the price book that a configuration file brings; none without a file."""
-    from phi2sdk.config import file as config_file
-    from phi2sdk.pricing.book import Entries
-
-    if path is None and not Path(DEFAULT_CONFIG).is_file():
-        return Entries()
-    return config_file.read(path or DEFAULT_CONFIG)
-
-
-def resolve(target: str, config: str | Path | None = None) -> Target:
-    """A target by its name in the configuration file, or a backend by its own name.
-
-    Args:
-        target: The name.
-        config: The file; by default ``phi2.toml`` of the working directory, if there is one.
-
-    Raises:
-        ConfigurationError: There is neither a target nor a backend of that name.
-    """
-    targets = configured(config)
-    if target in targets:
-        return targets[target]
-    if target in backends.known():
-        return Target(target, target)
-    names = (*targets, *(name for name in backends.known() if name not in targets))
-    raise ConfigurationError(f"there is no target {target!r}: use one of {', '.join(names)}")
 
 
 def _timeouts(name: str, limits: Mapping[str, Any]) -> Any:

@@ -21,12 +21,12 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from phi2sdk import backends
 from phi2sdk.backends.base import Backend
-from phi2sdk.config.target import FromEnvironment, Target
+from phi2sdk.config.environment import FromEnvironment
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.secret import EMULATOR_KEY, Secret
 from phi2sdk.text import for_terminal
@@ -36,6 +36,19 @@ __all__ = ["Sending", "check", "confirm", "confirmed", "revoke", "sendings", "st
 
 Key = tuple[str, str, str]
 """File, host and variable: what a confirmation is for."""
+
+
+class OfFile(Protocol):
+    """A target, as far as it matters here what it sends."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def backend(self) -> str: ...
+    @property
+    def settings(self) -> Mapping[str, Any]: ...
+    @property
+    def file(self) -> str | Path | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +84,7 @@ class _Secret:
     value: str = field(repr=False)
 
 
-def check(target: Target, environ: Mapping[str, str], program: Mapping[str, Any]) -> None:
+def check(target: OfFile, environ: Mapping[str, str], program: Mapping[str, Any]) -> None:
     """Refuse to send a secret that the user has not confirmed.
 
     Args:
@@ -102,7 +115,7 @@ def check(target: Target, environ: Mapping[str, str], program: Mapping[str, Any]
 
 
 def sendings(
-    target: Target, environ: Mapping[str, str], program: Mapping[str, Any] | None = None
+    target: OfFile, environ: Mapping[str, str], program: Mapping[str, Any] | None = None
 ) -> list[Sending]:
     """Return all that a target of a file sends and that needs a confirmation, confirmed or not.
 
@@ -121,7 +134,7 @@ def sendings(
 
 
 def _host(
-    target: Target, cls: type[Backend], environ: Mapping[str, str], program: Mapping[str, Any]
+    target: OfFile, cls: type[Backend], environ: Mapping[str, str], program: Mapping[str, Any]
 ) -> tuple[str, bool]:
     """Where requests go, and whether the backend's own secrets may go there unconfirmed."""
     variable = cls.environment.get(cls.address or "", "")
@@ -147,7 +160,7 @@ def _host(
     return found, chosen or _is_own(cls, found) or (found == named and _private(found))
 
 
-def _decisive(target: Target, program: Mapping[str, Any]) -> str | None:
+def _decisive(target: OfFile, program: Mapping[str, Any]) -> str | None:
     """The settings of the file that may decide on the host of a backend that does not tell."""
     plain = {
         name: value
@@ -174,7 +187,7 @@ def _is_own(cls: type[Backend], url: str) -> bool:
 
 
 def _secrets(
-    target: Target, cls: type[Backend], environ: Mapping[str, str], program: Mapping[str, Any]
+    target: OfFile, cls: type[Backend], environ: Mapping[str, str], program: Mapping[str, Any]
 ) -> Iterator[_Secret]:
     settings = {**target.settings, **program}
     for setting, value in settings.items():

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from phi2sdk.emulator.model_engine import ModelEngine as ModelEngine
 
 _HOME = {
-    **dict.fromkeys(("Call", "Meter"), "calls"),
+    **dict.fromkeys(("Call", "Meter"), "exchange"),
     "Schedule": "clock",
     **dict.fromkeys(
         ("PROVIDERS", "Emulator", "EmulatorThread", "Provider", "PublicBindRefused"), "emulator"

@@ -11,11 +11,12 @@ from phi2sdk.emulator import openai_routes
 from phi2sdk.emulator.clock import Schedule
 from phi2sdk.emulator.engine import Engine
 from phi2sdk.emulator.exchange import Refusal
+from phi2sdk.emulator.http_exchange import Handler, HttpExchange
 from phi2sdk.emulator.openai_routes import OpenAIRules
 from phi2sdk.emulator.openai_servers import EXTENSIONS, error_kind
 from phi2sdk.emulator.openai_wire import error_body
 from phi2sdk.emulator.score import ScoreStyle, score
-from phi2sdk.emulator.server import Exchange, Handler, HttpServer, json_response
+from phi2sdk.emulator.server import HttpServer, json_response
 from phi2sdk.emulator.sse import event_bytes
 from phi2sdk.emulator.tgi import TGIRoutes
 from phi2sdk.emulator.tgi import error_body as tgi_error_body
@@ -65,7 +66,7 @@ class AzureServer(HttpServer):
         in_header = request.path.startswith(_KEY_IN_OWN_HEADER)
         return in_header and request.headers.get("api-key") == self.key
 
-    def error(self, exchange: Exchange, refusal: Refusal) -> web.Response:
+    def error(self, exchange: HttpExchange, refusal: Refusal) -> web.Response:
         """The gateway's, TGI's or the OpenAI form, by route."""
         path, status, message = exchange.call.path, refusal.status, refusal.message
         if path.startswith(_V1):
@@ -86,14 +87,14 @@ class AzureServer(HttpServer):
         detail = {"code": refusal.code or str(status), "message": message, "status": status}
         return json_response({"error": detail}, status=status)
 
-    def error_event(self, exchange: Exchange, message: str) -> bytes:
+    def error_event(self, exchange: HttpExchange, message: str) -> bytes:
         """An error inside a stream, by route."""
         if exchange.call.path in _TGI_PATHS:
             return self.tgi.error_event(message)
         return event_bytes(error_body(message, kind="server_error", code="internal_error"))
 
     def _deployed(self, handler: Handler) -> Handler:
-        async def handle(exchange: Exchange) -> web.StreamResponse:
+        async def handle(exchange: HttpExchange) -> web.StreamResponse:
             name = exchange.request.headers.get("azureml-model-deployment")
             if name is not None and name not in self.deployments:
                 raise Refusal(
@@ -103,10 +104,10 @@ class AzureServer(HttpServer):
 
         return handle
 
-    async def _score(self, exchange: Exchange) -> web.StreamResponse:
+    async def _score(self, exchange: HttpExchange) -> web.StreamResponse:
         return await score(exchange, self.style)
 
-    async def _chat(self, exchange: Exchange) -> web.StreamResponse:
+    async def _chat(self, exchange: HttpExchange) -> web.StreamResponse:
         if "api-version" not in exchange.request.query:
             raise Refusal(400, "The query needs `api-version`.", code="MissingApiVersionParameter")
         extra = exchange.request.headers.get("extra-parameters", "error")
@@ -117,7 +118,7 @@ class AzureServer(HttpServer):
         )
         return await openai_routes.chat(exchange, rules)
 
-    async def _info(self, exchange: Exchange) -> web.StreamResponse:
+    async def _info(self, exchange: HttpExchange) -> web.StreamResponse:
         if "api-version" not in exchange.request.query:
             return await self.tgi.info(exchange)
         return json_response(
@@ -132,13 +133,13 @@ class AzureServer(HttpServer):
         names = frozenset({self.engine.model, *self.deployments})
         return OpenAIRules(models=names, extensions=frozenset())
 
-    async def _v1_completions(self, exchange: Exchange) -> web.StreamResponse:
+    async def _v1_completions(self, exchange: HttpExchange) -> web.StreamResponse:
         return await openai_routes.completions(exchange, self._v1_rules())
 
-    async def _v1_chat(self, exchange: Exchange) -> web.StreamResponse:
+    async def _v1_chat(self, exchange: HttpExchange) -> web.StreamResponse:
         return await openai_routes.chat(exchange, self._v1_rules())
 
-    async def _v1_models(self, exchange: Exchange) -> web.StreamResponse:
+    async def _v1_models(self, exchange: HttpExchange) -> web.StreamResponse:
         names = sorted({self.engine.model, *self.deployments})
         cards = [
             {"id": name, "object": "model", "created": 0, "owned_by": "azure"} for name in names

@@ -6,7 +6,6 @@ import math
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -14,12 +13,16 @@ from clarifai_grpc.grpc.api import resources_pb2, service_pb2, service_pb2_grpc
 from clarifai_grpc.grpc.api.status import status_code_pb2
 from google.protobuf.json_format import MessageToDict
 
-from phi2sdk.emulator.clarifai_exchange import Exchange, StatusRefusal, status
+from phi2sdk.emulator.clarifai_exchange import (
+    ClarifaiExchange,
+    ClarifaiState,
+    ModelAddress,
+    StatusRefusal,
+    status,
+)
 from phi2sdk.emulator.clarifai_faults import play_before, play_in_stream
 from phi2sdk.emulator.clock import Schedule
 from phi2sdk.emulator.engine import Decoding, Engine
-from phi2sdk.emulator.exchange import CallLog, Meter
-from phi2sdk.emulator.faults import FaultQueue
 from phi2sdk.emulator.generation import complete, removing_stops
 
 __all__ = ["ClarifaiServer", "ModelAddress"]
@@ -28,21 +31,7 @@ _MAX_INPUTS = 128
 _DEFAULT_PARAMS = {"temperature": 0.7, "max_tokens": 256.0, "top_p": 0.95, "top_k": 40.0}
 
 
-@dataclass(frozen=True, slots=True)
-class ModelAddress:
-    """Where the model is found: ``https://clarifai.com/<user>/<app>/models/<model>``."""
-
-    user: str = "microsoft"
-    app: str = "text-generation"
-    model: str = "phi-2"
-
-    @property
-    def url(self) -> str:
-        """The model's page."""
-        return f"https://clarifai.com/{self.user}/{self.app}/models/{self.model}"
-
-
-class ClarifaiServer:
+class ClarifaiServer(ClarifaiState):
     """The emulated Clarifai API; ``url`` is ``host:port``.
 
     Attributes:
@@ -55,18 +44,11 @@ class ClarifaiServer:
     provider = "clarifai"
 
     def __init__(self, engine: Engine, *, key: str, schedule: Schedule) -> None:
-        self.engine = engine
-        self.key = key
-        self.schedule = schedule
-        self.calls = CallLog()
-        self.faults = FaultQueue()
-        self.meter = Meter()
-        self.address = ModelAddress()
+        super().__init__(engine, key=key, schedule=schedule)
         self.known_params = frozenset(_DEFAULT_PARAMS)
         self.defaults = dict(_DEFAULT_PARAMS)
         self._server: Any = None
         self._url: str | None = None
-        self.stopping = False
 
     @property
     def url(self) -> str:
@@ -98,7 +80,7 @@ class ClarifaiServer:
 
     async def get_model(self, request: Any, context: Any) -> Any:
         """GetModel: what the vendor's SDK asks before its first prediction."""
-        exchange = Exchange(self, "GetModel", request, context, generating=False)
+        exchange = ClarifaiExchange(self, "GetModel", request, context, generating=False)
         async with exchange:
             reply = await play_before(exchange, service_pb2.SingleModelResponse)
             if reply is None:
@@ -115,14 +97,14 @@ class ClarifaiServer:
 
     async def post_outputs(self, request: Any, context: Any) -> Any:
         """PostModelOutputs: every input answered in one reply."""
-        exchange = Exchange(self, "PostModelOutputs", request, context, generating=True)
+        exchange = ClarifaiExchange(self, "PostModelOutputs", request, context, generating=True)
         async with exchange:
             reply = await play_before(exchange, service_pb2.MultiOutputResponse)
             return await self._predict(exchange) if reply is None else reply
 
     async def generate_outputs(self, request: Any, context: Any) -> AsyncGenerator[Any, None]:
         """GenerateModelOutputs: one input, the answer in pieces."""
-        exchange = Exchange(self, "GenerateModelOutputs", request, context, generating=True)
+        exchange = ClarifaiExchange(self, "GenerateModelOutputs", request, context, generating=True)
         async with exchange:
             reply = await play_before(exchange, service_pb2.MultiOutputResponse)
             if reply is not None:
@@ -150,7 +132,7 @@ class ClarifaiServer:
             ),
         )
 
-    async def _predict(self, exchange: Exchange) -> Any:
+    async def _predict(self, exchange: ClarifaiExchange) -> Any:
         request = exchange.request
         try:
             exchange.check(request.user_app_id, request.model_id)
@@ -180,7 +162,7 @@ class ClarifaiServer:
             status=exchange.answered(status_code_pb2.SUCCESS), outputs=outputs
         )
 
-    async def _pieces(self, exchange: Exchange) -> AsyncGenerator[tuple[Any, int], None]:
+    async def _pieces(self, exchange: ClarifaiExchange) -> AsyncGenerator[tuple[Any, int], None]:
         request = exchange.request
         try:
             exchange.check(request.user_app_id, request.model_id)

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 from clarifai_grpc.grpc.api.status import status_code_pb2, status_pb2
 
-from phi2sdk.emulator.clock import Pace
-from phi2sdk.emulator.engine import Decoding
-from phi2sdk.emulator.exchange import MASK, Call
-from phi2sdk.emulator.faults import Fault
+from phi2sdk.emulator.clock import Schedule
+from phi2sdk.emulator.engine import Decoding, Engine
+from phi2sdk.emulator.exchange import MASK, Call, Exchange, ServerState
 
-if TYPE_CHECKING:
-    from phi2sdk.emulator.clarifai import ClarifaiServer
-
-__all__ = ["Exchange", "StatusRefusal", "status"]
+__all__ = ["ClarifaiExchange", "ClarifaiState", "ModelAddress", "StatusRefusal", "status"]
 
 
 def status(code: int, details: str = "") -> Any:
@@ -35,33 +32,59 @@ class StatusRefusal(Exception):
         self.details = details
 
 
-class Exchange:
+@dataclass(frozen=True, slots=True)
+class ModelAddress:
+    """Where the model is found: ``https://clarifai.com/<user>/<app>/models/<model>``."""
+
+    user: str = "microsoft"
+    app: str = "text-generation"
+    model: str = "phi-2"
+
+    @property
+    def url(self) -> str:
+        """The model's page."""
+        return f"https://clarifai.com/{self.user}/{self.app}/models/{self.model}"
+
+
+class ClarifaiState(ServerState):
+    """The state of the emulated Clarifai API.
+
+    Attributes:
+        address: The one model that exists here.
+    """
+
+    def __init__(self, engine: Engine, *, key: str, schedule: Schedule) -> None:
+        super().__init__(engine, key=key, schedule=schedule)
+        self.address = ModelAddress()
+
+
+class ClarifaiExchange(Exchange):
     """One RPC: recorded when it arrives, closed when it ends."""
 
     def __init__(
-        self, server: ClarifaiServer, method: str, request: Any, context: Any, *, generating: bool
+        self, server: ClarifaiState, method: str, request: Any, context: Any, *, generating: bool
     ) -> None:
         metadata = [(name, str(value)) for name, value in context.invocation_metadata()]
         self.server = server
         self.request = request
         self.context = context
-        self.call = Call(
+        call = Call(
             path=method,
             method="gRPC",
             headers={name: MASK if name == "authorization" else value for name, value in metadata},
             authorized=("authorization", f"Key {server.key}") in metadata,
             t_received_ns=time.perf_counter_ns(),
         )
-        if self.call.authorized:
-            self.call.keep(request.SerializeToString(), request)
+        super().__init__(server, call)
+        if call.authorized:
+            call.keep(request.SerializeToString(), request)
         server.meter.requests += 1
-        self.fault: Fault | None = server.faults.take(method, generating=generating)
+        self.fault = server.faults.take(method, generating=generating)
         if self.fault is not None:
             self.call.fault = self.fault.kind
-        self.pace = Pace(server.schedule, self.call.t_received_ns)
         server.calls.append(self.call)
 
-    async def __aenter__(self) -> Exchange:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, kind: object, error: object, trace: object) -> None:
@@ -80,14 +103,6 @@ class Exchange:
     def understood(self, prompt: str, decoding: Decoding) -> None:
         """Note what the engine is given."""
         self.call.prompt, self.call.decoding = prompt, decoding
-
-    def bill(self, prompt_tokens: int, completion_tokens: int, finish: str) -> None:
-        """Charge for the call."""
-        call, meter = self.call, self.server.meter
-        meter.prompt_tokens += prompt_tokens - call.prompt_tokens
-        meter.completion_tokens += completion_tokens - call.completion_tokens
-        call.prompt_tokens, call.completion_tokens = prompt_tokens, completion_tokens
-        call.finish = finish
 
     def answered(self, code: int, details: str = "") -> Any:
         """The status message for ``code``, noted on the call."""

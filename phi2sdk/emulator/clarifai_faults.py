@@ -11,7 +11,7 @@ import grpc
 from clarifai_grpc.grpc.api import resources_pb2, service_pb2
 from clarifai_grpc.grpc.api.status import status_code_pb2
 
-from phi2sdk.emulator.clarifai_exchange import Exchange, status
+from phi2sdk.emulator.clarifai_exchange import ClarifaiExchange, status
 from phi2sdk.emulator.faults import Fault
 from phi2sdk.emulator.http_faults import hang
 
@@ -20,7 +20,7 @@ __all__ = ["play_before", "play_in_stream"]
 _ENDING = frozenset({"cut", "hang", "grpc", "reset", "clarifai", "error_event", "status", "huge"})
 
 
-async def play_before(exchange: Exchange, reply_type: Any) -> Any:
+async def play_before(exchange: ClarifaiExchange, reply_type: Any) -> Any:
     """Play what happens before anything is generated: a reply, or None to go on."""
     fault = exchange.fault
     if fault is None:
@@ -41,7 +41,7 @@ async def play_before(exchange: Exchange, reply_type: Any) -> Any:
 
 
 async def play_in_stream(
-    exchange: Exchange, messages: AsyncGenerator[tuple[Any, int], None]
+    exchange: ClarifaiExchange, messages: AsyncGenerator[tuple[Any, int], None]
 ) -> AsyncGenerator[tuple[Any, int], None]:
     """Pass messages on, and play the fault that is due between two of them."""
     fault, count = exchange.fault, 0
@@ -67,7 +67,7 @@ async def play_in_stream(
 
 
 async def _play(
-    exchange: Exchange, fault: Fault, message: tuple[Any, int]
+    exchange: ClarifaiExchange, fault: Fault, message: tuple[Any, int]
 ) -> AsyncGenerator[tuple[Any, int], None]:
     if fault.kind == "hang":
         await hang()
@@ -86,13 +86,13 @@ async def _play(
         await asyncio.sleep(0)
 
 
-async def _abort(exchange: Exchange, fault: Fault) -> None:
+async def _abort(exchange: ClarifaiExchange, fault: Fault) -> None:
     exchange.call.status = fault.code
     details = fault.body if isinstance(fault.body, str) else "scripted fault"
     await exchange.context.abort(grpc.StatusCode[fault.code], details)
 
 
-def _with_status(exchange: Exchange, fault: Fault, reply_type: Any) -> Any:
+def _with_status(exchange: ClarifaiExchange, fault: Fault, reply_type: Any) -> Any:
     details = fault.body if isinstance(fault.body, str) else "scripted fault"
     code = fault.status if fault.kind == "clarifai" else status_code_pb2.MODEL_PREDICTION_FAILED
     if fault.where == "output" and reply_type is service_pb2.MultiOutputResponse:
@@ -102,7 +102,7 @@ def _with_status(exchange: Exchange, fault: Fault, reply_type: Any) -> Any:
     return reply_type(status=exchange.answered(code, details))
 
 
-def _huge(exchange: Exchange, fault: Fault) -> Any:
+def _huge(exchange: ClarifaiExchange, fault: Fault) -> Any:
     """One message of ``fault.size`` bytes; compressed, if the fault is ``gzip``."""
     if fault.kind == "gzip":
         exchange.context.set_compression(grpc.Compression.Gzip)
@@ -112,7 +112,7 @@ def _huge(exchange: Exchange, fault: Fault) -> Any:
     return service_pb2.MultiOutputResponse(status=ok, outputs=[output])
 
 
-def _garbage(exchange: Exchange, fault: Fault, reply_type: Any) -> Any:
+def _garbage(exchange: ClarifaiExchange, fault: Fault, reply_type: Any) -> Any:
     """Success without what success has: no output, or an output without text."""
     ok = exchange.answered(status_code_pb2.SUCCESS)
     if reply_type is not service_pb2.MultiOutputResponse or fault.form == "empty":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from phi2sdk.emulator.engine import Engine, ScriptedEngine
 from phi2sdk.emulator.hf import HFServer
 from phi2sdk.emulator.openai import OpenAIServer
 from phi2sdk.secret import EMULATOR_KEY
+from phi2sdk.transport.endpoint import is_loopback
 
 if TYPE_CHECKING:
     from phi2sdk.emulator.clarifai import ClarifaiServer
@@ -59,7 +59,7 @@ class Emulator:
         providers: Iterable[Provider] = PROVIDERS,
         allow_public: bool = False,
     ) -> None:
-        if not allow_public and not _is_loopback(host):
+        if not allow_public and not is_loopback(host):
             raise PublicBindRefused(
                 f"{host!r} is not loopback: whoever reaches it could use the emulator. Listen on "
                 "127.0.0.1, or pass allow_public=True (--allow-public-bind) if that is meant."
@@ -219,12 +219,3 @@ class EmulatorThread:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -1,4 +1,4 @@
-"""What an emulated provider saw and sent: its own account, to hold a client against."""
+"""What every emulated server keeps, whatever its transport: calls, faults, bill, exchanges."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from phi2sdk.emulator.engine import Decoding
+from phi2sdk.emulator.clock import Pace, Schedule
+from phi2sdk.emulator.engine import Decoding, Engine
+from phi2sdk.emulator.faults import Fault, FaultQueue
 
 __all__ = [
     "Call",
     "CallLog",
+    "Exchange",
     "KEPT_BYTES",
     "KEPT_PER_CALL",
     "Meter",
     "Refusal",
+    "ServerState",
 ]
 
 MASK = "***"
@@ -137,3 +141,41 @@ class Refusal(Exception):
         self.message = message
         self.code = code
         self.param = param
+
+
+class ServerState:
+    """The state of an emulated provider.
+
+    Attributes:
+        engine: What answers. May be exchanged while running, as may ``key`` and ``schedule``.
+        calls: Every call, in order. ``meter`` is the provider's bill.
+        faults: What goes wrong with the next calls.
+        stopping: The server ends what is running.
+    """
+
+    def __init__(self, engine: Engine, *, key: str, schedule: Schedule) -> None:
+        self.engine = engine
+        self.key = key
+        self.schedule = schedule
+        self.calls = CallLog()
+        self.faults = FaultQueue()
+        self.meter = Meter()
+        self.stopping = False
+
+
+class Exchange:
+    """One request on its way through a server, and what it is billed."""
+
+    def __init__(self, state: ServerState, call: Call) -> None:
+        self.call = call
+        self.fault: Fault | None = None
+        self.pace = Pace(state.schedule, call.t_received_ns)
+        self._meter = state.meter
+
+    def bill(self, prompt_tokens: int, completion_tokens: int, finish: str) -> None:
+        """Charge for the call, on its record and on the server's meter."""
+        call, meter = self.call, self._meter
+        meter.prompt_tokens += prompt_tokens - call.prompt_tokens
+        meter.completion_tokens += completion_tokens - call.completion_tokens
+        call.prompt_tokens, call.completion_tokens = prompt_tokens, completion_tokens
+        call.finish = finish

@@ -9,13 +9,20 @@ from typing import Literal
 
 from phi2sdk.emulator.engine import Decoding, Engine, Token
 
-__all__ = ["Answer", "Finish", "Step", "complete", "keeping_stops", "removing_stops"]
+__all__ = [
+    "GeneratedText",
+    "Finish",
+    "GenerationStep",
+    "complete",
+    "keeping_stops",
+    "removing_stops",
+]
 
 Finish = Literal["length", "eos", "stop"]
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class GenerationStep:
     """One generated token, the text released with it, and why it is the last, if it is."""
 
     token: Token
@@ -25,7 +32,7 @@ class Step:
 
 async def keeping_stops(
     engine: Engine, prompt: str, decoding: Decoding
-) -> AsyncGenerator[Step, None]:
+) -> AsyncGenerator[GenerationStep, None]:
     """Generate as TGI does: every token's text goes out, the stop text included.
 
     A stop counts only where the whole output ends with it after a token; one that ends inside a
@@ -45,7 +52,7 @@ async def keeping_stops(
                 finish = "eos"
             elif any(output.endswith(stop) for stop in decoding.stop):
                 finish = "stop"
-            yield Step(token, text, finish)
+            yield GenerationStep(token, text, finish)
             if finish is not None:
                 return
     raise RuntimeError("the engine ended without end-of-text before max_tokens")
@@ -53,7 +60,7 @@ async def keeping_stops(
 
 async def removing_stops(
     engine: Engine, prompt: str, decoding: Decoding
-) -> AsyncGenerator[Step, None]:
+) -> AsyncGenerator[GenerationStep, None]:
     """Generate as OpenAI's servers do: text from the first stop on never leaves.
 
     Text that could still become a stop is held back until it is clear.
@@ -64,19 +71,19 @@ async def removing_stops(
         async for token in tokens:
             count += 1
             if token.special:
-                yield Step(token, held, "eos")
+                yield GenerationStep(token, held, "eos")
                 return
             held += token.text
             found = [at for stop in decoding.stop if (at := held.find(stop)) >= 0]
             if found:
-                yield Step(token, held[: min(found)], "stop")
+                yield GenerationStep(token, held[: min(found)], "stop")
                 return
             if count >= decoding.max_tokens:
-                yield Step(token, held, "length")
+                yield GenerationStep(token, held, "length")
                 return
             keep = _possible_stop(held, decoding.stop)
             release, held = held[: len(held) - keep], held[len(held) - keep :]
-            yield Step(token, release)
+            yield GenerationStep(token, release)
     raise RuntimeError("the engine ended without end-of-text before max_tokens")
 
 
@@ -105,10 +112,10 @@ async def _tokens(
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class GeneratedText:
     """A whole answer."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[GenerationStep, ...]
 
     @property
     def text(self) -> str:
@@ -126,7 +133,7 @@ class Answer:
         return len(self.steps)
 
 
-async def complete(steps: AsyncGenerator[Step, None]) -> Answer:
+async def complete(steps: AsyncGenerator[GenerationStep, None]) -> GeneratedText:
     """Run to the end."""
     async with aclosing(steps):
-        return Answer(tuple([step async for step in steps]))
+        return GeneratedText(tuple([step async for step in steps]))

@@ -12,7 +12,8 @@ from aiohttp import web
 from phi2sdk.emulator.clock import Schedule
 from phi2sdk.emulator.engine import Engine
 from phi2sdk.emulator.exchange import Refusal
-from phi2sdk.emulator.server import Exchange, Handler, HttpServer, json_response
+from phi2sdk.emulator.http_exchange import Handler, HttpExchange
+from phi2sdk.emulator.server import HttpServer, json_response
 from phi2sdk.emulator.tgi import TGIRoutes, error_body
 from phi2sdk.emulator.tgi_openai import TGIOpenAIRoutes
 
@@ -55,25 +56,25 @@ class HFServer(HttpServer):
             key: (self._awake(handler), may_fault) for key, (handler, may_fault) in table.items()
         }
 
-    def error(self, exchange: Exchange, refusal: Refusal) -> web.Response:
+    def error(self, exchange: HttpExchange, refusal: Refusal) -> web.Response:
         """TGI's form."""
         return json_response(error_body(refusal.status, refusal.message), status=refusal.status)
 
-    def error_event(self, exchange: Exchange, message: str) -> bytes:
+    def error_event(self, exchange: HttpExchange, message: str) -> bytes:
         """TGI's form, by route: those under ``/v1`` give the status, the others the type."""
         if exchange.call.path.startswith("/v1/"):
             return self.messages.error_event(message)
         return self.tgi.error_event(message)
 
     def _awake(self, handler: Handler) -> Handler:
-        async def handle(exchange: Exchange) -> web.StreamResponse:
+        async def handle(exchange: HttpExchange) -> web.StreamResponse:
             if self._asleep and not await self._wake(exchange):
                 return json_response({"error": "503 Service Unavailable"}, status=503)
             return await handler(exchange)
 
         return handle
 
-    async def _wake(self, exchange: Exchange) -> bool:
+    async def _wake(self, exchange: HttpExchange) -> bool:
         now = time.monotonic()
         if self._ready_at is None:
             self._ready_at = now + self._start_s

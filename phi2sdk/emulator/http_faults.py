@@ -16,7 +16,7 @@ from phi2sdk.emulator.exchange import Refusal
 
 if TYPE_CHECKING:
     from phi2sdk.emulator.faults import Fault
-    from phi2sdk.emulator.server import Exchange
+    from phi2sdk.emulator.http_exchange import HttpExchange
 
 __all__ = ["ConnectionAborted", "deliver", "flood", "garbage", "play_before", "reset"]
 
@@ -50,7 +50,7 @@ def garbage(form: str) -> tuple[bytes, str]:
     }[form]
 
 
-async def play_before(exchange: Exchange) -> web.StreamResponse | None:
+async def play_before(exchange: HttpExchange) -> web.StreamResponse | None:
     """Play what happens before a handler runs; None when the handler is to go on."""
     fault = exchange.fault
     if fault is None:
@@ -73,7 +73,7 @@ async def play_before(exchange: Exchange) -> web.StreamResponse | None:
     return None
 
 
-async def deliver(exchange: Exchange, response: web.Response) -> web.StreamResponse:
+async def deliver(exchange: HttpExchange, response: web.Response) -> web.StreamResponse:
     """Send a whole body, with the fault that meets it, if there is one."""
     fault = exchange.fault
     if fault is None or fault.kind not in _IN_A_BODY:
@@ -112,7 +112,7 @@ async def deliver(exchange: Exchange, response: web.Response) -> web.StreamRespo
     raise ConnectionAborted(partial)
 
 
-async def flood(exchange: Exchange, response: web.StreamResponse, head: bytes) -> None:
+async def flood(exchange: HttpExchange, response: web.StreamResponse, head: bytes) -> None:
     """Send ``head`` and then the letter a, ``fault.size`` bytes in all; count what has left."""
     fault = exchange.fault
     assert fault is not None
@@ -144,7 +144,7 @@ async def hang() -> NoReturn:
     raise AssertionError("nothing sets this future")
 
 
-def reset(exchange: Exchange, response: web.StreamResponse) -> NoReturn:
+def reset(exchange: HttpExchange, response: web.StreamResponse) -> NoReturn:
     """Send a TCP reset."""
     transport = exchange.request.transport
     if transport is not None:
@@ -157,7 +157,7 @@ def reset(exchange: Exchange, response: web.StreamResponse) -> NoReturn:
     raise ConnectionAborted(response)
 
 
-def _status(exchange: Exchange, fault: Fault) -> web.Response:
+def _status(exchange: HttpExchange, fault: Fault) -> web.Response:
     if fault.body is None:
         response = exchange.server.error(
             exchange, Refusal(fault.status, f"scripted status {fault.status}")

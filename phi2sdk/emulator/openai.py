@@ -10,10 +10,11 @@ from aiohttp import web
 
 from phi2sdk.emulator import openai_routes
 from phi2sdk.emulator.exchange import Refusal
+from phi2sdk.emulator.http_exchange import Handler, HttpExchange
 from phi2sdk.emulator.openai_routes import OpenAIRules
 from phi2sdk.emulator.openai_servers import SERVERS, Server
 from phi2sdk.emulator.openai_wire import error_body
-from phi2sdk.emulator.server import Exchange, Handler, HttpServer, json_response
+from phi2sdk.emulator.server import HttpServer, json_response
 from phi2sdk.emulator.sse import event_bytes
 
 __all__ = ["OpenAIServer"]
@@ -41,10 +42,10 @@ class OpenAIServer(HttpServer):
             ("POST", "/v1/chat/completions"): (self._chat, True),
         }
 
-    def error(self, exchange: Exchange, refusal: Refusal) -> web.Response:
+    def error(self, exchange: HttpExchange, refusal: Refusal) -> web.Response:
         return json_response(SERVERS[self.server].error(refusal), status=refusal.status)
 
-    def error_event(self, exchange: Exchange, message: str) -> bytes:
+    def error_event(self, exchange: HttpExchange, message: str) -> bytes:
         return event_bytes(error_body(message, kind="server_error", code="internal_error"))
 
     def _rules(self) -> OpenAIRules:
@@ -57,16 +58,16 @@ class OpenAIServer(HttpServer):
             server=kind,
         )
 
-    async def _completions(self, exchange: Exchange) -> web.StreamResponse:
+    async def _completions(self, exchange: HttpExchange) -> web.StreamResponse:
         return await openai_routes.completions(exchange, self._rules())
 
-    async def _chat(self, exchange: Exchange) -> web.StreamResponse:
+    async def _chat(self, exchange: HttpExchange) -> web.StreamResponse:
         return await openai_routes.chat(exchange, self._rules())
 
-    async def _health(self, exchange: Exchange) -> web.StreamResponse:
+    async def _health(self, exchange: HttpExchange) -> web.StreamResponse:
         return web.Response()
 
-    async def _models(self, exchange: Exchange) -> web.StreamResponse:
+    async def _models(self, exchange: HttpExchange) -> web.StreamResponse:
         if not SERVERS[self.server].lists_models:
             return web.Response(status=500, text="Internal Server Error")
         card = {

@@ -11,11 +11,18 @@ from aiohttp import web
 
 from phi2sdk.emulator.engine import Decoding, Token, echoed_tokens
 from phi2sdk.emulator.exchange import Refusal
-from phi2sdk.emulator.generation import Step, complete, keeping_stops, removing_stops
+from phi2sdk.emulator.generation import GenerationStep, complete, keeping_stops, removing_stops
+from phi2sdk.emulator.http_exchange import HttpExchange
 from phi2sdk.emulator.openai_servers import EXTENSIONS, SERVERS, ServerKind
-from phi2sdk.emulator.openai_wire import FINISH, Reply, chat_logprobs, completion_logprobs, usage
+from phi2sdk.emulator.openai_wire import (
+    FINISH,
+    OpenAIReply,
+    chat_logprobs,
+    completion_logprobs,
+    usage,
+)
 from phi2sdk.emulator.parameters import Parameters
-from phi2sdk.emulator.server import Exchange, json_response
+from phi2sdk.emulator.server import json_response
 from phi2sdk.emulator.sse import EventStream
 
 __all__ = ["OpenAIRules", "Rendered", "chat", "completions", "render_chat"]
@@ -63,7 +70,7 @@ class Rendered:
     echo: bool = False
 
 
-async def completions(exchange: Exchange, rules: OpenAIRules) -> web.StreamResponse:
+async def completions(exchange: HttpExchange, rules: OpenAIRules) -> web.StreamResponse:
     """POST /v1/completions."""
     body = _checked_keys(exchange, rules, _COMPLETION_KEYS)
     given = Parameters(body)
@@ -92,7 +99,7 @@ async def completions(exchange: Exchange, rules: OpenAIRules) -> web.StreamRespo
     )
 
 
-async def chat(exchange: Exchange, rules: OpenAIRules) -> web.StreamResponse:
+async def chat(exchange: HttpExchange, rules: OpenAIRules) -> web.StreamResponse:
     """POST /v1/chat/completions."""
     body = _checked_keys(exchange, rules, _CHAT_KEYS)
     given = Parameters(body)
@@ -145,7 +152,9 @@ def _content(content: object) -> str:
     raise Refusal(400, "a message's `content` must be text", param="messages")
 
 
-def _checked_keys(exchange: Exchange, rules: OpenAIRules, known: frozenset[str]) -> dict[str, Any]:
+def _checked_keys(
+    exchange: HttpExchange, rules: OpenAIRules, known: frozenset[str]
+) -> dict[str, Any]:
     body = exchange.json_object()
     allowed = known | rules.extensions
     unknown = sorted(set(body) - allowed)
@@ -159,7 +168,7 @@ def _checked_keys(exchange: Exchange, rules: OpenAIRules, known: frozenset[str])
     return rules.server.read({key: value for key, value in body.items() if key in allowed})
 
 
-def _model(exchange: Exchange, rules: OpenAIRules, given: Parameters) -> str:
+def _model(exchange: HttpExchange, rules: OpenAIRules, given: Parameters) -> str:
     name = given.text("model")
     if rules.models is None:
         return name or exchange.engine.model
@@ -207,7 +216,9 @@ def _include_usage(given: Parameters) -> bool:
     return Parameters(options).flag("include_usage")
 
 
-async def _generate(exchange: Exchange, asked: Rendered, server: ServerKind) -> web.StreamResponse:
+async def _generate(
+    exchange: HttpExchange, asked: Rendered, server: ServerKind
+) -> web.StreamResponse:
     engine, call = exchange.engine, exchange.call
     prompt_tokens = engine.count(asked.prompt)
     room = engine.context_length - prompt_tokens
@@ -231,12 +242,12 @@ async def _generate(exchange: Exchange, asked: Rendered, server: ServerKind) -> 
 
 
 async def _whole(
-    exchange: Exchange,
+    exchange: HttpExchange,
     asked: Rendered,
     prompt_tokens: int,
-    generated: AsyncGenerator[Step, None],
+    generated: AsyncGenerator[GenerationStep, None],
 ) -> web.StreamResponse:
-    steps: tuple[Step, ...] = ()
+    steps: tuple[GenerationStep, ...] = ()
     if asked.decoding.max_tokens > 0:
         answer = await complete(generated)
         steps = answer.steps
@@ -246,7 +257,7 @@ async def _whole(
     exchange.bill(prompt_tokens, len(steps), finish)
     shown = asked.prompt + text if asked.echo else text
     used = usage(prompt_tokens, len(steps))
-    reply = Reply.new(exchange.request_id, asked.model, chat=asked.chat)
+    reply = OpenAIReply.new(exchange.request_id, asked.model, chat=asked.chat)
     echoed = asked.echo and asked.logprobs is not None
     prompt = await echoed_tokens(exchange.engine, asked.prompt) if echoed else ()
     logprobs = _logprobs(asked, steps, 0, prompt)
@@ -255,13 +266,13 @@ async def _whole(
 
 
 async def _stream(
-    exchange: Exchange,
+    exchange: HttpExchange,
     asked: Rendered,
     prompt_tokens: int,
-    steps: AsyncGenerator[Step, None],
+    steps: AsyncGenerator[GenerationStep, None],
     server: ServerKind,
 ) -> web.StreamResponse:
-    reply = Reply.new(exchange.request_id, asked.model, chat=asked.chat)
+    reply = OpenAIReply.new(exchange.request_id, asked.model, chat=asked.chat)
     stream = EventStream(exchange)
     await stream.open()
     if asked.chat:
@@ -291,7 +302,7 @@ async def _stream(
 
 
 def _logprobs(
-    asked: Rendered, steps: Sequence[Step], offset: int, prompt: Sequence[Token] = ()
+    asked: Rendered, steps: Sequence[GenerationStep], offset: int, prompt: Sequence[Token] = ()
 ) -> dict[str, Any] | None:
     if asked.logprobs is None:
         return None

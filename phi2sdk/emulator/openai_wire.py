@@ -10,13 +10,13 @@ from typing import Any
 from phi2sdk.emulator.engine import Token
 from phi2sdk.emulator.generation import Finish
 
-__all__ = ["FINISH", "Reply", "chat_logprobs", "completion_logprobs", "error_body", "usage"]
+__all__ = ["FINISH", "OpenAIReply", "chat_logprobs", "completion_logprobs", "error_body", "usage"]
 
 FINISH: dict[Finish, str] = {"eos": "stop", "stop": "stop", "length": "length"}
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class OpenAIReply:
     """The identity that all chunks of one reply share."""
 
     request_id: str
@@ -25,7 +25,7 @@ class Reply:
     created: int
 
     @classmethod
-    def new(cls, request_id: str, model: str, *, chat: bool) -> Reply:
+    def new(cls, request_id: str, model: str, *, chat: bool) -> OpenAIReply:
         """A reply created now."""
         prefix = "chatcmpl" if chat else "cmpl"
         return cls(f"{prefix}-{request_id}", model, chat, int(time.time()))

@@ -11,8 +11,9 @@ from aiohttp import web
 from phi2sdk.emulator.engine import Decoding
 from phi2sdk.emulator.exchange import Refusal
 from phi2sdk.emulator.generation import complete, removing_stops
+from phi2sdk.emulator.http_exchange import HttpExchange
 from phi2sdk.emulator.parameters import Parameters
-from phi2sdk.emulator.server import Exchange, json_response
+from phi2sdk.emulator.server import json_response
 
 __all__ = ["ScoreStyle", "score"]
 
@@ -43,7 +44,7 @@ class ScoreStyle:
     encode: int = 0
 
 
-async def score(exchange: Exchange, style: ScoreStyle) -> web.StreamResponse:
+async def score(exchange: HttpExchange, style: ScoreStyle) -> web.StreamResponse:
     """Answer; raises ``Refusal`` 424, as a model's own error comes back."""
     prompts, values = _read(exchange.json_object())
     known = _KNOWN if style.engine == "newer" else _KNOWN_OLDER

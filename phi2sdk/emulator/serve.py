@@ -10,6 +10,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from phi2sdk.demo import checkpoint_path
 from phi2sdk.emulator.clock import Schedule
 from phi2sdk.emulator.emulator import PROVIDERS, Emulator, Provider
 from phi2sdk.emulator.engine import Answers, Engine, ScriptedEngine
@@ -142,18 +143,12 @@ def _found(package: str) -> bool:
 def _engine(model: str | None, script: Path | None) -> Engine:
     if model is None:
         return ScriptedEngine(read_script(script)) if script is not None else ScriptedEngine()
-    path = _bundled_checkpoint() if model == "demo" else Path(model)
+    path = checkpoint_path() if model == "demo" else Path(model)
     if not path.is_dir():
         raise UsageProblem(f"there is no checkpoint folder {path}")
     from phi2sdk.backends.engine import LocalModel
 
     return ModelEngine(LocalModel.load(path), name="microsoft/phi-2")
-
-
-def _bundled_checkpoint() -> Path:
-    import phi2sdk
-
-    return Path(phi2sdk.__file__).parent / "demo" / "checkpoint"
 
 
 async def _run(

@@ -5,109 +5,41 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-import uuid
-from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping
+from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from aiohttp import web
 
-from phi2sdk.emulator.clock import Pace, Schedule
+from phi2sdk.emulator.clock import Schedule
 from phi2sdk.emulator.engine import Engine
-from phi2sdk.emulator.exchange import MASK, Call, CallLog, Meter, Refusal
-from phi2sdk.emulator.faults import Fault, FaultQueue
+from phi2sdk.emulator.exchange import MASK, Call, Refusal
+from phi2sdk.emulator.http_exchange import NO_JSON, Handler, HttpExchange, HttpState
 from phi2sdk.emulator.http_faults import ConnectionAborted, deliver, play_before
 from phi2sdk.parsing import parse_json
 
-__all__ = ["Exchange", "Handler", "HttpServer", "json_response"]
-
-NO_JSON = object()
-"""Stands for a body that is no JSON document."""
+__all__ = ["HttpServer", "json_response"]
 
 _MAX_BODY_BYTES = 64 << 20
 _SECRET_HEADERS = frozenset({"authorization", "api-key", "x-api-key", "proxy-authorization"})
 
 
-class Exchange:
-    """One request on its way through a server."""
-
-    def __init__(self, server: HttpServer, request: web.Request, call: Call) -> None:
-        self.server = server
-        self.request = request
-        self.call = call
-        self.body: object = NO_JSON
-        self.fault: Fault | None = None
-        self.streaming: web.StreamResponse | None = None
-        self.request_id = uuid.uuid4().hex
-        self.pace = Pace(server.schedule, call.t_received_ns)
-
-    @property
-    def engine(self) -> Engine:
-        """The engine that answers."""
-        return self.server.engine
-
-    def json_object(self, *, other: int = 400) -> dict[str, Any]:
-        """The body as a JSON object.
-
-        Args:
-            other: The status for a body that is JSON, but no object.
-
-        Raises:
-            Refusal: It is no JSON (400), or no object.
-        """
-        if isinstance(self.body, dict):
-            return self.body
-        status = 400 if self.body is NO_JSON else other
-        raise Refusal(status, "The body must be a JSON object.", code="invalid_json")
-
-    def bill(self, prompt_tokens: int, completion_tokens: int, finish: str) -> None:
-        """Charge for the call, on its record and on the server's meter."""
-        call, meter = self.call, self.server.meter
-        meter.prompt_tokens += prompt_tokens - call.prompt_tokens
-        meter.completion_tokens += completion_tokens - call.completion_tokens
-        call.prompt_tokens, call.completion_tokens = prompt_tokens, completion_tokens
-        call.finish = finish
-
-
-Handler = Callable[[Exchange], Awaitable[web.StreamResponse]]
-
-
-class HttpServer(ABC):
-    """One emulated HTTP provider on a port of its own.
-
-    Attributes:
-        engine: What answers. May be exchanged while running, as may ``key`` and ``schedule``.
-        calls: Every call, in order. ``meter`` is the provider's bill.
-        faults: What goes wrong with the next calls.
-    """
+class HttpServer(HttpState):
+    """One emulated HTTP provider on a port of its own."""
 
     provider: ClassVar[str]
     open_paths: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, engine: Engine, *, key: str, schedule: Schedule) -> None:
-        self.engine = engine
-        self.key = key
-        self.schedule = schedule
-        self.calls = CallLog()
-        self.faults = FaultQueue()
-        self.meter = Meter()
+        super().__init__(engine, key=key, schedule=schedule)
         self._address: tuple[str, int] | None = None
         self._runner: web.AppRunner | None = None
         self._running: set[asyncio.Task[Any]] = set()
-        self._stopping = False
         self._routes = dict(self.routes())
 
     @abstractmethod
     def routes(self) -> Mapping[tuple[str, str], tuple[Handler, bool]]:
         """``(method, path)`` to its handler and whether it generates (and so meets faults)."""
-
-    @abstractmethod
-    def error(self, exchange: Exchange, refusal: Refusal) -> web.Response:
-        """The provider's own form of an error."""
-
-    @abstractmethod
-    def error_event(self, exchange: Exchange, message: str) -> bytes:
-        """The provider's own form of an error inside a stream, a whole event."""
 
     def authorized(self, request: web.Request) -> bool:
         """Whether the request carries the right key."""
@@ -123,7 +55,7 @@ class HttpServer(ABC):
 
     async def start(self, host: str, port: int) -> None:
         """Begin to listen. Port 0 takes a free one."""
-        self._stopping = False
+        self.stopping = False
         app = web.Application(client_max_size=_MAX_BODY_BYTES)
         app.router.add_route("*", "/{path:.*}", self._serve)
         self._runner = web.AppRunner(
@@ -136,7 +68,7 @@ class HttpServer(ABC):
 
     async def stop(self) -> None:
         """Break off what is running, close every connection, give the port back."""
-        self._stopping = True
+        self.stopping = True
         for task in list(self._running):
             task.cancel()
         if self._running:
@@ -164,18 +96,18 @@ class HttpServer(ABC):
         try:
             return await self._answer(request, call)
         except asyncio.CancelledError:
-            call.cancelled = not self._stopping
+            call.cancelled = not self.stopping
             raise
         except ConnectionResetError:
             # The client left between two writes; the cancellation that tells so is under way.
-            call.cancelled = not self._stopping
+            call.cancelled = not self.stopping
             raise asyncio.CancelledError from None
         finally:
             self._running.discard(task)
             call.ended.set()
 
     async def _answer(self, request: web.Request, call: Call) -> web.StreamResponse:
-        exchange = Exchange(self, request, call)
+        exchange = HttpExchange(self, request, call)
         handler, generating = self._routes.get((request.method, request.path), (None, False))
         try:
             if self._admitted(call):  # nobody else's body is read
@@ -203,7 +135,7 @@ class HttpServer(ABC):
     def _admitted(self, call: Call) -> bool:
         return call.authorized or call.path in self.open_paths
 
-    async def _handle(self, exchange: Exchange, handler: Handler | None) -> web.StreamResponse:
+    async def _handle(self, exchange: HttpExchange, handler: Handler | None) -> web.StreamResponse:
         try:
             if not self._admitted(exchange.call):
                 raise Refusal(401, "The key is not known here.", code="invalid_api_key")

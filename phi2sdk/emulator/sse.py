@@ -11,7 +11,7 @@ from aiohttp import web
 from phi2sdk.emulator.http_faults import ConnectionAborted, flood, garbage, hang, reset
 
 if TYPE_CHECKING:
-    from phi2sdk.emulator.server import Exchange
+    from phi2sdk.emulator.http_exchange import HttpExchange
 
 __all__ = ["EventStream", "event_bytes"]
 
@@ -26,7 +26,7 @@ def event_bytes(payload: object, *, space: bool = True) -> bytes:
 class EventStream:
     """A streamed reply of one exchange."""
 
-    def __init__(self, exchange: Exchange, *, space: bool = True) -> None:
+    def __init__(self, exchange: HttpExchange, *, space: bool = True) -> None:
         self._exchange = exchange
         self._space = space
         self._events = 0

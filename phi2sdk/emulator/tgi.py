@@ -12,9 +12,16 @@ from aiohttp import web
 
 from phi2sdk.emulator.engine import Decoding, Token, TokenizingEngine, echoed_tokens
 from phi2sdk.emulator.exchange import Refusal
-from phi2sdk.emulator.generation import Answer, Finish, Step, complete, keeping_stops
+from phi2sdk.emulator.generation import (
+    Finish,
+    GeneratedText,
+    GenerationStep,
+    complete,
+    keeping_stops,
+)
+from phi2sdk.emulator.http_exchange import Handler, HttpExchange
 from phi2sdk.emulator.parameters import Parameters
-from phi2sdk.emulator.server import Exchange, Handler, json_response
+from phi2sdk.emulator.server import json_response
 from phi2sdk.emulator.sse import EventStream, event_bytes
 
 __all__ = ["MAX_STOPS", "TGIRoutes", "check_context", "error_body", "sampling"]
@@ -66,14 +73,14 @@ class TGIRoutes:
             ("GET", "/health"): (self.health, False),
         }
 
-    async def root(self, exchange: Exchange) -> web.StreamResponse:
+    async def root(self, exchange: HttpExchange) -> web.StreamResponse:
         """POST /: a list, and the prompt in front unless ``return_full_text`` is false."""
         body = exchange.json_object(other=422)
         if Parameters(body, status=422).flag("stream"):
             return await self._stream(exchange, full_text=True)
         return json_response([await self._whole(exchange, full_text=True)])
 
-    async def generate(self, exchange: Exchange) -> web.StreamResponse:
+    async def generate(self, exchange: HttpExchange) -> web.StreamResponse:
         """POST /generate."""
         reply = await self._whole(exchange, full_text=False)
         call = exchange.call
@@ -86,11 +93,11 @@ class TGIRoutes:
         }
         return json_response(reply, headers=headers)
 
-    async def generate_stream(self, exchange: Exchange) -> web.StreamResponse:
+    async def generate_stream(self, exchange: HttpExchange) -> web.StreamResponse:
         """POST /generate_stream: whatever fails, the status is 200 and the error an event."""
         return await self._stream(exchange, full_text=False)
 
-    async def tokenize(self, exchange: Exchange) -> web.StreamResponse:
+    async def tokenize(self, exchange: HttpExchange) -> web.StreamResponse:
         """POST /tokenize."""
         text = _inputs(exchange.json_object(other=422))
         if not isinstance(exchange.engine, TokenizingEngine):
@@ -102,7 +109,7 @@ class TGIRoutes:
             at = end
         return json_response(shown)
 
-    async def info(self, exchange: Exchange) -> web.StreamResponse:
+    async def info(self, exchange: HttpExchange) -> web.StreamResponse:
         """GET /info."""
         length = exchange.engine.context_length
         return json_response(
@@ -124,11 +131,11 @@ class TGIRoutes:
             }
         )
 
-    async def health(self, exchange: Exchange) -> web.StreamResponse:
+    async def health(self, exchange: HttpExchange) -> web.StreamResponse:
         """GET /health."""
         return web.Response()
 
-    async def _whole(self, exchange: Exchange, *, full_text: bool) -> dict[str, Any]:
+    async def _whole(self, exchange: HttpExchange, *, full_text: bool) -> dict[str, Any]:
         asked = _asked(exchange, full_text=full_text)
         prompt_tokens = check_context(exchange, asked.prompt, asked.decoding)
         answer = await complete(keeping_stops(exchange.engine, asked.prompt, asked.decoding))
@@ -141,7 +148,7 @@ class TGIRoutes:
             reply["details"] = _details(asked, answer, prefill)
         return reply
 
-    async def _stream(self, exchange: Exchange, *, full_text: bool) -> web.StreamResponse:
+    async def _stream(self, exchange: HttpExchange, *, full_text: bool) -> web.StreamResponse:
         stream = EventStream(exchange, space=self.sse_space)
         try:
             asked = _asked(exchange, full_text=full_text)
@@ -225,7 +232,7 @@ def sampling(given: Parameters) -> tuple[Decoding, bool]:
     return decoding, sampled
 
 
-def check_context(exchange: Exchange, prompt: str, decoding: Decoding) -> int:
+def check_context(exchange: HttpExchange, prompt: str, decoding: Decoding) -> int:
     """Refuse (422) what does not fit; the number of tokens in the prompt."""
     engine, call = exchange.engine, exchange.call
     call.prompt, call.decoding = prompt, decoding
@@ -239,7 +246,7 @@ def check_context(exchange: Exchange, prompt: str, decoding: Decoding) -> int:
     return count
 
 
-def _asked(exchange: Exchange, *, full_text: bool) -> _Asked:
+def _asked(exchange: HttpExchange, *, full_text: bool) -> _Asked:
     body = exchange.json_object(other=422)
     prompt = _inputs(body)
     values = body.get("parameters") or {}
@@ -279,7 +286,7 @@ def _token(token: Token) -> dict[str, Any]:
     }
 
 
-def _details(asked: _Asked, answer: Answer, prefill: Sequence[Token]) -> dict[str, Any]:
+def _details(asked: _Asked, answer: GeneratedText, prefill: Sequence[Token]) -> dict[str, Any]:
     return {
         "finish_reason": _FINISH[answer.finish],
         "generated_tokens": answer.count,
@@ -289,7 +296,9 @@ def _details(asked: _Asked, answer: Answer, prefill: Sequence[Token]) -> dict[st
     }
 
 
-def _event(asked: _Asked, step: Step, index: int, text: str, prompt_tokens: int) -> dict[str, Any]:
+def _event(
+    asked: _Asked, step: GenerationStep, index: int, text: str, prompt_tokens: int
+) -> dict[str, Any]:
     last = step.finish is not None
     details = {
         "finish_reason": _FINISH[step.finish] if step.finish else "",

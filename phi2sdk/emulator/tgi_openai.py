@@ -12,10 +12,11 @@ from aiohttp import web
 from phi2sdk.emulator.engine import Decoding
 from phi2sdk.emulator.exchange import Refusal
 from phi2sdk.emulator.generation import complete, keeping_stops
+from phi2sdk.emulator.http_exchange import Handler, HttpExchange
 from phi2sdk.emulator.openai_routes import render_chat
-from phi2sdk.emulator.openai_wire import FINISH, Reply, usage
+from phi2sdk.emulator.openai_wire import FINISH, OpenAIReply, usage
 from phi2sdk.emulator.parameters import Parameters
-from phi2sdk.emulator.server import Exchange, Handler, json_response
+from phi2sdk.emulator.server import json_response
 from phi2sdk.emulator.sse import EventStream, event_bytes
 from phi2sdk.emulator.tgi import check_context, sampling
 
@@ -47,12 +48,12 @@ class TGIOpenAIRoutes:
             ("GET", "/v1/models"): (self.models, False),
         }
 
-    async def models(self, exchange: Exchange) -> web.StreamResponse:
+    async def models(self, exchange: HttpExchange) -> web.StreamResponse:
         """GET /v1/models."""
         card = {"id": exchange.engine.model, "object": "model", "created": 0, "owned_by": "tgi"}
         return json_response({"object": "list", "data": [card]})
 
-    async def completions(self, exchange: Exchange) -> web.StreamResponse:
+    async def completions(self, exchange: HttpExchange) -> web.StreamResponse:
         """POST /v1/completions."""
         body = exchange.json_object(other=422)
         prompts = Parameters(body, status=422).strings("prompt")
@@ -60,7 +61,7 @@ class TGIOpenAIRoutes:
             raise Refusal(422, "`prompt` must be one text on this server")
         return await self._generate(exchange, body, prompts[0], chat=False)
 
-    async def chat(self, exchange: Exchange) -> web.StreamResponse:
+    async def chat(self, exchange: HttpExchange) -> web.StreamResponse:
         """POST /v1/chat/completions."""
         body = exchange.json_object(other=422)
         if not self.chat_template:
@@ -77,7 +78,7 @@ class TGIOpenAIRoutes:
         return event_bytes(error, space=self.sse_space)
 
     async def _generate(
-        self, exchange: Exchange, body: Mapping[str, Any], prompt: str, *, chat: bool
+        self, exchange: HttpExchange, body: Mapping[str, Any], prompt: str, *, chat: bool
     ) -> web.StreamResponse:
         given = Parameters(body, status=422)
         try:
@@ -90,7 +91,7 @@ class TGIOpenAIRoutes:
             await refused.open()
             await refused.response.write(self.error_event(refusal.message, refusal.status))
             return refused.response
-        reply = Reply.new(exchange.request_id, exchange.engine.model, chat=chat)
+        reply = OpenAIReply.new(exchange.request_id, exchange.engine.model, chat=chat)
         steps = keeping_stops(exchange.engine, prompt, decoding)
         if not given.flag("stream"):
             answer = await complete(steps)
@@ -128,7 +129,9 @@ class TGIOpenAIRoutes:
         return await stream.close()
 
 
-def _decoding(exchange: Exchange, body: Mapping[str, Any], prompt: str, *, chat: bool) -> Decoding:
+def _decoding(
+    exchange: HttpExchange, body: Mapping[str, Any], prompt: str, *, chat: bool
+) -> Decoding:
     values = dict(body)
     values["max_new_tokens"] = values.pop("max_tokens", None)
     values["do_sample"] = True

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from phi2sdk.backends.engine import LocalModel
 
 __all__ = [
-    "Calibration",
+    "ControlSummary",
     "SLOTS",
     "calibrated",
     "sample_precisions",
@@ -99,7 +99,6 @@ def _parts(model: LocalModel, asked: Sequence[_Asked]) -> list[Sequence[_Asked]]
 def _answers(
     model: LocalModel, asked: Sequence[_Asked], slots: int, done: Callable[[int], object]
 ) -> list[str]:
-    from phi2sdk.backends.engine.job import Answer
 
     length = max(len(ids) + sampling.max_tokens for ids, sampling in asked)
     batch = model.slots(min(slots, len(asked)), length=length)
@@ -111,7 +110,7 @@ def _answers(
         while batch.free and started < len(asked):
             ids, sampling = asked[started]
             row = batch.join(ids, sampling)
-            running[id(row)] = started, Answer(model, sampling.max_tokens)
+            running[id(row)] = started, model.answer(sampling.max_tokens)
             started += 1
         for token in batch.step():
             place, answer = running[id(token.row)]
@@ -125,7 +124,7 @@ def _answers(
 
 
 @dataclass(frozen=True, slots=True)
-class Calibration:
+class ControlSummary:
     """What the reference's own answers say.
 
     Attributes:
@@ -171,7 +170,7 @@ def sample_precisions(
 
 def calibrated(
     own: Mapping[str, CallTable], ratios: Mapping[str, float], prompts: Sequence[str]
-) -> Calibration:
+) -> ControlSummary:
     """The figures of the calibration.
 
     Args:
@@ -186,7 +185,7 @@ def calibrated(
     for place in np.unique(calls.prompt):
         rows = calls.prompt == place
         by_prompt[prompts[place]] = float(calls.entropy[rows].sum() / calls.tokens[rows].sum())
-    return Calibration(
+    return ControlSummary(
         calls=len(calls),
         tokens=tokens,
         entropy=float(calls.entropy.sum()) / max(1, tokens),

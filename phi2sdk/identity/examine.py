@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from phi2sdk.analysis.retokenize import as_written
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.identity.call_table import CallTable
-from phi2sdk.identity.control_samples import Calibration, calibrated, sample_precisions, spread
+from phi2sdk.identity.control_samples import ControlSummary, calibrated, sample_precisions, spread
 from phi2sdk.identity.greedy import greedy_regrets
 from phi2sdk.identity.mmd import MMDResult, mmd_test
 from phi2sdk.identity.prompt_logprobs import told_figures
-from phi2sdk.identity.score_calls import Call, score_calls
+from phi2sdk.identity.score_calls import ScoredCall, score_calls
 from phi2sdk.identity.sentences import evidence_sentences, own_sentence, verdict_sentence
 from phi2sdk.identity.verdict import ALPHA, Tests, Verdict, judge, run_tests
 from phi2sdk.identity.weights import Loader, Weights
@@ -154,12 +154,12 @@ class _Examination:
     def _score(self, groups: Mapping[str, Answers]) -> dict[str, CallTable]:
         """Everything in one go, so that each variant of the weights is loaded once."""
         place = {id: at for at, id in enumerate(self.run.identity_prompts)}
-        calls: list[Call] = []
+        calls: list[ScoredCall] = []
         rows: dict[str, range] = {}
         for name, answers in groups.items():
             rows[name] = range(len(calls), len(calls) + len(answers.ids))
             calls += [
-                Call(place[id], self.run.identity_prompts[id], ids)
+                ScoredCall(place[id], self.run.identity_prompts[id], ids)
                 for id, ids in zip(answers.prompts, answers.ids, strict=True)
             ]
         table = score_calls(self.loader, calls, self.run.identity_format)
@@ -269,7 +269,7 @@ def _mmd(answers: Answers, own: Mapping[str, Answers]) -> dict[str, MMDResult]:
     return {name: result for name, result in found.items() if result.prompts}
 
 
-def _calibration(found: Calibration) -> dict[str, Any]:
+def _calibration(found: ControlSummary) -> dict[str, Any]:
     return {
         "calls": found.calls,
         "tokens": found.tokens,
@@ -280,7 +280,7 @@ def _calibration(found: Calibration) -> dict[str, Any]:
 
 
 def _precision(
-    name: str, calibration: Calibration, tests: Tests | None, verdict: Verdict
+    name: str, calibration: ControlSummary, tests: Tests | None, verdict: Verdict
 ) -> dict[str, Any]:
     return {
         "kl_per_token": calibration.kl[name],

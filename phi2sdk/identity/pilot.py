@@ -15,7 +15,7 @@ from phi2sdk.identity.alternatives import Alternative
 from phi2sdk.identity.call_table import CallTable, Floats
 from phi2sdk.identity.control_samples import sample_texts
 from phi2sdk.identity.power_analysis import Part
-from phi2sdk.identity.score_calls import Call, other_templates, score_calls
+from phi2sdk.identity.score_calls import ScoredCall, other_templates, score_calls
 from phi2sdk.identity.weights import Loader, Weights
 from phi2sdk.sampling import Sampling
 
@@ -93,13 +93,13 @@ def write(
 
 def score(
     loader: Loader, format: str, written: Mapping[str, Written]
-) -> tuple[dict[str, CallTable], dict[str, list[Call]]]:
+) -> tuple[dict[str, CallTable], dict[str, list[ScoredCall]]]:
     """The tables of several sets of texts, and their calls; each variant loads once for all."""
     reference = loader.load(loader.weights.honest[0])
     pairs = [(s, t) for one in written.values() for s, t in zip(one.sent, one.texts, strict=True)]
     spelt = iter(as_written(reference, pairs))
     calls = {
-        name: [Call(p, s, next(spelt)) for p, s in zip(one.places, one.sent, strict=True)]
+        name: [ScoredCall(p, s, next(spelt)) for p, s in zip(one.places, one.sent, strict=True)]
         for name, one in written.items()
     }
     table = score_calls(loader, [call for group in calls.values() for call in group], format)
@@ -211,7 +211,7 @@ def _noise(
     author: LocalModel,
     sampling: Sampling,
     other: LocalModel,
-    calls: Sequence[Call],
+    calls: Sequence[ScoredCall],
     seen: Mapping[str, str],
     read: Mapping[str, str] | None = None,
 ) -> tuple[Floats, float]:

@@ -14,7 +14,7 @@ from phi2sdk.identity.verdict import ALPHA, POWER
 from phi2sdk.identity.weights import Weights
 from phi2sdk.pricing.price import Bill, Price
 
-__all__ = ["PlanSetting", "Planned", "Plans", "from_run", "from_weights"]
+__all__ = ["PlanSetting", "PlannedCalls", "Plans", "from_run", "from_weights"]
 
 INSTRUMENTS = 4
 """Score, line-up, routing and MMD share the level."""
@@ -46,7 +46,7 @@ class PlanSetting:
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
+class PlannedCalls:
     """What it takes to find one alternative.
 
     Attributes:
@@ -85,7 +85,7 @@ class Plans:
         price: Source and date of the price; ``None`` without one.
     """
 
-    plans: Sequence[Planned]
+    plans: Sequence[PlannedCalls]
     setting: PlanSetting
     source: str
     entropy: float
@@ -228,9 +228,9 @@ def _planned(
     kl: float | None,
     instrument: str | None,
     power: Mapping[str, float],
-) -> Planned:
+) -> PlannedCalls:
     if calls is None:
-        return Planned(name, None, None, None, None, None, None, kl, None, power)
+        return PlannedCalls(name, None, None, None, None, None, None, kl, None, power)
     output = calls * tokens
     read = None if prompt is None else calls * prompt
     usd = None
@@ -239,7 +239,7 @@ def _planned(
             input=None if read is None else round(read), output=round(output), requests=calls
         )
         usd = price.usd(bill)
-    return Planned(name, calls, *likely, output, read, usd, kl, instrument, power)
+    return PlannedCalls(name, calls, *likely, output, read, usd, kl, instrument, power)
 
 
 def _source(price: Price | None) -> str | None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from phi2sdk.backends.engine.model import LocalModel
 
 __all__ = [
-    "Call",
+    "ScoredCall",
     "other_templates",
     "score_calls",
 ]
@@ -27,7 +27,7 @@ CUTS = {"top_p=0.9": 0.9, "top_p=0.95": 0.95, "top_k=20": 20, "top_k=50": 50}
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ScoredCall:
     """A text to be scored.
 
     Attributes:
@@ -41,7 +41,7 @@ class Call:
     ids: Sequence[int]
 
 
-def score_calls(loader: Loader, calls: Sequence[Call], format: str = "raw") -> CallTable:
+def score_calls(loader: Loader, calls: Sequence[ScoredCall], format: str = "raw") -> CallTable:
     """One pass over all calls for each variant of the weights.
 
     Variants are loaded in turn, the reference first. A precision whose numbers
@@ -87,7 +87,7 @@ def score_calls(loader: Loader, calls: Sequence[Call], format: str = "raw") -> C
     return _table(calls, {name: sums[name] for name in weights.honest}, candidates)
 
 
-def _templates(model: LocalModel, calls: Sequence[Call], format: str) -> dict[str, Floats]:
+def _templates(model: LocalModel, calls: Sequence[ScoredCall], format: str) -> dict[str, Floats]:
     """The reference after the same texts in other templates."""
     from phi2sdk.backends.engine.likelihood import log_likelihood
 
@@ -101,7 +101,7 @@ def _templates(model: LocalModel, calls: Sequence[Call], format: str) -> dict[st
 
 
 def _table(
-    calls: Sequence[Call], sums: Mapping[str, TextSums], candidates: Mapping[str, Floats]
+    calls: Sequence[ScoredCall], sums: Mapping[str, TextSums], candidates: Mapping[str, Floats]
 ) -> CallTable:
     honest = {name: one for name, one in sums.items() if _finite(one)}
     first = next(iter(sums))

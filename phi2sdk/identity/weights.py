@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from phi2sdk.backends.engine.memory import PRECISIONS
 from phi2sdk.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["HONEST", "PRECISIONS", "QUANTISED", "Loader", "Weights", "parse_honest"]
 
-PRECISIONS = ("float32", "float16", "bfloat16")
 HONEST = PRECISIONS
 QUANTISED = ("int8", "int4")
 

@@ -144,12 +144,12 @@ async def golden_process(module: str, scenario: Scenario) -> AsyncGenerator[int,
 
 async def _http(streams: int) -> Calibration:
     from phi2sdk.backends.openai import OpenAIBackend
-    from phi2sdk.transport.http import Wire
+    from phi2sdk.transport.http import HttpTransport
 
     async with golden_process("phi2sdk.measure.reference_server", SCENARIO) as port:
         base = f"http://127.0.0.1:{port}"
         backend = OpenAIBackend(base_url=f"{base}/v1", model="golden")
-        control = Wire(base, provider="golden")
+        control = HttpTransport(base, provider="golden")
 
         async def log() -> object:
             async with control.get("/log") as reply:

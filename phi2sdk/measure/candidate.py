@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from phi2sdk.client.sync_client import AsyncPhi2Client
-from phi2sdk.config.target import FromEnvironment, Target
+from phi2sdk.config.environment import FromEnvironment
+from phi2sdk.config.target import Target
 from phi2sdk.pricing.price import Price
 from phi2sdk.secret import Secret
 

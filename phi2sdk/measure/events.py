@@ -15,17 +15,17 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from phi2sdk.measure.records import Arm, Outcome
 from phi2sdk.parsing import first_mistake
 
-__all__ = ["MOST", "Count", "Seconds", "check_event"]
+__all__ = ["MOST", "Natural", "Seconds", "check_event"]
 
 MOST = 2**53
 """No count and no clock reading is larger: up to here a float holds every integer."""
 
-Count = Annotated[int, Field(strict=True, ge=0, le=MOST)]
+Natural = Annotated[int, Field(strict=True, ge=0, le=MOST)]
 Seconds = Annotated[float, Field(strict=True, ge=0, le=1e9, allow_inf_nan=False)]
 Flag = Annotated[bool, Field(strict=True)]
 _Nanoseconds = Annotated[int, Field(strict=True, ge=-MOST, le=MOST)]
 _Bin = Annotated[int, Field(ge=0, le=1000)]
-_Key = tuple[Arm, str, str, Count]
+_Key = tuple[Arm, str, str, Natural]
 
 
 class _Event(BaseModel):
@@ -56,7 +56,7 @@ class _Attempt(_Event):
     t_send: _Nanoseconds
     t_end: _Nanoseconds
     error: str | None = None
-    status: Count | None = None
+    status: Natural | None = None
     wait: Seconds = 0.0
 
     @model_validator(mode="after")
@@ -73,15 +73,15 @@ class _Quantiles(_Event):
 class _Calibration(_InSession):
     event: Literal["calibration"]
     wire: str
-    streams: Count
-    n: Count
+    streams: Natural
+    n: Natural
     ttft: _Quantiles
     e2e: _Quantiles
 
 
 class _Health(_InSession):
     event: Literal["health"]
-    lag: dict[_Bin, Count]
+    lag: dict[_Bin, Natural]
     cpu_s: Seconds
     wall_s: Seconds
     watts: list[tuple[_Nanoseconds, Annotated[float, Field(strict=True, ge=0, le=1e6)]]] = []
@@ -89,7 +89,7 @@ class _Health(_InSession):
 
 class _Chunks(_Event):
     t: list[_Nanoseconds] = []
-    chars: list[Count] = []
+    chars: list[Natural] = []
     tokens: list[Annotated[int, Field(strict=True, ge=-1, le=MOST)]] | None = None
 
     @model_validator(mode="after")
@@ -110,14 +110,14 @@ class _Done(_InSession):
     t_last: _Nanoseconds | None = None
     streamed: Flag | None = None
     error: str | None = None
-    status: Count | None = None
+    status: Natural | None = None
     message: str | None = None
     chunks: _Chunks = _Chunks()
     text: str
     raw: str | None = None
     usage: dict[
         Literal["input", "output_billed", "output_kept", "cached"],
-        Count | tuple[Count, Literal["estimated"]],
+        Natural | tuple[Natural, Literal["estimated"]],
     ] = {}
     cut: Flag = False
     finish_reason: str | None = None

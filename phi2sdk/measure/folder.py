@@ -20,7 +20,7 @@ from phi2sdk import __version__
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.measure.files import ANOTHER_COPY, read_json, write_file
 from phi2sdk.measure.journal import Journal, Recorded, read_journal
-from phi2sdk.measure.prompt_logprobs import TOLD, Told, read_told
+from phi2sdk.measure.prompt_logprobs import LOGPROBS, ScoredText, read_logprobs
 from phi2sdk.measure.records import Key
 from phi2sdk.measure.run_document import SCHEMA, check_identity, check_keys, check_run
 
@@ -56,7 +56,7 @@ class Run:
     info: Mapping[str, Any]
     recorded: Recorded
     identity: Mapping[str, Any] = field(default_factory=dict)
-    told: tuple[Told, ...] = ()
+    told: tuple[ScoredText, ...] = ()
 
     @property
     def configuration(self) -> Mapping[str, Any]:
@@ -195,7 +195,7 @@ class RunFolder:
             info,
             self._fitting(info["configuration"], read_journal(self.path / RECORDS)),
             self.read_identity(),
-            read_told(self.path / TOLD),
+            read_logprobs(self.path / LOGPROBS),
         )
 
     def read_identity(self) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from phi2sdk.completion import Count, Request, Usage
 from phi2sdk.errors import ConfigurationError, ContextLengthExceeded, Phi2Error
 from phi2sdk.logprobs import TokenLogprob
 from phi2sdk.measure.candidate import Candidate
-from phi2sdk.measure.events import Count
+from phi2sdk.measure.events import Natural
 from phi2sdk.measure.files import ANOTHER_COPY, AppendedFile, read_bytes
 from phi2sdk.measure.records import Key, Record
 from phi2sdk.measure.sampled import usable
@@ -32,12 +32,12 @@ from phi2sdk.prompts import Prompt
 from phi2sdk.sampling import Sampling
 
 __all__ = [
-    "TOLD",
-    "Told",
-    "ToldFile",
+    "LOGPROBS",
+    "ScoredText",
+    "LogprobsFile",
     "ask_logprobs",
     "chosen",
-    "read_told",
+    "read_logprobs",
 ]
 
 Texts = Sequence[tuple[str, str]]
@@ -85,7 +85,7 @@ async def ask_logprobs(
     telling = [c for c in candidates.values() if c.client.backend.capabilities.prompt_logprobs]
     if not telling:
         return
-    with ToldFile(folder / TOLD) as file:
+    with LogprobsFile(folder / LOGPROBS) as file:
         before = {(one.target, one.number) for one in file.before}
         await asyncio.gather(
             *(
@@ -105,7 +105,7 @@ async def ask_logprobs(
 
 
 async def _ask(
-    file: ToldFile,
+    file: LogprobsFile,
     candidate: Candidate,
     texts: Sequence[tuple[int, str, str, str]],
     timeout: float,
@@ -116,7 +116,7 @@ async def _ask(
         request = Request(asked, Sampling(max_tokens=1), timeout=timeout)
         price = candidate.price
         most = None if price is None else worst_case(price, request)
-        one = Told(candidate.name, number, id, text, most)
+        one = ScoredText(candidate.name, number, id, text, most)
         file.asked(one)
         begun = perf_counter()
         try:
@@ -139,7 +139,7 @@ async def _ask(
             return
 
 
-TOLD = "logprobs.jsonl"
+LOGPROBS = "logprobs.jsonl"
 INTERRUPTED = "Interrupted"
 
 _Nats = Annotated[float, Field(strict=True, ge=-1e6, le=1e6, allow_inf_nan=False)]
@@ -150,7 +150,7 @@ class _Asked(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     target: str
-    number: Count
+    number: Natural
     prompt: str
     text: str
     usd: _Usd | None
@@ -160,14 +160,14 @@ class _Answered(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     target: str
-    number: Count
+    number: Natural
     usd: _Usd | None
     error: str | None
-    tokens: list[tuple[str, _Nats | None, Count | None, tuple[str, _Nats] | None]]
+    tokens: list[tuple[str, _Nats | None, Natural | None, tuple[str, _Nats] | None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ScoredText:
     """One text that was sent to an endpoint.
 
     Attributes:
@@ -189,7 +189,7 @@ class Told:
     error: str | None = INTERRUPTED
 
 
-def read_told(file: Path) -> tuple[Told, ...]:
+def read_logprobs(file: Path) -> tuple[ScoredText, ...]:
     """All texts that were sent, in their order; none where there is no file.
 
     A line that was cut off at the end is left out: what it says did not happen yet.
@@ -203,8 +203,8 @@ def read_told(file: Path) -> tuple[Told, ...]:
         return ()
 
 
-def _told(file: Path, lines: bytes) -> tuple[Told, ...]:
-    found: dict[tuple[str, int], Told] = {}
+def _told(file: Path, lines: bytes) -> tuple[ScoredText, ...]:
+    found: dict[tuple[str, int], ScoredText] = {}
     for number, line in enumerate(lines[: lines.rfind(b"\n") + 1].split(b"\n")[:-1], start=1):
         try:
             plain = parse_json(line)
@@ -212,7 +212,9 @@ def _told(file: Path, lines: bytes) -> tuple[Told, ...]:
             event = (_Answered if answered else _Asked).model_validate(plain)
             key = event.target, event.number
             if isinstance(event, _Asked):
-                found[key] = Told(event.target, event.number, event.prompt, event.text, event.usd)
+                found[key] = ScoredText(
+                    event.target, event.number, event.prompt, event.text, event.usd
+                )
             else:
                 tokens = tuple(TokenLogprob(*columns) for columns in event.tokens)
                 found[key] = replace(found[key], usd=event.usd, tokens=tokens, error=event.error)
@@ -228,7 +230,7 @@ def _told(file: Path, lines: bytes) -> tuple[Told, ...]:
     return tuple(found.values())
 
 
-class ToldFile:
+class LogprobsFile:
     """Appends to ``logprobs.jsonl``, as the only process that does.
 
     Args:
@@ -257,12 +259,12 @@ class ToldFile:
     ) -> None:
         self._file.close()
 
-    def asked(self, one: Told) -> None:
+    def asked(self, one: ScoredText) -> None:
         """It is about to be sent; ``usd`` is the most that it can cost."""
         names = ("target", "number", "prompt", "text", "usd")
         self._write({name: getattr(one, name) for name in names})
 
-    def told(self, one: Told) -> None:
+    def told(self, one: ScoredText) -> None:
         """Its reply is there, or it failed."""
         self._write(
             {

@@ -1,9 +1,9 @@
 """A server whose truth is known: it streams on a schedule and remembers when it really wrote.
 
-``python -m phi2sdk.measure.reference_server SCENARIO`` speaks the OpenAI protocol (completions and chat) on
-a free port of the loopback, in a process of its own, with nothing but the standard library. It
-prints the port, and answers ``GET /log`` with, for each request, when it was read and when each
-write left, in nanoseconds of its own clock. Only differences of that clock are of use.
+``python -m phi2sdk.measure.reference_server SCENARIO`` speaks the OpenAI protocol (completions and
+chat) on a free port of the loopback, in a process of its own, with nothing but the standard
+library. It prints the port, and answers ``GET /log`` with, for each request, when it was read and
+when each write left, in nanoseconds of its own clock. Only differences of that clock are of use.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from phi2sdk.measure.events import Count, Flag, Seconds
+from phi2sdk.measure.events import Flag, Natural, Seconds
 from phi2sdk.measure.records import Key
 from phi2sdk.parsing import first_mistake
 from phi2sdk.pricing.price import Price
@@ -29,7 +29,7 @@ __all__ = ["SCHEMA", "check_identity", "check_keys", "check_run"]
 SCHEMA = "phi2sdk.run/1"
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-_Positive = Annotated[Count, Field(ge=1)]
+_Positive = Annotated[Natural, Field(ge=1)]
 
 
 def _time(text: str) -> str:
@@ -55,7 +55,7 @@ class _Target(_Part):
 
 
 class _Identity(_Part):
-    calls: Count
+    calls: Natural
     prompts: dict[str, str] | None
     format: str
 
@@ -71,16 +71,16 @@ class _Configuration(_Part):
     targets: dict[Name, _Target]
     reference: str | None
     load: _Load
-    repetitions: Count | None
+    repetitions: Natural | None
     duration: Seconds | None = None
     unique_prefix: Flag = False
-    warmup: Count
+    warmup: Natural
     seed: Annotated[int, Field(strict=True)]
-    max_tokens: Count
+    max_tokens: Natural
     timeout: Annotated[Seconds, Field(gt=0)]
     tokenizer: str
     identity: _Identity | None = None
-    logprobs: Count = 0
+    logprobs: Natural = 0
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -102,21 +102,21 @@ class _Run(_Part):
     configuration_hash: str
     started: Annotated[str, AfterValidator(_time)]
     versions: _Versions
-    machine: dict[str, str | Flag | Count | Seconds | None]
+    machine: dict[str, str | Flag | Natural | Seconds | None]
     nonce: str = ""
     configuration: _Configuration
 
 
 class _Calibration(_Part):
-    calls: Count
-    tokens: Count
+    calls: Natural
+    tokens: Natural
     entropy: Annotated[float, Field(strict=True)]
     candidates: dict[str, Annotated[float, Field(strict=True)]]
 
 
 class _Examined(_Part):
-    records: Count | None = None
-    told: Count | None = None
+    records: Natural | None = None
+    told: Natural | None = None
     unavailable: str | None = None
     targets: dict[str, dict[str, Any]] = {}
     calibration: _Calibration | None = None

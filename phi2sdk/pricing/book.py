@@ -180,7 +180,7 @@ def price_book() -> PriceBook:
     Raises:
         ConfigurationError: An entry is wrong, or an id stands there twice.
     """
-    return read_book(files("phi2sdk").joinpath("prices.toml").read_text(encoding="utf-8"))
+    return read_book(files("phi2sdk.pricing").joinpath("prices.toml").read_text(encoding="utf-8"))
 
 
 def read_book(text: str) -> PriceBook:

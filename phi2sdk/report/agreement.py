@@ -1,22 +1,23 @@
-"""The parts about greedy answers, as the report has them, with what they come to in words."""
+"""Agreement of greedy answers: the numbers, why they differ in words, and the tables."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from statistics import median
 
 from pydantic import ValidationError
 
-from phi2sdk.analysis.agreement import Agreement, pair_up
+from phi2sdk.analysis.agreement import Agreement, Pairing, agreement
 from phi2sdk.analysis.diagnosis import Cause, Diagnosis, diagnose
 from phi2sdk.analysis.regret import TargetRegret
-from phi2sdk.analysis.statistics import Estimate
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.measure.folder import IDENTITY, Run
 from phi2sdk.measure.records import Record
-from phi2sdk.measure.tokens import ReferenceTokenizer
 from phi2sdk.parsing import first_mistake
-from phi2sdk.report.money_words import Section
+from phi2sdk.report.format import UNKNOWN, percent
+from phi2sdk.report.measured import Measured
 from phi2sdk.report.schema import (
     AgreementReport,
     DiagnosisReport,
@@ -25,14 +26,19 @@ from phi2sdk.report.schema import (
     Report,
     UnexplainedReport,
 )
-from phi2sdk.report.words import UNKNOWN
+from phi2sdk.report.section import Cell, Column, Facts, Section, rate, score, target_column, words
 
 __all__ = [
+    "MEASURES",
+    "Measure",
     "agreement_report",
-    "interval_report",
+    "diagnoses",
+    "facts",
+    "matrix",
     "sections",
+    "self_agreement",
     "sentence",
-    "with_diagnoses",
+    "with_reference",
 ]
 
 _HEADLINES: Mapping[Cause, str] = {
@@ -60,43 +66,57 @@ def agreement_report(found: Agreement) -> AgreementReport:
     return AgreementReport(
         prompts=found.prompts,
         missing=found.missing,
-        exact_bytes=interval_report(found.exact_bytes),
-        exact_normalized=interval_report(found.exact_normalized),
-        exact_cut=interval_report(found.exact_cut),
+        exact_bytes=Interval.of(found.exact_bytes),
+        exact_normalized=Interval.of(found.exact_normalized),
+        exact_cut=Interval.of(found.exact_cut),
         parted=len(found.divergence.parted) if found.prompts else None,
         first_divergence=middle.value if middle else None,
         first_divergence_low=middle.low if middle else None,
         first_divergence_high=middle.high if middle else None,
-        prefix_fraction=interval_report(found.prefix_fraction),
-        edit_similarity=interval_report(found.edit_similarity),
+        prefix_fraction=Interval.of(found.prefix_fraction),
+        edit_similarity=Interval.of(found.edit_similarity),
     )
 
 
-def with_diagnoses(
-    report: Report,
-    run: Run,
-    by_target: Mapping[str, Sequence[Record]],
-    tokenizer: ReferenceTokenizer,
-) -> Report:
-    """The report, in which each target says why its answers differ from the reference's.
+def self_agreement(measured: Measured, name: str) -> AgreementReport | None:
+    """Each later repetition of a target against its first one: the ceiling for other targets.
+
+    ``None`` where nothing was repeated, or each repetition was another prompt.
+    """
+    if measured.unique_prefix:
+        return None
+    records = measured.greedy[name]
+    first = {r.key.prompt: r for r in records if r.key.repetition == 0}
+    pairs: dict[str, list[tuple[Record, Record]]] = defaultdict(list)
+    for record in records:
+        mine = first.get(record.key.prompt)
+        if record.key.repetition and mine is not None and mine.ok and record.ok:
+            pairs[record.key.prompt].append((mine, record))
+    if not pairs:
+        return None
+    return agreement_report(agreement(Pairing(pairs, len(first) - len(pairs)), measured.tokenizer))
+
+
+def diagnoses(measured: Measured) -> dict[str, DiagnosisReport]:
+    """Why the answers of each target differ from those of the reference.
+
+    Empty where each repetition was another prompt, since there is no one cause then.
 
     Raises:
-        ConfigurationError: ``identity.json`` is not what was written there.
+        ConfigurationError: ``identity.json`` is damaged.
     """
-    reference = run.configuration.get("reference")
-    if reference is None or run.configuration.get("unique_prefix"):
-        return report  # other prompts for each repetition: what differs is not one thing
-    regrets = _regrets(run)
-    own = by_target.get(reference, ())
-    targets = {
-        name: target
-        if target.reference
-        else target.model_copy(
-            update={"diagnosis": _diagnosis(own, by_target[name], tokenizer, regrets.get(name))}
-        )
-        for name, target in report.targets.items()
-    }
-    return report.model_copy(update={"targets": targets})
+    reference = measured.reference
+    if reference is None or measured.unique_prefix:
+        return {}
+    regrets = _regrets(measured.run)
+    found = {}
+    for name in measured.targets:
+        if name != reference:
+            pairing = measured.pairing(reference, name)
+            one = diagnose(pairing, measured.tokenizer, regrets.get(name))
+            if one is not None:
+                found[name] = _diagnosis(one, regrets.get(name))
+    return found
 
 
 def _regrets(run: Run) -> dict[str, TargetRegret]:
@@ -107,13 +127,6 @@ def _regrets(run: Run) -> dict[str, TargetRegret]:
         raise ConfigurationError(
             f"{IDENTITY} is damaged: regret: {first_mistake(error)}. Examine the run again"
         ) from None
-
-
-def interval_report(estimate: Estimate | None) -> Interval | None:
-    """An estimate as the report has it."""
-    if estimate is None:
-        return None
-    return Interval(value=estimate.value, low=estimate.low, high=estimate.high)
 
 
 def sentence(found: Diagnosis) -> str:
@@ -140,7 +153,7 @@ def _parts(found: Diagnosis) -> Iterator[str]:
     kinds = found.kinds
     if n := kinds.get("tie", 0):
         yield f"in {n} the reference was within {found.tie:.2g} nat of a tie"
-    for kind, words in (
+    for kind, text in (
         ("white space", "in white space only"),
         ("past the stop", "past the stop only"),
         ("shorter", "by ending early"),
@@ -148,7 +161,7 @@ def _parts(found: Diagnosis) -> Iterator[str]:
         ("empty", "by being empty"),
     ):
         if n := kinds.get(kind, 0):  # type: ignore[call-overload]
-            yield f"{n} {words}"
+            yield f"{n} {text}"
     early = kinds.get("beginning", 0)
     apart = found.tie is None or found.cause in ("another template", "beginning")
     if early and apart:
@@ -183,15 +196,7 @@ def _regret(found: TargetRegret) -> RegretReport:
     )
 
 
-def _diagnosis(
-    reference: Sequence[Record],
-    own: Sequence[Record],
-    tokenizer: ReferenceTokenizer,
-    regret: TargetRegret | None,
-) -> DiagnosisReport | None:
-    found = diagnose(pair_up(reference, own), tokenizer, regret)
-    if found is None:
-        return None
+def _diagnosis(found: Diagnosis, regret: TargetRegret | None) -> DiagnosisReport:
     worst = found.unexplained
     return DiagnosisReport(
         cause=found.cause,
@@ -208,46 +213,114 @@ def _diagnosis(
     )
 
 
+# -------------------------------------------------------------------------- tables
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A measure of agreement: its name in the report, its title and its meaning."""
+
+    key: str
+    title: str
+    meaning: str
+
+
+MEASURES = (
+    Measure(
+        "exact_cut", "same after the cut", "prompts whose answers are equal after both were cut"
+    ),
+    Measure("exact_bytes", "same bytes", "prompts whose answers are equal as received"),
+    Measure(
+        "edit_similarity", "edit similarity", "1 - Levenshtein distance over the longer, in tokens"
+    ),
+    Measure("prefix_fraction", "common prefix", "common prefix over the longer, in tokens"),
+    Measure(
+        "first_divergence", "first divergence", "median number of tokens before two answers part"
+    ),
+)
 WIDEST = 12
 """So many targets side by side fit into 80 columns."""
 
 
+def with_reference(report: Report, name: str) -> AgreementReport | None:
+    """The agreement of a target with the reference."""
+    pair = report.pairs.get(f"{report.run.reference}:{name}")
+    return pair.agreement if pair else None
+
+
+def matrix(report: Report, measure: Measure) -> Section:
+    """A measure for each pair of targets; the diagonal is each target with itself."""
+    names = list(report.targets)
+    rows = [
+        (words(a), *(_measured(_between(report, a, b), measure.key) for b in names)) for a in names
+    ]
+    title = f"Agreement: {measure.title}"
+    columns = (target_column(), *(Column(name) for name in names))
+    return Section(title, columns, rows, [f"{measure.title}: {measure.meaning}."], detail=True)
+
+
 def sections(report: Report) -> Iterator[Section]:
-    """The matrix, and why each target's answers differ from the reference's."""
+    """The matrix in short, and why answers differ from the reference's."""
     names = list(report.targets)
     if len(names) < 2 or not report.pairs:
         return
     for start in range(0, len(names), WIDEST):
+        shown = names[start:][:WIDEST]
         rows = [
-            (f"{row} {name}", *(_cell(report, name, other) for other in names[start:][:WIDEST]))
+            (words(f"{row} {name}"), *(_in_short(report, name, other) for other in shown))
             for row, name in enumerate(names, start=1)
         ]
-        shown = range(start + 1, min(start + WIDEST, len(names)) + 1)
+        columns = (Column(str(n + 1)) for n in range(start, start + len(shown)))
         yield Section(
             "Equal answers, in % (below the diagonal: edit similarity)",
-            ("target", *map(str, shown)),
+            (target_column(), *columns),
             rows,
             list(_lines(report)) if start + WIDEST >= len(names) else (),
         )
 
 
-def _cell(report: Report, row: str, column: str) -> str:
-    if row == column:
-        own = report.targets[row].self_agreement
-        return _percent(own, "exact_cut")
+def facts(found: DiagnosisReport) -> Facts:
+    """The numbers behind a diagnosis."""
+    said: list[tuple[str, str]] = []
+    if found.kinds:
+        said.append(("they differ by", ", ".join(f"{n} {k}" for k, n in found.kinds.items())))
+    if found.varies:
+        said.append(("contradicts itself", f"on {found.varies} prompts"))
+    if (regret := found.regret) is not None:
+        said.append(("tokens off", f"{regret.off:,} of {regret.tokens:,}"))
+        said.append(("regret", f"at most {regret.maximum:.3g} nats; a tie to {regret.tie:.2g}"))
+    if (worst := found.unexplained) is not None:
+        where = f"prompt {worst.prompt}, token {worst.token}: {worst.regret:.3g} nats"
+        said.append(("unexplained", where))
+    return said
+
+
+def _between(report: Report, a: str, b: str) -> AgreementReport | None:
+    if a == b:
+        return report.targets[a].self_agreement
+    pair = report.pairs.get(f"{a}:{b}") or report.pairs.get(f"{b}:{a}")
+    return pair.agreement if pair else None
+
+
+def _in_short(report: Report, row: str, column: str) -> Cell:
     names = list(report.targets)
-    above = names.index(row) < names.index(column)
-    pair = report.pairs.get(f"{row}:{column}") or report.pairs.get(f"{column}:{row}")
-    return _percent(pair.agreement if pair else None, "exact_cut" if above else "edit_similarity")
+    key = "exact_cut" if names.index(row) <= names.index(column) else "edit_similarity"
+    found = _between(report, row, column)
+    value = getattr(found, key) if found else None
+    return words(UNKNOWN) if value is None else Cell(percent(value.value).rstrip("%"))
 
 
-def _percent(found: AgreementReport | None, what: str) -> str:
-    value = getattr(found, what) if found else None
-    if value is None:
-        return UNKNOWN
-    # Only what is all of it, or nothing of it, reads as such.
-    rounded = min(99.0, max(1.0, value.value * 100)) if 0 < value.value < 1 else value.value * 100
-    return f"{rounded:.0f}"
+def _measured(found: AgreementReport | None, key: str) -> Cell:
+    if key != "first_divergence":
+        value = getattr(found, key) if found else None
+        return rate(value) if key.startswith("exact") else score(value)
+    if found is None or not found.prompts:
+        return score(None)
+    if found.first_divergence is None:
+        return words("not reached", about="most answers do not part")
+    low, high = found.first_divergence_low, found.first_divergence_high
+    ends = None if low is None else (f"{low:.0f}", "no end" if high is None else f"{high:.0f}")
+    return Cell(f"{found.first_divergence:.0f}", ends)
 
 
 def _lines(report: Report) -> Iterator[str]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from phi2sdk.analysis.agreement import Pairing, agreement, pair_up
 from phi2sdk.analysis.metrics import E2E, TTFT, Metric, tpot
@@ -22,16 +22,12 @@ from phi2sdk.measure.records import Record
 from phi2sdk.measure.tokens import ReferenceTokenizer
 from phi2sdk.report.agreement import agreement_report
 from phi2sdk.report.pairs import by_prompt
-from phi2sdk.report.schema import AgreementReport
+from phi2sdk.report.schema import AgreementReport, Part
 
 __all__ = ["Change", "Diff", "TargetDiff", "diff_runs"]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-
-class Change(_Model):
+class Change(Part):
     """A latency of run B over that of run A, prompt by prompt; ``significant`` after Holm."""
 
     metric: str
@@ -46,7 +42,7 @@ class Change(_Model):
     significant: bool
 
 
-class TargetDiff(_Model):
+class TargetDiff(Part):
     """All that changed about one target."""
 
     prompts: int
@@ -56,7 +52,7 @@ class TargetDiff(_Model):
     agreement: AgreementReport
 
 
-class Diff(_Model):
+class Diff(Part):
     """The whole comparison of two runs."""
 
     schema_: Literal["phi2sdk.diff/1"] = Field(default="phi2sdk.diff/1", alias="schema")

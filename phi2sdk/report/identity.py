@@ -1,8 +1,12 @@
-"""What ``identity.json`` says, as the report has it. Needs no weights."""
+"""Whether a target serves the model that it claims: what ``identity.json`` says, and its tables.
+
+Needs no weights.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
@@ -12,58 +16,66 @@ from phi2sdk.errors import ConfigurationError
 from phi2sdk.measure.folder import IDENTITY, Run
 from phi2sdk.measure.gpu_power import price_of
 from phi2sdk.measure.records import Record
-from phi2sdk.measure.tokens import ReferenceTokenizer
-from phi2sdk.report.money_words import Section
-from phi2sdk.report.schema import IdentityCalibrationReport, IdentityReport, LogprobsReport, Report
-from phi2sdk.report.words import UNKNOWN
+from phi2sdk.report.format import UNKNOWN, p_value
+from phi2sdk.report.measured import Measured
+from phi2sdk.report.schema import (
+    EvidenceReport,
+    IdentityCalibrationReport,
+    IdentityReport,
+    LogprobsReport,
+    Report,
+    TemperatureReport,
+)
+from phi2sdk.report.section import Cell, Column, Facts, Section, target_column, words
 
 __all__ = [
-    "logprobs_sentence",
+    "Examined",
+    "calibration",
+    "examined",
+    "identity_reports",
     "sections",
-    "with_identity",
+    "verdicts_table",
 ]
 
 HOW = (
     "local weights are needed: name them with --identity-model (a folder, or a hub id that is in "
     "the cache) and install phi2sdk[local]"
 )
+FLAT = 0.2
+"""Nats a token: answers below it are nearly certain, and tell nearly nothing."""
+
+# ------------------------------------------------------------------------- numbers
 
 
-def with_identity(
-    report: Report,
-    run: Run,
-    sampled: Mapping[str, Sequence[Record]],
-    tokenizer: ReferenceTokenizer,
-) -> Report:
-    """The report with its identity part; as it is where the run has no sampled arm.
+def identity_reports(
+    measured: Measured,
+) -> tuple[dict[str, IdentityReport], IdentityCalibrationReport | None]:
+    """The verdict on each target, and what the local weights do in the same tests.
 
-    Args:
-        report: Without it.
-        run: The run.
-        sampled: The records of the sampled arm, by target.
-        tokenizer: The reference tokenizer, where a provider does not count.
+    Empty and ``None`` where the run has no sampled arm.
 
     Raises:
         ConfigurationError: ``identity.json`` is damaged.
     """
+    run = measured.run
     if not run.identity_prompts:
-        return report
-    document, why = _document(run, sampled)
+        return {}, None
+    document, why = _document(run, measured.sampled)
     try:
-        identity = {
+        found = {
             name: IdentityReport(
                 **{
                     **(document["targets"][name] if why is None else _untested(name, why)),
                     "logprobs": _logprobs(run, name, document if why is None else {}),
-                    "usd": _usd(run, name, sampled.get(name, ()), tokenizer),
+                    "usd": _usd(measured, name),
                 }
             )
-            for name in run.configuration["targets"]
+            for name in measured.targets
         }
-        calibration = IdentityCalibrationReport(**document["calibration"]) if why is None else None
+        own = IdentityCalibrationReport(**document["calibration"]) if why is None else None
     except (KeyError, TypeError, ValidationError) as error:
         raise ConfigurationError(f"{IDENTITY} is damaged: examine the run again") from error
-    return report.model_copy(update={"identity": identity, "identity_calibration": calibration})
+    return found, own
 
 
 def _document(
@@ -96,18 +108,47 @@ def _logprobs(run: Run, name: str, document: Mapping[str, Any]) -> LogprobsRepor
     return LogprobsReport(**figures, requests=len(mine), usd=usd)
 
 
-def _usd(
-    run: Run, name: str, records: Sequence[Record], tokenizer: ReferenceTokenizer
-) -> float | None:
-    price = price_of(run, name, records)
+def _usd(measured: Measured, name: str) -> float | None:
+    """What the sampled arm of a target cost."""
+    records = measured.sampled[name]
+    price = price_of(measured.run, name, records)
     if price is None or not records:
         return None
-    spend = spend_of(price, records, run.identity_prompts.__getitem__, tokenizer)
+    texts = measured.run.identity_prompts.__getitem__
+    spend = spend_of(price, records, texts, measured.tokenizer)
     return None if spend is None else float(spend.usd.sum())
 
 
-FLAT = 0.2
-"""Nats a token: answers below it are nearly certain, and tell nearly nothing."""
+# -------------------------------------------------------------------------- tables
+
+_TESTS = {
+    "score": ("score test", "Z"),
+    "line-up": ("line-up of candidates", "log e"),
+    "routing": ("some calls routed elsewhere", "log e"),
+    "mmd": ("MMD, text against text", "MMD²"),
+}
+"""Key in the report -> name and statistic of a test."""
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """A target's verdict and what it rests on.
+
+    Attributes:
+        name: The target.
+        verdict: As in the report.
+        sentence: The verdict in words.
+        evidence: What each test found; ``None`` where none was made.
+        facts: Further numbers.
+        candidates: log10 of the likelihood ratio of each candidate model to the reference.
+    """
+
+    name: str
+    verdict: str
+    sentence: str
+    evidence: Section | None
+    facts: Facts
+    candidates: Section | None
 
 
 def sections(report: Report) -> Iterator[Section]:
@@ -115,7 +156,6 @@ def sections(report: Report) -> Iterator[Section]:
     if not report.identity:
         return
     tested = {n: one for n, one in report.identity.items() if one.verdict != "not-tested"}
-    rows = [_row(name, one) for name, one in tested.items()]
     lines = [one.sentence for one in report.identity.values()]
     if len({line.split(": ", 1)[-1] for line in lines}) == 1 and not tested:
         lines = [f"All targets: {lines[0].split(': ', 1)[-1]}"]
@@ -124,8 +164,94 @@ def sections(report: Report) -> Iterator[Section]:
     lines += [f"{n}: {said}" for n in report.identity if (said := logprobs_sentence(report, n))]
     if report.identity_calibration is not None:
         lines += _calibration(report.identity_calibration)
-    columns = ("target", "verdict", "p", "closest", "T [95 %]", "calls", "KL")
-    yield Section("Is it the same model? (sampled answers)", columns, rows, lines)
+    yield verdicts_table(report, tested, lines)
+
+
+def verdicts_table(
+    report: Report, shown: Mapping[str, IdentityReport] | None = None, lines: Sequence[str] = ()
+) -> Section:
+    """The verdict on each target in a table, accused targets first where all are shown."""
+    found = dict(sorted(report.identity.items(), key=lambda item: item[1].verdict != "different"))
+    return Section(
+        "Is it the same model? (sampled answers)",
+        (
+            target_column(),
+            Column("verdict", "what the tests say", words=True),
+            Column("p", "of all tests together, adjusted for all targets"),
+            Column("closest candidate", "the likeliest of those tried", words=True),
+            Column("temperature", "at which the reference would have written it"),
+            Column("calls", "scored, of those made"),
+            Column("smallest KL", "the smallest difference that would have been found, nats/token"),
+        ),
+        [_row(name, one) for name, one in (found if shown is None else shown).items()],
+        lines,
+    )
+
+
+def examined(report: Report) -> list[Examined]:
+    """Every target of the report's identity part, those that are accused first."""
+    found = [
+        Examined(
+            name,
+            one.verdict,
+            one.sentence,
+            _evidence(name, one.evidence) if one.evidence else None,
+            [*_facts(one), *_own_logprobs(report, name)],
+            _candidates(name, one.candidates) if one.candidates else None,
+        )
+        for name, one in report.identity.items()
+        if name in report.targets
+    ]
+    return sorted(found, key=lambda one: one.verdict != "different")
+
+
+def calibration(found: IdentityCalibrationReport | None) -> tuple[Facts, list[Section]]:
+    """The local weights in the same tests: facts, and tables; nothing where they were not run."""
+    if found is None:
+        return [], []
+    facts = [
+        ("model", found.model),
+        ("honest precisions", ", ".join(found.honest)),
+        ("false alarms", f"at most {found.alpha:g} that any honest target is accused"),
+        ("answers", f"{found.calls:,} to {found.prompts:,} prompts in each precision"),
+        ("tokens", f"{found.tokens:,}"),
+        ("entropy", f"{found.entropy:.3g} nats a token: near 0 an answer tells nothing"),
+    ]
+    tables = [
+        Section(
+            "The local weights in each honest precision",
+            (
+                Column("precision", words=True),
+                Column("verdict", words=True),
+                Column("p"),
+                Column("KL, nats a token"),
+                Column("temperature"),
+            ),
+            [
+                (
+                    words(name),
+                    words(one.verdict, kind=f"id-{one.verdict}"),
+                    Cell(p_value(one.p), sort=one.p),
+                    Cell(f"{one.kl_per_token:.2g}", sort=one.kl_per_token),
+                    _temperature(one.temperature),
+                )
+                for name, one in found.precisions.items()
+            ],
+        ),
+        _numbers(
+            "How far each candidate is from the reference",
+            ("candidate", "KL, nats a token", "how much likelier the reference finds its answers"),
+            _ascending(found.candidates),
+            "{:.2g}",
+        ),
+        _numbers(
+            "Entropy of the reference's own answers to each prompt",
+            ("prompt", "entropy, nats a token", "near 0 an answer tells nothing"),
+            _ascending(found.entropy_by_prompt),
+            "{:.3g}",
+        ),
+    ]
+    return facts, [table for table in tables if table.rows]
 
 
 def logprobs_sentence(report: Report, name: str) -> str | None:
@@ -157,23 +283,98 @@ def logprobs_sentence(report: Report, name: str) -> str | None:
     return f"{said} ({asked}{left_out}).{beside}"
 
 
-def _row(name: str, one: IdentityReport) -> tuple[str, ...]:
-    t = one.temperature
-    temperature = UNKNOWN
-    if t is not None:
-        low = "<" if t.low is None else f"{t.low:.2f}"
-        high = ">" if t.high is None else f"{t.high:.2f}"
-        temperature = f"{t.value:.2f} [{low}, {high}]"
+def _row(name: str, one: IdentityReport) -> tuple[Cell, ...]:
     kl = one.smallest_detectable_kl
     return (
-        name,
-        one.verdict,
-        UNKNOWN if one.p is None else f"{one.p:.2g}",
-        one.closest or UNKNOWN,
-        temperature,
-        f"{one.used}/{one.calls}",
-        UNKNOWN if kl is None else f"{kl:.2g}",
+        words(name),
+        words(one.verdict.replace("-", " "), kind=f"id-{one.verdict}"),
+        Cell(p_value(one.p), sort=one.p),
+        words(one.closest or UNKNOWN),
+        _temperature(one.temperature),
+        Cell(f"{one.used:,} of {one.calls:,}", sort=one.used),
+        Cell(UNKNOWN if kl is None else f"{kl:.2g}", sort=kl),
     )
+
+
+def _temperature(found: TemperatureReport | None) -> Cell:
+    if found is None:
+        return words(UNKNOWN)
+    low = "below" if found.low is None else f"{found.low:.2f}"
+    high = "above" if found.high is None else f"{found.high:.2f}"
+    return Cell(f"{found.value:.2f}", (low, high), found.value)
+
+
+def _evidence(name: str, found: Mapping[str, EvidenceReport]) -> Section:
+    columns = (
+        Column("test", words=True),
+        Column("statistic"),
+        Column("p"),
+        Column("p by precision", words=True),
+        Column("in words", words=True),
+    )
+    rows = []
+    for key, one in found.items():
+        title, statistic = _TESTS.get(key, (key, ""))
+        precisions = (f"{which} {p_value(p)}" for which, p in one.p_by_precision.items())
+        rows.append(
+            (
+                words(title),
+                Cell(f"{statistic} {one.statistic:.3g}".strip(), sort=one.statistic),
+                Cell(p_value(one.p), sort=one.p),
+                words(", ".join(precisions)),
+                words(one.sentence),
+            )
+        )
+    return Section(f"Evidence on {name}", columns, rows)
+
+
+def _candidates(name: str, found: Mapping[str, float]) -> Section:
+    return _numbers(
+        f"Candidates for the model behind {name}",
+        ("candidate", "log10 likelihood ratio", "to the reference"),
+        dict(sorted(found.items(), key=lambda item: -item[1])),
+        "{:.2f}",
+    )
+
+
+def _ascending(found: Mapping[str, float]) -> dict[str, float]:
+    return dict(sorted(found.items(), key=lambda item: item[1]))
+
+
+def _numbers(
+    title: str, columns: tuple[str, str, str], found: Mapping[str, float], form: str
+) -> Section:
+    """Names and numbers, in the given order."""
+    what, number, meaning = columns
+    return Section(
+        title,
+        (Column(what, words=True), Column(number, meaning)),
+        [(words(name), Cell(form.format(value), sort=value)) for name, value in found.items()],
+    )
+
+
+def _facts(found: IdentityReport) -> Iterator[tuple[str, str]]:
+    if found.share is not None and found.verdict == "different":
+        yield "answered elsewhere", f"about {found.share:.0%} of the calls"
+    if found.calls:
+        yield "tokens scored", f"{found.tokens:,}"
+    if found.left_out:
+        yield "left out", ", ".join(f"{n:,} {why}" for why, n in found.left_out.items())
+    if found.counts_differ:
+        yield "counted otherwise", f"{found.counts_differ:,} answers, by the provider's own count"
+    if found.entropy is not None:
+        yield "entropy", f"{found.entropy:.3g} nats a token"
+    if found.wrapped:
+        yield "prompt", "wrapped in a template by the route: the answers are another prompt's"
+    if found.restored is not None:
+        yield "put back", f"{found.restored!r}, which the provider trims"
+    if found.usd is not None:
+        yield "cost of the calls", f"${found.usd:.2g}"
+
+
+def _own_logprobs(report: Report, name: str) -> Iterator[tuple[str, str]]:
+    if said := logprobs_sentence(report, name):
+        yield "told by itself", said
 
 
 def _remarks(name: str, one: IdentityReport) -> Iterator[str]:

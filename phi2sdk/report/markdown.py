@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+from phi2sdk.report.latency import verdicts
+from phi2sdk.report.overview import (
+    COLUMNS,
+    DEMO,
+    failures,
+    how_often,
+    notes,
+    overview,
+    sections,
+    so_far,
+)
+from phi2sdk.report.requirements import requirement_line
 from phi2sdk.report.schema import Report
-from phi2sdk.report.sections import sections
-from phi2sdk.report.table import COLUMNS, failures, rows, verdicts
-from phi2sdk.report.words import DEMO, how_often, notes, requirement_line, so_far
+from phi2sdk.report.section import Section
 from phi2sdk.text import for_markdown
 
 __all__ = ["markdown"]
@@ -28,25 +36,26 @@ def markdown(report: Report) -> str:
         f"{for_markdown(run.configuration_hash)}.",
         "",
     ]
-    lines += _table([column.title for column in COLUMNS], rows(report))
+    lines += _table(overview(report))
     lines += ["", *(f"- {for_markdown(line)}" for line in verdicts(report))]
     lines += ["", *(f"- {for_markdown(note)}" for note in notes(report)), ""]
     lines += ["## What the columns mean", ""]
-    lines += [f"- {column.title}: {column.meaning}." for column in COLUMNS]
+    lines += [f"- {for_markdown(column.title)}: {column.meaning}." for column in COLUMNS]
     if report.requirements:
         required = [f"- {for_markdown(requirement_line(result))}" for result in report.requirements]
         lines += ["", "## Requirements", "", *required]
     if failed := failures(report):
         lines += ["", "## Failures", "", *(f"- {for_markdown(line)}" for line in failed)]
     for section in sections(report):
-        lines += ["", f"## {section.title}", ""]
+        lines += ["", f"## {for_markdown(section.title)}", ""]
         if section.rows:
-            lines += [*_table(section.columns, section.rows), ""]
+            lines += [*_table(section), ""]
         lines += [f"- {for_markdown(line)}" for line in section.lines]
     return "\n".join(lines) + "\n"
 
 
-def _table(titles: Sequence[str], body: Sequence[tuple[str, ...]]) -> list[str]:
-    aligned = ["---", *["---:"] * (len(titles) - 1)]
-    written = [[for_markdown(cell, cell=True) for cell in row] for row in (titles, *body)]
-    return [f"| {' | '.join(line)} |" for line in (written[0], aligned, *written[1:])]
+def _table(section: Section) -> list[str]:
+    titles = [for_markdown(column.title, cell=True) for column in section.columns]
+    aligned = ["---" if column.words else "---:" for column in section.columns]
+    body = ([for_markdown(cell.in_one_line(), cell=True) for cell in row] for row in section.rows)
+    return [f"| {' | '.join(line)} |" for line in (titles, aligned, *body)]

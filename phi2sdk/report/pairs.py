@@ -1,4 +1,4 @@
-"""Each target against each other: faster, cheaper, alike?"""
+"""Each pair of targets: ratio of latencies, ratio of costs, agreement of answers."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
-from phi2sdk.analysis.agreement import Agreement, agreement, pair_up, part_differently
+from phi2sdk.analysis.agreement import Agreement, agreement, part_differently
 from phi2sdk.analysis.cost import Spend, cost_ratio
 from phi2sdk.analysis.metrics import E2E, TTFT, Metric
 from phi2sdk.analysis.paired import PairedRatio, compare_paired, judge_all
-from phi2sdk.measure.folder import Run
 from phi2sdk.measure.records import Record
-from phi2sdk.measure.tokens import ReferenceTokenizer
-from phi2sdk.report.agreement import agreement_report, interval_report
+from phi2sdk.report.agreement import agreement_report
+from phi2sdk.report.measured import Measured
 from phi2sdk.report.schema import (
     Interval,
     LatencyRatioReport,
@@ -27,20 +26,15 @@ __all__ = ["by_prompt", "compare_pairs", "ratio_report"]
 
 
 def compare_pairs(
-    run: Run,
-    by_target: Mapping[str, Sequence[Record]],
-    targets: Mapping[str, TargetReport],
-    validity: ValidityReport,
-    tokenizer: ReferenceTokenizer,
-    margin: float,
-    spends: Mapping[str, Spend | None],
+    measured: Measured, targets: Mapping[str, TargetReport], validity: ValidityReport
 ) -> dict[str, PairReport]:
     """All pairs ``a:b``, the reference first in its own; p-values are adjusted over all."""
     first = sorted(targets, key=lambda name: not targets[name].reference)
     names = list(combinations(first, 2))
-    e2e = _ratios(E2E, names, by_target, targets, validity, margin)
-    ttft = _ratios(TTFT, names, by_target, targets, validity, margin)
-    alike = {(a, b): agreement(pair_up(by_target[a], by_target[b]), tokenizer) for a, b in names}
+    margin, spends = measured.analysis.margin, measured.spends
+    e2e = _ratios(E2E, names, measured, targets, validity)
+    ttft = _ratios(TTFT, names, measured, targets, validity)
+    alike = {(a, b): agreement(measured.pairing(a, b), measured.tokenizer) for a, b in names}
     parting = _parting(alike, next((n for n in first if targets[n].reference), None))
     return {
         f"{a}:{b}": PairReport(
@@ -98,12 +92,12 @@ def ratio_report(
 def _ratios(
     metric: Metric,
     names: Sequence[tuple[str, str]],
-    by_target: Mapping[str, Sequence[Record]],
+    measured: Measured,
     targets: Mapping[str, TargetReport],
     validity: ValidityReport,
-    margin: float,
 ) -> dict[str, PairedRatio]:
-    values = {name: by_prompt(metric, by_target[name]) for name in targets}
+    values = {name: by_prompt(metric, measured.greedy[name]) for name in targets}
+    margin = measured.analysis.margin
     found, errors = {}, {}
     for a, b in names:
         if all(getattr(targets[name].latency, metric.name) is not None for name in (a, b)):
@@ -124,7 +118,7 @@ def _error(metric: Metric, pair: Sequence[TargetReport], validity: ValidityRepor
 
 
 def _cost_ratio(a: Spend | None, b: Spend | None) -> Interval | None:
-    return None if a is None or b is None else interval_report(cost_ratio(a, b))
+    return None if a is None or b is None else Interval.of(cost_ratio(a, b))
 
 
 ENOUGH_TO_PLAN = 6

@@ -1,64 +1,51 @@
-"""How good the answers are, as the report has it."""
+"""Quality of the answers where it can be measured: the numbers and their table."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from phi2sdk.analysis.quality import Likeness, Quality, quality
-from phi2sdk.analysis.statistics import Quantile
 from phi2sdk.analysis.text_similarity import load_encoder
-from phi2sdk.measure.folder import Run
-from phi2sdk.measure.records import Record
-from phi2sdk.measure.tokens import ReferenceTokenizer
 from phi2sdk.prompts import summarize
-from phi2sdk.report.agreement import interval_report
-from phi2sdk.report.money_words import Section
+from phi2sdk.report.format import grouped
+from phi2sdk.report.measured import Measured
 from phi2sdk.report.schema import Interval, LikenessReport, QualityReport, Report
-from phi2sdk.report.words import UNKNOWN
+from phi2sdk.report.section import (
+    Cell,
+    Column,
+    Section,
+    number,
+    rate,
+    score,
+    target_column,
+    words,
+)
 
-__all__ = [
-    "sections",
-    "with_quality",
-]
+__all__ = ["quality_reports", "sections"]
 
 
-def with_quality(
-    report: Report,
-    run: Run,
-    by_target: Mapping[str, Sequence[Record]],
-    tokenizer: ReferenceTokenizer,
-    model: str | Path | None = None,
-) -> Report:
-    """The report, with the quality of each target's answers.
+def quality_reports(measured: Measured) -> dict[str, QualityReport]:
+    """The quality of the answers of each target; targets of which nothing is known are left out.
 
-    Only summaries have a source: the paragraph that was to be summarised.
-
-    Args:
-        report: The rest of it.
-        run: What was asked, with references or without.
-        by_target: The records.
-        tokenizer: The reference tokenizer.
-        model: The folder of a sentence-transformers model.
+    Only summaries have a source: the paragraph that was to be summarized.
 
     Raises:
-        ConfigurationError: There is no such model.
+        ConfigurationError: There is no such quality model.
     """
+    run, model = measured.run, measured.analysis.quality_model
     references = run.configuration.get("references", {})
     summaries = run.configuration["task"] == "summarize"
     sources = _paragraphs(run.configuration["prompts"]) if summaries else {}
     encoder = None if model is None or not references else load_encoder(model)
-    targets = {}
-    for name, target in report.targets.items():
-        found = quality(
-            by_target.get(name, ()),
-            tokenizer,
-            references=references,
-            sources=sources,
-            encoder=encoder,
+    found = {}
+    for name, records in measured.greedy.items():
+        one = quality(
+            records, measured.tokenizer, references=references, sources=sources, encoder=encoder
         )
-        targets[name] = target.model_copy(update={"quality": _quality(found) if found else None})
-    return report.model_copy(update={"targets": targets})
+        if one:
+            found[name] = _quality(one)
+    return found
 
 
 def _paragraphs(prompts: Mapping[str, str]) -> dict[str, str]:
@@ -76,10 +63,10 @@ def _quality(found: Quality) -> QualityReport:
         chrf=_likeness(found.chrf),
         cosine=_likeness(found.cosine),
         faithful=_likeness(found.faithful),
-        unsupported=interval_report(found.unsupported),
-        tokens=_median(found.tokens),
-        length_ratio=_median(found.length_ratio),
-        past_first_sentence=interval_report(found.past_first_sentence),
+        unsupported=Interval.of(found.unsupported),
+        tokens=Interval.of(found.tokens),
+        length_ratio=Interval.of(found.length_ratio),
+        past_first_sentence=Interval.of(found.past_first_sentence),
         unknown=dict(found.unknown),
     )
 
@@ -87,7 +74,7 @@ def _quality(found: Quality) -> QualityReport:
 def _likeness(found: Likeness | None) -> LikenessReport | None:
     if found is None:
         return None
-    value = interval_report(found.value)
+    value = Interval.of(found.value)
     assert value is not None
     return LikenessReport(
         prompts=found.prompts,
@@ -97,66 +84,61 @@ def _likeness(found: Likeness | None) -> LikenessReport | None:
     )
 
 
-def _median(found: Quantile | None) -> Interval | None:
-    if found is None or found.value is None:
-        return None
-    return Interval(value=found.value, low=found.low, high=found.high)
+@dataclass(frozen=True, slots=True)
+class _Measure:
+    """A column: its name in the report, its title and its meaning."""
+
+    key: str
+    title: str
+    meaning: str
 
 
-_LIKENESSES = {"rouge_l": "ROUGE-L", "chrf": "chrF", "cosine": "cosine", "faithful": "faithful"}
+_MEASURES = (
+    _Measure(
+        "rouge_l", "ROUGE-L", "longest common subsequence of words with the input's reference"
+    ),
+    _Measure("chrf", "chrF", "shared pieces of characters with the input's reference"),
+    _Measure("cosine", "cosine", "of embeddings, with the input's reference"),
+    _Measure("faithful", "faithful", "share of a summary's numbers and names that its source has"),
+    _Measure("unsupported", "unsupported", "prompts with a number or a name that the source lacks"),
+    _Measure("tokens", "tokens", "median length of an answer, cut at the stop"),
+    _Measure("length_ratio", "length", "length over that of the input's reference, in words"),
+    _Measure("past_first_sentence", "verbose", "share of words behind the first sentence"),
+)
+_DIGITS = {"tokens": 0, "length_ratio": 2}
 
 
 def sections(report: Report) -> Iterator[Section]:
-    """One table, of what there is."""
+    """One table of the measures that are known for some target."""
     known = {n: t.quality for n, t in report.targets.items() if t.quality is not None}
-    if not known:
+    shown = [m for m in _MEASURES if any(getattr(q, m.key) is not None for q in known.values())]
+    if not shown:
         return
-    shown = [k for k in _LIKENESSES if any(getattr(q, k) for q in known.values())]
-    invented = any(q.unsupported for q in known.values())
-    columns = [_LIKENESSES[key] for key in shown]
-    rows = [
-        (
-            name,
-            *(_likeness_cell(getattr(found, key)) for key in shown),
-            *([_percent(found.unsupported)] if invented else []),
-            UNKNOWN if found.tokens is None else f"{found.tokens.value:.0f}",
-            _percent(found.past_first_sentence),
-        )
-        for name, found in known.items()
-    ]
     yield Section(
         "Quality of the answers",
-        ("target", *columns, *(["invents"] if invented else []), "tokens", "verbose"),
-        rows,
-        list(_lines(next(iter(known.values())), shown, invented=invented)),
+        (target_column(), *(Column(m.title, m.meaning) for m in shown)),
+        [(words(name), *(_cell(found, m.key) for m in shown)) for name, found in known.items()],
+        list(_lines(known.values(), shown)),
     )
 
 
-def _lines(found: QualityReport, shown: list[str], *, invented: bool) -> Iterator[str]:
-    if shown:
+def _cell(found: QualityReport, key: str) -> Cell:
+    value: LikenessReport | Interval | None = getattr(found, key)
+    if isinstance(value, LikenessReport):
+        chance = "unknown" if value.baseline is None else f"{value.baseline:.3f}"
+        return replace(score(value.value), below=f"chance {chance}")
+    if key in _DIGITS:
+        return number(value, _DIGITS[key])
+    return rate(value)
+
+
+def _lines(known: Iterable[QualityReport], shown: Sequence[_Measure]) -> Iterator[str]:
+    if any(m.key in ("rouge_l", "chrf", "cosine") for m in shown):
         yield (
-            "In brackets what is left of it beyond chance, which is the likeness to other prompts' "
-            "references. Closeness of content only: it does not say whether it is the same model."
+            "chance: the similarity to the references of other prompts. Similarity of content does "
+            "not say whether it is the same model."
         )
-    if invented:
-        yield (
-            "faithful: numbers and names of a summary that its source has; invents: answers with "
-            "one that it lacks."
-        )
-    yield "verbose: words behind the first sentence; tokens: the median answer, cut at the stop."
-    reasons: dict[str, list[str]] = {}
-    for key, why in found.unknown.items():
-        reasons.setdefault(why, []).append(_LIKENESSES.get(key, key))
-    for why, names in reasons.items():
-        yield f"No {', '.join(names)}: {why}."
-
-
-def _likeness_cell(found: LikenessReport | None) -> str:
-    if found is None:
-        return UNKNOWN
-    beyond = "" if found.above_chance is None else f" [{found.above_chance:.2f}]"
-    return f"{found.value.value:.2f}{beyond}"
-
-
-def _percent(found: Interval | None) -> str:
-    return UNKNOWN if found is None else f"{found.value:.0%}"
+    yield from (f"{m.title}: {m.meaning}." for m in shown)
+    titles = {m.key: m.title for m in _MEASURES}
+    reasons = {titles.get(key, key): why for found in known for key, why in found.unknown.items()}
+    yield from (f"No {names}: {why}." for names, why in grouped(reasons))

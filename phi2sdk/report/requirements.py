@@ -20,10 +20,16 @@ from xml.etree import ElementTree
 from pydantic import BaseModel
 
 from phi2sdk.errors import ConfigurationError
-from phi2sdk.report.schema import Interval, QuantileReport, Report, RequirementReport
+from phi2sdk.report.schema import (
+    Findings,
+    Interval,
+    QuantileReport,
+    Report,
+    RequirementReport,
+)
 from phi2sdk.text import for_terminal
 
-__all__ = ["Requirement", "evaluate", "junit"]
+__all__ = ["Requirement", "evaluate", "junit", "requirement_line"]
 
 Operator = Literal["<", "<=", ">", ">=", "==", "!="]
 _COMPARE: Mapping[str, Callable[[float, float], bool]] = {
@@ -97,7 +103,7 @@ class Requirement:
             )
 
 
-def evaluate(requirement: Requirement, report: Report) -> RequirementReport:
+def evaluate(requirement: Requirement, report: Findings) -> RequirementReport:
     """Whether a requirement holds in a report.
 
     Raises:
@@ -158,6 +164,18 @@ def _said(
     )
 
 
+def requirement_line(result: RequirementReport) -> str:
+    """A requirement, whether it holds, and the value that was found."""
+    value = "" if result.value is None else f": it is {result.value:.4g}"
+    ends = (
+        ""
+        if result.low is None or result.high is None
+        else (f" [{result.low:.4g}, {result.high:.4g}]")
+    )
+    reason = "" if result.reason is None else f" ({result.reason})"
+    return f"{result.outcome}: {result.requirement}{value}{ends}{reason}"
+
+
 def junit(results: Sequence[RequirementReport]) -> str:
     """The requirements as JUnit XML, one test case each."""
     failures = sum(not result.holds for result in results)
@@ -177,7 +195,7 @@ def junit(results: Sequence[RequirementReport]) -> str:
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def _look_up(report: Report, path: str) -> object:
+def _look_up(report: Findings, path: str) -> object:
     """What stands at a path; ``None`` where something on the way is null."""
     found: Any = report
     for step in path.split("."):

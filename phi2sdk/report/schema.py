@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from importlib.resources import files
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -62,6 +62,17 @@ __all__ = [
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
+class _Estimate(Protocol):
+    """A value with the ends of its interval."""
+
+    @property
+    def value(self) -> float | None: ...
+    @property
+    def low(self) -> float | None: ...
+    @property
+    def high(self) -> float | None: ...
+
+
 class Part(BaseModel):
     """Frozen, and nothing in it that is not declared."""
 
@@ -74,6 +85,13 @@ class Interval(Part):
     value: float
     low: float | None = None
     high: float | None = None
+
+    @classmethod
+    def of(cls, estimate: _Estimate | None) -> Interval | None:
+        """An estimate as the report has it; ``None`` where there is no value."""
+        if estimate is None or estimate.value is None:
+            return None
+        return cls(value=estimate.value, low=estimate.low, high=estimate.high)
 
 
 class AgreementReport(Part):
@@ -432,11 +450,7 @@ class QualityReport(Part):
 SCHEMA = "phi2sdk.report/1"
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-
-class QuantileReport(_Model):
+class QuantileReport(Part):
     """An order statistic of all requests, failures ranked last.
 
     ``value`` null: so many failed that it is only known to be above ``censored_above``. ``low``
@@ -449,7 +463,7 @@ class QuantileReport(_Model):
     censored_above: float | None = None
 
 
-class LatencySummary(_Model):
+class LatencySummary(Part):
     """One latency in seconds: ``n`` values, of which ``censored`` never came."""
 
     n: int
@@ -460,7 +474,7 @@ class LatencySummary(_Model):
     p99: QuantileReport
 
 
-class LatencyReport(_Model):
+class LatencyReport(Part):
     """Null where the target has no such latency: nothing was streamed."""
 
     ttft: LatencySummary | None = None
@@ -470,7 +484,7 @@ class LatencyReport(_Model):
     icl: LatencySummary | None = None
 
 
-class ThroughputReport(_Model):
+class ThroughputReport(Part):
     """``tokens_per_second`` over ``seconds``; ``basis`` says which seconds those are."""
 
     tokens_per_second: float | None
@@ -480,7 +494,7 @@ class ThroughputReport(_Model):
     longest_stall: float | None = None
 
 
-class TokensReport(_Model):
+class TokensReport(Part):
     """Tokens of all requests: as billed, as kept, as the reference tokenizer counts.
 
     ``difference`` is (billed - counted) / counted over requests that have both, where the whole
@@ -496,7 +510,7 @@ class TokensReport(_Model):
     difference: float | None = None
 
 
-class CostReport(_Model):
+class CostReport(Part):
     """US dollars per acceptable answer; failures, retries and the warm-up are paid for too.
 
     ``token_priced``: tokens and calls alone. ``busy``: machine time for the seconds used only.
@@ -518,7 +532,7 @@ class CostReport(_Model):
     simulated: bool = False
 
 
-class ErrorsReport(_Model):
+class ErrorsReport(Part):
     """All requests by outcome. ``kinds`` counts errors by class; ``examples`` has one of each."""
 
     attempted: int
@@ -533,7 +547,7 @@ class ErrorsReport(_Model):
     examples: dict[str, str] = {}
 
 
-class WarmupReport(_Model):
+class WarmupReport(Part):
     """Requests before the run, apart from all statistics; ``first`` is the very first one."""
 
     n: int
@@ -542,7 +556,7 @@ class WarmupReport(_Model):
     median: float | None = None
 
 
-class GoodputReport(_Model):
+class GoodputReport(Part):
     """Requests that met every service level: per second, and as a fraction of all attempted."""
 
     slo: dict[str, float]
@@ -552,14 +566,14 @@ class GoodputReport(_Model):
     per_second: float | None
 
 
-class HarnessError(_Model):
+class HarnessError(Part):
     """The harness' own error of a latency in seconds, as its calibration found it."""
 
     p50: float
     p99: float
 
 
-class CalibrationReport(_Model):
+class CalibrationReport(Part):
     """The harness' own error on one wire, with ``streams`` requests under way."""
 
     streams: int
@@ -568,7 +582,7 @@ class CalibrationReport(_Model):
     e2e: HarnessError
 
 
-class TargetReport(_Model):
+class TargetReport(Part):
     """All about one target. ``wire`` names its calibration, null where there is none."""
 
     backend: str
@@ -592,7 +606,7 @@ class TargetReport(_Model):
     quality: QualityReport | None = None
 
 
-class RatioReport(_Model):
+class RatioReport(Part):
     """A latency of b over that of a, prompt by prompt: below 1, b is faster.
 
     ``p`` is adjusted for all pairs (Holm), as is ``p_equivalent``, that of a difference as large
@@ -612,14 +626,14 @@ class RatioReport(_Model):
     sentence: str
 
 
-class LatencyRatioReport(_Model):
+class LatencyRatioReport(Part):
     """By latency; null where one of the two has no such latency."""
 
     e2e: RatioReport | None = None
     ttft: RatioReport | None = None
 
 
-class PairReport(_Model):
+class PairReport(Part):
     """Target b against target a, of the pair ``a:b``.
 
     ``divergence_p``: that both part from the reference's answers equally late (log-rank), adjusted
@@ -633,7 +647,7 @@ class PairReport(_Model):
     simulated: bool = False
 
 
-class LagReport(_Model):
+class LagReport(Part):
     """A lag in seconds; null where nothing was recorded."""
 
     p50: float | None
@@ -641,7 +655,7 @@ class LagReport(_Model):
     max: float | None
 
 
-class ValidityReport(_Model):
+class ValidityReport(Part):
     """Whether the numbers can be believed: ``sentence`` is the first line of every report."""
 
     valid: bool
@@ -653,7 +667,7 @@ class ValidityReport(_Model):
     calibration: dict[str, CalibrationReport] = {}
 
 
-class RequirementReport(_Model):
+class RequirementReport(Part):
     """One ``--require``: only ``holds`` passes; ``not shown`` says that the data do not decide."""
 
     requirement: str
@@ -665,7 +679,7 @@ class RequirementReport(_Model):
     reason: str | None = None
 
 
-class RunReport(_Model):
+class RunReport(Part):
     """What was measured, when and where.
 
     ``duration``: it was to last so many seconds; ``repetitions`` is then how often a prompt was
@@ -708,8 +722,8 @@ class RunReport(_Model):
     margin: float
 
 
-class Report(_Model):
-    """The whole report of a run."""
+class Findings(Part):
+    """All that the records say, before requirements and a decision are evaluated on it."""
 
     schema_: Literal["phi2sdk.report/1"] = Field(default="phi2sdk.report/1", alias="schema")
     run: RunReport
@@ -720,10 +734,15 @@ class Report(_Model):
     volume: VolumeReport | None = None
     cost_curve: CurveReport | None = None
     baseline: BaselineReport | None = None
-    requirements: tuple[RequirementReport, ...] = ()
-    decision: DecisionReport | None = None
     identity: dict[Name, IdentityReport] = {}
     identity_calibration: IdentityCalibrationReport | None = None
+
+
+class Report(Findings):
+    """The whole report of a run."""
+
+    requirements: tuple[RequirementReport, ...] = ()
+    decision: DecisionReport | None = None
 
     @property
     def failed(self) -> int:
@@ -735,12 +754,6 @@ class Report(_Model):
     def to_json(self) -> str:
         """The document as ``report.json`` holds it."""
         return self.model_dump_json(by_alias=True, indent=2) + "\n"
-
-    def _repr_html_(self) -> str:
-        """What a notebook shows."""
-        from phi2sdk.notebook import report_html
-
-        return report_html(self)
 
 
 def json_schema() -> str:

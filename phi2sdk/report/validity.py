@@ -1,4 +1,4 @@
-"""Can this run be believed? The verdict that stands in the first line of every report."""
+"""Whether the numbers of a run can be trusted: the first line of every report."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from phi2sdk.analysis.metrics import E2E, SCHEDULE_LAG
 from phi2sdk.measure.folder import Run
 from phi2sdk.measure.health import Health
 from phi2sdk.measure.records import Record
+from phi2sdk.report.measured import Measured
 from phi2sdk.report.schema import CalibrationReport, HarnessError, LagReport, ValidityReport
 
 __all__ = ["judge"]
@@ -21,8 +22,10 @@ LAG_SHARE = 0.01
 the median end-to-end latency."""
 
 
-def judge(run: Run, records: Sequence[Record]) -> ValidityReport:
-    """The verdict on the records of a run (without those of the warm-up)."""
+def judge(measured: Measured) -> ValidityReport:
+    """The verdict on the measured requests of a run; those of the warm-up do not count."""
+    run = measured.run
+    records = [record for records in measured.greedy.values() for record in records]
     health = Health.of(run.recorded.health)
     loop = LagReport(
         p50=health.lag.quantile(0.5), p99=health.lag.quantile(0.99), max=health.lag.quantile(1.0)

@@ -1,6 +1,6 @@
 """The one HTTP stack: a pooled session, bounded replies, clock readings, failures by name.
 
-Every HTTP backend goes through :class:`Wire`. It reads the clock as bytes reach us, before
+Every HTTP backend goes through :class:`HttpTransport`. It reads the clock as bytes reach us, before
 anything is parsed; it follows no redirect, since the key would follow; and it turns whatever
 aiohttp raises, and every status that is not a success, into an error of :mod:`phi2sdk.errors`.
 """
@@ -30,11 +30,11 @@ from phi2sdk.errors import (
 from phi2sdk.secret import Secret
 from phi2sdk.transport.endpoint import check_endpoint, is_loopback, proxy_for, revealed
 from phi2sdk.transport.failures import Failure, error_for, untrusted
-from phi2sdk.transport.preview import Outgoing
+from phi2sdk.transport.preview import RequestPreview
 from phi2sdk.transport.redaction import Redactor
 from phi2sdk.transport.sse import ServerEvent, SSEReader
 
-__all__ = ["Reply", "Timeouts", "Wire", "check_endpoint", "is_loopback"]
+__all__ = ["Reply", "Timeouts", "HttpTransport", "check_endpoint", "is_loopback"]
 
 MAX_RESPONSE_BYTES = 64 * 2**20
 MAX_ERROR_BYTES = 64 * 2**10
@@ -145,7 +145,7 @@ class Reply:
         return piece
 
 
-class Wire:
+class HttpTransport:
     """HTTP to one endpoint.
 
     Args:
@@ -219,10 +219,10 @@ class Wire:
 
     def outgoing(
         self, path: str, body: Mapping[str, Any], *, headers: Mapping[str, str | Secret]
-    ) -> Outgoing:
+    ) -> RequestPreview:
         """The call that :meth:`post` makes of the same arguments, without making it."""
         content = {"Content-Type": "application/json"}
-        return Outgoing(
+        return RequestPreview(
             "http", self.base_url + path, {**self._headers, **content, **headers}, _encode(body)
         )
 

@@ -13,14 +13,14 @@ from phi2sdk.secret import Secret
 from phi2sdk.transport.endpoint import is_loopback
 
 __all__ = [
-    "Outgoing",
+    "RequestPreview",
     "command",
     "quoted",
 ]
 
 
 @dataclass(frozen=True, slots=True)
-class Outgoing:
+class RequestPreview:
     """One call over a wire, with its keys still secret.
 
     Attributes:
@@ -51,7 +51,7 @@ _VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 """What a shell takes for a variable. The environment of a process may hold any other name."""
 
 
-def command(call: Outgoing, variables: Mapping[str, str]) -> str:
+def command(call: RequestPreview, variables: Mapping[str, str]) -> str:
     """The command that makes the same call.
 
     Args:
@@ -91,7 +91,7 @@ def _escaped(character: str) -> str:
     return "".join(f"\\x{byte:02x}" for byte in character.encode())
 
 
-def _curl(call: Outgoing, variables: Mapping[str, str]) -> str:
+def _curl(call: RequestPreview, variables: Mapping[str, str]) -> str:
     parts = urlsplit(call.url)
     words = ["curl", "--silent", "--show-error", "--http1.1"]
     if call.streamed:
@@ -106,7 +106,7 @@ def _curl(call: Outgoing, variables: Mapping[str, str]) -> str:
     return " \\\n  ".join(lines)
 
 
-def _grpcurl(call: Outgoing, variables: Mapping[str, str]) -> str:
+def _grpcurl(call: RequestPreview, variables: Mapping[str, str]) -> str:
     parts = urlsplit(call.url)
     plain = ["-plaintext"] if parts.scheme == "http" else []
     lines = [

@@ -9,7 +9,7 @@ import pytest
 from phi2sdk.analysis.baseline import (
     CLAIM,
     Baseline,
-    Row,
+    SensitivityRow,
     find_baseline,
     published_ratio,
     sensitivity,
@@ -114,7 +114,7 @@ def test_thirty_times_below_gpt4_is_so_many_seconds_of_a_rented_gpu() -> None:
     assert rows["hf/aws-h200"].times == pytest.approx(3)
 
 
-def rows_of(option: Option) -> list[Row]:
+def rows_of(option: Option) -> list[SensitivityRow]:
     return list(sensitivity(find_baseline("gpt-4", BOOK), option, BOOK))
 
 

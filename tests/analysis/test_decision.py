@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phi2sdk.analysis.breakeven import BreakEven
-from phi2sdk.analysis.decision import Candidate, dominated_by, what_would_change, winner
+from phi2sdk.analysis.decision import Choice, dominated_by, what_would_change, winner
 from phi2sdk.analysis.statistics import Estimate
 
 
@@ -20,9 +20,9 @@ def one(
     identity: str = "not-tested",
     fails: tuple[str, ...] = (),
     **about: bool,
-) -> Candidate:
+) -> Choice:
     estimate = None if cost is None else Estimate(cost, cost * 0.9, cost * 1.1)
-    return Candidate(name, estimate, p95, agreement, identity, fails, **about)
+    return Choice(name, estimate, p95, agreement, identity, fails, **about)
 
 
 def test_worse_in_everything_is_dominated_and_better_in_one_is_not() -> None:

@@ -9,7 +9,7 @@ from azure.ai.inference.aio import ChatCompletionsClient
 from azure.core.credentials import AzureKeyCredential
 
 from phi2sdk import Secret, prompts
-from phi2sdk.backends.azure import SCORE, AzureBackend, Score
+from phi2sdk.backends.azure import SCORE, AzureBackend, ScoreRoute
 from phi2sdk.completion import Chunk, Done
 from phi2sdk.emulator import Emulator, Fault
 from phi2sdk.emulator.score import ScoreStyle
@@ -59,18 +59,18 @@ async def test_every_form_of_reply_is_read(
     "document", [{"output": ["pa"]}, {"output": "pa"}, ["pa"], [{"0": "pa"}], {"0": "pa"}]
 )
 def test_an_answer_is_found_in_each_form(document: Any) -> None:
-    chunk, done = Score().read_reply(document, 7, "prompt")
+    chunk, done = ScoreRoute().read_reply(document, 7, "prompt")
     assert isinstance(chunk, Chunk)
     assert (chunk.text, chunk.t_ns) == ("pa", 7)
     assert isinstance(done, Done)
 
 
 def test_the_echoed_prompt_is_taken_off_once() -> None:
-    read = list(Score().read_reply(["abababc"], 0, "ab"))
+    read = list(ScoreRoute().read_reply(["abababc"], 0, "ab"))
     assert [e.text for e in read if isinstance(e, Chunk)] == ["ababc"]
-    read = list(Score().read_reply(["ab"], 0, "ab"))
+    read = list(ScoreRoute().read_reply(["ab"], 0, "ab"))
     assert [e for e in read if isinstance(e, Chunk)] == []
-    read = list(Score().read_reply(["an ab"], 0, "ab"))
+    read = list(ScoreRoute().read_reply(["an ab"], 0, "ab"))
     assert [e.text for e in read if isinstance(e, Chunk)] == ["an ab"]
 
 
@@ -96,10 +96,10 @@ def test_the_echoed_prompt_is_taken_off_once() -> None:
 )
 def test_success_without_text_is_a_bad_response(document: Any) -> None:
     if document == "text":
-        assert list(Score().read_reply(document, 0, "p"))  # a bare string is an answer
+        assert list(ScoreRoute().read_reply(document, 0, "p"))  # a bare string is an answer
         return
     with pytest.raises(BadResponse):
-        list(Score().read_reply(document, 0, "p"))
+        list(ScoreRoute().read_reply(document, 0, "p"))
 
 
 @pytest.mark.parametrize("form", ["object", "null", "empty", "bytes", "truncated", "html"])

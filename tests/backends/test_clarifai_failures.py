@@ -22,7 +22,7 @@ from phi2sdk.backends.clarifai_status import (
     error_for_status,
     kind_of,
 )
-from phi2sdk.backends.clarifai_transport import Endpoint, GrpcWire
+from phi2sdk.backends.clarifai_transport import Endpoint, GrpcTransport
 from phi2sdk.completion import Chunk
 from phi2sdk.emulator import Emulator, Fault
 from phi2sdk.errors import (
@@ -273,7 +273,7 @@ async def test_a_stream_that_falls_silent_is_left_in_time(provider: Emulator, li
 
 async def test_an_endless_stream_is_bounded(provider: Emulator) -> None:
     provider.clarifai.faults.push(Fault("endless", after=1))
-    wire = GrpcWire(Endpoint.parse(provider.clarifai.url), Secret(PAT), Timeouts(), 20_000)
+    wire = GrpcTransport(Endpoint.parse(provider.clarifai.url), Secret(PAT), Timeouts(), 20_000)
     async with backend_of(provider.clarifai.url) as shown:
         body = shown._message(request(), shown.prepare(request())[0]).SerializeToString()
     with pytest.raises(BadResponse, match="longer than 20000 bytes"):
@@ -285,7 +285,7 @@ async def test_an_endless_stream_is_bounded(provider: Emulator) -> None:
 @both_ways
 async def test_a_message_over_the_limit_is_not_taken(raw: RawServer, stream: bool) -> None:
     raw.replies = [message("x" * 70_000).SerializeToString()]
-    wire = GrpcWire(Endpoint.parse(raw.url), Secret(PAT), Timeouts(), 65_536)
+    wire = GrpcTransport(Endpoint.parse(raw.url), Secret(PAT), Timeouts(), 65_536)
     with pytest.raises(Phi2Error) as caught:
         await drain(wire.stream("GenerateModelOutputs" if stream else "PostModelOutputs", b"", 10))
     assert caught.value.code == "RESOURCE_EXHAUSTED"

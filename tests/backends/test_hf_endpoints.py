@@ -24,7 +24,7 @@ from phi2sdk.errors import (
     Phi2Error,
     ProviderFault,
 )
-from phi2sdk.transport.http import Wire
+from phi2sdk.transport.http import HttpTransport
 
 from .conftest import ANSWER, KEY, ask
 
@@ -129,7 +129,7 @@ async def test_an_endpoint_without_an_address_is_asked_again_by_the_client(
     url, account.url = account.url, None
 
     class Later(HFBackend):
-        async def connect(self) -> Wire:
+        async def connect(self) -> HttpTransport:
             try:
                 return await super().connect()
             finally:

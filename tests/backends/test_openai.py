@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phi2sdk import Secret
-from phi2sdk.backends.azure import AzureChat, Score
+from phi2sdk.backends.azure import AzureChat, ScoreRoute
 from phi2sdk.backends.hf import TGI
 from phi2sdk.backends.http import Route
 from phi2sdk.backends.openai import CHAT, COMPLETIONS, SERVERS, Chat, Completions, OpenAIBackend
@@ -287,7 +287,7 @@ ROUTES: list[Route] = [
     Completions("m", COMPLETIONS["vllm"]),
     Chat("m", CHAT["vllm"]),
     TGI(),
-    Score(),
+    ScoreRoute(),
     AzureChat(),
 ]
 

@@ -20,7 +20,7 @@ from phi2sdk.emulator import Emulator
 from phi2sdk.emulator.score import ScoreStyle
 from phi2sdk.errors import UnsupportedParameter
 from phi2sdk.sampling import PARAMETERS, Dialect, Sampling, translate
-from phi2sdk.support import cell, dialects, main, support_table, write_table
+from tools.support import cell, dialects, main, support_table, write_table
 
 from .conftest import ANSWER, KEY, ask
 
@@ -108,7 +108,7 @@ def test_every_route_over_http_is_one_of_the_table() -> None:
 
 def test_the_page_is_up_to_date(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     text = PAGE.read_text("utf-8")
-    assert write_table(text) == text, "run python -m phi2sdk.support docs/sampling.md"
+    assert write_table(text) == text, "run python tools/support.py docs/sampling.md"
     main([])
     assert capsys.readouterr().out == support_table()
     copy = tmp_path / "page.md"

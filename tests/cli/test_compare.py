@@ -32,8 +32,6 @@ RUN = [
     "report.json",
     "report.md",
     "report.html",
-    "cost.svg",
-    "cost.png",
 ]
 
 

@@ -14,11 +14,11 @@ from phi2sdk.compare import (
     IdentityCheck,
     Settings,
     compare,
-    demo_identity,
     opened,
     report_of,
     run_tokenizer,
 )
+from phi2sdk.demo.targets import demo_identity_workload
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.measure.folder import RunFolder
 from phi2sdk.measure.records import Key
@@ -107,7 +107,11 @@ async def test_a_run_without_the_arm_stays_the_run_that_it_was(tmp_path: Path) -
     async with opened(["local_float32"], demo=True) as (candidates, tokenizer):
         plain = Comparison(ONE, candidates, tokenizer, QUICK)
         with_arm = Comparison(
-            ONE, candidates, tokenizer, replace(QUICK, identity=7), identity=demo_identity()
+            ONE,
+            candidates,
+            tokenizer,
+            replace(QUICK, identity=7),
+            identity=demo_identity_workload(),
         )
         assert "identity" not in plain.configuration()
         assert with_arm.configuration()["identity"]["calls"] == 7

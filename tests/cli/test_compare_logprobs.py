@@ -12,7 +12,13 @@ from phi2sdk.compare import IdentityCheck, Settings, compare, report_of, run_tok
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.logprobs import TokenLogprob
 from phi2sdk.measure.folder import RunFolder
-from phi2sdk.measure.prompt_logprobs import TOLD, Told, ToldFile, chosen, read_told
+from phi2sdk.measure.prompt_logprobs import (
+    LOGPROBS,
+    LogprobsFile,
+    ScoredText,
+    chosen,
+    read_logprobs,
+)
 from phi2sdk.measure.records import Key, Record
 from phi2sdk.measure.workload import Item, Workload
 from phi2sdk.testing import Phi2Emulator
@@ -59,11 +65,11 @@ async def test_an_honest_endpoint_differs_by_next_to_nothing_and_int4_by_more(
         assert "3 requests" in text
     folder = RunFolder(out)
     assert report_of(folder, run_tokenizer(folder.read())).identity == report.identity
-    before = (out / TOLD).read_bytes()
+    before = (out / LOGPROBS).read_bytes()
     again = await compare(
         ONE, targets, out=out, demo=True, settings=SETTINGS, identity=CHECK, resume=True
     )
-    assert (out / TOLD).read_bytes() == before
+    assert (out / LOGPROBS).read_bytes() == before
     assert again.identity["hf"].logprobs == honest
 
 
@@ -74,13 +80,13 @@ async def test_a_run_that_was_killed_asks_for_the_rest_alone(
     phi2_emulator.answers(" Tides.")
     await compare(ONE, ["hf"], out=out, settings=SETTINGS)
     assert _asked(phi2_emulator) == 3
-    lines = (out / TOLD).read_text(encoding="utf-8").splitlines(keepends=True)
+    lines = (out / LOGPROBS).read_text(encoding="utf-8").splitlines(keepends=True)
     assert len(lines) == 6
     # Killed while the second text was under way, and the line of its reply half written.
-    (out / TOLD).write_text("".join(lines[:3]) + lines[3][:20], encoding="utf-8")
+    (out / LOGPROBS).write_text("".join(lines[:3]) + lines[3][:20], encoding="utf-8")
     report = await compare(ONE, ["hf"], out=out, settings=SETTINGS, resume=True)
     assert _asked(phi2_emulator) == 4
-    told = read_told(out / TOLD)
+    told = read_logprobs(out / LOGPROBS)
     assert [one.error for one in told][1] == "Interrupted"
     found = report.identity["hf"].logprobs
     assert found is not None
@@ -103,7 +109,7 @@ async def test_a_failure_is_counted_and_one_that_stays_ends_the_asking(
     monkeypatch.setattr(HFBackend, "prompt_logprobs", fails)
     phi2_emulator.answers(" Tides.")
     report = await compare(ONE, ["hf"], out=tmp_path / "run", settings=SETTINGS)
-    told = read_told(tmp_path / "run" / TOLD)
+    told = read_logprobs(tmp_path / "run" / LOGPROBS)
     assert [one.error for one in told] == ["RateLimited", "BadResponse"]
     found = report.identity["hf"].logprobs
     assert found is not None
@@ -138,19 +144,19 @@ def test_the_reference_s_answers_are_sent_where_it_has_any_that_can_be() -> None
 
 
 def test_what_was_told_reads_back_and_damage_is_named(tmp_path: Path) -> None:
-    file = tmp_path / TOLD
-    assert read_told(file) == ()
-    asked = Told("hf", 0, "a", " naïve \u2028 end", 0.5)
+    file = tmp_path / LOGPROBS
+    assert read_logprobs(file) == ()
+    asked = ScoredText("hf", 0, "a", " naïve \u2028 end", 0.5)
     tokens = (TokenLogprob("a", None, 1), TokenLogprob("b", -0.5, None, ("c", -0.25)))
     done = replace(asked, usd=0.25, tokens=tokens, error=None)
-    with ToldFile(file) as open_file:
+    with LogprobsFile(file) as open_file:
         open_file.asked(asked)
         open_file.told(done)
         open_file.asked(replace(asked, number=1))
-    assert read_told(file) == (done, replace(asked, number=1))
+    assert read_logprobs(file) == (done, replace(asked, number=1))
     file.write_text("[]\n", encoding="utf-8")
     with pytest.raises(ConfigurationError, match="damaged"):
-        read_told(file)
+        read_logprobs(file)
 
 
 def _asked(emulator: Phi2Emulator) -> int:
@@ -161,9 +167,9 @@ def _asked(emulator: Phi2Emulator) -> int:
 def test_a_text_in_the_file_may_hold_characters_that_only_python_takes_for_line_breaks(
     tmp_path: Path,
 ) -> None:
-    file, text = tmp_path / TOLD, "one\u2028two\x85three"
+    file, text = tmp_path / LOGPROBS, "one\u2028two\x85three"
     asked = {"target": "hf", "number": 0, "prompt": "1", "text": text, "usd": None}
     file.write_text(json.dumps(asked, ensure_ascii=False) + "\n", encoding="utf-8")
-    assert read_told(file) == (Told("hf", 0, "1", text),)
-    with ToldFile(file):
-        assert read_told(file) == (Told("hf", 0, "1", text),)
+    assert read_logprobs(file) == (ScoredText("hf", 0, "1", text),)
+    with LogprobsFile(file):
+        assert read_logprobs(file) == (ScoredText("hf", 0, "1", text),)

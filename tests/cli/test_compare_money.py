@@ -68,7 +68,7 @@ def test_the_demo_prints_ratio_assumptions_break_even_and_decision(tmp_path: Pat
         "Assumed: azure, hf, openai: simulated",
         "Break-even, in summaries a day",
         "~ openai is cheaper than azure at every volume",
-        "were it otherwise",
+        "Sensitivity of the gpt-4 cost ratio to its assumptions",
         "Decision, by 10,000 summaries a day",
         "chosen",
         "It would change:",
@@ -78,8 +78,6 @@ def test_the_demo_prints_ratio_assumptions_break_even_and_decision(tmp_path: Pat
     report = json.loads((tmp_path / "run" / "report.json").read_text(encoding="utf-8"))
     assert report["baseline"]["times_cheaper"]["openai"]["value"] > 100
     assert report["decision"]["winner"] == "openai"
-    for name in ("cost.svg", "cost.png"):
-        assert (tmp_path / "run" / name).stat().st_size > 1000
 
 
 @pytest.fixture

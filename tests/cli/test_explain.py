@@ -20,7 +20,7 @@ from phi2sdk import Phi2Client, prompts
 from phi2sdk.emulator import Call
 from phi2sdk.secret import Secret
 from phi2sdk.testing import Phi2Emulator
-from phi2sdk.transport.preview import Outgoing, command, quoted
+from phi2sdk.transport.preview import RequestPreview, command, quoted
 from tests.commands import phi2
 
 HOSTILE = 'It\'s "a" $HOME `id` $(id) \\ !! % @x\n\ttab \x1b[31m \x7f \x85 \u202e ünï 東 🙂 }{][ -d'
@@ -179,7 +179,7 @@ class _NoToken:
 
 
 def test_a_key_is_shown_as_the_variable_that_holds_it_and_never_as_itself() -> None:
-    call = Outgoing(
+    call = RequestPreview(
         "http",
         "https://[2001:db8::1]/x",
         {"Authorization": Secret("Bearer s3cret-key"), "api-key": Secret("s3cret-key"), "X": ""},

@@ -8,13 +8,29 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from phi2sdk.cli import emulate_main
 from phi2sdk.emulator import Emulator, PublicBindRefused
-from phi2sdk.emulator.__main__ import main
 from phi2sdk.emulator.serve import UsageProblem, read_script
+
+Command = Callable[[list[str]], object]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Runs the command in this process, and returns its status."""
+
+    def run(arguments: list[str]) -> object:
+        monkeypatch.setattr(sys, "argv", ["emulator", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            emulate_main()
+        return ended.value.code
+
+    return run
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
@@ -57,8 +73,8 @@ def test_it_prints_its_environment_serves_and_stops_on_a_signal(
     }
 
 
-def test_it_stops_by_itself(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--for", "0.01", "--provider", "hf"]) == 0
+def test_it_stops_by_itself(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(["--for", "0.01", "--provider", "hf"]) == 0
     assert "time is up" in capsys.readouterr().out
 
 
@@ -74,17 +90,19 @@ def test_it_stops_by_itself(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_mistakes_end_with_status_2_and_a_hint(
-    arguments: list[str], hint: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], hint: str, command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(arguments) == 2
+    assert command(arguments) == 2
     assert hint in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("provider", ["hf", "clarifai"])
-def test_a_taken_port_is_named(provider: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_taken_port_is_named(
+    provider: str, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
     with Emulator(providers=("hf",)).running() as emulator:
         port = emulator.hf.url.rsplit(":", 1)[1]
-        assert main(["--provider", provider, "--port-base", port, "--for", "1"]) == 2
+        assert command(["--provider", provider, "--port-base", port, "--for", "1"]) == 2
     assert "--port-base" in capsys.readouterr().err
 
 

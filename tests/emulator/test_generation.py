@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phi2sdk.emulator import Decoding, ScriptedEngine, Token
-from phi2sdk.emulator.generation import Answer, complete, keeping_stops, removing_stops
+from phi2sdk.emulator.generation import GeneratedText, complete, keeping_stops, removing_stops
 
 
 class Pieces:
@@ -32,7 +32,7 @@ class Pieces:
             yield Token(-1, "<end>", -0.5, special=True)
 
 
-def run(pieces: list[str], stop: tuple[str, ...], most: int = 100, *, keep: bool) -> Answer:
+def run(pieces: list[str], stop: tuple[str, ...], most: int = 100, *, keep: bool) -> GeneratedText:
     steps = keeping_stops if keep else removing_stops
     return asyncio.run(complete(steps(Pieces(pieces), "", Decoding(most, stop=stop))))
 

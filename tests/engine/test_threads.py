@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import torch
 
-from phi2sdk.backends.engine.threads import Pace, Threads
+from phi2sdk.backends.engine.threads import ThreadPace, Threads
 
 
-def passes(pace: Pace, count: int, one: float, every: float) -> int:
+def passes(pace: ThreadPace, count: int, one: float, every: float) -> int:
     """Runs passes that take so long on one thread and on all; how many of them used all."""
     used = 0
     for _ in range(count):
@@ -16,15 +16,15 @@ def passes(pace: Pace, count: int, one: float, every: float) -> int:
 
 
 def test_where_waiting_for_others_costs_more_nearly_all_passes_use_one_thread() -> None:
-    assert passes(Pace(), 2000, one=1.0, every=6.0) <= 10
+    assert passes(ThreadPace(), 2000, one=1.0, every=6.0) <= 10
 
 
 def test_where_all_threads_are_faster_nearly_all_passes_use_them() -> None:
-    assert passes(Pace(), 2000, one=1.0, every=0.6) >= 1990
+    assert passes(ThreadPace(), 2000, one=1.0, every=0.6) >= 1990
 
 
 def test_the_choice_follows_the_machine() -> None:
-    pace = Pace()
+    pace = ThreadPace()
     passes(pace, 500, one=1.0, every=6.0)
     passes(pace, 600, one=1.0, every=0.6)
     assert passes(pace, 100, one=1.0, every=0.6) >= 98
@@ -33,7 +33,7 @@ def test_the_choice_follows_the_machine() -> None:
 
 
 def test_one_disturbed_pass_does_not_change_it() -> None:
-    pace = Pace()
+    pace = ThreadPace()
     passes(pace, 30, one=1.0, every=0.6)
     pace.took(1, 1.8)
     assert pace.pick() == 1

@@ -23,7 +23,7 @@ from phi2sdk.identity.call_table import BETAS, CallTable
 from phi2sdk.identity.examine import examine
 from phi2sdk.identity.mmd import mmd_test
 from phi2sdk.identity.permutation import against_control
-from phi2sdk.identity.score_calls import Call
+from phi2sdk.identity.score_calls import ScoredCall
 from phi2sdk.identity.weights import Weights
 from phi2sdk.measure.folder import Run
 from phi2sdk.measure.journal import Recorded
@@ -70,7 +70,7 @@ def _no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     def spelt(model: object, pairs: Sequence[tuple[str, str]]) -> list[tuple[int, ...]]:
         return [tuple(zlib.crc32(word.encode()) % 99 for word in t.split()) for _, t in pairs]
 
-    def score(loader: object, calls: Sequence[Call], format: str) -> CallTable:
+    def score(loader: object, calls: Sequence[ScoredCall], format: str) -> CallTable:
         tokens = np.array([len(call.ids) for call in calls], dtype=np.int64)
         own = [np.random.default_rng([7, *call.ids]) for call in calls]
         drift = np.array([rng.normal(0, math.sqrt(n)) for rng, n in zip(own, tokens, strict=True)])

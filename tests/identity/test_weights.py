@@ -7,7 +7,7 @@ import pytest
 
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.identity.control_samples import spread
-from phi2sdk.identity.score_calls import Call, other_templates, score_calls
+from phi2sdk.identity.score_calls import ScoredCall, other_templates, score_calls
 from phi2sdk.identity.weights import Loader, Weights, parse_honest
 
 INSTRUCT = "Instruct: Write a paragraph about rivers.\nOutput:"
@@ -42,7 +42,11 @@ def test_calls_are_scored_by_every_variant_and_the_last_is_freed() -> None:
     told: list[str] = []
     loader = Loader(Weights(model="demo", honest=("float32", "bfloat16")), told.append)
     ids = loader.load("float32").encode(" Rivers are a kind of engine that carries water.")
-    calls = [Call(0, INSTRUCT, ids), Call(0, INSTRUCT, ids[:3]), Call(1, BARE, ids)]
+    calls = [
+        ScoredCall(0, INSTRUCT, ids),
+        ScoredCall(0, INSTRUCT, ids[:3]),
+        ScoredCall(1, BARE, ids),
+    ]
     table = score_calls(loader, calls, "instruct")
     assert len(told) == 5  # float32, bfloat16, float16, int8, int4: each once
     assert table.honest == ("float32", "bfloat16")

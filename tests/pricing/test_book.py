@@ -157,7 +157,7 @@ def _numbers(tree: ast.AST) -> Iterator[tuple[str, float]]:
 
 
 def test_no_price_stands_in_the_code() -> None:
-    book = tomllib.loads((PACKAGE / "prices.toml").read_text(encoding="utf-8"))
+    book = tomllib.loads((PACKAGE / "pricing" / "prices.toml").read_text(encoding="utf-8"))
     # Numbers such as 0.5 or 30 have a hundred meanings; these have one.
     telling = {one["value"] for one in book["prices"] if len(f"{one['value']:g}".strip("0.")) > 2}
     telling |= {one["value"] for one in book["prices"] if one["unit"] == "device"}
@@ -171,10 +171,10 @@ def test_no_price_stands_in_the_code() -> None:
     ]
     # Joules in a kilowatt-hour, a room without overhead, a temperature and an inverse one.
     assert found == [
-        "cost_models.py: _JOULE_PER_KWH = 3.6e+06",
-        "cost_models.py: pue = 1",
-        "measure/identity/lineup.py:  = 1.25",
-        "measure/identity/table.py:  = 2.5",
+        "identity/call_table.py:  = 2.5",
+        "identity/likelihood_tests.py:  = 1.25",
+        "pricing/models.py: _JOULE_PER_KWH = 3.6e+06",
+        "pricing/models.py: pue = 1",
     ]
 
 

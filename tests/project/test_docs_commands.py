@@ -18,8 +18,8 @@ import typer
 
 from phi2sdk.cli.app import app
 from phi2sdk.cli.compare import app as compare_app
+from phi2sdk.cli.emulate import app as emulate_app
 from phi2sdk.config import load_config, trust
-from phi2sdk.emulator.__main__ import _parser as emulator_parser
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
@@ -80,7 +80,7 @@ def test_a_command_of_the_documentation_can_be_typed(page: Path, command: str) -
         case ["python", "-m", "phi2sdk.compare", *arguments]:
             typer.main.get_command(compare_app).make_context("compare", arguments)
         case ["python", "-m", "phi2sdk.emulator", *arguments]:
-            emulator_parser().parse_args(arguments)
+            typer.main.get_command(emulate_app).make_context("emulate", arguments)
         case ["python", "-m", "pip", "install", *arguments]:
             check_install(arguments, set(project.get("optional-dependencies", ())))
         case ["python", "-m", "pytest", *arguments]:

@@ -36,7 +36,7 @@ from phi2sdk.emulator import Emulator, ScriptedEngine
 from phi2sdk.errors import ConfigurationError, InvalidRequest, Phi2Error
 from phi2sdk.logprobs import TokenLogprob
 from phi2sdk.measure.folder import RunFolder
-from phi2sdk.measure.prompt_logprobs import Told, ToldFile
+from phi2sdk.measure.prompt_logprobs import LogprobsFile, ScoredText
 from phi2sdk.measure.workload import Item, Workload
 from phi2sdk.pricing import Price
 from phi2sdk.report.options import Analysis
@@ -112,11 +112,11 @@ def recorded() -> Iterator[tuple[Path, list[Target]]]:
         folder = Path(temporary) / "run"
         resume(folder, asked, again=False)
         RunFolder(folder).write_identity(_identity())
-        with ToldFile(folder / "logprobs.jsonl") as file:
-            told = Told("hf", 0, "p0", "an answer", 0.5)
+        with LogprobsFile(folder / "logprobs.jsonl") as file:
+            told = ScoredText("hf", 0, "p0", "an answer", 0.5)
             file.asked(told)
             tokens = (TokenLogprob("an", None, 1), TokenLogprob("b", -0.5, None, ("c", -0.25)))
-            file.told(Told("hf", 0, "p0", "an answer", 0.25, tokens, None))
+            file.told(ScoredText("hf", 0, "p0", "an answer", 0.25, tokens, None))
         yield folder, asked
 
 

@@ -29,8 +29,9 @@ from phi2sdk.cli.app import app
 from phi2sdk.emulator import Emulator, Fault, ScriptedEngine
 from phi2sdk.errors import InvalidRequest
 from phi2sdk.report.markdown import markdown
+from phi2sdk.report.notebook import ShownReport
 from phi2sdk.report.requirements import junit
-from phi2sdk.report.schema import Report, RequirementReport
+from phi2sdk.report.schema import RequirementReport
 from phi2sdk.text import for_markdown, for_terminal
 from tests.measure.making import answer
 from tests.reliability.hostile import HOSTILE, SAYABLE, steers
@@ -232,7 +233,7 @@ def test_junit_is_xml_with_one_failure_and_nothing_of_theirs(hostile: Ran) -> No
 
 def test_a_notebook_shows_the_report_without_markup_of_theirs(hostile: Ran, harmless: Ran) -> None:
     shown = [
-        Report.model_validate_json(ran.read("report.json"))._repr_html_()
+        ShownReport.model_validate_json(ran.read("report.json"))._repr_html_()
         for ran in (hostile, harmless)
     ]
     hold_tame(*shown)

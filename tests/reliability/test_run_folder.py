@@ -19,7 +19,7 @@ from phi2sdk.compare import report_of
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.measure.folder import RunFolder
 from phi2sdk.measure.journal import read_journal
-from phi2sdk.measure.prompt_logprobs import ToldFile, read_told
+from phi2sdk.measure.prompt_logprobs import LogprobsFile, read_logprobs
 from phi2sdk.measure.records import Record
 from phi2sdk.measure.tokens import estimating_tokenizer
 from phi2sdk.report.options import Analysis
@@ -108,7 +108,7 @@ def test_a_link_in_place_of_a_runs_own_file_is_refused_by_name(
         run.read()
     if name == "logprobs.jsonl":
         with pytest.raises(ConfigurationError, match="symbolic link"):
-            ToldFile(run.path / name)
+            LogprobsFile(run.path / name)
     elif name in ("run.json", "records.jsonl"):
         with pytest.raises(ConfigurationError, match="symbolic link"):
             run.open(info_of(RECORDS), resume=True)
@@ -194,10 +194,10 @@ def test_a_run_killed_between_its_two_files_begins_anew(tmp_path: Path) -> None:
 
 
 def test_a_second_process_on_the_log_probabilities_is_refused(tmp_path: Path) -> None:
-    first = ToldFile(tmp_path / "logprobs.jsonl")
+    first = LogprobsFile(tmp_path / "logprobs.jsonl")
     with first, pytest.raises(ConfigurationError, match="another process"):
-        ToldFile(tmp_path / "logprobs.jsonl")
-    assert read_told(tmp_path / "logprobs.jsonl") == ()
+        LogprobsFile(tmp_path / "logprobs.jsonl")
+    assert read_logprobs(tmp_path / "logprobs.jsonl") == ()
 
 
 # ------------------------------------------------------------------ no room, no right

@@ -10,7 +10,8 @@ from phi2sdk.measure.journal import Recorded
 from phi2sdk.measure.records import Record
 from phi2sdk.measure.tokens import estimating_tokenizer
 from phi2sdk.report.build import build
-from phi2sdk.report.schema import Report
+from phi2sdk.report.measured import Measured
+from phi2sdk.report.notebook import ShownReport
 
 
 def run_of(
@@ -67,6 +68,11 @@ def run_of(
     return Run(info, Recorded(done=done, sessions=1, health=list(health)))
 
 
-def report_of(records: Sequence[Record], **options: Any) -> Report:
+def measured_of(records: Sequence[Record], **options: Any) -> Measured:
+    """Such a run, its records grouped for a report."""
+    return Measured.of(run_of(records, **options), estimating_tokenizer())
+
+
+def report_of(records: Sequence[Record], **options: Any) -> ShownReport:
     """The report of such a run."""
     return build(run_of(records, **options), estimating_tokenizer())

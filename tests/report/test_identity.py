@@ -14,8 +14,8 @@ from phi2sdk.measure.folder import Run
 from phi2sdk.measure.tokens import estimating_tokenizer
 from phi2sdk.report.build import build
 from phi2sdk.report.markdown import markdown
+from phi2sdk.report.overview import in_short
 from phi2sdk.report.schema import Report
-from phi2sdk.report.table import in_short
 from phi2sdk.report.terminal import show
 from tests.measure.making import answer
 from tests.report.making import run_of
@@ -86,8 +86,8 @@ def test_the_section_fits_80_columns_and_says_what_was_found() -> None:
     whole = " ".join(text.split())
     for part in (
         "Is it the same model?",
-        "0.80 [0.78, >]",
-        "118/120",
+        "0.80",
+        "118 of 120",
         "not Phi-2 at T = 1.0 in any honest precision.",
         "wraps the prompt in a template",
         "leading white space is trimmed there",

@@ -94,13 +94,14 @@ def test_the_words_of_the_template_support_nothing() -> None:
 def test_the_table_shows_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     whole = report(asked(good_and_bad()))
     (section,) = sections(whole)
-    assert section.columns == (
-        "target", "ROUGE-L", "chrF", "faithful", "invents", "tokens", "verbose",
-    )  # fmt: skip
-    assert section.rows[0][1].startswith("1.00 [1.00]")
-    assert section.rows[1][4] == "100%"
+    assert [column.title for column in section.columns] == [
+        "target", "ROUGE-L", "chrF", "faithful", "unsupported", "tokens", "length", "verbose",
+    ]  # fmt: skip
+    assert section.rows[0][1].text == "1.000"
+    assert section.rows[0][1].below.startswith("chance 0.")
+    assert section.rows[1][4].text == "100%"
     (bare,) = sections(report(asked(good_and_bad(), references=False, task="prompt")))
-    assert bare.columns == ("target", "tokens", "verbose")
+    assert [column.title for column in bare.columns] == ["target", "tokens", "verbose"]
     assert any("no references" in line for line in bare.lines)
     assert "## Quality of the answers" in markdown(whole)
     out = io.StringIO()

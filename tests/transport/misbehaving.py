@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from phi2sdk.secret import Secret
-from phi2sdk.transport.http import Wire
+from phi2sdk.transport.http import HttpTransport
 
 KEY = "sk-0123456789abcdef"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -51,9 +51,9 @@ async def raw(script: Script) -> AsyncIterator[str]:
         await server.wait_closed()
 
 
-def wire_to(url: str, **settings: Any) -> Wire:
+def wire_to(url: str, **settings: Any) -> HttpTransport:
     headers = {"Authorization": Secret(f"Bearer {KEY}")}
-    return Wire(url, **{"provider": "p", "headers": headers, **settings})
+    return HttpTransport(url, **{"provider": "p", "headers": headers, **settings})
 
 
 async def post(url: str, body: dict[str, Any] | None = None, **settings: Any) -> Any:

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from phi2sdk.errors import AuthenticationFailed, ConfigurationError, ConnectionFailed, Phi2Error
 from phi2sdk.secret import Secret
-from phi2sdk.transport.http import Wire
+from phi2sdk.transport.http import HttpTransport
 from tests.transport.misbehaving import KEY, answers, post, serving
 
 
@@ -49,7 +49,7 @@ async def test_a_key_that_the_server_quotes_is_not_shown(body: str, status: int)
 
 async def test_a_key_of_one_call_is_not_shown_either() -> None:
     async with serving(answers(text="wrong: token-of-this-call", status=401)) as url:
-        wire = Wire(url, provider="p")
+        wire = HttpTransport(url, provider="p")
         headers = {"Authorization": Secret("Bearer token-of-this-call")}
         with pytest.raises(AuthenticationFailed, match=r"\*\*\*"):
             async with wire.post("/x", {}, headers=headers):
@@ -60,7 +60,7 @@ async def test_a_key_of_one_call_is_not_shown_either() -> None:
 @pytest.mark.parametrize("key", ["two\nlines", "two\r\nX-Injected: 1", "tab\tbed", "smart’quote"])
 def test_a_key_that_no_header_can_carry_is_a_configuration_error(key: str) -> None:
     with pytest.raises(ConfigurationError, match="X-Key") as raised:
-        Wire("https://example.com", provider="p", headers={"X-Key": Secret(key)})
+        HttpTransport("https://example.com", provider="p", headers={"X-Key": Secret(key)})
     assert key not in str(raised.value)
 
 
@@ -90,7 +90,7 @@ def test_a_key_that_no_header_can_carry_is_a_configuration_error(key: str) -> No
 )
 def test_an_endpoint_that_no_key_may_go_to_is_a_configuration_error(url: Any) -> None:
     with pytest.raises(ConfigurationError) as raised:
-        Wire(url, provider="p")
+        HttpTransport(url, provider="p")
     assert "word" not in raised.value.message.replace("password", "")
 
 
@@ -107,13 +107,13 @@ def test_an_endpoint_that_no_key_may_go_to_is_a_configuration_error(url: Any) ->
     ],
 )
 def test_an_endpoint_that_is_safe_is_taken(url: str) -> None:
-    assert Wire(url, provider="p").base_url == url.strip().rstrip("/")
+    assert HttpTransport(url, provider="p").base_url == url.strip().rstrip("/")
 
 
 def test_plain_http_is_taken_to_a_host_that_was_named() -> None:
-    assert Wire("http://gpu.lan:80", provider="p", insecure_hosts=("gpu.lan",)).base_url
+    assert HttpTransport("http://gpu.lan:80", provider="p", insecure_hosts=("gpu.lan",)).base_url
     with pytest.raises(ConfigurationError, match="insecure_hosts"):
-        Wire("http://gpu2.lan", provider="p", insecure_hosts=("gpu.lan",))
+        HttpTransport("http://gpu2.lan", provider="p", insecure_hosts=("gpu.lan",))
 
 
 async def test_a_certificate_that_nobody_signed_is_refused(tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ async def test_other_hosts_take_the_environments_proxy(monkeypatch: pytest.Monke
 def test_a_proxy_that_is_not_spoken_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "socks5://user:word@127.0.0.1:1080")
     with pytest.raises(ConfigurationError, match="socks5") as raised:
-        Wire("https://example.com", provider="p")
+        HttpTransport("https://example.com", provider="p")
     assert "word" not in str(raised.value)
 
 

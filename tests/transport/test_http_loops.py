@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
-from phi2sdk.transport.http import Wire
+from phi2sdk.transport.http import HttpTransport
 from tests.transport.misbehaving import answers, serving, wire_to
 
 
@@ -46,7 +46,7 @@ async def test_one_wire_serves_several_loops_and_leaves_nothing_open() -> None:
 
 async def test_a_loop_that_ends_takes_its_connections_along() -> None:
     async with serving(answers(text="1")) as url:
-        kept: list[Wire] = []
+        kept: list[HttpTransport] = []
 
         async def call() -> None:
             kept.append(wire_to(url))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -13,8 +13,8 @@ from phi2sdk.sampling import Sampling
 from phi2sdk.stops import StopCutter
 
 if TYPE_CHECKING:
-    from phi2sdk.backends.engine.model import LocalModel
-    from phi2sdk.backends.engine.slots import Token
+    from phi2sdk.backends.engine.slots import SlotToken
+    from phi2sdk.backends.engine.tokenizer import Detokenizer
 
 __all__ = [
     "Admitted",
@@ -101,22 +101,30 @@ class Step:
 class Answer:
     """One answer in the making.
 
+    Args:
+        eos_ids: The tokens that end an answer.
+        reader: Turns tokens into text.
+        dtype: The model's, for the error where its numbers overflow.
+        max_tokens: The most tokens.
+
     Attributes:
         count: Tokens so far.
         ended: There will be no more: the end-of-text token came, or ``max_tokens`` are there.
         overflowed: The model's numbers overflowed; the slot must be scrubbed.
     """
 
-    def __init__(self, model: LocalModel, max_tokens: int) -> None:
-        self._eos_ids = model.eos_ids
-        self._reader = model.detokenizer()
+    def __init__(
+        self, eos_ids: Container[int], reader: Detokenizer, dtype: str, max_tokens: int
+    ) -> None:
+        self._eos_ids = eos_ids
+        self._reader = reader
         self._max_tokens = max_tokens
-        self._dtype = model.dtype
+        self._dtype = dtype
         self.count = 0
         self.ended = False
         self.overflowed = False
 
-    def take(self, token: Token) -> Step:
+    def take(self, token: SlotToken) -> Step:
         """The next token.
 
         Raises:

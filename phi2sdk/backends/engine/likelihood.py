@@ -18,7 +18,7 @@ from phi2sdk.backends.engine.scoring import LOGITS_BYTES, PromptAndText, packed,
 from phi2sdk.sampling import Sampling
 
 __all__ = [
-    "Divergence",
+    "ModelDivergence",
     "EPSILON",
     "TextSums",
     "Truncation",
@@ -239,7 +239,7 @@ _DIVERGENCE_COPIES = 8
 """So many arrays of the logits' size exist at once."""
 
 
-class Divergence(NamedTuple):
+class ModelDivergence(NamedTuple):
     """Sums over the tokens of one text, nats; end-of-text is taken out of both distributions.
 
     ``q`` is the author's distribution at a place, ``p`` the other's, ``y`` the token there.
@@ -265,7 +265,7 @@ def divergences(
     read: Sequence[PromptAndText],
     *,
     logits_bytes: int = LOGITS_BYTES,
-) -> list[Divergence]:
+) -> list[ModelDivergence]:
     """The divergence along each text.
 
     Args:
@@ -277,7 +277,7 @@ def divergences(
         logits_bytes: Logits and what is made of them take at most so much memory.
     """
     rows = max(1, logits_bytes // (4 * _DIVERGENCE_COPIES * author.vocab_size))
-    found: list[Divergence] = []
+    found: list[ModelDivergence] = []
     for batch in packed(written):
         seen = read[len(found) : len(found) + len(batch)]
         tokens = sum(len(prompt) + len(text) for prompt, text in batch)
@@ -296,7 +296,7 @@ def divergences(
             places = torch.cat(parts).double().cpu().numpy()
         ends = np.cumsum([len(text) for _, text in batch])
         sums = np.add.reduceat(places, [0, *ends[:-1]])
-        found += [Divergence(*map(float, each)) for each in sums]
+        found += [ModelDivergence(*map(float, each)) for each in sums]
     return found
 
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from phi2sdk.errors import ConfigurationError, OutOfMemory
 
@@ -16,12 +16,15 @@ __all__ = [
     "DEVICES",
     "DTYPES",
     "DType",
-    "Device",
+    "ComputeDevice",
     "GB",
     "PHI2",
     "Plan",
     "Shape",
     "available_ram",
+    "DTypeName",
+    "HALVES",
+    "PRECISIONS",
     "choose_dtype",
     "fits",
     "plan",
@@ -153,6 +156,11 @@ class DType:
     group: int | None = None
 
 
+DTypeName = Literal["auto", "float32", "float16", "bfloat16"]
+PRECISIONS = ("float32", "float16", "bfloat16")
+"""The dtypes of a model that is not quantized."""
+HALVES = ("float16", "bfloat16")
+"""The dtypes of what stays unquantized in a quantized model."""
 DTYPES: Mapping[str, DType] = {
     dtype.name: dtype
     for dtype in (
@@ -350,15 +358,15 @@ GB = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Device:
+class ComputeDevice:
     """A GPU; memory in bytes as its maker counts it (1 GB is 1e9)."""
 
     name: str
     memory_bytes: int
 
 
-DEVICES: Mapping[str, Device] = {
-    name: Device(name, gb * GB)
+DEVICES: Mapping[str, ComputeDevice] = {
+    name: ComputeDevice(name, gb * GB)
     for name, gb in (
         ("T4", 16),
         ("L4", 24),
@@ -370,7 +378,7 @@ DEVICES: Mapping[str, Device] = {
 }
 
 
-def this_device(name: str = "auto") -> Device:
+def this_device(name: str = "auto") -> ComputeDevice:
     """The device of this machine, with the bytes that are free on it: its GPU, if torch sees one.
 
     Raises:
@@ -382,10 +390,10 @@ def this_device(name: str = "auto") -> Device:
         import torch
 
         if torch.cuda.is_available():
-            return Device(torch.cuda.get_device_name(), torch.cuda.mem_get_info()[0])
+            return ComputeDevice(torch.cuda.get_device_name(), torch.cuda.mem_get_info()[0])
     if name == "cuda":
         raise ConfigurationError("torch finds no CUDA device here")
-    return Device("CPU", available_ram())
+    return ComputeDevice("CPU", available_ram())
 
 
 def available_ram() -> int:

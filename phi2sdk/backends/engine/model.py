@@ -21,9 +21,8 @@ from phi2sdk.backends.engine.weights import Progress, load_weights
 from phi2sdk.errors import ConfigurationError, ContextLengthExceeded, InvalidRequest
 from phi2sdk.sampling import Sampling
 
-__all__ = ["DTypeName", "DeviceName", "LocalModel", "QuantizeName"]
+__all__ = ["DeviceName", "LocalModel", "QuantizeName"]
 
-DTypeName = Literal["auto", "float16", "bfloat16", "float32"]
 DeviceName = Literal["auto", "cuda", "cpu", "mps"]
 QuantizeName = Literal["int8", "int4"]
 
@@ -64,7 +63,7 @@ class LocalModel:
         cls,
         model: str | Path = "microsoft/phi-2",
         *,
-        dtype: DTypeName = "auto",
+        dtype: memory.DTypeName = "auto",
         device: DeviceName = "auto",
         revision: str | None = None,
         quantize: QuantizeName | None = None,
@@ -202,6 +201,10 @@ class LocalModel:
         among = 256 if gpu else 64
         return Slots(self.phi, count, length=length, prefill_among=among, ahead=gpu, step=step)
 
+    def answer(self, max_tokens: int) -> Answer:
+        """An answer that takes the tokens of one sequence."""
+        return Answer(self.eos_ids, self.detokenizer(), self.dtype, max_tokens)
+
     def detokenizer(self) -> Detokenizer:
         """A new reader of one answer's tokens."""
         return self._codec.detokenizer()
@@ -242,7 +245,7 @@ class LocalModel:
     ) -> Iterator[Step]:
         slots = self._spare.pop() if self._spare else self.slots(1)
         row = slots.join(prompt, sampling)
-        answer = Answer(self, sampling.max_tokens)
+        answer = self.answer(sampling.max_tokens)
         try:
             while not (answer.ended or cancelled.is_set()):
                 for token in slots.step():
@@ -274,7 +277,7 @@ def _storage(
     shape: memory.Shape,
 ) -> str:
     """The dtype of all that is not quantised."""
-    known = ("float16", "bfloat16") if quantize else ("float32", "float16", "bfloat16")
+    known = memory.HALVES if quantize else memory.PRECISIONS
     if dtype == "auto":
         gpu = device.type != "cpu"
         if quantize:

@@ -9,7 +9,7 @@ import torch
 
 from phi2sdk.backends.engine.job import Admitted, Answer, Ended, Failed, Generated, Job
 from phi2sdk.backends.engine.model import LocalModel
-from phi2sdk.backends.engine.slots import Row, Token
+from phi2sdk.backends.engine.slots import Row, SlotToken
 from phi2sdk.errors import OutOfMemory, Phi2Error, ProviderFault
 
 __all__ = ["Scheduler"]
@@ -59,7 +59,7 @@ class Scheduler:
         except Exception as error:
             job.tell(Failed(_as_phi2_error(error)))
             return
-        self._seats[row] = _Seat(job, Answer(self._model, job.sampling.max_tokens))
+        self._seats[row] = _Seat(job, self._model.answer(job.sampling.max_tokens))
         job.tell(Admitted(perf_counter_ns()))
 
     def step(self) -> None:
@@ -84,7 +84,7 @@ class Scheduler:
         for row in list(self._seats):
             self._fail(row, error)
 
-    def _take(self, token: Token, t_ns: int) -> None:
+    def _take(self, token: SlotToken, t_ns: int) -> None:
         seat = self._seats[token.row]
         job, answer = seat.job, seat.answer
         try:

@@ -23,7 +23,7 @@ from phi2sdk.backends.engine.phi import Attend, Phi
 from phi2sdk.backends.engine.sampler import Chooser, choose
 from phi2sdk.sampling import Sampling
 
-__all__ = ["Flight", "Row", "Slots", "Token"]
+__all__ = ["Flight", "Row", "Slots", "SlotToken"]
 
 
 @dataclass(slots=True, eq=False)
@@ -46,7 +46,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
+class SlotToken:
     """A row's next token, with its log-probability under the model; NaN if the model overflowed."""
 
     row: Row
@@ -149,7 +149,7 @@ class Slots:
             self.leave(row)
             self.step()
 
-    def step(self) -> list[Token]:
+    def step(self) -> list[SlotToken]:
         """Launch a step, and wait for its tokens: with ``ahead``, for those of the step before."""
         launched = self.launch() if self.rows else None
         if self._ahead:
@@ -182,11 +182,11 @@ class Slots:
         self._writing = len(rows)
         return Flight(rows, tokens, logprobs)
 
-    def read(self, flight: Flight) -> list[Token]:
+    def read(self, flight: Flight) -> list[SlotToken]:
         """Wait for a step's tokens; those of rows that have left meanwhile are thrown away."""
         tokens, logprobs = flight.tokens.tolist(), flight.logprobs.tolist()
         return [
-            Token(row, id, logprob)
+            SlotToken(row, id, logprob)
             for row, id, logprob in zip(flight.rows, tokens, logprobs, strict=True)
             if row.live
         ]

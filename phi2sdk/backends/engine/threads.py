@@ -15,11 +15,11 @@ from time import perf_counter
 
 import torch
 
-__all__ = ["Pace", "Threads"]
+__all__ = ["ThreadPace", "Threads"]
 
 
 @dataclass(slots=True)
-class Pace:
+class ThreadPace:
     """One thread or all: whichever was faster lately for about as much work.
 
     The slower one is tried again after 16 passes, and after twice as many each time that it loses.
@@ -73,7 +73,7 @@ class Threads:
 
     def __init__(self, *, always_one: bool) -> None:
         self._always_one = always_one
-        self._paces: dict[int, Pace] = {}  # by the power of two that the tokens reach
+        self._paces: dict[int, ThreadPace] = {}  # by the power of two that the tokens reach
 
     @contextmanager
     def among(self, tokens: int, *, fixed: bool = False) -> Iterator[None]:
@@ -88,7 +88,7 @@ class Threads:
         if usual == 1:
             yield
             return
-        pace = self._paces.setdefault(tokens.bit_length(), Pace())
+        pace = self._paces.setdefault(tokens.bit_length(), ThreadPace())
         which = 0 if self._always_one else 1 if fixed else pace.pick()
         if which == 0:
             torch.set_num_threads(1)

@@ -9,8 +9,9 @@ from typing import Any
 from phi2sdk.analysis.metrics import latencies
 from phi2sdk.measure.folder import Run
 from phi2sdk.measure.tokens import ReferenceTokenizer
+from phi2sdk.report.format import seconds
+from phi2sdk.report.overview import how_often
 from phi2sdk.report.schema import Report
-from phi2sdk.report.words import how_often, seconds
 
 __all__ = ["METHOD", "configuration", "definitions", "machine", "settings_of"]
 
@@ -57,7 +58,7 @@ _OTHER = (
         "1 - Levenshtein distance over the length of the longer answer, in tokens.",
     ),
     (
-        "Beaten",
+        "Dominated",
         "Another target is at least as good in cost, p95, agreement and identity, and better in "
         "one of them (Pareto). What is known of only one of the two proves nothing.",
     ),

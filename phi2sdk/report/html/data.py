@@ -9,17 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from phi2sdk.analysis.agreement import Divergence, pair_up
+from phi2sdk.analysis.agreement import Divergence
 from phi2sdk.analysis.metrics import E2E, TTFT, Metric, latencies
 from phi2sdk.measure.folder import Run
 from phi2sdk.measure.records import Record
 from phi2sdk.measure.tokens import ReferenceTokenizer
-from phi2sdk.report.html.identityview import Identity
+from phi2sdk.report.agreement import with_reference
+from phi2sdk.report.decision import cost_of
 from phi2sdk.report.html.prompts import answers_of, shown
-from phi2sdk.report.html.tables import QUANTILES
-from phi2sdk.report.html.verdict import cost_of
+from phi2sdk.report.latency import QUANTILES
+from phi2sdk.report.measured import Measured
 from phi2sdk.report.schema import Interval, Report
-from phi2sdk.report.table import comparison
 
 __all__ = [
     "POINTS",
@@ -30,13 +30,7 @@ __all__ = [
 ]
 
 
-def drawn(
-    report: Report,
-    run: Run,
-    by_target: Mapping[str, Sequence[Record]],
-    tokenizer: ReferenceTokenizer,
-    identities: Sequence[Identity],
-) -> dict[str, Any]:
+def drawn(report: Report, measured: Measured) -> dict[str, Any]:
     """Plain data, ready for JSON: no infinities, no text that steers."""
     return {
         "targets": [
@@ -45,19 +39,19 @@ def drawn(
         ],
         "task": report.run.task,
         "timeout": report.run.timeout,
-        **series(run, by_target, tokenizer),
+        **series(measured.run, measured.greedy, measured.tokenizer),
         "ladder": _ladder(report),
         "choices": [_choice(report, name) for name in report.targets],
         "curve": None if report.cost_curve is None else report.cost_curve.model_dump(),
         "changes": list(_changes(report)),
         "per_day": report.volume.per_day if report.volume else None,
-        "parting": parting(by_target, run.configuration.get("reference") or "", tokenizer),
+        "parting": parting(measured),
         "candidates": {
-            one.name: {shown(name): value for name, value in one.candidates.items()}
-            for one in identities
+            name: {shown(candidate): value for candidate, value in one.candidates.items()}
+            for name, one in report.identity.items()
             if one.candidates
         },
-        **answers_of(run, by_target, tokenizer),
+        **answers_of(measured),
     }
 
 
@@ -79,7 +73,7 @@ def _choice(report: Report, name: str) -> dict[str, Any]:
     """A target as a point: cost of a thousand (USD), p95 (s), share of equal answers."""
     target = report.targets[name]
     e2e = target.latency.e2e
-    agreement = comparison(report, name)
+    agreement = with_reference(report, name)
     same = Interval(value=1.0) if target.reference else agreement and agreement.exact_cut
     decision = report.decision
     return {
@@ -88,7 +82,7 @@ def _choice(report: Report, name: str) -> dict[str, Any]:
         "p95": None if e2e is None else e2e.p95.model_dump(),
         "same": _ends(same or None),
         "chosen": decision is not None and decision.winner == name,
-        "beaten": bool(decision and decision.choices[name].dominated_by),
+        "dominated": bool(decision and decision.choices[name].dominated_by),
     }
 
 
@@ -220,20 +214,18 @@ def _rounded(values: Iterable[float]) -> list[float]:
     return [float(f"{value:.5g}") for value in values]
 
 
-def parting(
-    by_target: Mapping[str, Sequence[Record]], reference: str, tokenizer: ReferenceTokenizer
-) -> dict[str, Any]:
+def parting(measured: Measured) -> dict[str, Any]:
     """By target, ``x`` (tokens in common) and ``y`` (share of prompts that did not part by then).
 
     Equal answers never part within their length: they are censored there. ``parted`` of
     ``prompts`` did part.
     """
     found = {}
-    for name, records in by_target.items():
-        if name == reference or reference not in by_target:
+    reference, encode = measured.reference, measured.tokenizer.encode
+    for name in measured.targets:
+        if reference is None or name == reference:
             continue
-        pairs = pair_up(by_target[reference], records).pairs.values()
-        encode = tokenizer.encode
+        pairs = measured.pairing(reference, name).pairs.values()
         one = Divergence.of([[(encode(a.text), encode(b.text)) for a, b in p] for p in pairs])
         if not one.parted and not one.equal:
             continue

@@ -2,41 +2,36 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from phi2sdk.measure.folder import Run
-from phi2sdk.measure.records import Record, paused_collector
-from phi2sdk.measure.tokens import ReferenceTokenizer
-from phi2sdk.report import money_words
-from phi2sdk.report.html import about, assets, tables, verdict
+from phi2sdk.measure.records import paused_collector
+from phi2sdk.report import agreement, baseline, cost, identity, latency, quality
+from phi2sdk.report.html import about, assets
 from phi2sdk.report.html.data import drawn
-from phi2sdk.report.html.identityview import calibration, identities
-from phi2sdk.report.html.qualityview import quality
-from phi2sdk.report.schema import Report
-from phi2sdk.report.table import verdicts
-from phi2sdk.report.words import DEMO, notes, requirement_line, so_far
+from phi2sdk.report.html.receipts import receipts
+from phi2sdk.report.measured import Measured
+from phi2sdk.report.overview import DEMO, notes, overview, so_far
+from phi2sdk.report.requirements import requirement_line
+from phi2sdk.report.schema import LatencyReport, Report
 from phi2sdk.text import for_terminal
 
 __all__ = ["html_page"]
 
 
-def html_page(report: Report, run: Run, tokenizer: ReferenceTokenizer) -> str:
+def html_page(report: Report, measured: Measured) -> str:
     """``report.html``: self-contained, without network, scripts of its own alone.
 
     Args:
         report: The report of the run.
-        run: The run itself, for its requests.
-        tokenizer: The reference tokenizer, for the differences between answers.
+        measured: The run itself, for its requests.
     """
+    scripts = [*assets.libraries(), assets.own(assets.SCRIPTS)]
+    style = assets.own(assets.STYLES)
+    facts, calibrations = identity.calibration(report.identity_calibration)
     with paused_collector():
-        by_target = _greedy(run)
-        looked_at = identities(report)
-        scripts = [*assets.libraries(), assets.own(assets.SCRIPTS)]
-        style = assets.own(assets.STYLES)
         return (
             _environment()
             .get_template("report.html.j2")
@@ -44,45 +39,43 @@ def html_page(report: Report, run: Run, tokenizer: ReferenceTokenizer) -> str:
                 policy=assets.content_security_policy(scripts, [style, assets.PLOT_STYLE]),
                 scripts=[Markup(script) for script in scripts],  # noqa: S704 - our own files
                 style=Markup(style),  # noqa: S704
-                data=drawn(report, run, by_target, tokenizer, looked_at),
+                data=drawn(report, measured),
                 report=report,
                 names=list(report.targets),
                 demo=DEMO,
                 so_far=so_far(report),
                 notes=notes(report),
-                columns=verdict.COLUMNS,
-                rows=verdict.rows(report),
+                overview=overview(report),
                 requirements=[(r.outcome, requirement_line(r)) for r in report.requirements],
-                latencies=tables.latencies(report),
-                quantiles=tables.QUANTILES,
-                faster=verdicts(report),
-                money=[
-                    one
-                    for one in money_words.sections(report)
-                    if not one.title.startswith("Decision")
+                latencies=dict(zip(_latencies(report), latency.sections(report), strict=True)),
+                faster=latency.verdicts(report),
+                money=[*cost.sections(report), *baseline.sections(report)],
+                matrices=[(m, agreement.matrix(report, m)) for m in agreement.MEASURES],
+                diagnoses=[
+                    (name, target.diagnosis.sentence, agreement.facts(target.diagnosis))
+                    for name, target in report.targets.items()
+                    if target.diagnosis is not None
                 ],
-                matrices=tables.matrices(report),
-                diagnoses=tables.diagnoses(report),
-                identities=looked_at,
-                calibration=calibration(report.identity_calibration),
-                quality=quality(report),
-                receipts=tables.receipts(report, by_target),
+                identity=identity.verdicts_table(report),
+                examined=identity.examined(report),
+                calibration_facts=facts,
+                calibrations=calibrations,
+                quality=next(quality.sections(report), None),
+                receipts=receipts(report, measured.greedy),
                 configuration=about.configuration(report),
                 machine=about.machine(report),
-                settings=about.settings_of(run),
+                settings=about.settings_of(measured.run),
                 method=about.METHOD,
-                definitions=about.definitions(tokenizer),
+                definitions=about.definitions(measured.tokenizer),
             )
         )
 
 
-def _greedy(run: Run) -> dict[str, list[Record]]:
-    """The requests of the greedy arm by target, in the order of the run's targets."""
-    found: dict[str, list[Record]] = defaultdict(list)
-    for record in run.recorded.done.values():
-        if record.key.arm == "greedy":
-            found[record.key.target].append(record)
-    return {name: found[name] for name in run.configuration["targets"] if name in found}
+def _latencies(report: Report) -> list[str]:
+    """The names of the latencies that some target has, in the order of their tables."""
+    fields = LatencyReport.model_fields
+    targets = report.targets.values()
+    return [name for name in fields if any(getattr(t.latency, name) is not None for t in targets)]
 
 
 @cache

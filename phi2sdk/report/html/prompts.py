@@ -12,9 +12,9 @@ from rapidfuzz.distance import Levenshtein
 
 from phi2sdk.analysis.agreement import common_prefix
 from phi2sdk.analysis.metrics import E2E, TTFT
-from phi2sdk.measure.folder import Run
 from phi2sdk.measure.records import Record
 from phi2sdk.measure.tokens import ReferenceTokenizer
+from phi2sdk.report.measured import Measured
 from phi2sdk.text import for_terminal
 
 __all__ = [
@@ -45,11 +45,7 @@ def shown(text: str, longest: int = LONGEST) -> str:
     return f"{for_terminal(text[:longest])} [... {len(text) - longest:,} more characters]"
 
 
-def answers_of(
-    run: Run,
-    by_target: Mapping[str, Sequence[Record]],
-    tokenizer: ReferenceTokenizer,
-) -> dict[str, Any]:
+def answers_of(measured: Measured) -> dict[str, Any]:
     """``{"routes": {target: ...}, "prompts": [...]}``, as the page's script takes it.
 
     A prompt has ``id``, ``text``, ``answers``: by target a list, one entry a repetition, and
@@ -64,13 +60,13 @@ def answers_of(
     - ``attempts`` above one, ``waited`` (s) between them;
     - ``route`` where it is not the usual one of the target.
     """
-    reference: str = run.configuration.get("reference") or ""
+    run, by_target, reference = measured.run, measured.greedy, measured.reference or ""
     usual = {name: _usual(records) for name, records in by_target.items()}
     grouped: dict[str, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for name, records in by_target.items():
         for record in sorted(records, key=lambda r: r.key.repetition):
             grouped[record.key.prompt][name].append(record)
-    different = lru_cache(maxsize=10_000)(partial(_different, tokenizer))
+    different = lru_cache(maxsize=10_000)(partial(_different, measured.tokenizer))
     prompts = []
     for id, text in run.prompts.items():
         answered = grouped.get(id, {})

@@ -12,8 +12,9 @@ from phi2sdk.completion import Attempt
 from phi2sdk.measure.folder import Run
 from phi2sdk.measure.records import Record
 from phi2sdk.measure.tokens import estimating_tokenizer
-from phi2sdk.report.build import build
+from phi2sdk.report.build import build_from
 from phi2sdk.report.html.page import html_page
+from phi2sdk.report.measured import Measured
 from phi2sdk.report.options import Analysis
 from phi2sdk.report.requirements import Requirement
 from phi2sdk.report.schema import (
@@ -196,9 +197,9 @@ def _many(prompts: int, targets: int, repetitions: int) -> Iterator[Record]:
 
 def page_of(run: Run, analysis: Analysis | None = None, **changes: Any) -> tuple[Report, str]:
     """The report of a run and its page; ``changes`` replace parts of the report."""
-    tokenizer = estimating_tokenizer()
-    report = build(run, tokenizer, analysis or Analysis()).model_copy(update=changes)
-    return report, html_page(report, run, tokenizer)
+    measured = Measured.of(run, estimating_tokenizer(), analysis)
+    report = build_from(measured).model_copy(update=changes)
+    return report, html_page(report, measured)
 
 
 def write_page(folder: Path, run: Run, analysis: Analysis | None = None, **changes: Any) -> Path:

@@ -14,7 +14,7 @@ from phi2sdk.measure.tokens import estimating_tokenizer
 from phi2sdk.report.html.data import POINTS, STEPS, parting, series
 from phi2sdk.report.html.prompts import LONGEST, REPETITIONS, answers_of, shown
 from tests.measure.making import answer, failure
-from tests.report.making import run_of
+from tests.report.making import measured_of, run_of
 
 TOKENIZER = estimating_tokenizer()
 
@@ -25,7 +25,7 @@ def by_target(records: list[Record]) -> dict[str, list[Record]]:
 
 
 def entries(records: list[Record], target: str = "b", prompt: int = 0) -> list[dict[str, object]]:
-    found = answers_of(run_of(records), by_target(records), estimating_tokenizer())
+    found = answers_of(measured_of(records))
     return list(found["prompts"][prompt]["answers"][target])
 
 
@@ -113,7 +113,7 @@ def test_of_many_repetitions_those_that_tell_something_are_kept() -> None:
     records += [answer("p", target="b", repetition=i) for i in range(50)]
     records[50 + 17] = answer("p", target="b", repetition=17, text="another")
     records[50 + 30] = failure("p", target="b", repetition=30)
-    found = answers_of(run_of(records), by_target(records), estimating_tokenizer())["prompts"][0]
+    found = answers_of(measured_of(records))["prompts"][0]
     kept = [one.get("repetition", 0) for one in found["answers"]["b"]]
     assert len(kept) == REPETITIONS
     assert {0, 17, 30} <= set(kept)
@@ -123,7 +123,7 @@ def test_of_many_repetitions_those_that_tell_something_are_kept() -> None:
 def test_the_usual_route_is_told_once() -> None:
     records = [answer(f"p{i}", target="a") for i in range(3)]
     records[1] = replace(records[1], route="elsewhere")
-    found = answers_of(run_of(records), by_target(records), estimating_tokenizer())
+    found = answers_of(measured_of(records))
     assert found["routes"] == {"a": "route"}
     told = [prompt["answers"]["a"][0].get("route") for prompt in found["prompts"]]
     assert told == [None, "elsewhere", None]
@@ -136,7 +136,7 @@ def test_answers_part_as_kaplan_and_meier_say() -> None:
     texts = ["a b c d", "a x c d", "a b x d", "a b c d"]
     records = [answer(f"p{i}", target="a", text="a b c d") for i in range(4)]
     records += [answer(f"p{i}", target="b", text=text) for i, text in enumerate(texts)]
-    found = parting(by_target(records), "a", estimating_tokenizer())
+    found = parting(measured_of(records, reference="a"))
     assert list(found) == ["b"]
     curve = dict(zip(found["b"]["x"], found["b"]["y"], strict=True))
     assert curve == {1: 0.75, 2: 0.5, 4: 0.5}
@@ -144,4 +144,4 @@ def test_answers_part_as_kaplan_and_meier_say() -> None:
 
 
 def test_without_a_reference_nothing_parts() -> None:
-    assert parting(by_target([answer("p", target="b")]), "a", estimating_tokenizer()) == {}
+    assert parting(measured_of([answer("p", target="b")], reference=None)) == {}

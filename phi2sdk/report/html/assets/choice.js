@@ -54,7 +54,7 @@ function pointMarks(rows, y, x, yScale, text) {
       strokeOpacity: 0.35 }),
     ...rows.map((one) =>
       Plot.dot([one], { x: one.cost.value, y: y(one), stroke: colour(one.target), strokeWidth: 2,
-        fill: one.beaten ? "var(--ground)" : colour(one.target), r: one.chosen ? 8 : 5.5 }),
+        fill: one.dominated ? "var(--ground)" : colour(one.target), r: one.chosen ? 8 : 5.5 }),
     ),
     Plot.text(labels, { x: edge, y: "at", fill: "target", dx: 6, textAnchor: "start", text }),
   ];

@@ -18,9 +18,8 @@ from phi2sdk.config import load_config, trust
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.sampling import Sampling
 from phi2sdk.secret import Secret
-from phi2sdk.transport.preview import Outgoing, command
-
-from .commands import phi2
+from phi2sdk.transport.preview import RequestPreview, command
+from tests.commands import phi2
 
 TOUCH = "touch PWNED"
 HOSTILE = (
@@ -120,7 +119,7 @@ def run(script: str, stubs: Path, **environment: str) -> list[list[str]]:
     return [one.split("\0") for one in called]
 
 
-def expected_words(call: Outgoing) -> set[str]:
+def expected_words(call: RequestPreview) -> set[str]:
     """What must arrive at cURL or grpcurl, each as one word."""
     parts = urlsplit(call.url)
     to = {call.url} if call.protocol == "http" else {parts.netloc, parts.path[1:]}
@@ -164,7 +163,7 @@ def test_no_setting_of_a_target_runs_anything_in_the_shell(
 
 def _explained(
     folder: Path, backend: str, settings: Mapping[str, str], variable: str
-) -> tuple[Outgoing | None, str]:
+) -> tuple[RequestPreview | None, str]:
     """The call and its command, of a file with these settings; ``None`` where it is refused."""
     lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
     path = folder / "phi2.toml"
@@ -198,6 +197,6 @@ def test_a_scope_with_a_command_in_it_is_a_word_of_az(stubs: Path, tmp_path: Pat
 
 @pytest.mark.parametrize("name", [f"A$({TOUCH})", f"`{TOUCH}`", f'A"; {TOUCH}; "', "A B", "1A"])
 def test_a_variable_that_no_shell_can_have_is_not_named(name: str, stubs: Path) -> None:
-    call = Outgoing("http", "https://a.example", {"api-key": Secret("the-key")}, b"{}")
+    call = RequestPreview("http", "https://a.example", {"api-key": Secret("the-key")}, b"{}")
     called = run(command(call, {name: "the-key"}), stubs, PHI2_KEY="another")
     assert "api-key: another" in called[-1]

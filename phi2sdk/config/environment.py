@@ -1,0 +1,42 @@
+"""A setting that names an environment variable in place of a value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from phi2sdk.errors import ConfigurationError
+from phi2sdk.secret import Secret
+
+__all__ = ["FromEnvironment"]
+
+
+@dataclass(frozen=True, slots=True)
+class FromEnvironment:
+    """A setting written as ``{ env = "NAME" }``: looked up when its target is opened.
+
+    Attributes:
+        variable: The environment variable.
+        where: The file and the place in it, for the error.
+        secret: Whether it is a key.
+    """
+
+    variable: str
+    where: str
+    secret: bool
+
+    def __str__(self) -> str:
+        return f"${self.variable}"
+
+    def resolve(self, environ: Mapping[str, str]) -> str | Secret:
+        """Its value.
+
+        Raises:
+            ConfigurationError: The variable is not set.
+        """
+        found = environ.get(self.variable, "").strip()
+        if not found:
+            raise ConfigurationError(
+                f"{self.where}: the environment variable {self.variable} is not set"
+            )
+        return Secret(found) if self.secret else found

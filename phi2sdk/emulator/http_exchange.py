@@ -1,0 +1,64 @@
+"""One HTTP request on its way through an emulated server."""
+
+from __future__ import annotations
+
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+
+from phi2sdk.emulator.engine import Engine
+from phi2sdk.emulator.exchange import Call, Exchange, Refusal, ServerState
+
+__all__ = ["NO_JSON", "Handler", "HttpExchange", "HttpState"]
+
+NO_JSON = object()
+"""Stands for a body that is no JSON document."""
+
+
+class HttpState(ServerState, ABC):
+    """A server that has its own form of errors."""
+
+    @abstractmethod
+    def error(self, exchange: HttpExchange, refusal: Refusal) -> web.Response:
+        """The provider's own form of an error."""
+
+    @abstractmethod
+    def error_event(self, exchange: HttpExchange, message: str) -> bytes:
+        """The provider's own form of an error inside a stream, a whole event."""
+
+
+class HttpExchange(Exchange):
+    """One request on its way through a server."""
+
+    def __init__(self, server: HttpState, request: web.Request, call: Call) -> None:
+        super().__init__(server, call)
+        self.server = server
+        self.request = request
+        self.body: object = NO_JSON
+        self.streaming: web.StreamResponse | None = None
+        self.request_id = uuid.uuid4().hex
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that answers."""
+        return self.server.engine
+
+    def json_object(self, *, other: int = 400) -> dict[str, Any]:
+        """The body as a JSON object.
+
+        Args:
+            other: The status for a body that is JSON, but no object.
+
+        Raises:
+            Refusal: It is no JSON (400), or no object.
+        """
+        if isinstance(self.body, dict):
+            return self.body
+        status = 400 if self.body is NO_JSON else other
+        raise Refusal(status, "The body must be a JSON object.", code="invalid_json")
+
+
+Handler = Callable[[HttpExchange], Awaitable[web.StreamResponse]]

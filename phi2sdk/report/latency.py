@@ -1,0 +1,176 @@
+"""Latency, throughput and goodput of a target: the numbers, and their tables."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+
+import numpy as np
+
+from phi2sdk.analysis.metrics import (
+    E2E,
+    NEVER,
+    TTFT,
+    Metric,
+    busy_seconds,
+    is_good,
+    longest_stall,
+    throughput,
+    tokens_per_chunk,
+    window_seconds,
+)
+from phi2sdk.analysis.statistics import mean_over_prompts, quantile
+from phi2sdk.measure.records import Record
+from phi2sdk.report.format import SIMULATED
+from phi2sdk.report.measured import Measured
+from phi2sdk.report.schema import (
+    GoodputReport,
+    Interval,
+    LatencyReport,
+    LatencySummary,
+    QuantileReport,
+    Report,
+    ThroughputReport,
+    TokensReport,
+    WarmupReport,
+)
+from phi2sdk.report.section import Cell, Column, Section, count, target_column, words
+from phi2sdk.report.section import quantile as quantile_cell
+
+__all__ = [
+    "QUANTILES",
+    "TITLES",
+    "goodput_report",
+    "latency_report",
+    "sections",
+    "throughput_report",
+    "verdicts",
+    "warmup_report",
+]
+
+QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
+TITLES = {
+    "ttft": "Time to first token (TTFT)",
+    "e2e": "End-to-end latency (E2E)",
+    "response": "Response time",
+    "tpot": "Time per output token (TPOT)",
+    "icl": "Inter-chunk latency (ICL)",
+}
+
+
+# ------------------------------------------------------------------------- numbers
+
+
+def latency_report(measured: Measured, name: str) -> LatencyReport:
+    """The quantiles of each latency of a target, over all requests, failures included."""
+    records, timeout = measured.greedy[name], measured.run.configuration["timeout"]
+    return LatencyReport(**{m.name: _summary(m, records, timeout) for m in measured.latencies})
+
+
+def _summary(metric: Metric, records: Sequence[Record], timeout: float) -> LatencySummary | None:
+    values: list[float] = []
+    prompts: set[str] = set()
+    of = metric.values
+    for record in records:
+        before = len(values)
+        values += of(record)
+        if len(values) > before:
+            prompts.add(record.key.prompt)
+    ordered = np.sort(np.asarray(values))
+    if not len(ordered) or (metric is TTFT and np.isinf(ordered[0])):
+        return None
+    quantiles = {
+        name: QuantileReport(**asdict(quantile(ordered, p, prompts=len(prompts), limit=timeout)))
+        for name, p in QUANTILES.items()
+    }
+    return LatencySummary(n=len(ordered), censored=int(np.isinf(ordered).sum()), **quantiles)
+
+
+def throughput_report(measured: Measured, name: str, tokens: TokensReport) -> ThroughputReport:
+    """Output tokens per second of a target, and how its chunks arrived."""
+    records = measured.greedy[name]
+    answers = [record for record in records if record.ok]
+    busy = measured.basis == "busy"
+    stalls = (longest_stall(record) for record in answers)
+    return ThroughputReport(
+        tokens_per_second=throughput(records, tokens.output_kept or 0, sequential=busy)
+        if answers
+        else None,
+        seconds=busy_seconds(records) if busy else window_seconds(records),
+        basis=measured.basis,
+        tokens_per_chunk=tokens_per_chunk(answers, measured.tokenizer),
+        longest_stall=max((stall for stall in stalls if stall is not None), default=None),
+    )
+
+
+def goodput_report(measured: Measured, name: str) -> GoodputReport | None:
+    """Requests that met the service levels; ``None`` without any.
+
+    The prompt is the unit of the interval.
+    """
+    records, slo, metrics = measured.greedy[name], measured.analysis.slo, measured.latencies
+    if not slo or not records:
+        return None
+    shares: dict[str, list[float]] = defaultdict(list)
+    for record in records:
+        shares[record.key.prompt].append(float(is_good(record, slo, metrics)))
+    good = round(sum(sum(one) for one in shares.values()))
+    spread = mean_over_prompts([sum(one) / len(one) for one in shares.values()])
+    seconds = window_seconds(records)
+    return GoodputReport(
+        slo=dict(slo),
+        good=good,
+        attempted=len(records),
+        fraction=Interval(value=good / len(records), low=spread.low, high=spread.high),
+        per_second=good / seconds if seconds > 0 else None,
+    )
+
+
+def warmup_report(records: Sequence[Record]) -> WarmupReport:
+    """The first requests of a target, which are in no statistic."""
+    ordered = sorted(records, key=lambda r: (r.session, r.t_scheduled_ns))
+    times = [value for record in ordered for value in E2E.values(record)]
+    finite = [t for t in times if t != NEVER]
+    return WarmupReport(
+        n=len(ordered),
+        failed=sum(not record.ok for record in ordered),
+        first=times[0] if times[0] != NEVER else None,
+        median=float(np.median(finite)) if finite else None,
+    )
+
+
+# -------------------------------------------------------------------------- tables
+
+
+def verdicts(report: Report) -> list[str]:
+    """Each target against the reference: faster, slower or equivalent."""
+    found = []
+    for name, pair in report.pairs.items():
+        ratio = pair.latency_ratio.e2e
+        if name.startswith(f"{report.run.reference}:") and ratio is not None:
+            simulated = f"{SIMULATED} " if pair.simulated else ""
+            found.append(f"{simulated}{ratio.sentence}")
+    return found
+
+
+def sections(report: Report) -> Iterator[Section]:
+    """A table for each latency that a target has."""
+    columns = [
+        target_column(),
+        Column("n", "values, failures included"),
+        *(Column(name, f"the {name[1:]}th percentile") for name in QUANTILES),
+    ]
+    for metric, title in TITLES.items():
+        rows = [
+            _row(name, summary, simulated=target.simulated)
+            for name, target in report.targets.items()
+            if (summary := getattr(target.latency, metric)) is not None
+        ]
+        if rows:
+            yield Section(title, columns, rows, detail=True)
+
+
+def _row(name: str, summary: LatencySummary, *, simulated: bool) -> tuple[Cell, ...]:
+    cells = (quantile_cell(getattr(summary, q), simulated=simulated) for q in QUANTILES)
+    return (words(name), count(summary.n), *cells)

@@ -1,0 +1,123 @@
+"""A run as its report needs it: records, prices, spending and paired answers, each once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date as Date  # noqa: N812 - a field is called `date`
+from typing import Any, Literal
+
+from phi2sdk.analysis.agreement import Pairing, pair_up
+from phi2sdk.analysis.cost import Spend, spend_of
+from phi2sdk.analysis.metrics import Metric, latencies
+from phi2sdk.measure.folder import Run
+from phi2sdk.measure.gpu_power import price_of
+from phi2sdk.measure.records import Record
+from phi2sdk.measure.tokens import ReferenceTokenizer
+from phi2sdk.pricing.price import Price
+from phi2sdk.report.options import Analysis
+
+__all__ = ["Measured"]
+
+Records = Mapping[str, Sequence[Record]]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The records of a run and what several subjects of its report derive from them.
+
+    Attributes:
+        run: The run.
+        tokenizer: The reference tokenizer, for all targets.
+        analysis: How to evaluate the numbers.
+        greedy: The measured requests by target, in the order of the prompts.
+        warmups: The requests before the run.
+        sampled: The requests of the sampled arm.
+        prices: The price of each target; ``None`` where it has none.
+        spends: The spending of each target; ``None`` where it is not known.
+    """
+
+    run: Run
+    tokenizer: ReferenceTokenizer
+    analysis: Analysis
+    greedy: Records
+    warmups: Records
+    sampled: Records
+    prices: Mapping[str, Price | None]
+    spends: Mapping[str, Spend | None]
+    _pairings: dict[tuple[str, str], Pairing] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, run: Run, tokenizer: ReferenceTokenizer, analysis: Analysis | None = None
+    ) -> Measured:
+        """Group the records of a run, and add up what they cost."""
+        names = list(run.configuration["targets"])
+        arms: dict[str, dict[str, list[Record]]] = {
+            arm: {name: [] for name in names} for arm in ("warmup", "greedy", "sampled")
+        }
+        for record in run.recorded.done.values():
+            arms[record.key.arm][record.key.target].append(record)
+        for records in arms["greedy"].values():
+            records.sort(key=lambda r: (r.key.prompt, r.key.repetition))
+        prices = {name: price_of(run, name, arms["greedy"][name]) for name in names}
+        spends: dict[str, Spend | None] = {}
+        for name, price in prices.items():
+            records, warmups = arms["greedy"][name], arms["warmup"][name]
+            spends[name] = (
+                spend_of(price, records, run.prompts.__getitem__, tokenizer, warmups)
+                if price is not None and records
+                else None
+            )
+        return cls(
+            run,
+            tokenizer,
+            analysis or Analysis(),
+            arms["greedy"],
+            arms["warmup"],
+            arms["sampled"],
+            prices,
+            spends,
+        )
+
+    @property
+    def latencies(self) -> tuple[Metric, ...]:
+        """The latencies that a report has, in its order."""
+        return latencies(self.tokenizer)
+
+    @property
+    def targets(self) -> Mapping[str, Mapping[str, Any]]:
+        """The configuration of each target."""
+        found: Mapping[str, Mapping[str, Any]] = self.run.configuration["targets"]
+        return found
+
+    @property
+    def reference(self) -> str | None:
+        """The target that the others are compared with."""
+        found: str | None = self.run.configuration.get("reference")
+        return found
+
+    @property
+    def basis(self) -> Literal["busy", "window"]:
+        """Over which time throughput counts: under sequential load a target idles in between."""
+        return "busy" if self.run.configuration["load"]["kind"] == "sequential" else "window"
+
+    @property
+    def unique_prefix(self) -> bool:
+        """Whether each repetition was another prompt, so that repetitions cannot be compared."""
+        return bool(self.run.configuration.get("unique_prefix"))
+
+    @property
+    def began(self) -> Date:
+        """The day on which the run began."""
+        return Date.fromisoformat(self.run.info["started"][:10])
+
+    def simulated(self, name: str) -> bool:
+        """Whether an emulator answers for a target."""
+        return bool(self.targets[name]["simulated"])
+
+    def pairing(self, a: str, b: str) -> Pairing:
+        """The greedy answers of two targets, paired by prompt and repetition."""
+        if (a, b) not in self._pairings:
+            self._pairings[a, b] = pair_up(self.greedy[a], self.greedy[b])
+        return self._pairings[a, b]
