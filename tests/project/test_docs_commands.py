@@ -89,6 +89,8 @@ def test_a_command_of_the_documentation_can_be_typed(page: Path, command: str) -
             assert module in NOT_HERE or importlib.util.find_spec(module) is not None
         case ["python", script, *arguments]:
             check_script(ROOT / script, arguments)
+        case ["lint-imports"]:
+            assert importlib.util.find_spec("importlinter") is not None
         case [("mkdocs" | "mypy" | "ruff") as tool, *_]:
             assert importlib.util.find_spec(tool) is not None
         case [program, *_]:
