@@ -1,6 +1,6 @@
 """Truth against report: how wrong are our latencies, and those of other load tools?
 
-A golden server in a process of its own streams on a known schedule and remembers when it read each
+A reference server in a process of its own streams on a known schedule and remembers when it read each
 request and when each write left. The error of a report is what it says less what the server did.
 Scenarios: steady writes, bursts, several tokens a write, a stall, a role long before the first
 content, a slow first token. Peers run one after the other on the same server.
@@ -33,7 +33,7 @@ from phi2sdk.analysis.metrics import E2E, TTFT, tpot
 from phi2sdk.client import AsyncPhi2Client
 from phi2sdk.completion import Request
 from phi2sdk.config import Target
-from phi2sdk.measure.calibration import golden_process
+from phi2sdk.measure.calibration import reference_server_process
 from phi2sdk.measure.journal import Journal
 from phi2sdk.measure.records import Record
 from phi2sdk.measure.reference_server import Answered, Scenario
@@ -55,13 +55,13 @@ ROUNDS = 9
 Truth = dict[str, Answered]
 
 
-class Golden:
+class ReferenceServer:
     """The server, from its parent's side."""
 
     def __init__(self, port: int) -> None:
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
-        self._wire = HttpTransport(self.url, provider="golden")
+        self._wire = HttpTransport(self.url, provider="reference")
 
     async def scenario(self, scenario: Scenario) -> None:
         """From now on."""
@@ -80,12 +80,14 @@ class Golden:
             return (await reply.json())[1]
 
 
-async def ours(golden: Golden, streams: int, requests: int, *, chat: bool) -> list[Reported]:
+async def ours(
+    reference: ReferenceServer, streams: int, requests: int, *, chat: bool
+) -> list[Reported]:
     """Our own report, by the way of every comparison: client, runner, journal, metrics."""
     seen: list[Record] = []
     settings = {
-        "base_url": f"{golden.url}/v1",
-        "model": "golden",
+        "base_url": f"{reference.url}/v1",
+        "model": "reference",
         "route": "chat" if chat else "completions",
     }
     with tempfile.TemporaryDirectory() as folder:
@@ -101,8 +103,8 @@ async def ours(golden: Golden, streams: int, requests: int, *, chat: bool) -> li
                 )
                 load = Load("closed", streams)
                 await runner.run(plan(load, ["t"], [f"warm {i}" for i in range(streams)]))
-                await runner.run(plan(load, ["t"], [f"golden {i:04d}" for i in range(requests)]))
-    return [_reported(record) for record in seen if record.key.prompt.startswith("golden")]
+                await runner.run(plan(load, ["t"], [f"reference {i:04d}" for i in range(requests)]))
+    return [_reported(record) for record in seen if record.key.prompt.startswith("reference")]
 
 
 WORDS = ReferenceTokenizer(
@@ -111,7 +113,7 @@ WORDS = ReferenceTokenizer(
     _encode=lambda text: tuple(zlib.crc32(word.encode()) for word in text.split()),
     _spans=lambda text: [match.span() for match in re.finditer(r"\S+", text)],
 )
-"""The golden server's tokens are words."""
+"""The reference server's tokens are words."""
 
 
 def _reported(record: Record) -> Reported:
@@ -175,18 +177,18 @@ async def measure(report: Report, rounds: int, scenarios: list[str], peers: bool
     peers_at: dict[tuple[str, str], list[dict[str, float]]] = {}
     reasons: dict[str, str] = {}
     levels = (16, 64) if report.quick else (1, 16, 64, 256)
-    async with golden_process("phi2sdk.measure.reference_server", Scenario()) as port:
-        golden = Golden(port)
+    async with reference_server_process("phi2sdk.measure.reference_server", Scenario()) as port:
+        reference = ReferenceServer(port)
         for turn in range(rounds):
             for name in scenarios:
                 scenario, chat = SCENARIOS[name], name == "role first"
-                await golden.scenario(scenario)
+                await reference.scenario(scenario)
                 for streams in levels:
                     requests = max(4 * streams, 128)
                     if streams == 1:
                         requests = 12
-                    found = await ours(golden, streams, requests, chat=chat)
-                    wrong = errors(found, await golden.log(), scenario, skip=streams)
+                    found = await ours(reference, streams, requests, chat=chat)
+                    wrong = errors(found, await reference.log(), scenario, skip=streams)
                     ours_at.setdefault((streams, name), []).append(wrong)
                 if not peers or turn % 3 or (report.quick and not chat):
                     continue  # peers take long: every third round, and one scenario if in haste
@@ -197,12 +199,12 @@ async def measure(report: Report, rounds: int, scenarios: list[str], peers: bool
                         told = await asyncio.to_thread(
                             tool.run, port, streams=16, requests=64, chat=chat
                         )
-                        wrong = errors(told, await golden.log(), scenario, skip=16)
+                        wrong = errors(told, await reference.log(), scenario, skip=16)
                     except (RuntimeError, OSError) as error:
                         reasons[tool.name] = str(error)
                         continue
                     peers_at.setdefault((tool.name, name), []).append(wrong)
-        await golden.close()
+        await reference.close()
     for (streams, name), found_at in ours_at.items():
         report.row(tool="phi2sdk", streams=streams, scenario=name, **_middle(found_at))
     for (tool_name, name), found_at in peers_at.items():

@@ -1,4 +1,4 @@
-"""Other load tools on the golden server: what each of them reports, request by request."""
+"""Other load tools on the reference server: what each of them reports, request by request."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Tool(ABC):
         """
         with tempfile.TemporaryDirectory() as folder:
             data = Path(folder) / "prompts.txt"
-            data.write_text("".join(f"golden {i:04d}\n" for i in range(requests)))
+            data.write_text("".join(f"reference {i:04d}\n" for i in range(requests)))
             made = subprocess.run(
                 self.command(port, streams, requests, chat, Path(folder)),
                 capture_output=True,
@@ -98,7 +98,7 @@ class GuideLLM(Tool):
         data = folder / "prompts.jsonl"
         data.write_text("".join(json.dumps({"prompt": line}) + "\n" for line in lines))
         route = "/v1/chat/completions" if chat else "/v1/completions"
-        backend = f"kind=openai_http,target=http://127.0.0.1:{port},model=golden"
+        backend = f"kind=openai_http,target=http://127.0.0.1:{port},model=reference"
         return [
             *(self.program(), "run", "--disable-console"),
             *("--backend", f"{backend},request_format={route}"),
@@ -137,7 +137,7 @@ class GenAIBench(Tool):
         return [
             *(self.program(), "benchmark", "--api-backend", "vllm"),
             *("--api-base", f"http://127.0.0.1:{port}", "--api-key", "none"),
-            *("--task", "text-to-text", "--api-model-name", "golden"),
+            *("--task", "text-to-text", "--api-model-name", "reference"),
             *("--model-tokenizer", str(TOKENIZER), "--num-concurrency", str(streams)),
             *("--traffic-scenario", "D(20,20)", "--max-requests-per-run", str(requests)),
             *("--max-time-per-run", "1", "--dataset-path", str(folder / "prompts.txt")),

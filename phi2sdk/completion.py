@@ -1,4 +1,4 @@
-"""A request's way through the house: events in, one :class:`Completion` out.
+"""A request, the events that answer it, and the :class:`Completion` made from them.
 
 A backend answers a :class:`Request` with a stream of events::
 

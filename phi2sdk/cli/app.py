@@ -1,4 +1,4 @@
-"""What the ``phi2`` command can do; :mod:`phi2sdk.cli` is its door."""
+"""The ``phi2`` command and its subcommands; :mod:`phi2sdk.cli` starts it."""
 
 from __future__ import annotations
 

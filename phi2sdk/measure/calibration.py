@@ -1,7 +1,7 @@
 """How wrong is our own clock? Measured against servers whose truth is known, before a run.
 
 For each wire that a run uses - HTTP, gRPC, and the way from a thread of this process - requests
-go to a golden server exactly as they go to a target. The error of a latency is what we report
+go to a reference server exactly as they go to a target. The error of a latency is what we report
 less what the server did, from reading the request to the write: our own time and the loopback's.
 """
 
@@ -28,7 +28,14 @@ from phi2sdk.measure.reference_server import Answered, Scenario
 from phi2sdk.sampling import Dialect, Rule, Sampling
 from phi2sdk.secret import Secret
 
-__all__ = ["WIRES", "Calibration", "Error", "calibrate", "golden_process", "measure_errors"]
+__all__ = [
+    "WIRES",
+    "Calibration",
+    "Error",
+    "calibrate",
+    "reference_server_process",
+    "measure_errors",
+]
 
 WIRES: Mapping[str, str] = {
     "azure": "http",
@@ -88,12 +95,12 @@ async def measure_errors(
     """``(ttft, e2e)``: signed errors in seconds, by request.
 
     Args:
-        backend: Speaks to a golden server.
+        backend: Speaks to a reference server.
         streams: Requests under way at a time.
         log: Gives (or is a coroutine function that gives) the server's log.
         requests: How many are sent in all.
     """
-    names = iter([f"golden {i}" for i in range(max(requests, 2 * streams))])
+    names = iter([f"reference {i}" for i in range(max(requests, 2 * streams))])
     accounts: dict[str, Fold] = {}
 
     async def worker() -> None:
@@ -118,8 +125,8 @@ async def measure_errors(
 
 
 @asynccontextmanager
-async def golden_process(module: str, scenario: Scenario) -> AsyncGenerator[int, None]:
-    """A golden server in a process of its own: its port."""
+async def reference_server_process(module: str, scenario: Scenario) -> AsyncGenerator[int, None]:
+    """A reference server in a process of its own: its port."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", module, json.dumps(asdict(scenario))),
         stdin=asyncio.subprocess.PIPE,
@@ -131,7 +138,7 @@ async def golden_process(module: str, scenario: Scenario) -> AsyncGenerator[int,
     try:
         line = await asyncio.wait_for(process.stdout.readline(), 30)
         if not line.strip().isdigit():
-            raise ConfigurationError("the golden server did not start")
+            raise ConfigurationError("the reference server did not start")
         yield int(line)
     finally:
         process.stdin.close()
@@ -146,10 +153,10 @@ async def _http(streams: int) -> Calibration:
     from phi2sdk.backends.openai import OpenAIBackend
     from phi2sdk.transport.http import HttpTransport
 
-    async with golden_process("phi2sdk.measure.reference_server", SCENARIO) as port:
+    async with reference_server_process("phi2sdk.measure.reference_server", SCENARIO) as port:
         base = f"http://127.0.0.1:{port}"
-        backend = OpenAIBackend(base_url=f"{base}/v1", model="golden")
-        control = HttpTransport(base, provider="golden")
+        backend = OpenAIBackend(base_url=f"{base}/v1", model="reference")
+        control = HttpTransport(base, provider="reference")
 
         async def log() -> object:
             async with control.get("/log") as reply:
@@ -166,8 +173,8 @@ async def _http(streams: int) -> Calibration:
 async def _grpc(streams: int) -> Calibration:
     from phi2sdk.backends.clarifai import ClarifaiBackend
 
-    async with golden_process("phi2sdk.measure.reference_server_grpc", SCENARIO) as port:
-        backend = ClarifaiBackend(pat=Secret("golden"), base=f"http://127.0.0.1:{port}")
+    async with reference_server_process("phi2sdk.measure.reference_server_grpc", SCENARIO) as port:
+        backend = ClarifaiBackend(pat=Secret("reference"), base=f"http://127.0.0.1:{port}")
 
         async def log() -> object:
             request = Request(prompts.raw("log"), Sampling(max_tokens=1), stream=False)
@@ -220,7 +227,7 @@ def _answered(rows: object) -> list[Answered]:
 class _GoldenThread(Backend):
     """Tokens from a thread of this process, as a local model's come."""
 
-    provider = "golden"
+    provider = "reference"
 
     def __init__(self, scenario: Scenario) -> None:
         super().__init__()
@@ -234,7 +241,7 @@ class _GoldenThread(Backend):
     @property
     def dialect(self) -> Dialect:
         return Dialect(
-            "golden", {"max_tokens": Rule("max_tokens"), "temperature": Rule("temperature")}
+            "reference", {"max_tokens": Rule("max_tokens"), "temperature": Rule("temperature")}
         )
 
     def take_log(self) -> list[Answered]:

@@ -95,7 +95,7 @@ class Served:
 
             self.scenario = _scenario(unquote(path.removeprefix("/scenario/")))
             return {"now": now}
-        return {"object": "list", "data": [{"id": "golden", "object": "model"}]}
+        return {"object": "list", "data": [{"id": "reference", "object": "model"}]}
 
     async def _stream(
         self, body: Any, read_ns: int, path: bytes, writer: asyncio.StreamWriter
@@ -147,7 +147,7 @@ def _choice(
 
 
 def _event(writer: asyncio.StreamWriter, document: dict[str, Any]) -> None:
-    whole = {"id": "golden", "object": "text_completion", "model": "golden", "created": 0}
+    whole = {"id": "reference", "object": "text_completion", "model": "reference", "created": 0}
     _chunk(writer, b"data: " + json.dumps(whole | document).encode() + b"\n\n")
 
 

@@ -1,4 +1,4 @@
-"""The golden server's sister on Clarifai's wire: gRPC, streaming outputs on a known schedule.
+"""The reference server for Clarifai's protocol: gRPC, streaming outputs on a known schedule.
 
 ``python -m phi2sdk.measure.reference_server_grpc SCENARIO`` prints its port. Its log is what
 ``PostModelOutputs`` answers, as JSON text.
@@ -68,7 +68,7 @@ async def serve(scenario: Scenario) -> tuple[Any, int]:
 def _outputs(text: str, tokens: int) -> Any:
     data = resources_pb2.Data(text=resources_pb2.Text(raw=text))
     output = resources_pb2.Output(
-        id="golden", status=_OK, data=data, prompt_tokens=8, completion_tokens=tokens
+        id="reference", status=_OK, data=data, prompt_tokens=8, completion_tokens=tokens
     )
     return service_pb2.MultiOutputResponse(status=_OK, outputs=[output])
 

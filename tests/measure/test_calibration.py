@@ -12,21 +12,21 @@ from phi2sdk import prompts
 from phi2sdk.backends.openai import OpenAIBackend
 from phi2sdk.completion import Request
 from phi2sdk.fold import Fold
-from phi2sdk.measure import reference_server as golden
-from phi2sdk.measure.calibration import calibrate, golden_process
+from phi2sdk.measure import reference_server as reference
+from phi2sdk.measure.calibration import calibrate, reference_server_process
 from phi2sdk.measure.journal import Journal, read_journal
 from phi2sdk.measure.reference_server import Scenario
 from phi2sdk.sampling import Sampling
 
 
-async def answered(scenario: Scenario, route: str) -> tuple[Fold, golden.Answered]:
+async def answered(scenario: Scenario, route: str) -> tuple[Fold, reference.Answered]:
     """What we see of one answer, and what the server did."""
-    served = golden.Served(scenario)
+    served = reference.Served(scenario)
     server = await asyncio.start_server(served.connected, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     backend = OpenAIBackend(
         base_url=f"http://127.0.0.1:{port}/v1",
-        model="golden",
+        model="reference",
         route=route,  # type: ignore[arg-type]
     )
     account = Fold(Request(prompts.raw("hello"), Sampling(max_tokens=999)))
@@ -68,9 +68,9 @@ async def test_several_tokens_a_write_stalls_and_bursts_arrive_as_they_left() ->
     assert gaps.index(max(gaps)) == 3
 
 
-async def test_a_golden_server_lives_in_a_process_of_its_own_and_ends_with_us() -> None:
+async def test_a_reference_server_lives_in_a_process_of_its_own_and_ends_with_us() -> None:
     async with (
-        golden_process("phi2sdk.measure.reference_server", Scenario(writes=2)) as port,
+        reference_server_process("phi2sdk.measure.reference_server", Scenario(writes=2)) as port,
         aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session,
     ):
         async with session.post("/v1/completions", json={"prompt": "x"}) as reply:
