@@ -12,6 +12,7 @@ from phi2sdk.config.environment import FromEnvironment
 from phi2sdk.config.target import Target
 from phi2sdk.pricing.price import Price
 from phi2sdk.secret import Secret
+from phi2sdk.text import encodable
 
 __all__ = ["Candidate"]
 
@@ -73,6 +74,6 @@ def _plain(value: object) -> Any:
         return {str(name): _plain(one) for name, one in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(one) for one in value]
-    if isinstance(value, str | int | float | bool) or value is None:
-        return value
-    return str(value) if isinstance(value, Path) else type(value).__name__
+    if isinstance(value, str | Path):
+        return encodable(str(value))
+    return value if isinstance(value, int | float | bool | None) else type(value).__name__
