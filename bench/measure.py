@@ -1,8 +1,8 @@
 """Truth against report: how wrong are our latencies, and those of other load tools?
 
 A reference server in a process of its own streams on a known schedule and remembers when it read
-each request and when each write left. The error of a report is what it says less what the server did.
-Scenarios: steady writes, bursts, several tokens a write, a stall, a role long before the first
+each request and when each write left. The error of a report is what it says less what the server
+did. Scenarios: steady writes, bursts, several tokens a write, a stall, a role long before the first
 content, a slow first token. Peers run one after the other on the same server.
 
 ``--simulate`` prints instead how often intervals and verdicts are right.
