@@ -24,16 +24,14 @@ def main() -> None:
 
 def compare_main() -> None:
     """``python -m phi2sdk.compare``: the same as ``phi2 compare``."""
-    _run_module("compare", "python -m phi2sdk.compare")
+    name = "python -m phi2sdk.compare"
+    run(name, _loader("compare", name))
 
 
 def emulate_main() -> None:
     """``python -m phi2sdk.emulator``: the same as ``phi2 emulate``."""
-    _run_module("emulate", "python -m phi2sdk.emulator")
-
-
-def _run_module(module: str, name: str) -> None:
-    run(name, _loader(module, name))
+    name = "python -m phi2sdk.emulator"
+    run(name, _loader("emulate", name), extra="emulator")
 
 
 def _loader(module: str, name: str) -> Callable[[], Callable[[], object]]:

@@ -43,17 +43,20 @@ _EXTRAS = {
 """Package -> the extra that installs it."""
 
 
-def run(name: str, load: Callable[[], Callable[[], object]]) -> NoReturn:
+def run(
+    name: str, load: Callable[[], Callable[[], object]], *, extra: str | None = None
+) -> NoReturn:
     """Run a command and leave with its status.
 
     Args:
         name: What the user typed; begins the line about what went wrong.
         load: Imports the command and returns it. Called with no arguments, it returns its status
             (or nothing) or raises ``SystemExit``.
+        extra: Installs all that the command needs; by default the extra of the missing package.
     """
     _watch_output()
     try:
-        status = _status_of(name, load)
+        status = _status_of(name, load, extra)
         if sys.stdout is not None:
             sys.stdout.flush()
     except _OutputLost as lost:
@@ -65,7 +68,9 @@ def run(name: str, load: Callable[[], Callable[[], object]]) -> NoReturn:
     raise SystemExit(status)
 
 
-def _status_of(name: str, load: Callable[[], Callable[[], object]]) -> int | str | None:
+def _status_of(
+    name: str, load: Callable[[], Callable[[], object]], extra: str | None
+) -> int | str | None:
     try:
         with leaving_at_once():
             work = load()
@@ -82,8 +87,8 @@ def _status_of(name: str, load: Callable[[], Callable[[], object]]) -> int | str
         package = (error.name or "").partition(".")[0]
         if package not in _EXTRAS:
             raise
-        extra = f"phi2sdk[{_EXTRAS[package]}]"
-        _say(f"{name} needs {package}, which is not installed: python -m pip install '{extra}'")
+        install = f"python -m pip install 'phi2sdk[{extra or _EXTRAS[package]}]'"
+        _say(f"{name} needs {package}, which is not installed: {install}")
         return USAGE
     except KeyboardInterrupt:
         _say("interrupted")

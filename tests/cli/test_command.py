@@ -27,6 +27,8 @@ OPTIONAL = {
     *("typer", "rich", "numpy", "scipy", "rapidfuzz", "matplotlib", "tokenizers", "safetensors"),
     *("grpc", "clarifai_grpc", "google.protobuf", "torch", "transformers", "huggingface_hub"),
 }
+WITHOUT_GRPC = OPTIONAL - {"typer", "rich"}
+"""What is missing where the extra ``emulator`` is installed, but for gRPC."""
 
 
 def run(
@@ -64,7 +66,7 @@ def test_a_missing_package_is_one_line_with_the_command_that_installs_it(
 
 
 def test_the_emulators_run_without_grpc_and_say_who_is_left_out(tmp_path: Path) -> None:
-    done = run("phi2sdk.emulator", "--for", "0.01", names=OPTIONAL, act=HIDE, cwd=tmp_path)
+    done = run("phi2sdk.emulator", "--for", "0.01", names=WITHOUT_GRPC, act=HIDE, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "HF_PHI2_ENDPOINT" in done.stdout
     assert "CLARIFAI" not in done.stdout
@@ -72,9 +74,18 @@ def test_the_emulators_run_without_grpc_and_say_who_is_left_out(tmp_path: Path) 
     assert "phi2sdk[emulator]" in done.stderr
 
 
+def test_the_emulators_name_the_extra_that_installs_their_command(tmp_path: Path) -> None:
+    done = run("phi2sdk.emulator", names={"typer"}, act=HIDE, cwd=tmp_path)
+    assert "python -m pip install 'phi2sdk[emulator]'" in said(done)
+    assert done.returncode == 2
+
+
 def test_clarifais_emulator_asked_for_without_grpc_is_one_line_and_status_2(tmp_path: Path) -> None:
     done = run(
-        *("phi2sdk.emulator", "--provider", "clarifai"), names=OPTIONAL, act=HIDE, cwd=tmp_path
+        *("phi2sdk.emulator", "--provider", "clarifai"),
+        names=WITHOUT_GRPC,
+        act=HIDE,
+        cwd=tmp_path,
     )
     assert "python -m pip install 'phi2sdk[emulator]'" in said(done)
     assert done.returncode == 2
