@@ -16,14 +16,18 @@ if TYPE_CHECKING:
     from phi2sdk import errors as errors
     from phi2sdk import prompts as prompts
     from phi2sdk.client.async_client import AsyncPhi2Client as AsyncPhi2Client
+    from phi2sdk.client.budget import Spending as Spending
     from phi2sdk.client.sync_client import Phi2Client as Phi2Client
+    from phi2sdk.client.telemetry import Telemetry as Telemetry
     from phi2sdk.completion import Chunk as Chunk
     from phi2sdk.completion import Completion as Completion
     from phi2sdk.completion import Receipt as Receipt
+    from phi2sdk.config.target import Target as Target
     from phi2sdk.errors import Phi2Error as Phi2Error
     from phi2sdk.prompts import Prompt as Prompt
     from phi2sdk.sampling import Sampling as Sampling
     from phi2sdk.secret import Secret as Secret
+    from phi2sdk.transport.http import Timeouts as Timeouts
 
 __version__ = "0.1.0"
 
@@ -37,6 +41,10 @@ _HOME = {
     "Receipt": "phi2sdk.completion",
     "Sampling": "phi2sdk.sampling",
     "Secret": "phi2sdk.secret",
+    "Spending": "phi2sdk.client.budget",
+    "Target": "phi2sdk.config.target",
+    "Telemetry": "phi2sdk.client.telemetry",
+    "Timeouts": "phi2sdk.transport.http",
     "errors": "phi2sdk.errors",
     "prompts": "phi2sdk.prompts",
 }
@@ -51,6 +59,10 @@ __all__ = [
     "Receipt",
     "Sampling",
     "Secret",
+    "Spending",
+    "Target",
+    "Telemetry",
+    "Timeouts",
     "__version__",
     "errors",
     "prompts",

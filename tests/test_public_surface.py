@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import import_module
+
+import pytest
 
 import phi2sdk
 
@@ -32,10 +35,55 @@ def test_every_public_name_is_there_and_no_other() -> None:
         "Receipt",
         "Sampling",
         "Secret",
+        "Spending",
+        "Target",
+        "Telemetry",
+        "Timeouts",
         "__version__",
         "errors",
         "prompts",
     }
+
+
+PUBLIC = (
+    "phi2sdk.backends.azure.AzureBackend",
+    "phi2sdk.backends.base.Backend",
+    "phi2sdk.backends.clarifai.ClarifaiBackend",
+    "phi2sdk.backends.hf.HFBackend",
+    "phi2sdk.backends.local_gpu.LocalBackend",
+    "phi2sdk.backends.openai.OpenAIBackend",
+    "phi2sdk.client.AsyncPhi2Client",
+    "phi2sdk.client.CompletionStream",
+    "phi2sdk.client.Phi2Client",
+    "phi2sdk.client.SyncCompletionStream",
+    "phi2sdk.compare.Comparison",
+    "phi2sdk.compare.Settings",
+    "phi2sdk.compare.compare",
+    "phi2sdk.compare.report_of",
+    "phi2sdk.completion.Completion",
+    "phi2sdk.config.FromEnvironment",
+    "phi2sdk.config.Target",
+    "phi2sdk.config.load_book",
+    "phi2sdk.config.load_config",
+    "phi2sdk.config.resolve",
+    "phi2sdk.emulator.Emulator",
+    "phi2sdk.emulator.Fault",
+    "phi2sdk.errors.Phi2Error",
+    "phi2sdk.pricing.Bill",
+    "phi2sdk.pricing.Price",
+    "phi2sdk.pricing.cost_of",
+    "phi2sdk.pricing.resolve",
+    "phi2sdk.prompts.instruct",
+    "phi2sdk.sampling.Sampling",
+    "phi2sdk.testing.Phi2Emulator",
+)
+"""Paths that applications may import from, whatever moves inside of the package."""
+
+
+@pytest.mark.parametrize("path", PUBLIC)
+def test_a_public_path_keeps_working(path: str) -> None:
+    module, _, name = path.rpartition(".")
+    assert getattr(import_module(module), name) is not None
 
 
 def test_imports_point_one_way() -> None:

@@ -60,9 +60,9 @@ async def test_a_loop_that_ends_takes_its_connections_along() -> None:
 
 _FORK = """
 import asyncio, json, os, sys
-from phi2sdk.transport.http import Wire
+from phi2sdk.transport.http import HttpTransport
 
-wire = Wire(sys.argv[1], provider="p")
+wire = HttpTransport(sys.argv[1], provider="p")
 
 async def call():
     async with wire.get("/x") as reply:
