@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from phi2sdk.completion import Chunk as Chunk
     from phi2sdk.completion import Completion as Completion
     from phi2sdk.completion import Receipt as Receipt
-    from phi2sdk.config.target import Target as Target
+    from phi2sdk.config import Target as Target
     from phi2sdk.errors import Phi2Error as Phi2Error
     from phi2sdk.prompts import Prompt as Prompt
     from phi2sdk.sampling import Sampling as Sampling
@@ -42,7 +42,7 @@ _HOME = {
     "Sampling": "phi2sdk.sampling",
     "Secret": "phi2sdk.secret",
     "Spending": "phi2sdk.client.budget",
-    "Target": "phi2sdk.config.target",
+    "Target": "phi2sdk.config",
     "Telemetry": "phi2sdk.client.telemetry",
     "Timeouts": "phi2sdk.transport.http",
     "errors": "phi2sdk.errors",

@@ -1,8 +1,9 @@
 """Break the code on purpose, one small change at a time, and see whether a test notices.
 
 Every comparison turned, every condition negated, every number moved, every entry of the tables of
-statuses exchanged, in ``transport/failures.py`` (what a failure is called) and ``policies.py`` (what is tried
-again). Each mutant lives in a copy of the tree; the tests run there until one fails.
+statuses exchanged, in ``transport/failures.py`` (what a failure is called) and
+``client/policies.py`` (what is tried again). Each mutant lives in a copy of the tree; the tests run
+there until one fails.
 
     python tools/mutants.py [--jobs N] [--only TEXT] [--sample N] [--minutes N] [--markdown FILE]
 
