@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from phi2sdk import AsyncPhi2Client, Phi2Client
-from phi2sdk.backends.base import Backend
+from phi2sdk.backends.base import Backend, Capabilities
 from phi2sdk.demo import checkpoint_path
 from phi2sdk.emulator import Emulator, Fault, ScriptedEngine
 from phi2sdk.errors import ConfigurationError
@@ -198,11 +198,11 @@ def test_the_driver_finds_what_is_left(emulator: Emulator) -> None:
             await asyncio.sleep(0)
             yield
 
-        @property
-        def capabilities(self) -> Any:
-            raise NotImplementedError
+        capabilities = Capabilities()
 
-        dialect = capabilities
+        @property
+        def dialect(self) -> Any:
+            raise NotImplementedError
 
     async def main() -> None:
         phi = AsyncPhi2Client(Careless())
