@@ -33,7 +33,8 @@ from phi2sdk.errors import (
 )
 from phi2sdk.sampling import Dialect, Rule
 from phi2sdk.secret import Secret
-from phi2sdk.transport.failures import Failure, error_for, untrusted
+from phi2sdk.text import untrusted
+from phi2sdk.transport.failures import Failure, error_for
 from phi2sdk.transport.http import HttpTransport, Timeouts
 from phi2sdk.transport.preview import RequestPreview
 

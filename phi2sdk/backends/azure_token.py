@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from phi2sdk.errors import AuthenticationFailed, ConfigurationError, ConnectionFailed, Timeout
 from phi2sdk.secret import Secret
-from phi2sdk.transport.failures import untrusted
+from phi2sdk.text import untrusted
 from phi2sdk.transport.redaction import Redactor
 
 __all__ = ["Credential", "TokenCache", "default_credential"]

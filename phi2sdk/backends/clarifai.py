@@ -43,7 +43,7 @@ from phi2sdk.completion import (
 from phi2sdk.errors import BadResponse, ConfigurationError
 from phi2sdk.sampling import Dialect, Rule
 from phi2sdk.secret import Secret
-from phi2sdk.transport.failures import untrusted
+from phi2sdk.text import untrusted
 from phi2sdk.transport.http import Timeouts
 from phi2sdk.transport.preview import RequestPreview
 from phi2sdk.transport.redaction import Redactor

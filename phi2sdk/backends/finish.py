@@ -11,7 +11,7 @@ from typing import Any
 
 from phi2sdk.completion import FinishReason
 from phi2sdk.errors import BadResponse
-from phi2sdk.transport.failures import untrusted
+from phi2sdk.text import untrusted
 
 __all__ = ["finish_of", "told"]
 

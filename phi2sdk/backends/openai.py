@@ -19,7 +19,8 @@ from phi2sdk.errors import BadResponse, ConfigurationError, ContentFiltered, Pro
 from phi2sdk.logprobs import TokenLogprob
 from phi2sdk.sampling import Dialect, Rule
 from phi2sdk.secret import Secret
-from phi2sdk.transport.failures import Failure, error_for, untrusted
+from phi2sdk.text import untrusted
+from phi2sdk.transport.failures import Failure, error_for
 from phi2sdk.transport.http import HttpTransport, Timeouts
 
 __all__ = [

@@ -26,7 +26,7 @@ from phi2sdk.client.policies import leaves
 from phi2sdk.completion import Chunk, Count, Event, Request, Retrying, Sent
 from phi2sdk.errors import BadResponse, ConfigurationError, Phi2Error
 from phi2sdk.fold import Fold
-from phi2sdk.transport.failures import untrusted
+from phi2sdk.text import untrusted
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context

@@ -15,7 +15,7 @@ from phi2sdk import prompts
 from phi2sdk.errors import ConfigurationError, InvalidRequest
 from phi2sdk.parsing import parse_json
 from phi2sdk.prompts import Format, Prompt
-from phi2sdk.transport.failures import untrusted
+from phi2sdk.text import untrusted
 
 __all__ = ["Item", "Task", "Workload", "read_input", "read_workload"]
 

@@ -10,7 +10,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.secret import Secret
-from phi2sdk.transport.failures import untrusted
+from phi2sdk.text import untrusted
 
 __all__ = ["check_endpoint", "is_loopback", "origin", "proxy_for", "revealed"]
 

@@ -28,8 +28,9 @@ from phi2sdk.errors import (
     Timeout,
 )
 from phi2sdk.secret import Secret
+from phi2sdk.text import untrusted
 from phi2sdk.transport.endpoint import check_endpoint, is_loopback, proxy_for, revealed
-from phi2sdk.transport.failures import Failure, error_for, untrusted
+from phi2sdk.transport.failures import Failure, error_for
 from phi2sdk.transport.preview import RequestPreview
 from phi2sdk.transport.redaction import Redactor
 from phi2sdk.transport.sse import ServerEvent, SSEReader

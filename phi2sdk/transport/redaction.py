@@ -18,7 +18,7 @@ from urllib.request import getproxies
 
 from phi2sdk.errors import Phi2Error
 from phi2sdk.secret import Secret
-from phi2sdk.transport.failures import untrusted
+from phi2sdk.text import untrusted
 
 __all__ = ["ForeignError", "Redactor"]
 

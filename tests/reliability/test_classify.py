@@ -21,7 +21,8 @@ from phi2sdk.errors import (
     ProviderFault,
     RateLimited,
 )
-from phi2sdk.transport.failures import BY_CODE, Failure, error_for, retry_after, untrusted
+from phi2sdk.text import untrusted
+from phi2sdk.transport.failures import BY_CODE, Failure, error_for, retry_after
 from tests.reliability.matrix import HTTP, Row
 from tests.reliability.rows_status import STATUSES
 

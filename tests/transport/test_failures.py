@@ -19,6 +19,7 @@ from phi2sdk.errors import (
     ProviderFault,
     RateLimited,
 )
+from phi2sdk.text import untrusted
 from phi2sdk.transport.failures import (
     BY_CODE,
     BY_STATUS,
@@ -26,7 +27,6 @@ from phi2sdk.transport.failures import (
     error_for,
     request_id,
     retry_after,
-    untrusted,
 )
 
 

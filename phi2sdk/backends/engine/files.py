@@ -13,7 +13,7 @@ from phi2sdk.backends.engine.memory import Shape
 from phi2sdk.errors import ConfigurationError, ModelNotFound, OutOfMemory, Phi2Error
 from phi2sdk.parsing import parse_json
 from phi2sdk.secret import Secret
-from phi2sdk.transport.failures import untrusted
+from phi2sdk.text import untrusted
 from phi2sdk.transport.redaction import Redactor
 
 __all__ = ["ModelFiles", "find_model", "from_files"]
