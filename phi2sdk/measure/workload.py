@@ -156,9 +156,10 @@ def _decode(data: bytes, name: str) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = len(_LINE_BREAK.split(data[: error.start].decode()))
+        content = error.object  # without the byte order mark, which no position counts
+        line = len(_LINE_BREAK.split(content[: error.start].decode()))
         raise ConfigurationError(
-            f"{name}, line {line}: not UTF-8 (byte {data[error.start]:#04x}); save it as UTF-8"
+            f"{name}, line {line}: not UTF-8 (byte {content[error.start]:#04x}); save it as UTF-8"
         ) from None
 
 

@@ -202,7 +202,7 @@ def _against(report: Report, baseline: BaselineReport) -> Section:
         rows.append(tuple(cells))
     columns = [target_column(), Column("times cheaper", "at the cost per answer of this run")]
     if baseline.at_volume and report.volume is not None:
-        title = f"at {report.volume.per_day:,.0f} a day"
+        title = f"{report.volume.per_day:,.0f}/day"
         columns.append(Column(title, "times cheaper, idle time included"))
     return Section(f"Against {baseline.name}", columns, rows, list(_baseline_lines(baseline)))
 

@@ -153,7 +153,7 @@ def notes(report: Report) -> list[str]:
             f"{SIMULATED} simulated: an emulator on this machine answered, so this is neither a "
             "provider's latency nor its bill."
         )
-    if _any_too_few(report):
+    if any(cell.text.endswith(TOO_FEW) for row in overview(report).rows for cell in row):
         said.append(
             f"{TOO_FEW} too few prompts for a 95 % interval of this number (a median needs 6, a "
             "p95 72): read it as an example."
@@ -176,17 +176,3 @@ def notes(report: Report) -> list[str]:
     if any(target.cost is None for target in report.targets.values()):
         said.append("unknown: no price was given; it is not zero.")
     return said
-
-
-def _any_too_few(report: Report) -> bool:
-    summaries = [
-        summary
-        for target in report.targets.values()
-        for summary in (target.latency.ttft, target.latency.e2e)
-        if summary is not None
-    ]
-    return any(
-        q.value is not None and q.low is None and q.high is None
-        for summary in summaries
-        for q in (summary.p50, summary.p95)
-    )

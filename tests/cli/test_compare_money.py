@@ -63,7 +63,7 @@ def test_the_demo_prints_ratio_assumptions_break_even_and_decision(tmp_path: Pat
     text = " ".join(done.stdout.split())
     for part in (
         "Against gpt-4",
-        "at 10,000 a day",
+        "10,000/day",
         "Published: 30 times cheaper than GPT-4",
         "Assumed: azure, hf, openai: simulated",
         "Break-even, in summaries a day",
@@ -107,7 +107,7 @@ def test_a_budget_that_nobody_agreed_to_sends_nothing(
     assert "--yes" in err
     status, _, err = run(monkeypatch, capfd, *ARGUMENTS, "--budget-usd", "1", answer="no\n")
     assert status == 2
-    assert "Spend up to $1.00? [y/N]" in err
+    assert "Spend up to $1? [y/N]" in err
     assert "not agreed: nothing was sent" in err
     assert [c for c in priced.openai.calls if c.method == "POST"] == []
     assert not Path("run").exists()
@@ -118,7 +118,7 @@ def test_a_budget_is_agreed_to_by_a_yes(
 ) -> None:
     status, _, err = run(monkeypatch, capfd, *ARGUMENTS, "--budget-usd", "1", answer="y\n")
     assert status in (0, 3)
-    assert "Charged to the budget: $0.2 of $1.00" in err
+    assert "Charged to the budget: $0.2 of $1" in err
 
 
 def test_a_budget_stops_the_run_with_status_3_and_says_how_to_go_on(
@@ -139,7 +139,7 @@ def test_a_budget_stops_the_run_with_status_3_and_says_how_to_go_on(
     assert "Stopped" not in err
     assert "15 requests cost at most $0.15" in err
     assert "$0.05 of it are spent" in err
-    assert "Charged to the budget: $0.2 of $5.00" in err
+    assert "Charged to the budget: $0.2 of $5" in err
     assert len([c for c in priced.openai.calls if c.method == "POST"]) == 20
 
 

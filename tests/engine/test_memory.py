@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from phi2sdk.backends.engine import memory
 from phi2sdk.cli.app import app
+from phi2sdk.demo import checkpoint_path
 from phi2sdk.errors import ConfigurationError, OutOfMemory
 
 GB = 10**9
@@ -46,7 +46,7 @@ def test_a_models_shape_is_read_from_its_config() -> None:
 def test_counted_parameters_are_those_of_the_bundled_weights() -> None:
     from safetensors import safe_open
 
-    folder = Path(memory.__file__).parent / "demo" / "checkpoint"
+    folder = checkpoint_path()
     shape = memory.Shape.of_config(json.loads((folder / "config.json").read_text()))
     with safe_open(folder / "model.safetensors", framework="np") as file:
         names = [name for name in file.keys() if name != "lm_head.weight"]  # noqa: SIM118

@@ -194,3 +194,10 @@ def test_whatever_was_written_as_jsonl_is_read_again(
     lines = "\n".join(json.dumps({"text": text}) for text in texts)
     path = written(tmp_path_factory.mktemp("w"), "a.jsonl", lines)
     assert [item.text for item in read_input(path)] == texts
+
+
+def test_a_byte_that_is_no_utf_8_is_named_behind_a_byte_order_mark_too(tmp_path: Path) -> None:
+    file = tmp_path / "input.jsonl"
+    file.write_bytes(b"\xef\xbb\xbf{}\n\x80")
+    with pytest.raises(ConfigurationError, match=r"line 2: not UTF-8 \(byte 0x80\)"):
+        read_input(file)

@@ -276,7 +276,7 @@ def another_encoding(chance: random.Random, file: Path, outside: Path) -> str:
 
 def linked(chance: random.Random, file: Path, outside: Path) -> str:
     """This file or one that a report writes is a link to a file outside, or to none."""
-    name = chance.choice((file.name, "report.md", "report.html", "cost.svg", "junit.xml"))
+    name = chance.choice((file.name, "report.md", "report.html", "junit.xml"))
     link = file.with_name(name)
     there = chance.choice((outside / name, outside / "none", Path("/dev/null"), link))
     if link.exists() and there.parent == outside:

@@ -40,7 +40,7 @@ ADDED = ("schema", "configuration_hash")
 ESTIMATE = estimating_tokenizer()
 ASKED = Analysis(volume=500, requirements=(Requirement.parse("targets.a.latency.e2e.p50 < 1"),))
 WRITTEN = (
-    "report.json", "report.md", "report.html", "junit.xml", "cost.svg", "cost.png",
+    "report.json", "report.md", "report.html", "junit.xml",
     f".report.md.{os.getpid()}", f".report.json.{os.getpid()}", f".report.html.{os.getpid()}",
 )  # fmt: skip
 OWN = ("run.json", "records.jsonl", "identity.json", "logprobs.jsonl")
@@ -83,7 +83,7 @@ def test_a_report_writes_through_no_link_in_the_folder(run: RunFolder, tmp_path:
         (run.path / name).symlink_to(outside / name)
     report_of(run, ESTIMATE, ASKED)
     assert set(contents(outside).values()) == {b"precious"}
-    for name in ("report.json", "report.md", "report.html", "junit.xml", "cost.svg", "cost.png"):
+    for name in ("report.json", "report.md", "report.html", "junit.xml"):
         assert not (run.path / name).is_symlink()
         assert (run.path / name).stat().st_size > 100
 
