@@ -37,6 +37,7 @@ from phi2sdk.measure.workload import Workload
 from phi2sdk.prompts import SUMMARY_TEMPLATE, Prompt
 from phi2sdk.sampled_arm import SampledArm
 from phi2sdk.sampling import Sampling
+from phi2sdk.text import encodable
 from phi2sdk.told_arm import ask_logprobs, chosen
 
 __all__ = ["Comparison", "Progress", "Settings", "check_reference"]
@@ -234,7 +235,7 @@ class Comparison:
             "task": workload.task,
             "format": "instruct" if summarize else workload.format,
             "template": SUMMARY_TEMPLATE if summarize else None,
-            "input": Path(workload.name).name,
+            "input": encodable(Path(workload.name).name),
             "prompts": {id: prompt.text for id, prompt in self._prompts.items()},
             **({"references": references} if references else {}),
             "targets": {name: c.describe() for name, c in self.candidates.items()},

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from html import escape as _escape_html
 
-__all__ = ["for_html", "for_markdown", "for_terminal", "untrusted"]
+__all__ = ["encodable", "for_html", "for_markdown", "for_terminal", "untrusted"]
 
 _KEEP = {"\n", "\t"}
 _ENTITY = frozenset("<>&|`\\@")
@@ -33,6 +33,14 @@ def for_terminal(text: str) -> str:
     return "".join(
         c if c.isprintable() or c in _KEEP else c.encode("unicode_escape").decode() for c in text
     )
+
+
+def encodable(text: str) -> str:
+    """``text`` with each half of a surrogate pair, which UTF-8 does not have, shown as ``\\udXXX``.
+
+    Names of files and environment variables have such halves where their bytes are not UTF-8.
+    """
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def untrusted(text: str, limit: int = 300) -> str:

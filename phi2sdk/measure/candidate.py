@@ -11,6 +11,7 @@ from phi2sdk.client import AsyncPhi2Client
 from phi2sdk.config import FromEnvironment, Target
 from phi2sdk.pricing import Price
 from phi2sdk.secret import Secret
+from phi2sdk.text import encodable
 
 __all__ = ["Candidate"]
 
@@ -72,6 +73,6 @@ def _plain(value: object) -> Any:
         return {str(name): _plain(one) for name, one in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(one) for one in value]
-    if isinstance(value, str | int | float | bool) or value is None:
-        return value
-    return str(value) if isinstance(value, Path) else type(value).__name__
+    if isinstance(value, str | Path):
+        return encodable(str(value))
+    return value if isinstance(value, int | float | bool | None) else type(value).__name__

@@ -10,10 +10,19 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from phi2sdk.measure.records import Arm, Outcome
 from phi2sdk.parsing import first_mistake
+from phi2sdk.text import encodable
 
 __all__ = ["MOST", "Count", "Seconds", "check_event"]
 
@@ -25,7 +34,17 @@ Seconds = Annotated[float, Field(strict=True, ge=0, le=1e9, allow_inf_nan=False)
 Flag = Annotated[bool, Field(strict=True)]
 _Nanoseconds = Annotated[int, Field(strict=True, ge=-MOST, le=MOST)]
 _Bin = Annotated[int, Field(ge=0, le=1000)]
-_Key = tuple[Arm, str, str, Count]
+
+
+def _encodable(text: str) -> str:
+    if text != encodable(text):
+        raise ValueError("half of a surrogate pair is no character")
+    return text
+
+
+_Word = Annotated[str, AfterValidator(_encodable)]
+"""Text that stands in reports. Only answers may hold halves of surrogate pairs."""
+_Key = tuple[Arm, _Word, _Word, Count]
 
 
 class _Event(BaseModel):
@@ -38,7 +57,7 @@ class _InSession(_Event):
 
 class _Session(_InSession):
     event: Literal["session"]
-    started: str
+    started: _Word
 
 
 class _Over(_InSession):
@@ -55,7 +74,7 @@ class _Attempt(_Event):
     key: _Key
     t_send: _Nanoseconds
     t_end: _Nanoseconds
-    error: str | None = None
+    error: _Word | None = None
     status: Count | None = None
     wait: Seconds = 0.0
 
@@ -72,7 +91,7 @@ class _Quantiles(_Event):
 
 class _Calibration(_InSession):
     event: Literal["calibration"]
-    wire: str
+    wire: _Word
     streams: Count
     n: Count
     ttft: _Quantiles
@@ -109,9 +128,9 @@ class _Done(_InSession):
     t_first: _Nanoseconds | None = None
     t_last: _Nanoseconds | None = None
     streamed: Flag | None = None
-    error: str | None = None
+    error: _Word | None = None
     status: Count | None = None
-    message: str | None = None
+    message: _Word | None = None
     chunks: _Chunks = _Chunks()
     text: str
     raw: str | None = None
@@ -120,10 +139,10 @@ class _Done(_InSession):
         Count | tuple[Count, Literal["estimated"]],
     ] = {}
     cut: Flag = False
-    finish_reason: str | None = None
-    model: str | None = None
-    request_id: str | None = None
-    route: str | None = None
+    finish_reason: _Word | None = None
+    model: _Word | None = None
+    request_id: _Word | None = None
+    route: _Word | None = None
     wrapped: Flag = False
 
     @model_validator(mode="after")

@@ -7,6 +7,7 @@ makes us wait, and whatever the operating system refuses is a :class:`Configurat
 from __future__ import annotations
 
 import errno
+import json
 import os
 import secrets
 import stat
@@ -40,16 +41,22 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_json(path: Path) -> Any:
-    """The JSON document in a regular file.
+    """The JSON document in a regular file; all text in it can be written as UTF-8.
 
     Raises:
         FileNotFoundError: There is none.
         ConfigurationError: As :func:`read_bytes`, or it is damaged.
     """
     try:
-        return parse_json(read_bytes(path))
+        document = parse_json(read_bytes(path))
+        json.dumps(document, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ConfigurationError(
+            f"{path} is damaged: half of a surrogate pair is no character. {ANOTHER_COPY}"
+        ) from None
     except ValueError as error:
         raise ConfigurationError(f"{path} is damaged: {error}. {ANOTHER_COPY}") from None
+    return document
 
 
 ANOTHER_COPY = "Restore the file from a backup, or make the run again"

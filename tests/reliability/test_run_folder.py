@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -242,3 +243,20 @@ def test_a_damaged_folder_is_read_or_refused_in_one_line_and_nothing_outside_cha
     assert found.outcomes.total() == 8 * 5
     assert found.outcomes["report refused"] >= 2
     assert found.outcomes["report done"] >= 2
+
+
+def test_half_of_a_surrogate_pair_in_a_name_is_refused_and_in_an_answer_is_shown(
+    tmp_path: Path,
+) -> None:
+    answers = [answer(f"p{i}", target=name, text="half \ud800") for i in range(8) for name in "ab"]
+    folder = made(tmp_path / "answers", answers)
+    report_of(folder, ESTIMATE)
+    assert "half \\\\ud800" in (folder.path / "report.html").read_text(encoding="utf-8")
+    folder = made(tmp_path / "route", [replace(one, route="\ud800") for one in RECORDS])
+    with pytest.raises(ConfigurationError, match="route: half of a surrogate pair"):
+        folder.read()
+    folder = made(tmp_path / "run")
+    run = (folder.path / "run.json").read_text().replace('"test"', '"\\ud800"')
+    (folder.path / "run.json").write_text(run)
+    with pytest.raises(ConfigurationError, match="half of a surrogate pair"):
+        folder.read()
