@@ -109,11 +109,10 @@ class _Health(_InSession):
 class _Chunks(_Event):
     t: list[_Nanoseconds] = []
     chars: list[Count] = []
-    tokens: list[Annotated[int, Field(strict=True, ge=-1, le=MOST)]] | None = None
 
     @model_validator(mode="after")
     def _as_many(self) -> Self:
-        if len(self.chars) != len(self.t) or len(self.tokens or self.t) != len(self.t):
+        if len(self.chars) != len(self.t):
             raise ValueError("its lists have different lengths")
         return self
 
@@ -149,6 +148,8 @@ class _Done(_InSession):
     def _times(self) -> Self:
         _in_order(self.t_scheduled, self.t_close)
         _in_order(self.t_send, self.t_first, self.t_last, self.t_close)
+        if self.t_first is not None and not self.chunks.t:
+            raise ValueError("it has the time of a first chunk and no chunks")
         return self
 
 

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from array import array
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -260,3 +261,11 @@ def test_half_of_a_surrogate_pair_in_a_name_is_refused_and_in_an_answer_is_shown
     (folder.path / "run.json").write_text(run)
     with pytest.raises(ConfigurationError, match="half of a surrogate pair"):
         folder.read()
+
+
+def test_a_first_chunk_among_no_chunks_is_refused(tmp_path: Path) -> None:
+    nothing = array("q")
+    records = [replace(one, chunk_ns=nothing, chunk_chars=nothing) for one in RECORDS]
+    folder = made(tmp_path / "run", records)
+    with pytest.raises(ConfigurationError, match="a first chunk and no chunks"):
+        report_of(folder, ESTIMATE)
