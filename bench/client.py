@@ -2,7 +2,7 @@
 
     python bench/client.py --quick             the checks, in under 50 s
     python bench/client.py --json client.json  everything, in about five minutes
-    python bench/client_plot.py client.json    the plot of docs/performance.md
+    python bench/client_plot.py client.json    draw docs/how-it-works/client.svg
 
 One server process of fixed replies on one core; each client in a process, an environment and, in
 turn, the core of its own. Rounds alternate between the clients and every ratio is made within its

@@ -1,4 +1,4 @@
-"""Writes the report of bench/client.py into docs/performance.md, between its two marks.
+"""Write the report of bench/client.py into docs/how-it-works/performance.md, between its marks.
 
 python bench/client.py --json client.json
 python bench/client_docs.py client.json
@@ -13,7 +13,7 @@ from typing import Any
 
 from common import HERE
 
-PAGE = HERE.parent / "docs" / "performance.md"
+PAGE = HERE.parent / "docs" / "how-it-works" / "performance.md"
 BEGIN, END = "<!-- client figures: begin -->", "<!-- client figures: end -->"
 HEADINGS = {
     "client": {

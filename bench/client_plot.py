@@ -1,7 +1,7 @@
 """Draws the report of bench/client.py.
 
     python bench/client.py --json client.json
-    python bench/client_plot.py client.json docs/client.svg
+    python bench/client_plot.py client.json docs/how-it-works/client.svg
 
 matplotlib comes from an environment of its own, made on first use.
 """

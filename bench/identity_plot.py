@@ -1,7 +1,7 @@
 """Draws the simulations of bench/identity.py.
 
     python bench/identity.py --simulate --pools POOLS --json identity-simulations.json
-    python bench/identity_plot.py identity-simulations.json docs/explanation
+    python bench/identity_plot.py identity-simulations.json docs/compare
 
 Several reports may be given before the folder: their rows are drawn together.
 """

@@ -1,4 +1,4 @@
-"""Writes the report of bench/local.py into docs/performance.md, and draws it.
+"""Writes the report of bench/local.py into docs/how-it-works/performance.md, and draws it.
 
 python bench/local.py --json local.json
 python bench/local_docs.py local.json
@@ -14,7 +14,7 @@ from typing import Any
 from common import HERE
 from local_plot import draw
 
-DOCS = HERE.parent / "docs"
+DOCS = HERE.parent / "docs" / "how-it-works"
 BEGIN, END = "<!-- local figures: begin -->", "<!-- local figures: end -->"
 
 

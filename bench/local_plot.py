@@ -1,6 +1,6 @@
 """Draws the report of bench/local.py.
 
-    python bench/local_plot.py local.json docs/local.svg docs/local.png
+    python bench/local_plot.py local.json docs/how-it-works/local.svg docs/how-it-works/local.png
 
 matplotlib comes from an environment of its own if it is not at hand, made on first use.
 """

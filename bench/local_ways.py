@@ -152,7 +152,7 @@ def llamacpp(threads: int) -> Iterator[Callable[[Requests], float]]:
 def suited(trial: Callable[[], object], run: Callable[[], float]) -> Callable[[], float]:
     """``run`` on one torch thread or on all, whichever suits ``trial`` better: peers get the best.
 
-    On a busy machine all threads are many times slower than one (docs/performance.md).
+    On a busy machine all threads are many times slower than one (docs/how-it-works/performance.md).
     """
     usual = torch.get_num_threads()
     seconds: dict[int, list[float]] = {1: [], usual: []}

@@ -1,4 +1,4 @@
-"""Writes the reports of bench/measure.py and bench/report.py into docs/performance.md.
+"""Writes the reports of bench/measure.py and bench/report.py into docs/how-it-works/performance.md.
 
 python bench/measure.py --json measure.json
 python bench/report.py --json report.json
@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-PAGE = HERE.parent / "docs" / "performance.md"
+PAGE = HERE.parent / "docs" / "how-it-works" / "performance.md"
 BEGIN, END = "<!-- measurement figures: begin -->", "<!-- measurement figures: end -->"
 SECTION = f"""
 ## Measurement
 
 How wrong the reported times are: what each tool says less what a server of known send times did.
-See [Measurement](measurement.md) for what the numbers mean.
+See [Measurement](../compare/measurement.md) for what the numbers mean.
 
 {BEGIN}
 {END}

@@ -2,7 +2,7 @@
 
     python tools/footprint.py                          # every extra
     python tools/footprint.py none --at-most 25        # status 1 if there are more
-    python tools/footprint.py --write docs/reference/installation.md
+    python tools/footprint.py --write docs/get-started/installation.md
 
 Each extra of the wheel is installed by itself, with the versions of ``constraints.txt``, into an
 empty folder. Our own package counts, and 1 MB is 1,000,000 bytes.

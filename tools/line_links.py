@@ -1,6 +1,6 @@
 """Keep the links of a page on the lines of the classes and functions that they name.
 
-``python tools/line_links.py docs/explanation/architecture.md`` rewrites every link of the form
+``python tools/line_links.py docs/how-it-works/architecture.md`` rewrites every link of the form
 ```[`Retry.stream`](../../phi2sdk/client/policies.py#L42)``` so that its number is the line on which
 ``Retry.stream`` is defined in that file. A test fails while a page holds another number.
 """
@@ -71,7 +71,7 @@ def main(pages: list[str]) -> None:
     """Rewrite the links of the pages."""
     if not pages:
         sys.exit(
-            "name at least one page: python tools/line_links.py docs/explanation/architecture.md"
+            "name at least one page: python tools/line_links.py docs/how-it-works/architecture.md"
         )
     for name in pages:
         page = Path(name)

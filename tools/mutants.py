@@ -8,8 +8,8 @@ there until one fails.
     python tools/mutants.py [--jobs N] [--only TEXT] [--sample N] [--minutes N] [--markdown FILE]
 
 Mutants are played in an order drawn with a fixed seed, so that those that fit into ``--minutes``
-are a fair sample. ``--markdown`` writes the result as docs/reliability.md shows it. Exit status 0
-if at least 90 % of those that were played are killed.
+are a fair sample. ``--markdown`` writes the result for docs/contributing/mutation-tests.md. Exit
+status 0 if at least 90 % of those that were played are killed.
 """
 
 from __future__ import annotations

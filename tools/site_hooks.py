@@ -30,7 +30,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add what lies outside ``docs/``."""
     for name in PROJECT:
         text = (ROOT / name).read_text(encoding="utf-8")
-        files.append(File.generated(config, f"project/{name}", content=text))
+        files.append(File.generated(config, f"contributing/{name}", content=text))
     schema = (ROOT / SCHEMA).read_text(encoding="utf-8")
     files.append(File.generated(config, "reference/report.schema.json", content=schema))
     return files
@@ -58,13 +58,13 @@ def _pointed(link: re.Match[str], source: str, files: Files) -> str:
 
 
 def _in_repository(on_site: str) -> str:
-    name = on_site.removeprefix("project/")
+    name = on_site.removeprefix("contributing/")
     return name if name in PROJECT else f"docs/{on_site}"
 
 
 def _on_site(in_repository: str) -> str:
     if in_repository in PROJECT:
-        return f"project/{in_repository}"
+        return f"contributing/{in_repository}"
     if in_repository == SCHEMA:
         return "reference/report.schema.json"
     return in_repository.removeprefix("docs/")

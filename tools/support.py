@@ -1,7 +1,7 @@
 """Which route takes which sampling parameter, as a table for the documentation.
 
 The table is made from the very rules that make the requests; a test holds both to the wire.
-``python tools/support.py docs/sampling.md`` writes it between the marks in a page.
+``python tools/support.py docs/client/sampling.md`` writes it between the marks in a page.
 """
 
 from __future__ import annotations

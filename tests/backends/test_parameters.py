@@ -24,7 +24,7 @@ from tools.support import cell, dialects, main, support_table, write_table
 
 from .conftest import ANSWER, KEY, ask
 
-PAGE = Path(__file__).parents[2] / "docs" / "sampling.md"
+PAGE = Path(__file__).parents[2] / "docs" / "client" / "sampling.md"
 PROMPT = prompts.raw("x")  # without stops of its own
 OTHER: Mapping[str, Any] = {
     "max_tokens": 17,
@@ -108,7 +108,7 @@ def test_every_route_over_http_is_one_of_the_table() -> None:
 
 def test_the_page_is_up_to_date(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     text = PAGE.read_text("utf-8")
-    assert write_table(text) == text, "run python tools/support.py docs/sampling.md"
+    assert write_table(text) == text, "run python tools/support.py docs/client/sampling.md"
     main([])
     assert capsys.readouterr().out == support_table()
     copy = tmp_path / "page.md"

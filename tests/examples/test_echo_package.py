@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "phi2sdk_echo"
-PAGE = ROOT / "docs" / "how-to" / "write-a-backend.md"
+PAGE = ROOT / "docs" / "client" / "write-a-backend.md"
 
 
 @pytest.fixture(scope="module")

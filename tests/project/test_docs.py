@@ -35,7 +35,7 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
 
 
 def test_the_error_table_lists_every_error() -> None:
-    table = (ROOT / "docs/errors.md").read_text()
+    table = (ROOT / "docs/client/errors.md").read_text()
     listed = set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE))
     assert listed == set(errors.__all__) - {"Phi2Error", "TransientError"}
     for name in listed:
@@ -44,7 +44,7 @@ def test_the_error_table_lists_every_error() -> None:
 
 
 def test_the_backend_table_lists_every_backend_and_its_environment() -> None:
-    text = (ROOT / "docs/backends.md").read_text()
+    text = (ROOT / "docs/client/backends.md").read_text()
     rows = {m[1]: m[0] for m in re.finditer(r"^\| `(\w+)` \|.*$", text, re.MULTILINE)}
     assert set(rows) == set(backends.known())
     for name, row in rows.items():
@@ -53,10 +53,10 @@ def test_the_backend_table_lists_every_backend_and_its_environment() -> None:
 
 
 def test_the_format_table_lists_every_format() -> None:
-    text = (ROOT / "docs/prompt-formats.md").read_text()
+    text = (ROOT / "docs/client/prompt-formats.md").read_text()
     assert set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == set(prompts.FORMATS)
 
 
 def test_the_backend_that_the_guide_shows_is_the_one_that_is_tested() -> None:
-    page = (ROOT / "docs/how-to/write-a-backend.md").read_text()
+    page = (ROOT / "docs/client/write-a-backend.md").read_text()
     assert (ROOT / "examples/phi2sdk_echo/phi2sdk_echo.py").read_text() in page

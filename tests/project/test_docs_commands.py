@@ -151,7 +151,7 @@ def check_script(script: Path, arguments: list[str]) -> None:
 
 
 def test_the_page_of_the_command_line_lists_every_command() -> None:
-    page = (ROOT / "docs/command-line.md").read_text()
+    page = (ROOT / "docs/reference/command-line.md").read_text()
     listed = set(re.findall(r"^\| `phi2 (\w+)", page, re.M))
     assert listed == set(getattr(typer.main.get_command(app), "commands", ()))
 

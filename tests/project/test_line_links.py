@@ -9,7 +9,7 @@ import pytest
 from tests.project.test_tools import tool
 
 ROOT = Path(__file__).parents[2]
-ARCHITECTURE = ROOT / "docs/explanation/architecture.md"
+ARCHITECTURE = ROOT / "docs/how-it-works/architecture.md"
 PAGES = [ROOT / "CONTRIBUTING.md", ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 
 line_links = tool("line_links")

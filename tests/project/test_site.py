@@ -83,7 +83,7 @@ def test_every_part_of_the_report_stands_in_the_reference(site: Path) -> None:
 
 
 def test_the_projects_own_pages_and_the_schema_are_there(site: Path) -> None:
-    assert (site / "project/SECURITY/index.html").is_file()
-    assert (site / "project/CHANGELOG/index.html").is_file()
+    assert (site / "contributing/SECURITY/index.html").is_file()
+    assert (site / "contributing/CHANGELOG/index.html").is_file()
     schema = ROOT / "phi2sdk/report/report.schema.json"
     assert (site / "reference/report.schema.json").read_text() == schema.read_text()

@@ -1,7 +1,8 @@
 """Every difference between our calls and those of the vendors' SDKs, each with its reason.
 
 The tests enforce it both ways: a difference that is not here fails, and so does a line that no
-longer holds. ``docs/wire.md`` shows it; ``python -m tests.reference.table`` prints it anew.
+longer holds. ``docs/contributing/wire.md`` shows the table; ``python -m tests.reference.table``
+prints it.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from .differences import ABSENT, differences
 from .table import DIFFERENCES, expected, rendered
 from .vendors import GREEDY, KEY, PAIRS, Pair
 
-DOCS = Path(__file__).parents[2] / "docs" / "wire.md"
+DOCS = Path(__file__).parents[2] / "docs" / "contributing" / "wire.md"
 
 CASES = [
     pytest.param(pair, name, stream, id=f"{pair.name}, {name}{', streamed' * stream}")

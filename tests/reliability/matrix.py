@@ -1,10 +1,9 @@
-"""The fault matrix: what goes wrong, and what a caller then sees. Data and nothing else.
+"""The data of the fault matrix: what goes wrong, and which error a caller then receives.
 
-The kinds of things are here, the rows in ``rows_wire.py`` and ``rows_status.py``, all of it in
-``table.py``. ``test_matrix.py`` plays every cell; ``docs/fault-matrix.md`` is the table for
-people, written by::
+The types of the rows are here; the rows are in ``rows_wire.py`` and ``rows_status.py``, and
+``table.py`` collects them. ``test_matrix.py`` tests every cell. This command writes the page::
 
-    python -m tests.reliability.published > docs/fault-matrix.md
+    python -m tests.reliability.published > docs/contributing/fault-matrix.md
 """
 
 from __future__ import annotations

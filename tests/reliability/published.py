@@ -1,4 +1,4 @@
-"""The fault matrix as a page: ``python -m tests.reliability.published > docs/fault-matrix.md``."""
+"""Print the fault matrix as the page ``docs/contributing/fault-matrix.md``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.reliability.matrix import ATTEMPTS, HTTP, STREAMED, TARGETS, Row
 from tests.reliability.table import GROUPS, cells
 
-PAGE = Path(__file__).parents[2] / "docs" / "fault-matrix.md"
+PAGE = Path(__file__).parents[2] / "docs" / "contributing" / "fault-matrix.md"
 
 _INTRODUCTION = f"""\
 # Fault matrix
@@ -24,7 +24,7 @@ nothing is asked again. After every fault the same client asks once more and get
 The page and the tests have one source, the rows in `tests/reliability/`:
 
     python -m pytest tests/reliability/test_matrix.py
-    python -m tests.reliability.published > docs/fault-matrix.md
+    python -m tests.reliability.published > docs/contributing/fault-matrix.md
 """
 
 

@@ -1,7 +1,7 @@
 """Many callers, a server that fails for a while, and what the retry policy makes of it.
 
 The clock can run faster: ``scale`` shrinks outage, back-off and pauses alike. As measured for
-``docs/reliability.md``::
+``docs/how-it-works/reliability.md``::
 
     python -m tests.reliability.storm --scale 1
 """
