@@ -61,7 +61,7 @@ class OursScore(Ours):
     target = "azure"
 
     def settings(self) -> dict[str, Any]:
-        return {"endpoint": self.http, "key": KEY}
+        return {"endpoint": self.http, "api_key": KEY}
 
     def given(self) -> dict[str, Any]:
         return {name: value for name, value in GIVEN.items() if name != "seed"}
@@ -71,7 +71,7 @@ class OursAzureChat(Ours):
     target = "azure"
 
     def settings(self) -> dict[str, Any]:
-        return {"endpoint": self.http, "key": KEY, "style": "chat"}
+        return {"endpoint": self.http, "api_key": KEY, "style": "chat"}
 
 
 class OursTGI(Ours):
@@ -86,4 +86,4 @@ class OursClarifai(OursScore):
     target = "clarifai"
 
     def settings(self) -> dict[str, Any]:
-        return {"base": self.grpc, "pat": KEY}
+        return {"base": self.grpc, "api_key": KEY}

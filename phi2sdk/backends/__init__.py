@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
-from phi2sdk.backends.settings import refuse_wrong_kinds
+from phi2sdk.backends.settings import refuse_wrong_kinds, without_aliases
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.secret import Secret
 
@@ -81,7 +81,9 @@ def build(
         ConfigurationError: A setting is unknown, missing or wrong, or a dependency is missing.
     """
     cls = find(name)
-    accepted = [p for p in inspect.signature(cls).parameters if p != "target"]
+    settings = without_aliases(cls, settings)
+    parameters = inspect.signature(cls).parameters
+    accepted = [p for p in parameters if p != "target" and p not in cls.aliases]
     if unknown := sorted(set(settings) - set(accepted)):
         raise ConfigurationError(
             f"target {target!r}: the backend {name} has no setting {', '.join(unknown)}; "

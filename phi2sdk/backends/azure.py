@@ -22,6 +22,7 @@ from phi2sdk.backends.base import Capabilities, OnUnsupported
 from phi2sdk.backends.hf import TGI, TGI_DIALECT
 from phi2sdk.backends.http import EventReader, HTTPBackend, HttpCall, Route
 from phi2sdk.backends.openai import Chat, Completions
+from phi2sdk.backends.settings import without_aliases
 from phi2sdk.completion import Chunk, Done, Request
 from phi2sdk.errors import (
     BadResponse,
@@ -183,7 +184,8 @@ class AzureBackend(HTTPBackend):
 
     Args:
         endpoint: Its URL, with or without the route (``/score``, ``/chat/completions`` ...).
-        key: The endpoint's key. Not needed with ``credential``, which comes first.
+        api_key: The endpoint's key. Not needed with ``credential``, which comes first.
+        key: Alias of ``api_key``.
         credential: Any azure-identity credential, synchronous or not, or ``"default"`` for
             azure-identity's ``DefaultAzureCredential``. Who gave it closes it.
         scope: What its tokens are for; left out, the style's usual one.
@@ -200,8 +202,9 @@ class AzureBackend(HTTPBackend):
     provider: ClassVar[str] = "azure"
     environment: ClassVar[Mapping[str, str]] = {
         "endpoint": "AZURE_PHI2_ENDPOINT",
-        "key": "AZURE_PHI2_KEY",
+        "api_key": "AZURE_PHI2_KEY",
     }
+    aliases: ClassVar[Mapping[str, str]] = {"key": "api_key"}
     required = ("endpoint",)
     address: ClassVar[str | None] = "endpoint"
     own_hosts: ClassVar[tuple[str, ...]] = (
@@ -217,6 +220,7 @@ class AzureBackend(HTTPBackend):
         self,
         *,
         endpoint: str,
+        api_key: Secret | None = None,
         key: Secret | None = None,
         credential: Credential | Literal["default"] | None = None,
         scope: str | None = None,
@@ -232,6 +236,7 @@ class AzureBackend(HTTPBackend):
         insecure_hosts: tuple[str, ...] = (),
         on_unsupported: OnUnsupported = "raise",
     ) -> None:
+        api_key = without_aliases(type(self), {"api_key": api_key, "key": key})["api_key"]
         for name, value, known in (
             ("style", style, ("score", "tgi", "chat", "v1")),
             ("engine", engine, tuple(SCORE)),
@@ -248,9 +253,9 @@ class AzureBackend(HTTPBackend):
                 "the older engine does not read params: use form='input_string'",
                 provider=self.provider,
             )
-        if key is None and credential is None:
+        if api_key is None and credential is None:
             raise ConfigurationError(
-                "the backend azure needs a key or a credential: set AZURE_PHI2_KEY, or give "
+                "the backend azure needs api_key or credential: set AZURE_PHI2_KEY, or give "
                 "credential='default' to sign in with azure-identity",
                 provider=self.provider,
             )
@@ -271,10 +276,10 @@ class AzureBackend(HTTPBackend):
                 timeout=timeouts.attempt,
                 owned=credential == "default",
             )
-        elif key is not None:
-            headers["Authorization"] = Secret(f"Bearer {key.reveal()}")
+        elif api_key is not None:
+            headers["Authorization"] = Secret(f"Bearer {api_key.reveal()}")
             if style == "chat":
-                headers["api-key"] = key  # serverless reads the one, Foundry the other
+                headers["api-key"] = api_key  # serverless reads the one, Foundry the other
         super().__init__(
             route=self._make_route(engine, form, route, model, deployment, version),
             wire=HttpTransport(

@@ -65,6 +65,8 @@ class Backend(ABC):
         provider: Whose wire it speaks; named in receipts and errors.
         environment: Settings that come from the environment when they are not given:
             setting -> variable.
+        aliases: Other accepted names of settings: alias -> setting. They work wherever the setting
+            does, and are parameters of the constructor too.
         together: Settings that come from the environment only where another one does too: a key
             belongs to the address beside it.
         required: Settings without which it cannot be built.
@@ -78,6 +80,7 @@ class Backend(ABC):
 
     provider: ClassVar[str]
     environment: ClassVar[Mapping[str, str]] = {}
+    aliases: ClassVar[Mapping[str, str]] = {}
     together: ClassVar[Mapping[str, str]] = {}
     required: ClassVar[tuple[str, ...]] = ()
     address: ClassVar[str | None] = None

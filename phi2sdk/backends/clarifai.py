@@ -29,6 +29,7 @@ from phi2sdk.backends.clarifai_transport import (
 )
 from phi2sdk.backends.counts import most_output
 from phi2sdk.backends.http import HttpCall
+from phi2sdk.backends.settings import without_aliases
 from phi2sdk.completion import (
     Chunk,
     Count,
@@ -119,7 +120,8 @@ class ClarifaiBackend(Backend):
     """Phi-2 on Clarifai.
 
     Args:
-        pat: A personal access token.
+        api_key: A personal access token.
+        pat: Alias of ``api_key``.
         model: The model's URL on clarifai.com, ``user/app/model``, or ``phi-2``.
         version: One version of the model; its default version if left out.
         base: The API: ``https://host``, or ``http://127.0.0.1:port`` for one on this machine.
@@ -134,8 +136,12 @@ class ClarifaiBackend(Backend):
     """
 
     provider: ClassVar[str] = PROVIDER
-    environment: ClassVar[Mapping[str, str]] = {"pat": "CLARIFAI_PAT", "base": "CLARIFAI_API_BASE"}
-    required = ("pat",)
+    environment: ClassVar[Mapping[str, str]] = {
+        "api_key": "CLARIFAI_PAT",
+        "base": "CLARIFAI_API_BASE",
+    }
+    aliases: ClassVar[Mapping[str, str]] = {"pat": "api_key"}
+    required = ("api_key",)
     address: ClassVar[str | None] = "base"
     own_hosts: ClassVar[tuple[str, ...]] = ("api.clarifai.com",)
     extra = "clarifai"
@@ -143,7 +149,8 @@ class ClarifaiBackend(Backend):
     def __init__(
         self,
         *,
-        pat: Secret,
+        api_key: Secret | None = None,
+        pat: Secret | None = None,
         model: str = "phi-2",
         version: str | None = None,
         base: str = PUBLIC_ENDPOINT,
@@ -156,7 +163,8 @@ class ClarifaiBackend(Backend):
         super().__init__(target=target, on_unsupported=on_unsupported)
         self.model = ModelName.parse(model, version)
         self._selector = None if deployment is None else _selector(deployment)
-        self._wire = GrpcTransport(Endpoint.parse(base, insecure_hosts), _usable(pat), timeouts)
+        api_key = without_aliases(type(self), {"api_key": api_key, "pat": pat})["api_key"]
+        self._wire = GrpcTransport(Endpoint.parse(base, insecure_hosts), _usable(api_key), timeouts)
 
     @classmethod
     def calls(cls, settings: Mapping[str, Any]) -> Any:
@@ -358,13 +366,13 @@ def _selector(deployment: str) -> Any:
     )
 
 
-def _usable(pat: Secret) -> Secret:
+def _usable(api_key: Secret | None) -> Secret:
     """The token, if it can travel as gRPC metadata; gRPC would quote it in its complaint."""
-    value = pat.reveal()
+    value = api_key.reveal() if api_key else ""
     if not value or not value.isascii() or not value.isprintable():
         raise ConfigurationError(
             "the personal access token is empty or has characters that no token has: set "
             "CLARIFAI_PAT to the token as Clarifai shows it",
             provider=PROVIDER,
         )
-    return pat
+    return Secret(value)

@@ -28,6 +28,7 @@ from phi2sdk.backends.openai import (
     served,
 )
 from phi2sdk.backends.prompt_logprobs import ask_prefill, read_prefill
+from phi2sdk.backends.settings import without_aliases
 from phi2sdk.completion import Chunk, Count, Done, Usage
 from phi2sdk.errors import (
     AuthenticationFailed,
@@ -155,7 +156,8 @@ class HFBackend(HTTPBackend):
         name: A dedicated endpoint's name; its URL is looked up on first use (with the package
             huggingface_hub), and ``endpoint`` is not looked at.
         namespace: Whose endpoint it is; left out, the token's owner's.
-        token: Sent as a bearer token; may be left out where the server wants none.
+        api_key: Sent as a bearer token; may be left out where the server wants none.
+        token: Alias of ``api_key``.
         route: ``tgi`` (TGI's own), ``completions`` or ``chat`` (OpenAI's protocol).
         server: What runs there, for the sampling parameters of an OpenAI route.
         model: The model's name on an OpenAI route.
@@ -168,9 +170,10 @@ class HFBackend(HTTPBackend):
     provider: ClassVar[str] = "hf"
     environment: ClassVar[Mapping[str, str]] = {
         "endpoint": "HF_PHI2_ENDPOINT",
-        "token": "HF_TOKEN",
+        "api_key": "HF_TOKEN",
         "model": "PHI2_MODEL",
     }
+    aliases: ClassVar[Mapping[str, str]] = {"token": "api_key"}
     address: ClassVar[str | None] = "endpoint"
     own_hosts: ClassVar[tuple[str, ...]] = (
         "api.endpoints.huggingface.cloud",
@@ -185,6 +188,7 @@ class HFBackend(HTTPBackend):
         endpoint: str | None = None,
         name: str | None = None,
         namespace: str | None = None,
+        api_key: Secret | None = None,
         token: Secret | None = None,
         route: Literal["tgi", "completions", "chat"] = "tgi",
         server: Server = "vllm",
@@ -195,6 +199,7 @@ class HFBackend(HTTPBackend):
         insecure_hosts: tuple[str, ...] = (),
         on_unsupported: OnUnsupported = "raise",
     ) -> None:
+        api_key = without_aliases(type(self), {"api_key": api_key, "token": token})["api_key"]
         if endpoint is None and name is None:
             raise ConfigurationError(
                 "the backend hf needs an endpoint's URL or a dedicated endpoint's name: set "
@@ -203,8 +208,8 @@ class HFBackend(HTTPBackend):
             )
         if name is not None:
             _hub()
-        self._name, self._namespace, self._token = name, namespace, token
-        self._redact = Redactor((token,))
+        self._name, self._namespace, self._token = name, namespace, api_key
+        self._redact = Redactor((api_key,))
         self._wake = wake
         self._server = server
         self._insecure_hosts = insecure_hosts

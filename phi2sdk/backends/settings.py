@@ -1,14 +1,17 @@
-"""Whether a setting, as a file or an environment gives it, is of the kind that a backend takes."""
+"""The settings of a backend: their names and aliases, and the kinds of their values."""
 
 from __future__ import annotations
 
 import types
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from phi2sdk.errors import ConfigurationError
 
-__all__ = ["refuse_wrong_kinds"]
+if TYPE_CHECKING:
+    from phi2sdk.backends.base import Backend
+
+__all__ = ["refuse_wrong_kinds", "without_aliases"]
 
 _WORDS: Mapping[type, str] = {
     str: "a string",
@@ -19,6 +22,34 @@ _WORDS: Mapping[type, str] = {
     tuple: "a list",
     dict: "a table",
 }
+
+
+def without_aliases(cls: type[Backend], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with each alias replaced by the name of its setting.
+
+    Args:
+        cls: The backend, which lists its aliases.
+        settings: The settings of one source: a file, a program or a constructor.
+
+    Raises:
+        ConfigurationError: One setting is given under two names.
+    """
+    renamed: dict[str, Any] = {}
+    given: dict[str, str] = {}
+    for name, value in settings.items():
+        setting = cls.aliases.get(name, name)
+        if value is None:
+            renamed.setdefault(setting, None)
+            continue
+        if setting in given:
+            raise ConfigurationError(
+                f"{given[setting]} and {name} are two names of the same setting of the backend "
+                f"{cls.provider}, and both are given. Give {setting} only.",
+                provider=cls.provider,
+            )
+        given[setting] = name
+        renamed[setting] = value
+    return renamed
 
 
 def refuse_wrong_kinds(

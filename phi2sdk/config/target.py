@@ -6,7 +6,7 @@
     backend = "azure"
     style = "score"
     endpoint = "https://..."
-    key = { env = "AZURE_PHI2_KEY" }
+    api_key = { env = "AZURE_PHI2_KEY" }
 
 Keys never stand in the file: a setting that holds one names an environment variable.
 """
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from phi2sdk import backends
 from phi2sdk.backends.base import Backend, OnUnsupported
+from phi2sdk.backends.settings import without_aliases
 from phi2sdk.config.environment import FromEnvironment
 from phi2sdk.errors import ConfigurationError
 
@@ -88,9 +89,11 @@ class Target:
             from phi2sdk.config import trust  # only for targets of a file
 
             trust.check(self, environ, program)
+        cls = backends.find(self.backend)
+        chosen = {**without_aliases(cls, self.settings), **without_aliases(cls, program)}
         settings = {
             name: value.resolve(environ) if isinstance(value, FromEnvironment) else value
-            for name, value in {**self.settings, **program}.items()
+            for name, value in chosen.items()
         }
         if on_unsupported is not None:
             settings["on_unsupported"] = on_unsupported

@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 
 from phi2sdk import backends
 from phi2sdk.backends.base import Backend
+from phi2sdk.backends.settings import without_aliases
 from phi2sdk.config.environment import FromEnvironment
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.secret import EMULATOR_KEY, Secret
@@ -189,7 +190,8 @@ def _is_own(cls: type[Backend], url: str) -> bool:
 def _secrets(
     target: OfFile, cls: type[Backend], environ: Mapping[str, str], program: Mapping[str, Any]
 ) -> Iterator[_Secret]:
-    settings = {**target.settings, **program}
+    program = without_aliases(cls, program)
+    settings = {**without_aliases(cls, target.settings), **program}
     for setting, value in settings.items():
         own, secret = cls.environment.get(setting), backends.is_secret(cls, setting)
         if isinstance(value, FromEnvironment):

@@ -208,9 +208,9 @@ def _candidate(name: str, server: Any) -> Candidate:
     kind = _EMULATED[name]
     backend, key = kind.provider, Secret(server.key)
     settings: dict[str, dict[str, Any]] = {
-        "azure": {"style": "score", "endpoint": server.url, "key": key},
-        "clarifai": {"base": f"http://{server.url}", "pat": key},
-        "hf": {"endpoint": server.url, "token": key},
+        "azure": {"style": "score", "endpoint": server.url, "api_key": key},
+        "clarifai": {"base": f"http://{server.url}", "api_key": key},
+        "hf": {"endpoint": server.url, "api_key": key},
         "openai": {"base_url": f"{server.url}/v1", "api_key": key, "model": server.engine.model},
     }
     price = resolve(kind.price) if kind.price else None

@@ -174,7 +174,7 @@ async def _grpc(streams: int) -> Calibration:
     from phi2sdk.backends.clarifai import ClarifaiBackend
 
     async with reference_server_process("phi2sdk.measure.reference_server_grpc", SCENARIO) as port:
-        backend = ClarifaiBackend(pat=Secret("reference"), base=f"http://127.0.0.1:{port}")
+        backend = ClarifaiBackend(api_key=Secret("reference"), base=f"http://127.0.0.1:{port}")
 
         async def log() -> object:
             request = Request(prompts.raw("log"), Sampling(max_tokens=1), stream=False)

@@ -49,7 +49,6 @@ BASES: Mapping[str, tuple[str, dict[str, str]]] = {
     "openai": ("openai", {"base_url": "https://o.example/v1"}),
     "clarifai": ("clarifai", {}),
 }
-KEYS = {"azure": "key", "hf": "token", "openai": "api_key", "clarifai": "pat"}
 
 TAKEN: Mapping[str, set[str]] = {
     "azure with a key": {"endpoint", "deployment", "model", "scope", "api_version"},
@@ -139,10 +138,10 @@ def test_no_setting_of_a_target_runs_anything_in_the_shell(
 ) -> None:
     backend, settings = BASES[base]
     cls = backends.find(backend)
-    variable = cls.environment[KEYS[backend]]
+    variable = cls.environment["api_key"]
     monkeypatch.setenv(variable, "the-token")
     taken = set()
-    for field in (*fields(backend), KEYS[backend]):
+    for field in (*fields(backend), "api_key"):
         for hostile in HOSTILE:
             values = [hostile]
             if field in ("endpoint", "base_url", "base"):

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -231,15 +232,19 @@ def test_any_other_secret_or_host_needs_a_confirmation(
     ],
 )
 @pytest.mark.parametrize("host", [FOREIGN, "http://127.0.0.1:8000"])
+@pytest.mark.parametrize("by_alias", [False, True], ids=["api_key", "alias"])
 def test_the_host_that_the_environment_names_gets_the_own_secret_of_its_backend_only(
-    backend: str, address: str, named: str, host: str, tmp_path: Path
+    backend: str, address: str, named: str, host: str, by_alias: bool, tmp_path: Path
 ) -> None:
-    setting, own = {
-        "azure": ("key", "AZURE_PHI2_KEY"),
-        "hf": ("token", "HF_TOKEN"),
-        "openai": ("api_key", "OPENAI_API_KEY"),
-        "clarifai": ("pat", "CLARIFAI_PAT"),
+    own = {
+        "azure": "AZURE_PHI2_KEY",
+        "hf": "HF_TOKEN",
+        "openai": "OPENAI_API_KEY",
+        "clarifai": "CLARIFAI_PAT",
     }[backend]
+    setting = "api_key"
+    if by_alias:
+        setting = {"azure": "key", "hf": "token", "clarifai": "pat"}.get(backend, setting)
     environ = {named: host}
     for line in (f'{address} = "{host}"', f'{address} = {{ env = "{named}" }}', ""):
         secret = f'{line}\n{setting} = {{ env = "{own}" }}'
@@ -279,7 +284,7 @@ def test_host_and_key_of_the_program_itself_need_no_confirmation(
 ) -> None:
     monkeypatch.setenv("AZURE_PHI2_KEY", SECRET)
     Phi2Client("azure", endpoint=FOREIGN).close()
-    Phi2Client("azure", endpoint=FOREIGN, key=SECRET).close()
+    Phi2Client("azure", endpoint=FOREIGN, api_key=SECRET).close()
     file = written(tmp_path, 'endpoint = "https://other.example.com"', "azure")
     Phi2Client("a", config=file, endpoint=FOREIGN).close()
     Phi2Client("a", config=file, endpoint=FOREIGN, key=SECRET).close()
@@ -313,21 +318,23 @@ def test_plain_http_to_a_host_of_the_environment_needs_a_confirmation(tmp_path: 
     assert not opens(written(tmp_path, lines, "azure"), **named)
 
 
+@pytest.mark.parametrize("setting", ["api_key", "key"])
 @pytest.mark.parametrize("key", [SECRET, Secret(SECRET)], ids=["text", "Secret"])
 def test_a_file_in_the_working_directory_does_not_divert_the_key_of_a_program(
-    key: str | Secret, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    key: str | Secret, setting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A target of the file may have the name of the backend that the program means."""
     monkeypatch.chdir(tmp_path)
+    program: Any = {setting: key}
     file = written(tmp_path, f'endpoint = "{FOREIGN}"', "azure")
     file.write_text(file.read_text().replace("targets.a", "targets.azure"))
     with pytest.raises(
         ConfigurationError, match="give both endpoint and the key in the program"
     ) as caught:
-        Phi2Client("azure", key=key)
+        Phi2Client("azure", **program)
     assert SECRET not in str(caught.value)
     file.write_text(file.read_text().replace(FOREIGN, OURS))
-    with Phi2Client("azure", key=key) as phi:
+    with Phi2Client("azure", **program) as phi:
         assert phi.target == "azure"
 
 

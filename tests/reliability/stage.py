@@ -27,7 +27,6 @@ LONGEST = 30.0
 """Seconds for a request, all attempts together: no cell comes near."""
 
 _ADDRESS = {"azure": "endpoint", "hf": "endpoint", "openai": "base_url", "clarifai": "base"}
-_KEY = {"azure": "key", "hf": "token", "openai": "api_key", "clarifai": "pat"}
 
 
 @dataclass(slots=True)
@@ -63,7 +62,7 @@ def open_backend(
         settings={
             **settings,
             _ADDRESS[backend]: url,
-            _KEY[backend]: Secret(key),
+            "api_key": Secret(key),
             "timeouts": timeouts,
         },
         environ={},

@@ -160,11 +160,12 @@ def test_any_tables_are_read_or_refused_by_name(
 
 
 SETTINGS = {
-    "azure": ("endpoint", "key", "credential", "scope", "style", "engine", "form", "route", "model",
-              "deployment", "api_version", "timeouts", "insecure_hosts"),
-    "clarifai": ("pat", "model", "version", "base", "deployment", "timeouts", "insecure_hosts"),
-    "hf": ("endpoint", "name", "namespace", "token", "route", "server", "model", "wake",
-           "timeouts", "insecure_hosts"),
+    "azure": ("endpoint", "api_key", "key", "credential", "scope", "style", "engine", "form",
+              "route", "model", "deployment", "api_version", "timeouts", "insecure_hosts"),
+    "clarifai": ("api_key", "pat", "model", "version", "base", "deployment", "timeouts",
+                 "insecure_hosts"),
+    "hf": ("endpoint", "name", "namespace", "api_key", "token", "route", "server", "model",
+           "wake", "timeouts", "insecure_hosts"),
     "openai": ("base_url", "api_key", "model", "route", "server", "timeouts", "insecure_hosts"),
     "local": ("model", "dtype", "device", "revision", "compile", "quantize", "slots"),
 }  # fmt: skip

@@ -35,8 +35,7 @@ from phi2sdk.errors import Phi2Error
 
 for backend, url in zip(sys.argv[1::2], sys.argv[2::2]):
     where = {"base_url": url} if backend == "openai" else {"base": url}
-    key = {"openai": "api_key", "clarifai": "pat"}[backend]
-    with Phi2Client(backend, attempts=2, **where, **{key: os.environ["KEY"]}) as phi:
+    with Phi2Client(backend, attempts=2, **where, api_key=os.environ["KEY"]) as phi:
         try:
             print(phi.generate("x").text)
         except Phi2Error as error:
