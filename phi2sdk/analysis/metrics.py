@@ -1,4 +1,4 @@
-"""The metrics of requests and targets: each with its name, unit, definition and formula."""
+"""The metrics of requests and targets, computed from the clock readings of their records."""
 
 from __future__ import annotations
 
@@ -41,22 +41,17 @@ NEVER = float("inf")
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A number that each request has, several of, or none.
+    """A latency that is computed from one request, in seconds.
+
+    A request has one value, several values, or none. The glossary (``report/glossary.py``) defines
+    each metric and gives its formula.
 
     Attributes:
-        name: As in ``report.json``.
-        label: As people write it.
-        unit: Of its values.
-        definition: What it is, in one sentence.
-        formula: In terms of a record's clock readings.
-        values: A record's values; :data:`NEVER` for a request that failed to have one.
+        name: The name in ``report.json``.
+        values: The values of a record; :data:`NEVER` for a request that failed to have one.
     """
 
     name: str
-    label: str
-    unit: str
-    definition: str
-    formula: str
     values: Callable[[Record], Iterable[float]]
 
 
@@ -82,14 +77,6 @@ def _ttft(record: Record) -> Iterable[float]:
 
 TTFT = Metric(
     name="ttft",
-    label="TTFT",
-    unit="s",
-    definition=(
-        "Time to first token: from handing the request to the wire (first attempt) to the first "
-        "chunk with non-empty content. Frames with a role, usage or a comment do not count. None "
-        "where nothing was streamed."
-    ),
-    formula="t_first - t_send",
     values=_ttft,
 )
 
@@ -102,14 +89,6 @@ def _e2e(record: Record) -> Iterable[float]:
 
 E2E = Metric(
     name="e2e",
-    label="E2E",
-    unit="s",
-    definition=(
-        "End-to-end latency: from handing the request to the wire (first attempt, so that "
-        "retries and their waits count) to the last content, or to the moment our stop cut is "
-        "decided. A route that cannot stream runs on to max_tokens, and its latency includes that."
-    ),
-    formula="t_last - t_send",
     values=_e2e,
 )
 
@@ -122,13 +101,6 @@ def _response(record: Record) -> Iterable[float]:
 
 RESPONSE = Metric(
     name="response",
-    label="response time",
-    unit="s",
-    definition=(
-        "From the moment the request was due to its last content: includes what it waited before "
-        "it was sent, which a closed queue hides (coordinated omission)."
-    ),
-    formula="t_last - t_scheduled",
     values=_response,
 )
 
@@ -141,15 +113,6 @@ def tpot(tokenizer: ReferenceTokenizer) -> Metric:
     """
     return Metric(
         name="tpot",
-        label="TPOT",
-        unit="s",
-        definition=(
-            "Time per output token after the first chunk, of answers that were streamed and are "
-            "longer than it. N: tokens of the answer that was kept; n1: those that came with the "
-            "first chunk; both are counted by the reference tokenizer, whatever the provider "
-            "counts. The time in which a stop arrived that was cut off is included."
-        ),
-        formula="(t_last - t_first) / (N - n1)",
         values=partial(_tpot, tokenizer),
     )
 
@@ -191,13 +154,6 @@ def tokens_per_chunk(records: Iterable[Record], tokenizer: ReferenceTokenizer) -
 
 ICL = Metric(
     name="icl",
-    label="ICL",
-    unit="s",
-    definition=(
-        "Inter-chunk latency: gaps between chunks with content. It is an inter-token latency "
-        "only where one chunk is one token."
-    ),
-    formula="t_chunk[i] - t_chunk[i - 1]",
     values=_icl,
 )
 
@@ -210,10 +166,6 @@ def _schedule_lag(record: Record) -> Iterable[float]:
 
 SCHEDULE_LAG = Metric(
     name="schedule_lag",
-    label="schedule lag",
-    unit="s",
-    definition="From the moment the request was due to handing it to the wire: our own lateness.",
-    formula="t_send - t_scheduled",
     values=_schedule_lag,
 )
 
@@ -225,14 +177,6 @@ def latencies(tokenizer: ReferenceTokenizer) -> tuple[Metric, ...]:
         tokenizer: Counts the tokens of every target.
     """
     return TTFT, E2E, RESPONSE, tpot(tokenizer), ICL
-
-
-THROUGHPUT_UNIT = "tokens/s"
-THROUGHPUT_DEFINITION = (
-    "Output tokens that were kept, of answers, over the time in which they were made: from the "
-    "first send to the last content, each session by itself; under sequential load, where a "
-    "target idles while others are asked, the time in which it had a request."
-)
 
 
 def throughput(records: Sequence[Record], tokens: float, *, sequential: bool) -> float | None:
@@ -275,12 +219,6 @@ def _spans_by_session(records: Iterable[Record]) -> Iterable[list[tuple[float, f
         ]
 
 
-GOODPUT_UNIT = "requests/s"
-GOODPUT_DEFINITION = (
-    "Requests that meet every service level, over the window of the target; the good fraction is "
-    "good over attempted, so that a failure is not good. A service level on gaps between chunks "
-    "holds where the longest gap meets it."
-)
 METRICS = ("ttft", "e2e", "response", "tpot", "icl")
 _ENTRY = re.compile(r"\s*([a-z0-9]+)\s*=\s*([0-9.eE+-]+)\s*(ms|s)?\s*")
 

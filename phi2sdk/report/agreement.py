@@ -17,6 +17,7 @@ from phi2sdk.measure.folder import IDENTITY, Run
 from phi2sdk.measure.records import Record
 from phi2sdk.parsing import first_mistake
 from phi2sdk.report.format import UNKNOWN, percent
+from phi2sdk.report.glossary import GLOSSARY
 from phi2sdk.report.measured import Measured
 from phi2sdk.report.schema import (
     AgreementReport,
@@ -218,25 +219,24 @@ def _diagnosis(found: Diagnosis, regret: TargetRegret | None) -> DiagnosisReport
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A measure of agreement: its name in the report, its title and its meaning."""
+    """A measure of agreement: its name in the report, its title, and its term."""
 
     key: str
     title: str
-    meaning: str
+    term: str
+
+    @property
+    def meaning(self) -> str:
+        """Its definition in the glossary."""
+        return GLOSSARY[self.term].meaning
 
 
 MEASURES = (
-    Measure(
-        "exact_cut", "same after the cut", "prompts whose answers are equal after both were cut"
-    ),
-    Measure("exact_bytes", "same bytes", "prompts whose answers are equal as received"),
-    Measure(
-        "edit_similarity", "edit similarity", "1 - Levenshtein distance over the longer, in tokens"
-    ),
-    Measure("prefix_fraction", "common prefix", "common prefix over the longer, in tokens"),
-    Measure(
-        "first_divergence", "first divergence", "median number of tokens before two answers part"
-    ),
+    Measure("exact_cut", "exact match", "exact_match"),
+    Measure("exact_bytes", "exact bytes", "exact_bytes"),
+    Measure("edit_similarity", "edit similarity", "edit_similarity"),
+    Measure("prefix_fraction", "common prefix", "common_prefix"),
+    Measure("first_divergence", "first divergence", "first_divergence"),
 )
 WIDEST = 12
 """So many targets side by side fit into 80 columns."""
@@ -255,8 +255,8 @@ def matrix(report: Report, measure: Measure) -> Section:
         (words(a), *(_measured(_between(report, a, b), measure.key) for b in names)) for a in names
     ]
     title = f"Agreement: {measure.title}"
-    columns = (target_column(), *(Column(name) for name in names))
-    return Section(title, columns, rows, [f"{measure.title}: {measure.meaning}."], detail=True)
+    columns = (target_column(), *(Column(name, measure.term) for name in names))
+    return Section(title, columns, rows, [measure.meaning], detail=True)
 
 
 def sections(report: Report) -> Iterator[Section]:
@@ -270,7 +270,7 @@ def sections(report: Report) -> Iterator[Section]:
             (words(f"{row} {name}"), *(_in_short(report, name, other) for other in shown))
             for row, name in enumerate(names, start=1)
         ]
-        columns = (Column(str(n + 1)) for n in range(start, start + len(shown)))
+        columns = (Column(str(n + 1), "exact_match") for n in range(start, start + len(shown)))
         yield Section(
             "Equal answers, in % (below the diagonal: edit similarity)",
             (target_column(), *columns),

@@ -200,10 +200,10 @@ def _against(report: Report, baseline: BaselineReport) -> Section:
         if baseline.at_volume:
             cells.append(_times(baseline.at_volume.get(name), mark))
         rows.append(tuple(cells))
-    columns = [target_column(), Column("times cheaper", "at the cost per answer of this run")]
+    columns = [target_column(), Column("times cheaper", "times_cheaper")]
     if baseline.at_volume and report.volume is not None:
         title = f"{report.volume.per_day:,.0f}/day"
-        columns.append(Column(title, "times cheaper, idle time included"))
+        columns.append(Column(title, "times_cheaper", "volume"))
     return Section(f"Against {baseline.name}", columns, rows, list(_baseline_lines(baseline)))
 
 
@@ -264,8 +264,8 @@ def _sensitivity(report: Report, baseline: BaselineReport) -> Section:
         f"Sensitivity of the {baseline.name} cost ratio to its assumptions",
         (
             target_column(),
-            Column("assumption", words=True),
-            Column("times cheaper", words=True),
+            Column("assumption", "assumption", words=True),
+            Column("times cheaper", "times_cheaper", words=True),
         ),
         rows,
         [

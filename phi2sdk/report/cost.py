@@ -266,10 +266,10 @@ def _costs(report: Report) -> Section:
     lines += _why_not(report)
     columns = (
         target_column(),
-        Column("$/1000", "US dollars for a thousand acceptable answers"),
-        Column("tokens", "for tokens and calls alone"),
-        Column("busy", "with machines paid for the seconds used"),
-        Column("idle incl.", "with idle time paid too"),
+        Column("$/1000", "cost"),
+        Column("tokens", "token_cost"),
+        Column("busy", "busy"),
+        Column("idle incl.", "idle"),
     )
     return Section("Cost of 1000 summaries (USD)", columns, rows, lines)
 

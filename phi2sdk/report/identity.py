@@ -176,12 +176,12 @@ def verdicts_table(
         "Is it the same model? (sampled answers)",
         (
             target_column(),
-            Column("verdict", "what the tests say", words=True),
-            Column("p", "of all tests together, adjusted for all targets"),
-            Column("closest candidate", "the likeliest of those tried", words=True),
-            Column("temperature", "at which the reference would have written it"),
-            Column("calls", "scored, of those made"),
-            Column("smallest KL", "the smallest difference that would have been found, nats/token"),
+            Column("verdict", "same_model", words=True),
+            Column("p", "p_value"),
+            Column("closest candidate", "candidate", words=True),
+            Column("temperature", "effective_temperature"),
+            Column("calls", "calls"),
+            Column("smallest KL", "smallest_kl"),
         ),
         [_row(name, one) for name, one in (found if shown is None else shown).items()],
         lines,
@@ -221,11 +221,11 @@ def calibration(found: IdentityCalibrationReport | None) -> tuple[Facts, list[Se
         Section(
             "The local weights in each honest precision",
             (
-                Column("precision", words=True),
-                Column("verdict", words=True),
-                Column("p"),
-                Column("KL, nats a token"),
-                Column("temperature"),
+                Column("precision", "precision", words=True),
+                Column("verdict", "same_model", words=True),
+                Column("p", "p_value"),
+                Column("KL, nats a token", "kl"),
+                Column("temperature", "effective_temperature"),
             ),
             [
                 (
@@ -240,13 +240,13 @@ def calibration(found: IdentityCalibrationReport | None) -> tuple[Facts, list[Se
         ),
         _numbers(
             "How far each candidate is from the reference",
-            ("candidate", "KL, nats a token", "how much likelier the reference finds its answers"),
+            (Column("candidate", "candidate", words=True), Column("KL, nats a token", "kl")),
             _ascending(found.candidates),
             "{:.2g}",
         ),
         _numbers(
             "Entropy of the reference's own answers to each prompt",
-            ("prompt", "entropy, nats a token", "near 0 an answer tells nothing"),
+            (Column("prompt", "prompt", words=True), Column("entropy, nats a token", "entropy")),
             _ascending(found.entropy_by_prompt),
             "{:.3g}",
         ),
@@ -306,11 +306,11 @@ def _temperature(found: TemperatureReport | None) -> Cell:
 
 def _evidence(name: str, found: Mapping[str, EvidenceReport]) -> Section:
     columns = (
-        Column("test", words=True),
-        Column("statistic"),
-        Column("p"),
-        Column("p by precision", words=True),
-        Column("in words", words=True),
+        Column("test", "test", words=True),
+        Column("statistic", "statistic"),
+        Column("p", "p_value"),
+        Column("p by precision", "p_by_precision", words=True),
+        Column("in words", "finding", words=True),
     )
     rows = []
     for key, one in found.items():
@@ -331,7 +331,10 @@ def _evidence(name: str, found: Mapping[str, EvidenceReport]) -> Section:
 def _candidates(name: str, found: Mapping[str, float]) -> Section:
     return _numbers(
         f"Candidates for the model behind {name}",
-        ("candidate", "log10 likelihood ratio", "to the reference"),
+        (
+            Column("candidate", "candidate", words=True),
+            Column("log10 likelihood ratio", "likelihood_ratio"),
+        ),
         dict(sorted(found.items(), key=lambda item: -item[1])),
         "{:.2f}",
     )
@@ -342,13 +345,12 @@ def _ascending(found: Mapping[str, float]) -> dict[str, float]:
 
 
 def _numbers(
-    title: str, columns: tuple[str, str, str], found: Mapping[str, float], form: str
+    title: str, columns: tuple[Column, Column], found: Mapping[str, float], form: str
 ) -> Section:
     """Names and numbers, in the given order."""
-    what, number, meaning = columns
     return Section(
         title,
-        (Column(what, words=True), Column(number, meaning)),
+        columns,
         [(words(name), Cell(form.format(value), sort=value)) for name, value in found.items()],
     )
 

@@ -156,12 +156,12 @@ def verdicts(report: Report) -> list[str]:
 
 def sections(report: Report) -> Iterator[Section]:
     """A table for each latency that a target has."""
-    columns = [
-        target_column(),
-        Column("n", "values, failures included"),
-        *(Column(name, f"the {name[1:]}th percentile") for name in QUANTILES),
-    ]
     for metric, title in TITLES.items():
+        columns = (
+            target_column(),
+            Column("n", "n"),
+            *(Column(name, metric, name) for name in QUANTILES),
+        )
         rows = [
             _row(name, summary, simulated=target.simulated)
             for name, target in report.targets.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from phi2sdk.report.glossary import GLOSSARY
 from phi2sdk.report.latency import verdicts
 from phi2sdk.report.overview import (
     COLUMNS,
@@ -40,7 +41,8 @@ def markdown(report: Report) -> str:
     lines += ["", *(f"- {for_markdown(line)}" for line in verdicts(report))]
     lines += ["", *(f"- {for_markdown(note)}" for note in notes(report)), ""]
     lines += ["## What the columns mean", ""]
-    lines += [f"- {for_markdown(column.title)}: {column.meaning}." for column in COLUMNS]
+    terms = dict.fromkeys(key for column in COLUMNS for key in column.terms)
+    lines += [f"- {for_markdown(GLOSSARY[key].text)}" for key in terms]
     if report.requirements:
         required = [f"- {for_markdown(requirement_line(result))}" for result in report.requirements]
         lines += ["", "## Requirements", "", *required]

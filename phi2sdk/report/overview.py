@@ -31,15 +31,15 @@ VERDICTS = ("different", "undetermined", "not-tested", "consistent", "reference"
 """From what speaks most against a target to what speaks for it."""
 COLUMNS = (
     target_column(),
-    Column("outcome", "what became of the target in the decision", words=True, optional=True),
-    Column("USD/1,000", "US dollars for a thousand acceptable answers"),
-    Column("TTFT p50", "median time to first token"),
-    Column("E2E p50", "median end-to-end latency"),
-    Column("E2E p95", "95th percentile of the end-to-end latency"),
-    Column("tokens/s", "output tokens per second of the target"),
-    Column("exact match", "prompts with the reference's very answer, cut at the stop"),
-    Column("same model?", "verdict of the identity tests", words=True),
-    Column("failures", "requests without an answer, of all that were sent", optional=True),
+    Column("outcome", "outcome", words=True, optional=True),
+    Column("USD/1,000", "cost"),
+    Column("TTFT p50", "ttft", "p50"),
+    Column("E2E p50", "e2e", "p50"),
+    Column("E2E p95", "e2e", "p95"),
+    Column("tokens/s", "throughput"),
+    Column("exact match", "exact_match"),
+    Column("same model?", "same_model", words=True),
+    Column("failures", "failures", optional=True),
 )
 
 

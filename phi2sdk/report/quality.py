@@ -9,6 +9,7 @@ from phi2sdk.analysis.quality import Likeness, Quality, quality
 from phi2sdk.analysis.text_similarity import load_encoder
 from phi2sdk.prompts import summarize
 from phi2sdk.report.format import grouped
+from phi2sdk.report.glossary import GLOSSARY
 from phi2sdk.report.measured import Measured
 from phi2sdk.report.schema import Interval, LikenessReport, QualityReport, Report
 from phi2sdk.report.section import (
@@ -86,24 +87,22 @@ def _likeness(found: Likeness | None) -> LikenessReport | None:
 
 @dataclass(frozen=True, slots=True)
 class _Measure:
-    """A column: its name in the report, its title and its meaning."""
+    """A measure of quality: its name in the report, its title, and its term."""
 
     key: str
     title: str
-    meaning: str
+    term: str
 
 
 _MEASURES = (
-    _Measure(
-        "rouge_l", "ROUGE-L", "longest common subsequence of words with the input's reference"
-    ),
-    _Measure("chrf", "chrF", "shared pieces of characters with the input's reference"),
-    _Measure("cosine", "cosine", "of embeddings, with the input's reference"),
-    _Measure("faithful", "faithful", "share of a summary's numbers and names that its source has"),
-    _Measure("unsupported", "unsupported", "prompts with a number or a name that the source lacks"),
-    _Measure("tokens", "tokens", "median length of an answer, cut at the stop"),
-    _Measure("length_ratio", "length", "length over that of the input's reference, in words"),
-    _Measure("past_first_sentence", "verbose", "share of words behind the first sentence"),
+    _Measure("rouge_l", "ROUGE-L", "rouge_l"),
+    _Measure("chrf", "chrF", "chrf"),
+    _Measure("cosine", "cosine", "cosine"),
+    _Measure("faithful", "faithful", "faithful"),
+    _Measure("unsupported", "unsupported", "unsupported"),
+    _Measure("tokens", "tokens", "answer_tokens"),
+    _Measure("length_ratio", "length", "length_ratio"),
+    _Measure("past_first_sentence", "verbose", "past_first_sentence"),
 )
 _DIGITS = {"tokens": 0, "length_ratio": 2}
 
@@ -116,7 +115,7 @@ def sections(report: Report) -> Iterator[Section]:
         return
     yield Section(
         "Quality of the answers",
-        (target_column(), *(Column(m.title, m.meaning) for m in shown)),
+        (target_column(), *(Column(m.title, m.term) for m in shown)),
         [(words(name), *(_cell(found, m.key) for m in shown)) for name, found in known.items()],
         list(_lines(known.values(), shown)),
     )
@@ -134,11 +133,8 @@ def _cell(found: QualityReport, key: str) -> Cell:
 
 def _lines(known: Iterable[QualityReport], shown: Sequence[_Measure]) -> Iterator[str]:
     if any(m.key in ("rouge_l", "chrf", "cosine") for m in shown):
-        yield (
-            "chance: the similarity to the references of other prompts. Similarity of content does "
-            "not say whether it is the same model."
-        )
-    yield from (f"{m.title}: {m.meaning}." for m in shown)
+        yield GLOSSARY["chance"].text
+    yield from (GLOSSARY[m.term].meaning for m in shown)
     titles = {m.key: m.title for m in _MEASURES}
     reasons = {titles.get(key, key): why for found in known for key, why in found.unknown.items()}
     yield from (f"No {names}: {why}." for names, why in grouped(reasons))

@@ -18,6 +18,7 @@ from phi2sdk.report.format import (
     seconds,
     seconds_interval,
 )
+from phi2sdk.report.glossary import GLOSSARY, anchor
 from phi2sdk.report.schema import Interval, QuantileReport
 
 __all__ = [
@@ -77,16 +78,35 @@ class Column:
     """A column of a table.
 
     Attributes:
-        title: With the unit.
-        meaning: What its values are, in a sentence.
-        words: It holds text, not numbers.
-        optional: A terminal that is too narrow leaves it out.
+        title: The header, with the unit.
+        term: The key of its term in the glossary, which explains the header.
+        quantile: The key of a second term, such as ``p95``, if the header names one.
+        words: The column holds text, not numbers.
+        optional: A terminal that is too narrow leaves the column out.
+
+    Raises:
+        KeyError: The glossary does not have the term.
     """
 
     title: str
-    meaning: str = ""
+    term: str
+    quantile: str = ""
     words: bool = False
     optional: bool = False
+
+    def __post_init__(self) -> None:
+        for key in self.terms:
+            anchor(key)
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """The keys of its terms in the glossary."""
+        return (self.term, self.quantile) if self.quantile else (self.term,)
+
+    @property
+    def meaning(self) -> str:
+        """The definitions of its terms, each in a sentence."""
+        return " ".join(GLOSSARY[key].meaning for key in self.terms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +130,7 @@ class Section:
 
 def target_column() -> Column:
     """The first column of a table with a row for each target."""
-    return Column("target", "name of the target", words=True)
+    return Column("target", "target", words=True)
 
 
 def words(text: str, sort: float | None = None, *, about: str = "", kind: str = "") -> Cell:

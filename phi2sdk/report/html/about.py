@@ -6,14 +6,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from phi2sdk.analysis.metrics import latencies
 from phi2sdk.measure.folder import Run
-from phi2sdk.measure.tokens import ReferenceTokenizer
 from phi2sdk.report.format import seconds
 from phi2sdk.report.overview import how_often
 from phi2sdk.report.schema import Report
 
-__all__ = ["METHOD", "configuration", "definitions", "machine", "settings_of"]
+__all__ = ["METHOD", "configuration", "machine", "settings_of"]
 
 METHOD = (
     "Targets are asked the same prompts, byte for byte, with the same sampling, in an order drawn "
@@ -32,53 +30,6 @@ METHOD = (
     "The greedy arm (temperature 0) gives latency, cost and agreement. The identity of a model is "
     "tested on sampled answers; agreement alone neither proves nor refutes it.",
 )
-
-_OTHER = (
-    (
-        "USD per 1,000",
-        "All that was spent on a target, failures, retries and the warm-up included, over its "
-        "acceptable answers: without error, not filtered, not empty after cutting.",
-    ),
-    (
-        "Break-even",
-        "The volume, in answers a day, from which one option is cheaper than another; machines "
-        "work as fast as measured and are paid for while they idle.",
-    ),
-    (
-        "Same answers",
-        "The share of prompts on which both targets gave equal answers in all repetitions, after "
-        "both were cut at the stop.",
-    ),
-    (
-        "First divergence",
-        "How many tokens two answers begin with in common, counted with one reference tokenizer.",
-    ),
-    (
-        "Edit similarity",
-        "1 - Levenshtein distance over the length of the longer answer, in tokens.",
-    ),
-    (
-        "Dominated",
-        "Another target is at least as good in cost, p95, agreement and identity, and better in "
-        "one of them (Pareto). What is known of only one of the two proves nothing.",
-    ),
-    (
-        "Simulated (~)",
-        "An emulator on this machine answered: neither a provider's latency nor its bill.",
-    ),
-    (
-        "> limit",
-        "So many requests never answered that the value is only known to be above the time limit.",
-    ),
-)
-
-
-def definitions(tokenizer: ReferenceTokenizer) -> tuple[tuple[str, str], ...]:
-    """Return ``(term, meaning)`` of every number."""
-    return (
-        *((one.label, f"{one.definition} Formula: {one.formula}.") for one in latencies(tokenizer)),
-        *_OTHER,
-    )
 
 
 def configuration(report: Report) -> list[tuple[str, str]]:

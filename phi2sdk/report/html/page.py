@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from phi2sdk.measure.records import paused_collector
 from phi2sdk.report import agreement, baseline, cost, identity, latency, quality
+from phi2sdk.report.glossary import alphabetical, anchor
 from phi2sdk.report.html import about, assets
 from phi2sdk.report.html.data import drawn
 from phi2sdk.report.html.receipts import receipts
@@ -66,7 +67,7 @@ def html_page(report: Report, measured: Measured) -> str:
                 machine=about.machine(report),
                 settings=about.settings_of(measured.run),
                 method=about.METHOD,
-                definitions=about.definitions(measured.tokenizer),
+                glossary=alphabetical(),
             )
         )
 
@@ -89,6 +90,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=_harmless,
     )
+    environment.globals["anchor"] = anchor
     environment.policies["json.dumps_kwargs"] = {
         "ensure_ascii": False,
         "separators": (",", ":"),

@@ -72,7 +72,7 @@ def test_every_requirement_is_there_with_its_outcome(text: str) -> None:
 
 
 def test_what_was_measured_and_what_words_mean_is_said(text: str) -> None:
-    for said in ("seed", "Time to first token", "t_first - t_send", "one of them (Pareto)"):
+    for said in ("seed", "time to first token", "t_first - t_send", "one of them (Pareto)"):
         assert said in text
 
 
