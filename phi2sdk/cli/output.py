@@ -1,14 +1,35 @@
-"""What commands print with ``--json``: ASCII, so that no answer steers a terminal."""
+"""Where and how commands print: a console for people, and JSON for programs.
+
+JSON is printed in ASCII, so that no text of a model can control the terminal.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["plain", "print_document", "print_json"]
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["console", "plain", "print_document", "print_json"]
+
+UNLIMITED = 10_000
+"""The width, in columns, of output that is not a terminal: no line is wrapped."""
+
+
+def console() -> Console:
+    """Return a console for standard output that wraps lines only for a terminal.
+
+    The environment variable ``COLUMNS`` sets another width, as everywhere.
+    """
+    from rich.console import Console
+
+    unlimited = not sys.stdout.isatty() and not os.environ.get("COLUMNS")
+    return Console(width=UNLIMITED if unlimited else None, highlight=False)
 
 
 def plain(value: Any) -> Any:
