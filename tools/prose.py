@@ -112,26 +112,31 @@ def docstrings(text: str) -> set[int]:
 
 
 def python(text: str, *, strings: bool = True) -> str:
-    """Return the comments, docstrings, test names and (if ``strings``) sentences of a module."""
-    docs = set() if strings else docstrings(text)
+    """Return the comments, docstrings, test names and (if ``strings``) sentences of a module.
+
+    A docstring begins with the character U+0002, so that a phrase can ask for its first word.
+    """
+    text = re.sub(r"(?m)^(\s*)[%!].*", r"\1pass", text)  # a notebook's commands
+    docs = docstrings(text)
 
     def pieces() -> Iterator[tuple[int, str]]:
         for m in _PYTHON.finditer(text):
-            line = text.count("\n", 0, m.start()) + 1
+            doc = text.count("\n", 0, m.start()) + 1 in docs
+            prefix = m["prefix"].lower() if m["string"] else ""
             if m["comment"]:
                 yield m.start(), comment(m[0])
-            elif (
-                " " in m["string"] and "b" not in m["prefix"].lower() and (strings or line in docs)
-            ):
-                whole = " " * len(m["prefix"]) + re.sub(r"^['\"]+|['\"]+$", _spaces, m["string"])
-                if "f" in m["prefix"].lower():
-                    whole = in_braces(r"(?<!\{)\{(?!\{)", whole)
-                yield m.start(), without(r"^\s*(>>>|\.\.\.) [^\n]*|``[^`]*``|`[^`\n]*`", whole)
+            elif " " in m["string"] and "b" not in prefix and (strings or doc):
+                found = " " * len(prefix) + re.sub(r"^['\"]+|['\"]+$", _spaces, m["string"])
+                if doc:  # names of arguments and lines of code are no prose
+                    found = without(r"^ +(\w+(, \w+)*:(?=\s)|\w+ = [^\n]*)", found)
+                    found = found.replace("   ", "  \2", 1)
+                if "f" in prefix:
+                    found = in_braces(r"(?<!\{)\{(?!\{)", found)
+                yield m.start(), without(r"^\s*(>>>|\.\.\.) [^\n]*|``[^`]*``|`[^`\n]*`", found)
 
-    names = (m[1].replace("_", " ") for m in _TEST.finditer(text))
     kept = only(pieces(), text)
-    for m, name in zip(_TEST.finditer(text), names, strict=True):
-        kept = kept[: m.start(1)] + name + kept[m.end(1) :]
+    for m in _TEST.finditer(text):
+        kept = kept[: m.start(1)] + m[1].replace("_", " ") + kept[m.end(1) :]
     return kept
 
 
@@ -166,7 +171,7 @@ def template(text: str) -> str:
 
 def hashed(text: str) -> str:
     """Return a file of settings or a shell script: its comments and values, without inline code."""
-    return comment(text)
+    return comment(without(r"^\s*[\w.-]+\s*[=:]", text))
 
 
 def hashed_comments(text: str) -> str:
