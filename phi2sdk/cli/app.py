@@ -10,7 +10,7 @@ from phi2sdk import __version__
 from phi2sdk.cli.compare import compare
 from phi2sdk.cli.diff import diff
 from phi2sdk.cli.doctor import doctor
-from phi2sdk.cli.emulate import emulate
+from phi2sdk.cli.emulate import CONTEXT, emulate
 from phi2sdk.cli.explain import explain
 from phi2sdk.cli.generate import generate
 from phi2sdk.cli.memory import memory
@@ -57,4 +57,6 @@ app.command(epilog="Example: phi2 doctor --config phi2.toml")(doctor)
 app.command(epilog="Example: phi2 trust phi2.toml")(trust)
 app.command(epilog="Example: phi2 memory --context 2048 --batch 8 --dtype float16")(memory)
 app.command(epilog="Example: phi2 prices gpt-4 --check")(prices)
-app.command(epilog="Example: phi2 emulate --model demo --ttft 0.2 --per-token 0.02")(emulate)
+app.command(
+    epilog="Example: phi2 emulate --model demo -- python my_program.py", context_settings=CONTEXT
+)(emulate)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, get_args
@@ -20,10 +20,18 @@ from phi2sdk.transport.endpoint import is_loopback
 if TYPE_CHECKING:
     from phi2sdk.emulator.clarifai import ClarifaiServer
 
-__all__ = ["PROVIDERS", "Emulator", "EmulatorThread", "Provider", "PublicBindRefused"]
+__all__ = ["PROVIDERS", "Emulator", "EmulatorThread", "Provider", "PublicBindRefused", "no_proxy"]
 
 Provider = Literal["azure", "clarifai", "hf", "openai"]
 PROVIDERS: tuple[Provider, ...] = get_args(Provider)
+
+
+def no_proxy(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that keep requests to loopback from a proxy named in ``environ``."""
+    return {
+        name: ",".join(filter(None, (environ.get(name), "127.0.0.1")))
+        for name in ("NO_PROXY", "no_proxy")
+    }
 
 
 class PublicBindRefused(ValueError):

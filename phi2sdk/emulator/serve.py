@@ -1,10 +1,11 @@
-"""Run the emulators until they are told to stop: what the command line does."""
+"""Run the emulators until a signal, for a time, or while a command runs (``phi2 emulate``)."""
 
 from __future__ import annotations
 
 import asyncio
 import importlib.util
 import json
+import os
 import shlex
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from phi2sdk.demo import checkpoint_path
 from phi2sdk.emulator.clock import Schedule
-from phi2sdk.emulator.emulator import PROVIDERS, Emulator, Provider
+from phi2sdk.emulator.emulator import PROVIDERS, Emulator, Provider, no_proxy
 from phi2sdk.emulator.engine import Answers, Engine, ScriptedEngine
 from phi2sdk.emulator.model_engine import ModelEngine
 
@@ -20,7 +21,7 @@ __all__ = ["UsageProblem", "read_script", "serve"]
 
 
 class UsageProblem(ValueError):
-    """Something the caller of the command can mend; the message says how."""
+    """An option of the command cannot be used; the message says what to change."""
 
 
 def serve(
@@ -35,33 +36,45 @@ def serve(
     host: str = "127.0.0.1",
     allow_public: bool = False,
     providers: Sequence[Provider] | None = None,
+    command: Sequence[str] = (),
     as_json: bool = False,
     say: Callable[[str], None] = print,
     warn: Callable[[str], None] | None = None,
-) -> None:
-    """Serve all providers until SIGINT or SIGTERM, or for ``seconds``.
+) -> int:
+    """Serve the providers while ``command`` runs, else until SIGINT or SIGTERM, or for ``seconds``.
 
     Args:
         model: A folder with a checkpoint, or ``demo`` for the bundled one.
-        script: A JSON file with answers: a text, a list used up in turn, or an object that maps
-            prompts to answers. A file that is not JSON is one answer to everything.
+        script: A JSON file with answers: a text, a list that is used up in order, or an object
+            that maps prompts to answers. A file that is not JSON is the answer to every prompt.
         key: The key that every provider accepts.
-        ttft: Seconds from arrival to the first token.
+        ttft: Seconds from the arrival of a request to the first token.
         per_token: Seconds between tokens.
-        port_base: The first of consecutive ports; 0 takes free ones.
-        seconds: Stop by itself after so long.
-        host: Where to listen; anything but loopback needs ``allow_public``.
-        allow_public: See ``host``.
-        providers: Which to start; all that are installed if none is named.
-        as_json: The environment as one line of JSON, and no other line.
-        say: Takes each line of output.
-        warn: Takes each line about what is left out; ``say`` if there is none.
+        port_base: The first of consecutive ports; 0 takes free ports.
+        seconds: Stop after this many seconds.
+        host: The address to listen on; an address other than loopback needs ``allow_public``.
+        allow_public: Allow a ``host`` that other machines can reach.
+        providers: The providers to start; all that are installed by default.
+        command: A program and its arguments. It runs with the environment variables of the
+            emulators, and the emulators stop when it ends.
+        as_json: Print the variables as one line of JSON, and nothing else.
+        say: Receives each line of output.
+        warn: Receives each line about a provider that is left out; ``say`` by default.
+
+    Returns:
+        The exit status of ``command`` (128 + the signal that ended it), or 0.
 
     Raises:
         UsageProblem: The script or the model cannot be used, a number is out of its range, a
-            port is taken, or a package is missing.
+            port is taken, a package is missing, or the command cannot be started.
         PublicBindRefused: ``host`` is not loopback and ``allow_public`` is not set.
     """
+    if command and (seconds is not None or as_json):
+        option = "--json" if as_json else "--for"
+        raise UsageProblem(
+            f"{option} has no effect with a command, which has the variables and decides when the "
+            f"emulators stop: leave out {option} or the command"
+        )
     if model is not None and script is not None:
         raise UsageProblem("--model and --script exclude each other: one engine answers")
     try:
@@ -86,7 +99,10 @@ def serve(
             providers=chosen,
             allow_public=allow_public,
         )
+        if command:
+            return asyncio.run(_run_command(emulator, command))
         asyncio.run(_run(emulator, seconds, say, as_json=as_json))
+        return 0
     except OSError as error:
         raise UsageProblem(
             f"cannot listen on {host} from port {port_base} on: {error.strerror or error}. "
@@ -98,7 +114,11 @@ def serve(
 
 
 def read_script(path: Path) -> Answers:
-    """The answers in a script file; raises ``UsageProblem``."""
+    """Return the answers in a script file.
+
+    Raises:
+        UsageProblem: The file cannot be read, or holds something else than answers.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -121,7 +141,7 @@ def read_script(path: Path) -> Answers:
 
 
 def _installed(asked: Sequence[Provider] | None, warn: Callable[[str], None]) -> Sequence[Provider]:
-    """Whom to start: Clarifai speaks gRPC, which not everybody has installed."""
+    """Return the providers to start. Clarifai needs gRPC packages, which may be missing."""
     chosen = asked or PROVIDERS
     missing = [name for name in ("grpc", "clarifai_grpc") if not _found(name)]
     if "clarifai" not in chosen or not missing:
@@ -170,6 +190,27 @@ async def _run(
     finally:
         for name in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(name)
+
+
+async def _run_command(emulator: Emulator, command: Sequence[str]) -> int:
+    loop = asyncio.get_running_loop()
+    async with emulator:
+        environ = {**os.environ, **no_proxy(os.environ), **emulator.environment()}
+        try:
+            process = await asyncio.create_subprocess_exec(*command, env=environ)
+        except OSError as error:
+            raise UsageProblem(
+                f"the command {command[0]} cannot be started: {error.strerror}"
+            ) from error
+        loop.add_signal_handler(signal.SIGTERM, process.terminate)
+        # A terminal sends Ctrl-C to the command too, and the command decides what it means.
+        loop.add_signal_handler(signal.SIGINT, lambda: None)
+        try:
+            status = await process.wait()
+        finally:
+            for name in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(name)
+    return status if status >= 0 else 128 - status
 
 
 def _said(emulator: Emulator, seconds: float | None, *, as_json: bool) -> Iterator[str]:

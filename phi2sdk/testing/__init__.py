@@ -145,15 +145,12 @@ def phi2_emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Phi2Emulator]:
     """
     from importlib.util import find_spec
 
-    from phi2sdk.emulator.emulator import PROVIDERS, Emulator
+    from phi2sdk.emulator.emulator import PROVIDERS, Emulator, no_proxy
 
     grpc_installed = find_spec("clarifai_grpc") is not None
     names = [name for name in PROVIDERS if name != "clarifai" or grpc_installed]
     with Emulator(providers=names).running() as emulator:
         handle = Phi2Emulator(emulator)
-        for name, value in handle.environment.items():
+        for name, value in {**no_proxy(os.environ), **handle.environment}.items():
             monkeypatch.setenv(name, value)
-        for name in ("NO_PROXY", "no_proxy"):
-            others = os.environ.get(name)
-            monkeypatch.setenv(name, f"{others},127.0.0.1" if others else "127.0.0.1")
         yield handle

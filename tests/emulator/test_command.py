@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -87,6 +88,9 @@ def test_it_stops_by_itself(command: Command, capsys: pytest.CaptureFixture[str]
         (["--model", "/nowhere"], "no checkpoint folder"),
         (["--model", "demo", "--script", "x"], "exclude each other"),
         (["--ttft", "-1"], "negative"),
+        (["--provider", "hf", "--", "/no/such/command"], "/no/such/command"),
+        (["--for", "1", "--", "true"], "--for"),
+        (["--json", "--", "true"], "--json"),
     ],
 )
 def test_mistakes_end_with_status_2_and_a_hint(
@@ -104,6 +108,84 @@ def test_a_taken_port_is_named(
         port = emulator.hf.url.rsplit(":", 1)[1]
         assert command(["--provider", provider, "--port-base", port, "--for", "1"]) == 2
     assert "--port-base" in capsys.readouterr().err
+
+
+ASK = """
+import os
+from phi2sdk import Phi2Client
+for target in ("azure", "clarifai", "hf", "openai"):
+    with Phi2Client(target) as phi:
+        print(target, phi.generate("Hello").text)
+print(os.environ["NO_PROXY"])
+"""
+
+
+def emulate(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-m", "phi2sdk.emulator", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
+    )
+
+
+def test_a_command_runs_with_the_variables_set_and_its_status_is_passed_on(tmp_path: Path) -> None:
+    script = tmp_path / "answer.txt"
+    script.write_text(" Scripted.")
+    asking = (*("--script", str(script), "--key", "k"), "--", sys.executable, "-c", ASK)
+    done = emulate(*asking, NO_PROXY="example.org")
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        *(f"{target} Scripted." for target in ("azure", "clarifai", "hf", "openai")),
+        "example.org,127.0.0.1",
+    ]
+    assert done.returncode == 0
+    failing = emulate("--provider", "hf", sys.executable, "-c", "import sys; sys.exit(7)")
+    assert (failing.returncode, failing.stdout, failing.stderr) == (7, "", "")
+
+
+def test_the_options_of_the_command_are_its_own() -> None:
+    shown = "import sys; print(sys.argv[1:])"
+    done = emulate("--provider", "hf", sys.executable, "-c", shown, "--key", "--", "--help")
+    assert done.stdout == "['--key', '--', '--help']\n"
+
+
+def test_a_command_that_a_signal_ends_has_the_status_that_a_shell_would_give() -> None:
+    kill = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    assert emulate("--provider", "hf", "--", sys.executable, "-c", kill).returncode == 137
+
+
+def test_sigterm_is_passed_to_the_command() -> None:
+    waits = "import signal, sys; print('ready', flush=True); signal.pause()"
+    with subprocess.Popen(
+        [sys.executable, "-m", "phi2sdk.emulator", "--provider", "hf", sys.executable, "-c", waits],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.terminate()
+        assert process.wait(20) == 128 + signal.SIGTERM
+
+
+def test_ctrl_c_is_left_to_the_command() -> None:
+    """A terminal sends it to both; an interactive command such as a shell goes on."""
+    waits = (
+        "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}); "
+        "print('ready', flush=True); signal.sigwait({signal.SIGINT}); print('caught', flush=True)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-m", "phi2sdk.emulator", "--provider", "hf", sys.executable, "-c", waits],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.stdout.read() == "caught\n"
+        assert process.wait(20) == 0
 
 
 def test_scripts_are_texts_lists_or_objects_of_texts(tmp_path: Path) -> None:
