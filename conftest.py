@@ -1,4 +1,8 @@
-"""The documentation's Python examples are tests: they run against the emulators."""
+"""The examples of the documentation are tests.
+
+The Python blocks of a page run against the emulators. The pages that a reader follows from top to
+bottom (``walkthrough.PAGES``) are executed literally, with their files and commands.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser
 
 from phi2sdk.testing import Phi2Emulator
+from tests.project import walkthrough
 
 
 @pytest.fixture
@@ -16,8 +21,16 @@ def emulated_providers(phi2_emulator: Phi2Emulator) -> Phi2Emulator:
     return phi2_emulator
 
 
-pytest_collect_file = Sybil(
+_pages = Sybil(
     parsers=[PythonCodeBlockParser()],
     patterns=["README.md", "docs/*.md", "docs/*/*.md", "docs/*/*/*.md"],
+    excludes=walkthrough.PAGES,
     fixtures=["emulated_providers"],
-).pytest()
+)
+_walkthroughs = Sybil(
+    parsers=[walkthrough.blocks],
+    patterns=walkthrough.PAGES,
+    setup=walkthrough.open_shell,
+    teardown=walkthrough.close_shell,
+)
+pytest_collect_file = (_pages + _walkthroughs).pytest()
