@@ -80,16 +80,15 @@ def blocks(document: Document) -> Iterator[Region]:
     """Yield every block of a page, to be saved or to be run."""
     for block in _BLOCK.finditer(document.text):
         if block["file"] is not None:
-            evaluate, parsed = _save, (block["file"], block["text"])
+            yield Region(block.start(), block.end(), (block["file"], block["text"]), _save)
         elif block["kind"] == "console":
-            evaluate, parsed = _run, block["text"]
+            yield Region(block.start(), block.end(), block["text"], _run)
         else:
             line = document.text.count("\n", 0, block.start()) + 1
             raise ValueError(
                 f"{document.path}, line {line}: the block is neither a file nor a console block. "
                 "Write 'Save this as `NAME`:' and an empty line before it."
             )
-        yield Region(block.start(), block.end(), parsed, evaluate)
 
 
 def _save(example: Example) -> None:
