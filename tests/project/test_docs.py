@@ -34,6 +34,13 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
     assert {*PAGES, *PROJECT} <= reached
 
 
+def test_the_readme_is_short() -> None:
+    lines = PAGES[0].read_text().splitlines()
+    shown = lines.index("<!-- demo output: end -->") - lines.index("<!-- demo output: begin -->")
+    assert len(lines) <= 120
+    assert 10 < shown <= 43, "two marks and two fences around at most 40 lines"
+
+
 def test_the_error_table_lists_every_error() -> None:
     table = (ROOT / "docs/client/errors.md").read_text()
     listed = set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE))
