@@ -1,8 +1,9 @@
-"""Compare targets: measure them on the same prompts, then report.
+"""Compare targets on the same prompts: measure them, then build the report.
 
 ::
 
-    report = await compare("paragraphs.txt", ["azure_eastus", "local"], out="run")
+    workload = read_workload("paragraphs.txt")
+    report = await compare(workload, ["azure_eastus", "local"], out="run")
     print(report.targets["azure_eastus"].latency.e2e.p50)
 
 ``python -m phi2sdk.compare`` is the same on the command line; with nothing configured it runs the
@@ -18,6 +19,7 @@ if __name__ == "__main__":  # before the imports below: a missing package is one
 
 from phi2sdk.identity.check import IdentityCheck
 from phi2sdk.measure.comparison import Comparison, Progress, Settings
+from phi2sdk.measure.workload import Workload, read_workload
 from phi2sdk.pipeline import compare, opened, report_of, run_tokenizer, target_names
 
 __all__ = [
@@ -25,8 +27,10 @@ __all__ = [
     "IdentityCheck",
     "Progress",
     "Settings",
+    "Workload",
     "compare",
     "opened",
+    "read_workload",
     "report_of",
     "run_tokenizer",
     "target_names",

@@ -69,7 +69,7 @@ def test_a_pin_can_be_had_by_every_python_that_we_promise() -> None:
 
 def test_every_extra_is_explained_and_measured() -> None:
     page = (ROOT / "docs/get-started/installation.md").read_text()
-    explained, measured = page.split("## How large it is")
+    explained, measured = page.split("## Size")
     assert set(re.findall(r"^\| `(\w+)` \|", explained, re.M)) == set(EXTRAS)
     rows = set(re.findall(r"^\| `?(\w+)`? \| \d+ \| [\d,]+ \|$", measured, re.M))
     assert rows == {"none", *EXTRAS} - {"docs", "release", "test"}
