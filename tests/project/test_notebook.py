@@ -42,7 +42,8 @@ def test_it_is_kept_without_outputs() -> None:
 def source(id: str) -> str:
     """The Python that IPython makes of a cell."""
     (cell,) = (cell for cell in read().cells if cell.id == id)
-    return TransformerManager().transform_cell(cell.source)
+    manager = TransformerManager()  # type: ignore[no-untyped-call]
+    return str(manager.transform_cell(cell.source))
 
 
 @pytest.mark.parametrize("wheel", [None, "phi2sdk-0.1.0-py3-none-any.whl"])
