@@ -14,5 +14,5 @@ def test_this_machine_has_memory() -> None:
 
 
 def test_a_device_that_is_not_there_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="use auto, cuda or cpu"):
+    with pytest.raises(ConfigurationError, match="Use auto, cuda or cpu"):
         devices.this_device("tpu")

@@ -70,7 +70,7 @@ def test_what_the_engine_cannot_compute_is_refused_by_name(folder: Path) -> None
 def test_rotary_dimensions_that_do_not_pair_up_are_refused(folder: Path) -> None:
     rope = {"partial_rotary_factor": 0.3, "rope_theta": 10000.0, "rope_type": "default"}
     change(folder / "config.json", rope_parameters=rope)
-    with pytest.raises(ConfigurationError, match="do not pair up"):
+    with pytest.raises(ConfigurationError, match="positive even number"):
         load(folder)
 
 

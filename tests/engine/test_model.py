@@ -118,6 +118,17 @@ def test_what_exceeds_the_context_is_refused_with_the_numbers(tiny: LocalModel) 
         tiny.tokens(prompt, Sampling(max_tokens=200))
 
 
+def test_a_prompt_longer_than_the_context_is_not_advised_to_lower_max_tokens(
+    tiny: LocalModel,
+) -> None:
+    tiny.check_fits(200, 56)
+    with pytest.raises(ContextLengthExceeded, match=r"max_tokens to at most 56$"):
+        tiny.check_fits(200, 57)
+    for prompt in (256, 5006):
+        with pytest.raises(ContextLengthExceeded, match=r"256 tokens\. Shorten the prompt$"):
+            tiny.check_fits(prompt, 1)
+
+
 def test_a_prompt_may_fill_the_context_to_the_last_token(tiny: LocalModel) -> None:
     room = tiny.context_length - len(tiny.encode("a"))
     sampling = Sampling(max_tokens=room, temperature=3.0, seed=2, repetition_penalty=1.2)

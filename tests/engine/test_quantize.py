@@ -7,7 +7,7 @@ import torch
 
 from phi2sdk.backends.engine import LocalModel
 from phi2sdk.backends.engine.phi import Matrix
-from phi2sdk.backends.engine.weights import Int4Matrix, Int8Matrix, nibbles, quantise
+from phi2sdk.backends.engine.weights import Int4Matrix, Int8Matrix, nibbles, quantize_matrix
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.sampling import Sampling
 
@@ -25,7 +25,7 @@ def matrix(rows: int, width: int) -> Matrix:
 def test_a_product_is_off_by_the_rounding_at_most(kind: str, step: float, tokens: int) -> None:
     plain = matrix(160, 128)
     x = torch.randn(tokens, 128, generator=torch.Generator().manual_seed(1)).bfloat16()
-    got = quantise(plain, kind)(x).float()
+    got = quantize_matrix(plain, kind)(x).float()
     off = (got - plain(x).float()).abs().amax()
     largest = plain.weight.abs().amax().float()
     assert off < step * float(largest) * float(x.float().abs().sum(-1).amax()) / 4
@@ -50,9 +50,9 @@ def test_int8_of_a_row_of_zeros_is_zero() -> None:
 
 def test_a_width_without_groups_is_refused_in_int4() -> None:
     with pytest.raises(ConfigurationError, match="use int8"):
-        quantise(matrix(16, 40), "int4")
-    with pytest.raises(ConfigurationError, match="use int8 or int4"):
-        quantise(matrix(16, 64), "int2")
+        quantize_matrix(matrix(16, 40), "int4")
+    with pytest.raises(ConfigurationError, match="Use int8 or int4"):
+        quantize_matrix(matrix(16, 64), "int2")
 
 
 @pytest.mark.parametrize(("kind", "bound"), [("int8", 1e-3), ("int4", 5e-2)])

@@ -1,7 +1,7 @@
-"""Phi-2 on this machine: the model, its cache, its decode loop.
+"""The local engine: the model, its key-value cache, and its decode loop.
 
-Nothing outside :mod:`phi2sdk.backends.local_gpu` and the emulators needs to know this package;
-they use :class:`LocalModel`. Torch is imported with it, on first use.
+Only :mod:`phi2sdk.backends.local_gpu`, the emulators and the identity tests use this package, by
+:class:`LocalModel`. Torch is imported with :class:`LocalModel`, on first use.
 """
 
 from __future__ import annotations

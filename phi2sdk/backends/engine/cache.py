@@ -1,7 +1,7 @@
-"""Keys and values of sequences that are being written, and attention over them.
+"""The key-value cache of the sequences in the slots, and attention over it.
 
-S slots, each one sequence; L layers; K key-value heads, D head_dim. A slot has one column more
-than the context: what must not be kept is written there.
+S slots, each with one sequence; L layers; K key-value heads; D head_dim. A slot has one column
+more than the context, the scratch column: keys and values that must not be kept are written there.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ __all__ = ["ChunkAttend", "RowsAttend", "SlotCache", "StepAttend"]
 
 
 class SlotCache:
-    """Keys and values; zero where nothing was written.
+    """The keys and values of all slots; columns that were never written are zero.
 
     Attributes:
-        keys, values: For each layer ``[S, K, length + 1, D]``: tensors of their own, so that a
-            compiled step writes into them in place.
+        keys, values: ``[S, K, length + 1, D]`` for each layer. Every layer has a separate tensor,
+            so that a compiled step writes into it in place.
         slots: S.
-        length: Tokens that a slot can hold; also the number of the scratch column.
-        grouped: Several heads share their keys and values.
+        length: Number of tokens that a slot can hold, which is the index of the scratch column.
+        grouped: Whether several heads share their keys and values (grouped-query attention).
     """
 
     def __init__(
@@ -44,24 +44,24 @@ class SlotCache:
         )
 
     def move(self, source: int, target: int, count: int) -> None:
-        """Copy the first ``count`` tokens of a slot to another."""
+        """Copy the first ``count`` tokens of one slot to another slot."""
         for kept in (*self.keys, *self.values):
             kept[target, :, :count] = kept[source, :, :count]
 
     def scrub(self, slot: int) -> None:
-        """Zero a slot that may hold NaN, which leaks out of masked columns too."""
+        """Set a slot that may hold NaN to zero, because NaN spreads even from masked columns."""
         for kept in (*self.keys, *self.values):
             kept[slot] = 0
 
 
 class RowsAttend:
-    """One new token for each of the first B slots, each seeing its own past.
+    """Attention for one new token in each of the first B slots, over the slot's earlier tokens.
 
     Args:
-        cache: Where they live.
-        positions: ``[B]`` the new tokens' positions.
-        kv: Columns that are read: more than the largest position.
-        even: All positions are ``kv - 1``: nothing needs masking.
+        cache: The cache of the slots.
+        positions: ``[B]`` positions of the new tokens.
+        kv: Number of columns to read, greater than the largest position.
+        even: Whether all positions are ``kv - 1``, so that no mask is needed.
     """
 
     def __init__(self, cache: SlotCache, positions: Tensor, kv: int, *, even: bool) -> None:
@@ -92,7 +92,7 @@ class RowsAttend:
 
 
 class ChunkAttend:
-    """The tokens ``start`` ... ``start + N - 1`` of one slot, each seeing those up to itself."""
+    """Causal attention for the tokens ``start`` ... ``start + N - 1`` of one slot."""
 
     def __init__(self, cache: SlotCache, slot: int, start: int, count: int) -> None:
         self._cache = cache
@@ -121,7 +121,7 @@ class ChunkAttend:
 
 
 class StepAttend:
-    """Several attentions side by side: each takes so many of the N tokens, in order."""
+    """Several attentions in one pass: each handles the given number of the N tokens, in order."""
 
     def __init__(self, parts: Sequence[tuple[int, Attend]]) -> None:
         self._parts = parts

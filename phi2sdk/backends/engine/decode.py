@@ -1,7 +1,8 @@
-"""The one-token step, three ways: eager, compiled, captured as CUDA graphs.
+"""Three implementations of the decode step: eager, compiled, and captured as CUDA graphs.
 
-Each takes the writing rows' last tokens and their positions, and returns logits. Eager reads just
-the columns that are in use; the other two read a bucket of columns, so that shapes repeat.
+Each takes the last tokens of the decoding rows and their positions, and returns logits. The eager
+step reads only the cache columns in use. The other two read a bucket of columns, so that tensor
+shapes repeat.
 """
 
 from __future__ import annotations
@@ -20,15 +21,15 @@ __all__ = ["CompiledStep", "EagerStep", "GraphStep", "OneTokenStep"]
 
 
 class OneTokenStep(Protocol):
-    """One token further for the first n slots."""
+    """A decode step of the first n slots."""
 
     def __call__(self, ids: Tensor, positions: Sequence[int]) -> Tensor:
-        """Last tokens ``[n]`` on the device, their positions -> logits ``[n, V]``."""
+        """Return logits ``[n, V]`` for the last tokens ``[n]``, on the device, at ``positions``."""
         ...
 
 
 class EagerStep:
-    """Operation by operation."""
+    """A step that launches each operation separately."""
 
     def __init__(self, phi: Phi, cache: SlotCache) -> None:
         self._phi = phi
@@ -42,13 +43,13 @@ class EagerStep:
 
 
 class CompiledStep:
-    """Fused by torch.compile: once for one row, once for any other number.
+    """A step fused by torch.compile: compiled once for one row, and once for other row counts.
 
     Args:
         phi: The model.
         cache: Its cache.
-        backend: torch.compile's; one that generates no code shows within seconds that the step
-            can be traced as one graph and writes into the cache in place.
+        backend: The backend of torch.compile. A backend that generates no code shows within
+            seconds that the step can be traced as one graph and writes into the cache in place.
     """
 
     def __init__(self, phi: Phi, cache: SlotCache, *, backend: str = "inductor") -> None:
@@ -67,7 +68,7 @@ class CompiledStep:
 
 @dataclass(frozen=True, slots=True)
 class _Captured:
-    """One shape: its inputs, its output, and what computes the one from the others."""
+    """The step of one shape: its input tensors, its output tensor, and the CUDA graph."""
 
     ids: Tensor  # [B]
     positions: Tensor  # [B]
@@ -76,15 +77,15 @@ class _Captured:
 
 
 class GraphStep:
-    """Captured as a CUDA graph for each number of rows (1, 2, 4, ...) and bucket of columns.
+    """A step captured as a CUDA graph for each number of rows (1, 2, 4, ...) and column bucket.
 
-    Rows that only fill up a number write to the scratch column.
+    Padding rows write to the scratch column.
 
     Args:
         phi: The model.
         cache: Its cache.
-        capture: Without it nothing is captured, and the padded shapes run eagerly: on a CPU this
-            shows that the padding is right.
+        capture: Whether to capture graphs. Without capturing, the padded shapes run eagerly,
+            which tests the padding on a CPU.
     """
 
     def __init__(self, phi: Phi, cache: SlotCache, *, capture: bool = True) -> None:
@@ -108,7 +109,7 @@ class GraphStep:
         return shape.logits[:n]
 
     def prepare_all(self) -> None:
-        """Capture every shape now, largest first, so that they share memory."""
+        """Capture every shape now, the largest first, so that the graphs share memory."""
         lengths = range(_BUCKET, self._cache.length + _BUCKET, _BUCKET)
         columns = sorted({_columns(kv, self._cache.length) for kv in lengths}, reverse=True)
         rows = {min(1 << power, self._cache.slots) for power in range(12)}
@@ -117,7 +118,7 @@ class GraphStep:
                 self.prepare(count, kv)
 
     def prepare(self, rows: int, columns: int) -> _Captured:
-        """Capture one shape. Meanwhile all rows write to the scratch column."""
+        """Capture one shape, with all rows writing to the scratch column."""
         device = self._phi.device
         ids = torch.zeros(rows, dtype=torch.int64, device=device)
         positions = torch.full((rows,), self._cache.length, dtype=torch.int64, device=device)
@@ -126,7 +127,7 @@ class GraphStep:
         if self._capture:
             aside = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
             aside.wait_stream(torch.cuda.current_stream(device))
-            with torch.cuda.stream(aside):  # once before: kernels choose themselves
+            with torch.cuda.stream(aside):  # a first run, in which kernels are selected
                 self._step(ids, positions, columns)
             torch.cuda.current_stream(device).wait_stream(aside)
             graph = torch.cuda.CUDAGraph()
@@ -146,6 +147,6 @@ _BUCKET = 128
 
 
 def _columns(kv: int, length: int) -> int:
-    """The bucket that holds ``kv`` columns: by 128 up to 1,024, then by 256."""
+    """Round ``kv`` up to its bucket: multiples of 128 up to 1,024, then multiples of 256."""
     step = _BUCKET if kv <= 1024 else 2 * _BUCKET
     return min(-(-kv // step) * step, length)

@@ -1,4 +1,4 @@
-"""One request to the local engine: the job, the steps that answer it, and the answer."""
+"""A request to the local engine: the job, the events that report on it, and its answer."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """The request has a slot; its prompt is being read."""
+    """The request has a slot, and its prompt is being processed."""
 
     t_ns: int
 
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """One token, at the moment it was known."""
+    """One token was generated."""
 
     t_ns: int
     step: Step
@@ -53,7 +53,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """There will be no more; ``error`` says why."""
+    """The request failed with ``error``."""
 
     error: Phi2Error
 
@@ -66,11 +66,11 @@ class Job:
     """One request.
 
     Attributes:
-        prompt: The prompt's tokens.
-        sampling: How tokens are chosen.
+        prompt: The tokens of the prompt.
+        sampling: The sampling parameters.
         stops: Ends the answer at a stop.
-        tell: Called on the worker's thread with each piece of news; must not block.
-        cancelled: Set it to end the request within two steps, without further news.
+        tell: Called on the worker's thread with each event; must not block.
+        cancelled: Set this event to end the request within two steps, without further events.
     """
 
     prompt: list[int]
@@ -85,11 +85,11 @@ class Step:
     """One generated token.
 
     Attributes:
-        id: The token.
-        text: The text that became complete with it; empty while a character is unfinished.
-        logprob: Its natural-log probability under the model, before temperature and truncation.
-        special: It ends the answer; its text is empty, except for a U+FFFD where the answer ends
-            amid a character.
+        id: The token id.
+        text: The text that this token completes; empty while a character is incomplete.
+        logprob: Natural-log probability under the model, before temperature and truncation.
+        special: Whether the token ends the answer. Its text is then empty, except for a U+FFFD if
+            the answer ends inside a character.
     """
 
     id: int
@@ -99,18 +99,18 @@ class Step:
 
 
 class Answer:
-    """One answer in the making.
+    """One answer while it is generated.
 
     Args:
         eos_ids: The tokens that end an answer.
-        reader: Turns tokens into text.
-        dtype: The model's, for the error where its numbers overflow.
-        max_tokens: The most tokens.
+        reader: Converts tokens to text.
+        dtype: The dtype of the model, named in the error when its numbers overflow.
+        max_tokens: Maximum number of tokens.
 
     Attributes:
-        count: Tokens so far.
-        ended: There will be no more: the end-of-text token came, or ``max_tokens`` are there.
-        overflowed: The model's numbers overflowed; the slot must be scrubbed.
+        count: Number of tokens so far.
+        ended: Whether the end-of-text token or ``max_tokens`` was reached.
+        overflowed: Whether the model's numbers overflowed, so that the slot must be scrubbed.
     """
 
     def __init__(
@@ -125,15 +125,16 @@ class Answer:
         self.overflowed = False
 
     def take(self, token: SlotToken) -> Step:
-        """The next token.
+        """Add the next token and return its step.
 
         Raises:
-            ProviderFault: Its log-probability is not a number.
+            ProviderFault: The log-probability of the token is not a number.
         """
         if math.isnan(token.logprob):
             self.ended = self.overflowed = True
             raise ProviderFault(
-                f"the model's numbers overflowed in {self._dtype}: load it as float32"
+                f"the model's numbers overflowed in {self._dtype}. Load the model with "
+                'dtype="float32"'
             )
         self.count += 1
         special = token.id in self._eos_ids

@@ -1,4 +1,4 @@
-"""Log-likelihoods of texts, and how far variants of the model diverge from it."""
+"""Log-likelihoods of texts, and the divergence between variants of a model."""
 
 from __future__ import annotations
 
@@ -32,22 +32,23 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 EPSILON = 0.01
-"""A truncated candidate is mixed with so much of the whole distribution: one token outside of its
-set must not prove that it wrote nothing."""
+"""Share of the full distribution that is mixed into a truncated candidate, so that a single token
+outside of the truncated set does not rule the candidate out."""
 
 _LIKELIHOOD_COPIES = 6
-"""Tensors of the logits' size that exist at once, float32."""
+"""Number of float32 tensors of the size of the logits that exist at the same time."""
 _ROWS = 256
-"""At most so many tokens' logits at a time: more would only leave the processor's cache."""
+"""Maximum number of tokens whose logits are computed at a time: more would not fit into the
+processor's cache."""
 _FAR_BELOW = -1e4
-"""A masked logit: finite, so that 0 times its logarithm is 0."""
+"""Value of a masked logit: finite, so that 0 times its logarithm is 0."""
 _RANKED = 256
-"""So many of the likeliest tokens are ranked first; all of them only where these do not suffice."""
+"""Number of most likely tokens that are ranked first; all tokens are ranked only if necessary."""
 
 
 @dataclass(frozen=True, slots=True)
 class Truncation:
-    """A sampler that leaves unlikely tokens out: all but ``top_k``, or but the share ``top_p``."""
+    """A sampler that excludes unlikely tokens by ``top_k`` or by ``top_p``."""
 
     top_p: float | None = None
     top_k: int | None = None
@@ -55,13 +56,13 @@ class Truncation:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TextSums:
-    """n texts, each after its prompt, summed over their tokens; nats.
+    """Sums over the tokens of n texts, each scored after its prompt, in nats.
 
     Attributes:
-        tokens: ``[n]`` how many each has.
+        tokens: ``[n]`` number of tokens.
         logp: ``[n]`` log-likelihood.
-        entropy: ``[n]`` sum of the entropies of the distributions.
-        variance: ``[n]`` sum of the variances of ``log p`` under them.
+        entropy: ``[n]`` sum of the entropies of the next-token distributions.
+        variance: ``[n]`` sum of the variances of ``log p`` under these distributions.
         loglik: ``[n, K]`` log-likelihood at each of K inverse temperatures.
         truncated: ``[n]`` log-likelihood by truncation, each mixed with :data:`EPSILON`.
     """
@@ -75,19 +76,19 @@ class TextSums:
 
     @property
     def drift(self) -> Floats:
-        """``[n]`` sum of ``log p + H``: of mean 0 if this model wrote the text."""
+        """Return ``[n]`` sums of ``log p + H``, which have mean 0 if this model wrote the text."""
         return self.logp + self.entropy
 
 
 def log_likelihood(
     model: LocalModel, sequences: Sequence[PromptAndText], *, logits_bytes: int = LOGITS_BYTES
 ) -> Floats:
-    """``[n]`` log-likelihood of texts after their prompts, and nothing else: for other weights.
+    """Return only the log-likelihood ``[n]`` of texts after their prompts, as for candidates.
 
     Args:
-        model: Under which they are scored.
-        sequences: Prompt and text of each.
-        logits_bytes: Logits and what is made of them take at most so much memory.
+        model: The model that scores the texts.
+        sequences: Prompt and text of each sequence.
+        logits_bytes: Maximum memory for logits and tensors derived from them.
     """
 
     def of(logits: Tensor, wanted: Tensor) -> Tensor:
@@ -105,14 +106,14 @@ def text_sums(
     truncations: Mapping[str, Truncation] | None = None,
     logits_bytes: int = LOGITS_BYTES,
 ) -> TextSums:
-    """All sums of texts after their prompts, in one pass.
+    """Return all sums of texts after their prompts, computed in one pass.
 
     Args:
-        model: Under which they are scored.
-        sequences: Prompt and text of each.
-        betas: Inverse temperatures at which the likelihood is wanted.
+        model: The model that scores the texts.
+        sequences: Prompt and text of each sequence.
+        betas: Inverse temperatures at which to compute the likelihood.
         truncations: Truncated samplers, by name.
-        logits_bytes: Logits and what is made of them take at most so much memory.
+        logits_bytes: Maximum memory for logits and tensors derived from them.
     """
     cuts = dict(truncations or {})
 
@@ -150,9 +151,10 @@ def _summed(
     width: int,
     logits_bytes: int,
 ) -> Floats:
-    """What ``of`` finds for each token, summed over each text: ``[n, width]``.
+    """Sum the values that ``of`` returns for each token over each text: ``[n, width]``.
 
-    ``of`` takes logits ``[m, V]``, which it may change, and tokens ``[m]``, to ``[m, width]``.
+    ``of`` receives logits ``[m, V]``, which it may change, and tokens ``[m]``, and returns
+    ``[m, width]``.
     """
     phi = model.phi
     rows = min(_ROWS, max(1, logits_bytes // (4 * _LIKELIHOOD_COPIES * phi.config.shape.vocab)))
@@ -186,10 +188,10 @@ def _at(values: Tensor, wanted: Tensor) -> Tensor:
 
 
 class _Sets:
-    """Which tokens each truncation keeps: those whose logit is at least a threshold.
+    """The sets of tokens that the truncations keep: tokens whose logit reaches a threshold.
 
-    The sampler knows nothing of our masking, so the sets are those of the whole distribution, ties
-    with the last token included.
+    A sampler does not mask end-of-text, so the sets are those of the full distribution. They
+    include ties with the last token.
     """
 
     def __init__(self, thresholds: Sequence[Tensor]) -> None:
@@ -197,14 +199,14 @@ class _Sets:
 
     @classmethod
     def of(cls, logits: Tensor, cuts: Sequence[Truncation]) -> _Sets:
-        """From whole logits ``[m, V]``."""
+        """Compute the sets from unmasked logits ``[m, V]``."""
         ranked = logits.topk(min(_RANKED, logits.shape[-1]), -1).values
         total = logits.logsumexp(-1, keepdim=True)
         mass = (ranked - total).exp().cumsum(-1)
         found = [_threshold(cut, ranked, mass) for cut in cuts]
         share = max((cut.top_p for cut in cuts if cut.top_p is not None), default=0.0)
         short = mass[:, -1] < share
-        if bool(short.any()):  # for these tokens, all must be ranked
+        if bool(short.any()):  # rank the full vocabulary for these tokens
             ranked = logits[short].sort(-1, descending=True).values
             mass = (ranked - total[short]).exp().cumsum(-1)
             for cut, threshold in zip(cuts, found, strict=True):
@@ -214,7 +216,7 @@ class _Sets:
     def log_likelihoods(
         self, logits: Tensor, p: Tensor, own: Tensor, wanted: Tensor
     ) -> list[Tensor]:
-        """``[m]`` log-likelihood of the tokens for each truncation, mixed with :data:`EPSILON`."""
+        """Return the ``[m]`` log-likelihoods for each truncation, mixed with :data:`EPSILON`."""
         found = []
         for threshold in self._thresholds:
             kept = logits >= threshold
@@ -225,7 +227,7 @@ class _Sets:
 
 
 def _threshold(cut: Truncation, ranked: Tensor, mass: Tensor) -> Tensor:
-    """``[m, 1]``: the least logit that is kept."""
+    """Return ``[m, 1]`` the smallest logit that the truncation keeps."""
     least = ranked[:, -1:].new_full((len(ranked), 1), -torch.inf)
     if cut.top_k is not None:
         least = ranked[:, min(cut.top_k, ranked.shape[-1]) - 1].unsqueeze(-1)
@@ -236,19 +238,20 @@ def _threshold(cut: Truncation, ranked: Tensor, mass: Tensor) -> Tensor:
 
 
 _DIVERGENCE_COPIES = 8
-"""So many arrays of the logits' size exist at once."""
+"""Number of arrays of the size of the logits that exist at the same time."""
 
 
 class ModelDivergence(NamedTuple):
-    """Sums over the tokens of one text, nats; end-of-text is taken out of both distributions.
+    """Sums over the tokens of one text, in nats; both distributions exclude end-of-text.
 
-    ``q`` is the author's distribution at a place, ``p`` the other's, ``y`` the token there.
+    At each position ``q`` is the distribution of the author, ``p`` that of the other model, and
+    ``y`` the token.
 
     Attributes:
-        kl: Of q from p.
-        kl_noise: ``log q(y)/p(y) - KL``, of mean 0.
+        kl: KL divergence of q from p.
+        kl_noise: ``log q(y)/p(y) - KL``, which has mean 0.
         drift: Mean of ``log p`` under q, plus the entropy of p.
-        drift_noise: ``log p(y)`` minus its mean under q, of mean 0.
+        drift_noise: ``log p(y)`` minus its mean under q, which has mean 0.
     """
 
     kl: float
@@ -266,15 +269,15 @@ def divergences(
     *,
     logits_bytes: int = LOGITS_BYTES,
 ) -> list[ModelDivergence]:
-    """The divergence along each text.
+    """Return the divergence along each text.
 
     Args:
-        author: Who wrote the texts.
-        sampling: How: temperature, top_k, top_p and min_p count.
-        other: Whom it is compared with, at temperature 1; of the same vocabulary.
-        written: The texts, each after the prompt that the author saw.
-        read: The same texts, each after the prompt that the other sees.
-        logits_bytes: Logits and what is made of them take at most so much memory.
+        author: The model that wrote the texts.
+        sampling: The author's sampling. Temperature, top_k, top_p and min_p are used.
+        other: The model to compare with, at temperature 1, with the same vocabulary.
+        written: The texts, each with the prompt of the author.
+        read: The same texts, each with the prompt of the other model.
+        logits_bytes: Maximum memory for logits and tensors derived from them.
     """
     rows = max(1, logits_bytes // (4 * _DIVERGENCE_COPIES * author.vocab_size))
     found: list[ModelDivergence] = []
@@ -301,15 +304,15 @@ def divergences(
 
 
 def _of_places(q: Tensor, p: Tensor, wanted: Tensor, ends: Collection[int]) -> Tensor:
-    """``[n, V]`` logits of author and other, ``[n]`` tokens -> ``[n, 4]`` as in Divergence.
+    """Return ``[n, 4]`` the fields of ModelDivergence, from logits ``[n, V]`` and tokens ``[n]``.
 
-    A place whose token the author could not draw, since the text is tokenised in another way than
-    it was written, adds nothing to the noise of the KL.
+    The tokenizer may split a text differently from the author, so the author's sampling may exclude
+    a token. Such a position adds nothing to the noise of the KL.
     """
     for id in ends:
         q[:, id] = p[:, id] = -torch.inf
     q, p = q.log_softmax(-1), p.log_softmax(-1)
-    q = torch.where(q.isnan(), p, q)  # only end-of-text was left
+    q = torch.where(q.isnan(), p, q)  # the sampling kept only end-of-text
     q_share, p_share = q.exp(), p.exp()
     p_finite = torch.where(torch.isfinite(p), p, 0)
     kl = torch.where(q_share > 0, q_share * (q - p), 0).sum(-1)
@@ -321,7 +324,7 @@ def _of_places(q: Tensor, p: Tensor, wanted: Tensor, ends: Collection[int]) -> T
 
 
 _ALTERNATIVES_COPIES = 3
-"""So many arrays of the logits' size exist at once."""
+"""Number of arrays of the size of the logits that exist at the same time."""
 
 
 def log_probabilities(
@@ -331,14 +334,16 @@ def log_probabilities(
     *,
     logits_bytes: int = LOGITS_BYTES,
 ) -> list[NDArray[np.float64]]:
-    """``[T, K]`` for each text of T tokens: log-probabilities given that the text goes on.
+    """Return ``[T, K]`` log-probabilities of K given tokens at each of a text's T positions.
+
+    The probabilities are conditional on the text continuing: they exclude end-of-text.
 
     Args:
-        model: Under which they are scored.
-        sequences: Prompt and text of each, both as tokens and neither empty.
-        choices: At each place of each text its tokens; K is the most of them, and ``-inf`` stands
-            where a place has fewer.
-        logits_bytes: Logits and what is made of them take at most so much memory.
+        model: The model that scores the texts.
+        sequences: Prompt and text of each sequence, both as tokens and neither empty.
+        choices: The tokens to score at each position of each text. K is the largest number of
+            tokens at a position; positions with fewer tokens are filled up with ``-inf``.
+        logits_bytes: Maximum memory for logits and tensors derived from them.
     """
     rows = max(1, logits_bytes // (4 * _ALTERNATIVES_COPIES * model.vocab_size))
     found: list[NDArray[np.float64]] = []

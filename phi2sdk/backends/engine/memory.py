@@ -1,4 +1,4 @@
-"""How much memory a model needs, and how much a device has."""
+"""Estimate the memory that a model needs, and find the memory that a device has."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ __all__ = [
 
 CONTEXTS = (512, 1024, 2048)
 PREFILL_TOKENS = 256
-"""A prompt is read in chunks of at most so many tokens; their activations live at once."""
+"""Maximum number of prompt tokens in one pass, whose activations are in memory together."""
 
 _MOST = 2**31 - 1
-"""No size of a model is larger."""
+"""The largest value of a size in ``config.json``."""
 
 INT4_GROUP = 64
-"""So many int4 weights of a row share one scale."""
+"""Number of int4 weights of a row that share one scale."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The sizes of a Phi model that decide its memory; the default is Phi-2."""
+    """The sizes of a Phi model that determine its memory; the defaults are those of Phi-2."""
 
     hidden: int = 2560
     intermediate: int = 10240
@@ -59,10 +59,10 @@ class Shape:
 
     @classmethod
     def of_config(cls, config: Mapping[str, Any]) -> Shape:
-        """The shape in a model's ``config.json``.
+        """Return the shape given by a model's ``config.json``.
 
         Raises:
-            ConfigurationError: A size is missing or is none, or they do not go together.
+            ConfigurationError: A size is missing, is not a valid size, or contradicts another.
         """
         heads = _size(config, "num_attention_heads")
         shape = cls(
@@ -79,36 +79,36 @@ class Shape:
             if whole % part:
                 raise ConfigurationError(
                     f"config.json: hidden_size {shape.hidden}, {heads} attention heads and "
-                    f"{shape.kv_heads} key-value heads do not divide each other: is this a Phi "
-                    "model's file?"
+                    f"{shape.kv_heads} key-value heads do not divide each other, so this is not "
+                    "the file of a Phi model. Download the model again"
                 )
         return shape
 
     @property
     def head_dim(self) -> int:
-        """Width of one attention head."""
+        """Return the width of one attention head."""
         return self.hidden // self.heads
 
     @property
     def kv_width(self) -> int:
-        """Width of the keys (or the values) of one token in one layer."""
+        """Return the width of the keys (or the values) of one token in one layer."""
         return self.kv_heads * self.head_dim
 
     @property
     def matrix_parameters(self) -> int:
-        """Parameters in the layers' matrices: what quantisation makes smaller."""
+        """Return the number of parameters in the layers' matrices, which can be quantized."""
         attention = 2 * self.hidden * self.hidden + 2 * self.hidden * self.kv_width
         return self.layers * (attention + 2 * self.hidden * self.intermediate)
 
     @property
     def matrix_rows(self) -> int:
-        """Output rows of those matrices: each has a scale when quantised."""
+        """Return the number of output rows of these matrices; each row has a scale in int8."""
         rows = 2 * self.hidden + 2 * self.kv_width + self.intermediate + self.hidden
         return self.layers * rows
 
     @property
     def other_parameters(self) -> int:
-        """Embeddings, output head, norms and biases."""
+        """Return the number of parameters in embeddings, output head, norms and biases."""
         biases = 2 * self.hidden + 2 * self.kv_width + self.intermediate + self.hidden
         layers = self.layers * (biases + 2 * self.hidden)
         heads = self.vocab * self.hidden * (1 if self.tied_embeddings else 2) + self.vocab
@@ -116,7 +116,7 @@ class Shape:
 
     @property
     def parameters(self) -> int:
-        """All parameters (2,779,683,840 for Phi-2)."""
+        """Return the number of all parameters (2,779,683,840 for Phi-2)."""
         return self.matrix_parameters + self.other_parameters
 
 
@@ -124,15 +124,20 @@ def _size(config: Mapping[str, Any], name: str, default: int | None = None) -> i
     value = config.get(name)
     value = default if value is None else value
     if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= _MOST:
-        known = "is missing" if value is None else f"must be a whole number from 1 to {_MOST}"
-        raise ConfigurationError(f"config.json is not a Phi model's: {name} {known}")
+        known = "is missing" if value is None else f"must be an integer from 1 to {_MOST}"
+        raise ConfigurationError(
+            f"config.json is not that of a Phi model: {name} {known}. Download the model again"
+        )
     return value
 
 
 def _flag(config: Mapping[str, Any], name: str) -> bool:
     value = config.get(name, False)
     if not isinstance(value, bool):
-        raise ConfigurationError(f"config.json is not a Phi model's: {name} must be true or false")
+        raise ConfigurationError(
+            f"config.json is not that of a Phi model: {name} must be true or false. "
+            "Download the model again"
+        )
     return value
 
 
@@ -141,13 +146,13 @@ PHI2 = Shape()
 
 @dataclass(frozen=True, slots=True)
 class DType:
-    """How numbers are stored.
+    """A number format of the weights.
 
     Attributes:
         name: ``float32``, ``float16``, ``bfloat16``, ``int8`` or ``int4``.
-        matrix_bytes: Bytes of one weight in the layers' matrices, scales not counted.
-        bytes: Bytes of one number elsewhere: embeddings, cache, activations.
-        group: Weights that share a scale; 0 for one scale a row, ``None`` for none.
+        matrix_bytes: Bytes per weight in the layers' matrices, without scales.
+        bytes: Bytes per number in embeddings, cache and activations.
+        group: Number of weights that share a scale; 0 for one scale per row, ``None`` for no scale.
     """
 
     name: str
@@ -160,7 +165,7 @@ DTypeName = Literal["auto", "float32", "float16", "bfloat16"]
 PRECISIONS = ("float32", "float16", "bfloat16")
 """The dtypes of a model that is not quantized."""
 HALVES = ("float16", "bfloat16")
-"""The dtypes of what stays unquantized in a quantized model."""
+"""The dtypes of the parameters that a quantized model does not quantize."""
 DTYPES: Mapping[str, DType] = {
     dtype.name: dtype
     for dtype in (
@@ -174,21 +179,23 @@ DTYPES: Mapping[str, DType] = {
 
 
 _RUNTIME_BYTES = 500_000_000
-"""What a CUDA context, its libraries and the allocator's slack take: about half a gigabyte, the
+"""Memory of a CUDA context, its libraries and unused allocator blocks: about half a gigabyte, the
 difference between 6.23 GB and the 6.7 GB that are published for float16."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a model needs to run.
+    """The memory that a model needs to run.
 
     Attributes:
-        dtype, context, batch: For what; ``context`` tokens in each of ``batch`` sequences.
-        weights_bytes: The parameters, with scales where they are quantised.
+        dtype: Number format of the weights.
+        context: Number of tokens in each sequence.
+        batch: Number of sequences.
+        weights_bytes: Parameters, including the scales of quantized weights.
         kv_bytes: Keys and values of all tokens.
-        working_bytes: Activations and logits of a step that makes one token for each sequence.
-        prefill_bytes: What reading a prompt needs besides, :data:`PREFILL_TOKENS` at a time.
-        runtime_bytes: What a GPU's runtime takes; 0 on a CPU.
+        working_bytes: Activations and logits of a decode step of all sequences.
+        prefill_bytes: Additional activations of prefill, for :data:`PREFILL_TOKENS` tokens.
+        runtime_bytes: Memory of the GPU runtime; 0 on a CPU.
     """
 
     dtype: str
@@ -202,17 +209,17 @@ class Plan:
 
     @property
     def total_bytes(self) -> int:
-        """Weights, cache and working set: the figure that is usually published."""
+        """Return the bytes of weights, cache and working set, the figure usually published."""
         return self.weights_bytes + self.kv_bytes + self.working_bytes
 
     @property
     def total_gb(self) -> float:
-        """The same in GB (1e9 bytes), to two decimals."""
+        """Return :attr:`total_bytes` in GB (1e9 bytes), rounded to two decimals."""
         return round(self.total_bytes / GB, 2)
 
     @property
     def peak_bytes(self) -> int:
-        """The most that is in use at any moment, the runtime included."""
+        """Return the maximum number of bytes in use at any time, including the runtime."""
         return self.total_bytes + self.prefill_bytes + self.runtime_bytes
 
 
@@ -224,24 +231,26 @@ def plan(
     shape: Shape = PHI2,
     runtime: bool = True,
 ) -> Plan:
-    """The need of a model.
+    """Return the memory that a model needs.
 
     Args:
         dtype: One of :data:`DTYPES`.
-        context: Tokens of a sequence, prompt and answer together.
-        batch: Sequences at once.
-        shape: The model's sizes.
-        runtime: Count a GPU's runtime in :attr:`Plan.peak_bytes`.
+        context: Number of tokens of a sequence, prompt and answer together.
+        batch: Number of sequences.
+        shape: The sizes of the model.
+        runtime: Whether to count the GPU runtime in :attr:`Plan.peak_bytes`.
 
     Raises:
-        ConfigurationError: There is no such dtype, or a size is below 1 or above the model's
+        ConfigurationError: The dtype is unknown, or a size is below 1 or above the model's
             context.
     """
     kind = _dtype(dtype)
     if not 1 <= context <= shape.context_length:
-        raise ConfigurationError(f"context {context} must be from 1 to {shape.context_length}")
+        raise ConfigurationError(
+            f"the context is {context} tokens, and must be from 1 to {shape.context_length}"
+        )
     if batch < 1:
-        raise ConfigurationError(f"batch {batch} must be at least 1")
+        raise ConfigurationError(f"the batch is {batch}, and must be at least 1")
     per_token = 2 * shape.hidden + shape.hidden + 2 * shape.kv_width + 2 * shape.intermediate
     step = batch * (per_token * kind.bytes + shape.vocab * (kind.bytes + 4))
     return Plan(
@@ -257,7 +266,7 @@ def plan(
 
 
 def fits(need: Plan, memory_bytes: int) -> bool:
-    """Whether a plan's peak stays within ``memory_bytes``."""
+    """Return whether the peak of a plan fits into ``memory_bytes``."""
     return need.peak_bytes <= memory_bytes
 
 
@@ -268,7 +277,7 @@ def table(
     batch: int = 1,
     shape: Shape = PHI2,
 ) -> list[tuple[Plan, tuple[str, ...]]]:
-    """Each dtype at each context, with the names of the :data:`DEVICES` on which it fits."""
+    """Return a plan for each dtype and context, with the :data:`DEVICES` on which it fits."""
     plans = [
         plan(dtype, context=context, batch=batch, shape=shape)
         for dtype in dtypes
@@ -288,10 +297,11 @@ def choose_dtype(
     context: int | None = None,
     batch: int = 1,
 ) -> str:
-    """The dtype for ``auto``: float16 on a GPU; on a CPU float32, or bfloat16 if only that fits.
+    """Return the dtype for ``auto``.
 
-    A CPU computes float32 fastest and exactly; a GPU reads half the bytes a token in float16,
-    the dtype in which Phi-2's weights are published.
+    On a GPU this is float16, the dtype of Phi-2's published weights, which halves the bytes that
+    are read per token. On a CPU it is float32, which is exact and fastest there, or bfloat16 if
+    float32 does not fit.
 
     Raises:
         OutOfMemory: Neither fits.
@@ -306,10 +316,10 @@ def choose_dtype(
 
 
 def refuse_unless_fits(need: Plan, memory_bytes: int, *, shape: Shape = PHI2) -> None:
-    """Check a plan before a byte is loaded.
+    """Raise an error if a plan does not fit, before any weights are loaded.
 
     Raises:
-        OutOfMemory: It does not fit; the message has the numbers, and what would fit.
+        OutOfMemory: The plan does not fit. The message has the numbers, and a plan that fits.
     """
     if not fits(need, memory_bytes):
         raise _out_of_memory(need, memory_bytes, shape)
@@ -331,18 +341,18 @@ def _out_of_memory(need: Plan, memory_bytes: int, shape: Shape) -> OutOfMemory:
 
     remedy = next(
         (
-            f"dtype {dtype} with batch {batch} would fit"
+            f"Use dtype {dtype} with batch {batch}, which fits"
             for batch in dict.fromkeys((need.batch, 1))
             for dtype in ("float16", "bfloat16", "int8", "int4")
             if fits(smaller(dtype, batch), memory_bytes)
         ),
-        "nothing of this model would fit here",
+        "No dtype of this model fits. Use a device with more memory, or close other programs",
     )
     return OutOfMemory(
         f"{need.dtype} with {need.context} tokens and batch {need.batch} needs "
         f"{need.peak_bytes / GB:.2f} GB (weights {need.weights_bytes / GB:.2f}, KV cache "
-        f"{need.kv_bytes / GB:.2f}, the rest working memory), and "
-        f"{memory_bytes / GB:.2f} GB are free: {remedy}"
+        f"{need.kv_bytes / GB:.2f}, the rest working memory), and only "
+        f"{memory_bytes / GB:.2f} GB are free. {remedy}"
     )
 
 
@@ -351,7 +361,7 @@ def _dtype(name: str) -> DType:
         return DTYPES[name]
     except KeyError:
         known = ", ".join(DTYPES)
-        raise ConfigurationError(f"there is no dtype {name!r}: use one of {known}") from None
+        raise ConfigurationError(f"there is no dtype {name!r}. Use one of {known}") from None
 
 
 GB = 1_000_000_000
@@ -359,7 +369,7 @@ GB = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class ComputeDevice:
-    """A GPU; memory in bytes as its maker counts it (1 GB is 1e9)."""
+    """A GPU or CPU with its memory in bytes, as manufacturers count it (1 GB is 1e9 bytes)."""
 
     name: str
     memory_bytes: int
@@ -379,28 +389,28 @@ DEVICES: Mapping[str, ComputeDevice] = {
 
 
 def this_device(name: str = "auto") -> ComputeDevice:
-    """The device of this machine, with the bytes that are free on it: its GPU, if torch sees one.
+    """Return the GPU of this machine if torch finds one, else its CPU, with the free memory.
 
     Raises:
         ConfigurationError: ``name`` is not ``auto``, ``cuda`` or ``cpu``, or there is no GPU.
     """
     if name not in ("auto", "cuda", "cpu"):
-        raise ConfigurationError(f"device={name!r}: use auto, cuda or cpu")
+        raise ConfigurationError(f"there is no device {name!r}. Use auto, cuda or cpu")
     if name != "cpu" and importlib.util.find_spec("torch") is not None:
         import torch
 
         if torch.cuda.is_available():
             return ComputeDevice(torch.cuda.get_device_name(), torch.cuda.mem_get_info()[0])
     if name == "cuda":
-        raise ConfigurationError("torch finds no CUDA device here")
+        raise ConfigurationError("torch finds no CUDA device here. Use the device auto or cpu")
     return ComputeDevice("CPU", available_ram())
 
 
 def available_ram() -> int:
-    """Bytes of main memory that a new allocation may take on this machine.
+    """Return the bytes of main memory that are available on this machine.
 
-    Reads ``MemAvailable``, the limit of the control group, and where neither is known the
-    size of the physical memory.
+    This is the smaller of ``MemAvailable`` and what the limit of the control group leaves. If
+    neither is known, it is the size of the physical memory.
     """
     free = _meminfo_available()
     limit = _cgroup_headroom()
@@ -429,5 +439,5 @@ def _cgroup_headroom() -> int | None:
         stat = dict(line.split() for line in (root / "memory.stat").read_text("ascii").splitlines())
     except (OSError, ValueError):
         return None
-    used -= int(stat.get("inactive_file", 0))  # page cache, given back on demand
+    used -= int(stat.get("inactive_file", 0))  # page cache, which the kernel frees on demand
     return max(0, int(limit) - used) if limit.isdigit() else None

@@ -1,4 +1,4 @@
-"""A model on this machine: load it, then ask it for tokens."""
+"""A Phi model in memory, which generates tokens and scores texts."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class LocalModel:
     """A Phi model in memory, with its tokenizer.
 
     Attributes:
-        name: What it was called when it was loaded.
-        context_length: Prompt and answer together have at most so many tokens.
-        vocab_size: Rows of the embedding.
-        phi: The model itself.
-        quantize: How its matrices are kept: ``int8``, ``int4``, or ``None``: like the rest.
-        eos_ids: Tokens that end an answer.
+        name: The folder or id that it was loaded from.
+        context_length: Maximum number of tokens of prompt and answer together.
+        vocab_size: Number of rows of the embedding.
+        phi: The neural network.
+        quantize: Format of the layers' matrices: ``int8``, ``int4``, or ``None`` for the dtype.
+        eos_ids: Token ids that end an answer.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class LocalModel:
         self.eos_ids = files.eos_ids
         self._codec = TextCodec(files.tokenizer, shape.vocab)
         self._compile = compile
-        self._spare: list[Slots] = []  # caches of one slot, used again by `tokens`
+        self._spare: list[Slots] = []  # caches of one slot, which `tokens` reuses
 
     @classmethod
     def load(
@@ -73,20 +73,22 @@ class LocalModel:
         """Load a model.
 
         Args:
-            model: A folder, or a hub id. Only safetensors are read, and no code.
-            dtype: ``auto`` takes what fits (:func:`phi2sdk.backends.engine.memory.choose_dtype`).
-            device: ``auto`` takes CUDA, then MPS, then the CPU.
-            revision: Pins a hub id to a branch, tag or commit.
-            quantize: Keep the layers' matrices in 8 or 4 bits; the rest is then bfloat16 (on a
-                GPU float16), or what ``dtype`` says.
-            compile: Fuse the one-token step on a CPU: faster, after 10 to 40 seconds of compiling
-                when it first runs. (On a GPU it is captured as CUDA graphs in any case.)
-            progress: Called with the bytes loaded so far and in all.
+            model: A folder, or a hub id. Only safetensors are read, and no code is run.
+            dtype: Number format. ``auto`` selects one that fits (see
+                :func:`phi2sdk.backends.engine.memory.choose_dtype`).
+            device: Device. ``auto`` selects CUDA, else MPS, else the CPU.
+            revision: Branch, tag or commit of a hub id.
+            quantize: Store the layers' matrices in 8 or 4 bits. The other parameters then have
+                the dtype, by default float16 on a GPU and bfloat16 on a CPU.
+            compile: Fuse the decode step on a CPU, which makes it faster but takes 10 to 40
+                seconds when it first runs. (On a GPU, the step is captured as CUDA graphs.)
+            progress: Called with the number of bytes loaded so far and the total.
 
         Raises:
-            ConfigurationError: Files are missing or not a Phi model's; there is no such device.
-            ModelNotFound: The hub has no such model.
-            OutOfMemory: It does not fit; nothing was loaded.
+            ConfigurationError: Files are missing or do not belong to a Phi model, or the device
+                does not exist.
+            ModelNotFound: The hub does not have the model.
+            OutOfMemory: The model does not fit; nothing was loaded.
         """
         where = _device(device)
         files = find_model(model, revision=revision)
@@ -111,40 +113,41 @@ class LocalModel:
 
     @property
     def dtype(self) -> str:
-        """The dtype it runs in: ``float32``, ``float16`` or ``bfloat16``."""
+        """Return the dtype of the computation: ``float32``, ``float16`` or ``bfloat16``."""
         return str(self.phi.dtype).removeprefix("torch.")
 
     @property
     def device(self) -> str:
-        """Where it runs: ``cpu``, ``cuda:0``, ``mps:0``."""
+        """Return the device: ``cpu``, ``cuda:0``, ``mps:0``."""
         return str(self.phi.device)
 
     def encode(self, text: str) -> list[int]:
-        """The tokens of a text, nothing added."""
+        """Return the tokens of a text, without special tokens."""
         return self._codec.encode(text)
 
     def decode(self, ids: list[int]) -> str:
-        """The text of tokens; control tokens have none."""
+        """Return the text of tokens; control tokens add no text."""
         return self._codec.decode(ids)
 
     def piece(self, id: int) -> bytes:
-        """The bytes of one token, which may be a part of a character; a control token has none."""
+        """Return the bytes of one token: possibly a part of a character, none if it is control."""
         return self._codec.piece(id)
 
     def score(
         self, prompt: str | Sequence[int], text: str | Sequence[int], *, temperature: float = 1.0
     ) -> Score:
-        """How likely ``text`` is after ``prompt``, token by token.
+        """Return the log-probability of each token of ``text`` after ``prompt``.
 
         Args:
-            prompt: What stands before; text, or its tokens.
-            text: What is scored; as tokens where they are known, since a text that a model wrote
-                need not be tokenised in the way in which it was written.
-            temperature: Of the distribution; above 0.
+            prompt: The preceding text, or its tokens.
+            text: The text to score. Pass its tokens if they are known, because the tokenizer may
+                split a text differently from the model that wrote it.
+            temperature: Temperature of the distribution, greater than 0.
 
         Raises:
-            ContextLengthExceeded: Together they do not fit.
-            InvalidRequest: One is empty, a token does not exist, or the temperature is not above 0.
+            ContextLengthExceeded: Prompt and text together do not fit into the context.
+            InvalidRequest: The prompt or the text is empty, a token does not exist, or the
+                temperature is not greater than 0.
         """
         return next(self.score_many([(prompt, text)], temperature=temperature))
 
@@ -155,15 +158,17 @@ class LocalModel:
         temperature: float = 1.0,
         logits_bytes: int = LOGITS_BYTES,
     ) -> Iterator[Score]:
-        """:meth:`score` for many, in order, several in one pass; lazily.
+        """Yield the :meth:`score` of each pair in order, several pairs per pass.
 
         Args:
-            pairs: Prompt and text of each.
-            temperature: Of the distribution; above 0.
-            logits_bytes: Logits and what is made of them take at most so much memory.
+            pairs: Prompts with the texts to score.
+            temperature: Temperature of the distribution, greater than 0.
+            logits_bytes: Maximum memory for logits and tensors derived from them.
         """
         if not temperature > 0:
-            raise InvalidRequest(f"temperature={temperature!r} must be above 0 to score a text")
+            raise InvalidRequest(
+                f"a text is scored at a temperature above 0, and temperature={temperature!r}"
+            )
         sequences = ((self._ids(prompt), self._ids(text)) for prompt, text in pairs)
         return score_sequences(
             self.phi,
@@ -175,21 +180,21 @@ class LocalModel:
     def _ids(self, text: str | Sequence[int]) -> list[int]:
         ids = self.encode(text) if isinstance(text, str) else list(text)
         if any(not 0 <= id < self.vocab_size for id in ids):
-            raise InvalidRequest(f"tokens must be from 0 to {self.vocab_size - 1}")
+            raise InvalidRequest(f"token ids must be from 0 to {self.vocab_size - 1}")
         return ids
 
     def _scorable(self, prompt: list[int], text: list[int]) -> tuple[list[int], list[int]]:
         if not text:
-            raise InvalidRequest("the text to score is empty")
+            raise InvalidRequest("the text to score is empty. Pass at least one token")
         self.check_fits(len(prompt), len(text))
         return prompt, text
 
     def slots(self, count: int, *, length: int | None = None) -> Slots:
-        """Room for ``count`` sequences at once, or as many as memory holds; at least one.
+        """Return slots for ``count`` sequences, or for as many as fit into memory, at least one.
 
         Args:
-            count: How many are wanted.
-            length: Tokens of each, prompt and answer together; the context if not given.
+            count: Number of slots wanted.
+            length: Number of tokens per slot, prompt and answer together (default: the context).
         """
         shape, dtype = self.phi.config.shape, self.quantize or self.dtype
         free = _free_bytes(self.phi.device)
@@ -202,39 +207,42 @@ class LocalModel:
         return Slots(self.phi, count, length=length, prefill_among=among, ahead=gpu, step=step)
 
     def answer(self, max_tokens: int) -> Answer:
-        """An answer that takes the tokens of one sequence."""
+        """Return an empty answer, to which the tokens of one sequence are added."""
         return Answer(self.eos_ids, self.detokenizer(), self.dtype, max_tokens)
 
     def detokenizer(self) -> Detokenizer:
-        """A new reader of one answer's tokens."""
+        """Return a detokenizer for the tokens of one answer."""
         return self._codec.detokenizer()
 
     def check_fits(self, prompt_tokens: int, max_tokens: int) -> None:
-        """Refuse what cannot fit into the context.
+        """Raise an error if prompt and answer cannot fit into the context.
 
         Raises:
-            ContextLengthExceeded: With the numbers.
+            ContextLengthExceeded: They do not fit. The message has the numbers.
             InvalidRequest: The prompt has no tokens.
         """
         if not prompt_tokens:
-            raise InvalidRequest("the prompt is empty: give the model something to read")
+            raise InvalidRequest("the prompt is empty. Pass a prompt with at least one character")
         if prompt_tokens + max_tokens > self.context_length:
+            left = self.context_length - prompt_tokens
+            lower = f", or set max_tokens to at most {left}" if left > 0 else ""
             raise ContextLengthExceeded(
-                f"the prompt has {prompt_tokens} tokens and max_tokens is {max_tokens}: together "
-                f"{prompt_tokens + max_tokens}, but the context is {self.context_length}. Shorten "
-                f"the prompt, or set max_tokens to {max(0, self.context_length - prompt_tokens)}"
+                f"the prompt has {prompt_tokens} tokens and max_tokens is {max_tokens}, together "
+                f"{prompt_tokens + max_tokens}, but the context is {self.context_length} tokens. "
+                f"Shorten the prompt{lower}"
             )
 
     def tokens(
         self, prompt: str, sampling: Sampling, *, cancelled: threading.Event | None = None
     ) -> Iterator[Step]:
-        """Generate, one step a token; blocks while it computes.
+        """Generate an answer, and yield a step for each token. Blocks while it computes.
 
-        Ends after the end-of-text token (``special``), after ``max_tokens``, or within a step of
-        ``cancelled`` being set. Stops are not looked for. Several threads may do this at once.
+        Generation ends after the end-of-text token (``special``), after ``max_tokens``, or at most
+        one step after ``cancelled`` is set. It does not end at stops. Several threads may call this
+        method at the same time.
 
         Raises:
-            ContextLengthExceeded: Prompt and ``max_tokens`` do not fit.
+            ContextLengthExceeded: Prompt and ``max_tokens`` do not fit into the context.
         """
         ids = self.encode(prompt)
         self.check_fits(len(ids), sampling.max_tokens)
@@ -260,11 +268,11 @@ def _device(name: DeviceName) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
     if name not in ("cuda", "cpu", "mps"):
-        raise ConfigurationError(f"there is no device {name!r}: use auto, cuda, cpu or mps")
+        raise ConfigurationError(f"there is no device {name!r}. Use auto, cuda, cpu or mps")
     if (name == "cuda" and not torch.cuda.is_available()) or (name == "mps" and not mps):
         raise ConfigurationError(
-            f"the device {name} is not available to torch {torch.__version__} here: "
-            'use device="auto", or install a build of torch for it'
+            f"the device {name} is not available to torch {torch.__version__} on this machine. "
+            'Use device="auto", or install a build of torch that supports it'
         )
     return torch.device(name, 0) if name == "cuda" else torch.device(name)
 
@@ -276,7 +284,7 @@ def _storage(
     free: int,
     shape: memory.Shape,
 ) -> str:
-    """The dtype of all that is not quantised."""
+    """Return the dtype of the parameters that are not quantized."""
     known = memory.HALVES if quantize else memory.PRECISIONS
     if dtype == "auto":
         gpu = device.type != "cpu"
@@ -284,7 +292,10 @@ def _storage(
             return "float16" if gpu else "bfloat16"
         return memory.choose_dtype(free, gpu=gpu, shape=shape)
     if dtype not in known:
-        raise ConfigurationError(f"dtype={dtype!r}: use auto, {' or '.join(known)}")
+        kind = "quantized model" if quantize else "model"
+        raise ConfigurationError(
+            f"dtype={dtype!r} is not a dtype of a {kind}. Use auto, {' or '.join(known)}"
+        )
     return dtype
 
 

@@ -1,12 +1,14 @@
-"""Phi-2 itself: embeddings, parallel blocks of attention and MLP, output head.
+"""The neural network of Phi-2: embeddings, blocks of parallel attention and MLP, output head.
 
-A block of Phi adds both to the residual stream, and both read the same normalised input::
+In a block of Phi, attention and MLP read the same normalized input, and the block adds the outputs
+of both to the residual stream::
 
     x + attention(norm(x)) + mlp(norm(x))
 
-so its six matrices act as two: ``wide`` makes queries, keys, values and the MLP's inner layer,
-``narrow`` adds the two results up. Tokens lie flat, ``[N, hidden]``, whatever sequence they belong
-to; which of them see each other is the business of :class:`Attend`.
+The six matrices of a block are therefore joined into two: ``wide`` computes queries, keys, values
+and the inner layer of the MLP, and ``narrow`` computes the sum of the two outputs. The tokens of
+all sequences are in one flat tensor ``[N, hidden]``; :class:`Attend` determines which tokens attend
+to each other.
 
 N tokens; d hidden; H heads, K key-value heads, D head_dim; I intermediate; V vocabulary.
 """
@@ -31,7 +33,7 @@ __all__ = ["Attend", "Block", "Linear", "Matrix", "Norm", "Phi", "PhiConfig", "R
 
 @dataclass(frozen=True, slots=True)
 class PhiConfig:
-    """What the computation needs to know of ``config.json``."""
+    """The values of ``config.json`` that the computation needs."""
 
     shape: Shape
     rotary_dims: int
@@ -41,18 +43,20 @@ class PhiConfig:
 
     @classmethod
     def read(cls, config: Mapping[str, Any], shape: Shape) -> PhiConfig:
-        """From a model's ``config.json``.
+        """Return the configuration given by a model's ``config.json``.
 
         Raises:
-            ConfigurationError: It asks for something that Phi-2 does not have, or holds a value
-                that cannot be.
+            ConfigurationError: It requires something that Phi-2 does not have, or has an invalid
+                value.
         """
         rope = config.get("rope_parameters")
         rope = {} if rope is None else rope
         act = config.get("hidden_act", "gelu_new")
         gelu = {"gelu_new": "tanh", "gelu_pytorch_tanh": "tanh", "gelu": "none"}
         if not isinstance(rope, dict):
-            raise ConfigurationError("config.json: rope_parameters must be an object")
+            raise ConfigurationError(
+                "config.json: rope_parameters must be an object. Download the model again"
+            )
         unknown = {
             "qk_layernorm": config.get("qk_layernorm", False) is not False,
             "rope_scaling": bool(config.get("rope_scaling")),
@@ -60,19 +64,23 @@ class PhiConfig:
             "hidden_act": not isinstance(act, str) or act not in gelu,
         }
         if asked := [name for name, present in unknown.items() if present]:
-            raise ConfigurationError(f"config.json: this engine has no {', '.join(asked)}")
+            raise ConfigurationError(
+                f"config.json: this engine does not support {', '.join(asked)}. Run the model on "
+                "an OpenAI-compatible server, and use the backend openai"
+            )
         if shape.context_length < _LEAST_CONTEXT:
             raise ConfigurationError(
-                f"config.json: max_position_embeddings {shape.context_length} is below "
-                f"{_LEAST_CONTEXT}: there is no room for a prompt and its answer"
+                f"config.json: max_position_embeddings is {shape.context_length}, and must be at "
+                f"least {_LEAST_CONTEXT} for a prompt and its answer"
             )
         both = {**config, **rope}
         factor = _number(both, "partial_rotary_factor", 0.5, most=1.0)
         rotary_dims = int(shape.head_dim * factor)
         if rotary_dims % 2 or not rotary_dims:
             raise ConfigurationError(
-                f"config.json: {factor} of the head's {shape.head_dim} dimensions are "
-                f"{rotary_dims}, which do not pair up for the rotary embedding"
+                f"config.json: partial_rotary_factor {factor} of {shape.head_dim} dimensions per "
+                f"head gives {rotary_dims} rotary dimensions, and these must be a positive even "
+                "number"
             )
         return cls(
             shape=shape,
@@ -89,25 +97,27 @@ _LEAST_CONTEXT = 16
 def _number(config: Mapping[str, Any], name: str, default: float, *, most: float) -> float:
     value = config.get(name, default)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= most:
-        raise ConfigurationError(f"config.json: {name} must be a number above 0, at most {most:g}")
+        raise ConfigurationError(
+            f"config.json: {name} must be a number greater than 0 and at most {most:g}"
+        )
     return float(value)
 
 
 Linear = Callable[[Tensor], Tensor]
-"""``[N, in] -> [N, out]``; quantised matrices are others of this kind."""
+"""A linear layer ``[N, in] -> [N, out]``, quantized or not."""
 
 
 class Attend(Protocol):
-    """Attention of one layer for all N tokens, and the memory behind it."""
+    """Attention of all N tokens in one layer, and the cache that it uses."""
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """``q [N, H, D]``, ``k, v [N, K, D]`` -> ``[N, H * D]``."""
+        """Return ``[N, H * D]`` for ``q [N, H, D]`` and ``k, v [N, K, D]``."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """A plain matrix with its bias."""
+    """A linear layer that is not quantized."""
 
     weight: Tensor  # [out, in]
     bias: Tensor  # [out]
@@ -119,13 +129,13 @@ class Matrix:
 
 
 _SEVERAL = 8
-"""From so many float16 tokens on, a CPU multiplies wider copies: the same numbers, added up in
-float32 as GPUs do, and ten times faster than a processor without float16 arithmetic."""
+"""Number of float16 tokens from which a CPU multiplies float32 copies of the float16 numbers. The
+sums are in float32, as on a GPU, and a processor without float16 arithmetic is ten times faster."""
 
 
 @dataclass(frozen=True, slots=True)
 class Norm:
-    """Layer normalisation."""
+    """Layer normalization."""
 
     weight: Tensor  # [d]
     bias: Tensor  # [d]
@@ -158,12 +168,12 @@ class Rotary:
         angle = torch.outer(torch.arange(length, dtype=torch.float32), frequency)
         angle = torch.cat((angle, angle), dim=-1)  # [length, dims]
         sign = torch.ones(dims)
-        sign[: dims // 2] = -1  # (x1, x2) turns to (-x2, x1): a roll by half, with signs
+        sign[: dims // 2] = -1  # (x1, x2) becomes (-x2, x1): a roll by half, with signs
         self.cos = angle.cos().to(dtype).to(device)
         self.sin = (angle.sin() * sign).to(dtype).to(device)
 
     def at(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosines and sines ``[N, 1, dims]`` for positions ``[N]``."""
+        """Return cosines and sines ``[N, 1, dims]`` for positions ``[N]``."""
         return self.cos[positions].unsqueeze(1), self.sin[positions].unsqueeze(1)
 
     def turn(self, x: Tensor, cos: Tensor, sin: Tensor) -> None:
@@ -173,18 +183,19 @@ class Rotary:
 
 
 _SMALL = 4_000_000
-"""Matrix parameters: on two busy cores the bundled checkpoint's step takes 1.6 ms on one thread,
-26 on two."""
+"""Number of matrix parameters up to which a pass uses one thread. On two busy cores, a step of the
+bundled checkpoint takes 1.6 ms on one thread and 26 ms on two."""
 
 
 class Phi:
     """The model.
 
     Attributes:
-        config: Its sizes.
-        device, dtype: Where it is, and the dtype of activations and cache.
-        small: So small that several passes side by side, each on one thread, are faster than one
-            pass on several.
+        config: The configuration.
+        device: The device of the weights.
+        dtype: The dtype of activations and cache.
+        small: Whether the model is so small that several passes in parallel, each on one thread,
+            are faster than one pass on several threads.
     """
 
     def __init__(
@@ -205,13 +216,13 @@ class Phi:
         )
 
     def threads(self, tokens: int, *, fixed: bool = False) -> AbstractContextManager[None]:
-        """Where a pass of so many tokens is computed: see :meth:`Threads.among`."""
+        """Return the context in which to compute a pass; see :meth:`Threads.among`."""
         if self.device.type != "cpu":
             return nullcontext()
         return self._threads.among(tokens, fixed=fixed)
 
     def hidden(self, ids: Tensor, positions: Tensor, attend: Attend) -> Tensor:
-        """Tokens ``[N]`` at their positions ``[N]`` -> hidden states ``[N, d]``."""
+        """Return hidden states ``[N, d]`` for tokens ``[N]`` at positions ``[N]``."""
         shape = self.config.shape
         heads, kv_heads, head_dim = shape.heads, shape.kv_heads, shape.head_dim
         turned = (heads + kv_heads) * head_dim
@@ -229,5 +240,5 @@ class Phi:
         return x
 
     def logits(self, x: Tensor) -> Tensor:
-        """Hidden states ``[N, d]`` -> logits ``[N, V]`` in float32."""
+        """Return logits ``[N, V]`` in float32 for hidden states ``[N, d]``."""
         return self.head(self.norm(x)).float()

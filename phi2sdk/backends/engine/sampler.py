@@ -1,8 +1,9 @@
-"""The next token from the logits, for many rows at once.
+"""Choose the next token of many rows from their logits.
 
-In this order: repetition penalty, temperature, top_k, top_p, min_p; then one draw. A draw is the
-argmax of the logits plus Gumbel noise (which is a draw from their softmax), and the noise is a hash
-of (seed, step, token): a row's tokens depend on its own seed, whatever its neighbours do.
+The steps are, in this order: repetition penalty, temperature, top_k, top_p, min_p, and one draw.
+The draw is the argmax of the logits plus Gumbel noise, which is a sample from their softmax. The
+noise is a hash of (seed, step, token), so that the tokens of a row depend only on its seed and not
+on other rows.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ __all__ = ["Chooser", "choose", "gumbel", "shaped"]
 
 @dataclass(slots=True)
 class Chooser:
-    """One request's way to choose, and what it remembers.
+    """The sampling state of one request.
 
     Attributes:
-        sampling: Its parameters.
-        seed: Its seed; fresh entropy where the sampling has none.
-        step: How many tokens it has chosen.
-        seen: ``[V]`` which tokens stand in prompt or answer; only with a repetition penalty.
+        sampling: The sampling parameters.
+        seed: The seed of ``sampling``, or a random one if it has none.
+        step: Number of tokens that have been chosen.
+        seen: ``[V]`` whether a token occurs in prompt or answer; only with a repetition penalty.
     """
 
     sampling: Sampling
@@ -40,7 +41,7 @@ class Chooser:
     def start(
         cls, sampling: Sampling, prompt: Sequence[int], vocab_size: int, device: torch.device
     ) -> Chooser:
-        """For a request that has chosen nothing yet."""
+        """Return the state of a request before its first token."""
         seed = secrets.randbits(63) if sampling.seed is None else sampling.seed
         chooser = cls(sampling, seed)
         if sampling.repetition_penalty != 1:
@@ -50,14 +51,14 @@ class Chooser:
 
 
 def choose(logits: Tensor, rows: Sequence[Chooser]) -> tuple[Tensor, Tensor]:
-    """One token for each row.
+    """Choose one token for each row.
 
     Args:
         logits: ``[n, V]`` float32.
-        rows: Their choosers; each moves on by one step.
+        rows: The sampling states of the rows; each is advanced by one step.
 
     Returns:
-        Tokens ``[n]``, and their log-probabilities ``[n]`` under the model itself: softmax of the
+        Tokens ``[n]``, and their log-probabilities ``[n]`` under the model: the softmax of the
         logits at temperature 1, before penalty and truncation.
     """
     total = logits.logsumexp(-1)
@@ -66,9 +67,9 @@ def choose(logits: Tensor, rows: Sequence[Chooser]) -> tuple[Tensor, Tensor]:
         own = logits.clone()
         for index, row in enumerate(rows):
             if row.seen is not None:
-                _penalise(own[index], row.seen, row.sampling.repetition_penalty)
+                _penalize(own[index], row.seen, row.sampling.repetition_penalty)
     drawn = [index for index, row in enumerate(rows) if not row.sampling.greedy]
-    if not drawn:  # no row at all where a step only reads prompts
+    if not drawn:  # in a step that only processes prompts, there is no row
         tokens = own.argmax(-1)
     elif len(drawn) == len(rows):
         tokens = _draw(own, rows)
@@ -82,7 +83,7 @@ def choose(logits: Tensor, rows: Sequence[Chooser]) -> tuple[Tensor, Tensor]:
     return tokens, logits.gather(-1, tokens.unsqueeze(-1)).squeeze(-1) - total
 
 
-def _penalise(logits: Tensor, seen: Tensor, penalty: float) -> None:
+def _penalize(logits: Tensor, seen: Tensor, penalty: float) -> None:
     scaled = torch.where(logits > 0, logits / penalty, logits * penalty)
     torch.where(seen, scaled, logits, out=logits)
 
@@ -93,9 +94,10 @@ def _draw(logits: Tensor, rows: Sequence[Chooser]) -> Tensor:
 
 
 def shaped(logits: Tensor, samplings: Sequence[Sampling]) -> Tensor:
-    """``[n, V]`` logits of what is drawn from: with temperature and truncations, a sampling a row.
+    """Return logits ``[n, V]`` after temperature and truncation, with one sampling per row.
 
-    Temperatures are above 0; a repetition penalty is not applied. Cut tokens are ``-inf``.
+    Temperatures must be greater than 0. The repetition penalty is not applied. Excluded tokens
+    have the logit ``-inf``.
     """
     x = logits / _column([s.temperature for s in samplings], logits)
     if any(s.top_k is not None for s in samplings):
@@ -109,7 +111,7 @@ def shaped(logits: Tensor, samplings: Sequence[Sampling]) -> Tensor:
 
 
 def _top_k(x: Tensor, sizes: Sequence[int]) -> Tensor:
-    """Keep each row's ``k`` largest, with those equal to the smallest of them."""
+    """Keep the ``k`` largest logits of each row, and logits equal to the smallest of these."""
     vocab = x.shape[-1]
     limited = [min(k, vocab) for k in sizes]
     widest = max((k for k in limited if k < vocab), default=0)
@@ -126,24 +128,24 @@ _NARROW = 256
 
 
 def _top_p(x: Tensor, shares: Sequence[float]) -> Tensor:
-    """Keep each row's smallest set with at least its share, with those equal to the last of it."""
+    """Keep the smallest set of tokens with at least the row's share, and ties with its last."""
     p = x.softmax(-1)
     share = _column(shares, x)
-    # Sorting 51,200 numbers a row is slow on a CPU: the few largest mostly hold the share.
+    # Sorting 51,200 numbers per row is slow on a CPU, and the few largest usually suffice.
     width = min(_NARROW, x.shape[-1]) if x.device.type == "cpu" else x.shape[-1]
     ranked = p.topk(width, -1).values
     if width < x.shape[-1] and bool((ranked.sum(-1, keepdim=True) < share).any()):
         ranked = p.sort(-1, descending=True).values
-    before = ranked.cumsum(-1) - ranked  # the mass above each
+    before = ranked.cumsum(-1) - ranked  # the mass of the tokens ranked above
     least = ranked.masked_fill(before >= share, math.inf).amin(-1, keepdim=True)
     return x.masked_fill((p < least) & (share < 1), -math.inf)
 
 
 def gumbel(keys: Sequence[tuple[int, int]], like: Tensor) -> Tensor:
-    """Standard Gumbel noise ``[n, V]``, a hash of (seed, step) of the row and the token's number.
+    """Return standard Gumbel noise ``[n, V]``, a hash of the row's (seed, step) and the token id.
 
-    The mixing is MurmurHash3's 32-bit finaliser with two keys a row; a minimum of 2**-33 on the
-    uniforms cuts the noise off beyond 22.9, a tail of 1e-10.
+    The hash is the 32-bit finalizer of MurmurHash3 with two keys per row. The uniform numbers are
+    at least 2**-33, which limits the noise to 22.9 and removes a tail of probability 1e-10.
     """
     mixed = [_mix(seed, step) for seed, step in keys]
     first = torch.tensor([[m & _MASK] for m in mixed], device=like.device)
@@ -165,7 +167,7 @@ _MASK64 = 0xFFFFFFFFFFFFFFFF
 
 
 def _mix(seed: int, step: int) -> int:
-    """64 well-mixed bits of (seed, step): SplitMix64's output function, applied twice."""
+    """Return a 64-bit hash of (seed, step): the output function of SplitMix64, applied twice."""
     z = _splitmix(seed) + step * 0x9E3779B97F4A7C15
     return _splitmix(z & _MASK64)
 

@@ -1,4 +1,4 @@
-"""Who is in which slot: jobs join when a slot is free, and leave as soon as they end."""
+"""Assign jobs to slots: a job gets a slot when one is free, and frees it when it ends."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ __all__ = ["Scheduler"]
 
 @dataclass(frozen=True, slots=True)
 class _Seat:
-    """A job that has a slot."""
+    """A job that has a slot, and its answer so far."""
 
     job: Job
     answer: Answer
 
 
 class Scheduler:
-    """Runs jobs in the slots of a model; single-threaded.
+    """Run jobs in the slots of a model; single-threaded.
 
-    A job that fails takes nobody with it. When a whole step fails, the job that joined last is to
-    blame, since the steps before it went well: it fails, and the others go on.
+    A job that fails does not affect other jobs. If a whole step fails, the scheduler fails the job
+    that joined last, because the steps before it succeeded, and continues the others.
 
     Args:
         model: The model.
-        slots: So many jobs at once, or fewer where memory does not hold them.
+        slots: Maximum number of jobs in progress; fewer if memory is insufficient.
     """
 
     def __init__(self, model: LocalModel, slots: int) -> None:
@@ -42,16 +42,16 @@ class Scheduler:
 
     @property
     def busy(self) -> bool:
-        """Whether a job is in a slot."""
+        """Return whether any job has a slot."""
         return bool(self._seats)
 
     @property
     def free(self) -> int:
-        """How many jobs may join."""
+        """Return the number of free slots."""
         return self._slots.free
 
     def join(self, job: Job) -> None:
-        """Give a job a slot, unless it was cancelled while it waited."""
+        """Assign a slot to a job, unless the job was cancelled while it waited."""
         if job.cancelled.is_set():
             return
         try:
@@ -63,7 +63,7 @@ class Scheduler:
         job.tell(Admitted(perf_counter_ns()))
 
     def step(self) -> None:
-        """One step of all jobs: whoever was cancelled leaves first, whoever ends leaves after."""
+        """Run one step of all jobs. Cancelled jobs leave before it, and completed jobs after it."""
         for row, seat in list(self._seats.items()):
             if seat.job.cancelled.is_set():
                 self._leave(row)
@@ -116,8 +116,8 @@ def _as_phi2_error(error: Exception) -> Phi2Error:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         torch.cuda.empty_cache()
         known = OutOfMemory(
-            "the device ran out of memory while this request was served; the others go on: use "
-            f"fewer slots, a shorter prompt, or dtype float16, int8 or int4 ({error})"
+            f"the device ran out of memory during this request ({error}); other requests continue. "
+            "Use fewer slots, a shorter prompt, or dtype float16, int8 or int4"
         )
     else:
         known = ProviderFault(f"the engine failed: {type(error).__name__}: {error}")

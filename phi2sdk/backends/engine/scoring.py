@@ -1,7 +1,8 @@
-"""How likely a given text is, token by token: what the identity tests stand on.
+"""Score given texts: the log-probability of each token, which the identity tests use.
 
-Sequences lie flat behind one another in one pass, each seeing only itself. Hidden states become
-logits in blocks, so that 51,200 numbers a token never exist for many tokens at once.
+A pass holds the tokens of several sequences in one flat tensor, and each sequence attends only to
+itself. Logits are computed from the hidden states in blocks, because they take 51,200 numbers per
+token.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from phi2sdk.logprobs import Score
 __all__ = ["LOGITS_BYTES", "PromptAndText", "Score", "packed", "packed_hidden", "score_sequences"]
 
 PromptAndText = tuple[Sequence[int], Sequence[int]]
-"""Both as tokens, neither empty."""
+"""A prompt and a text, both as tokens, neither empty."""
 
 LOGITS_BYTES = 64 * 2**20
-"""Logits and what is made of them take at most so much at a time."""
+"""Maximum memory for logits and tensors derived from them, in bytes."""
 
 PASS_TOKENS = 1024
-"""Sequences are scored together up to so many tokens; a longer one goes alone."""
+"""Maximum number of tokens of the sequences in one pass; a longer sequence has its own pass."""
 
 
 def score_sequences(
@@ -34,7 +35,7 @@ def score_sequences(
     temperature: float = 1.0,
     logits_bytes: int = LOGITS_BYTES,
 ) -> Iterator[Score]:
-    """Score texts after their prompts, in order; both as tokens, neither empty."""
+    """Yield the score of each text after its prompt, in order."""
     for batch in packed(sequences):
         tokens = sum(len(prompt) + len(text) for prompt, text in batch)
         with torch.inference_mode(), phi.threads(tokens):
@@ -43,7 +44,7 @@ def score_sequences(
 
 
 def packed(sequences: Iterable[PromptAndText]) -> Iterator[list[PromptAndText]]:
-    """Sequences in their order, as many together as share a pass."""
+    """Yield the sequences in order, grouped into passes."""
     batch: list[PromptAndText] = []
     size = 0
     for prompt, text in sequences:
@@ -58,13 +59,13 @@ def packed(sequences: Iterable[PromptAndText]) -> Iterator[list[PromptAndText]]:
 
 
 def packed_hidden(phi: Phi, batch: Sequence[PromptAndText]) -> Tensor:
-    """One pass over all: hidden states ``[T, d]`` that predict the texts' T tokens, in order."""
+    """Return the hidden states ``[T, d]`` that predict the texts' T tokens, from one pass."""
     ids: list[int] = []
     positions: list[int] = []
     lengths: list[int] = []
-    before: list[int] = []  # the tokens after which each scored one comes
+    before: list[int] = []  # the token before each scored token
     for prompt, text in batch:
-        length = len(prompt) + len(text) - 1  # the last token predicts nothing that is asked
+        length = len(prompt) + len(text) - 1  # the last token predicts no scored token
         before += range(len(ids) + len(prompt) - 1, len(ids) + length)
         ids += [*prompt, *text][:length]
         positions += range(length)
@@ -81,7 +82,7 @@ def _score_pass(
 ) -> Iterator[Score]:
     hidden = packed_hidden(phi, batch)
     wanted = torch.tensor([id for _, text in batch for id in text], device=phi.device)
-    # The logits, their softmax and its logarithm exist at once, in float32.
+    # The logits, their softmax and its logarithm exist at the same time, in float32.
     rows = max(1, logits_bytes // (4 * 4 * phi.config.shape.vocab))
     parts = [
         _statistics(phi.logits(hidden[at : at + rows]), wanted[at : at + rows], temperature)
@@ -106,7 +107,7 @@ def _score_pass(
 
 
 def _statistics(logits: Tensor, wanted: Tensor, temperature: float) -> tuple[Tensor, ...]:
-    """``[n, V]`` and ``[n]`` -> the columns of a :class:`Score` behind ``ids``: ``[n]`` each."""
+    """Return the fields of :class:`Score` after ``ids``, ``[n]`` each, for logits ``[n, V]``."""
     best = logits.topk(2, -1)
     logp = (logits / temperature).log_softmax(-1)
     p = logp.exp()
@@ -123,7 +124,7 @@ def _statistics(logits: Tensor, wanted: Tensor, temperature: float) -> tuple[Ten
 
 
 class _Packed:
-    """Sequences behind one another, each causal in itself; nothing is kept."""
+    """Causal attention within each of several consecutive sequences, without a cache."""
 
     def __init__(self, lengths: Sequence[int]) -> None:
         self._lengths = lengths

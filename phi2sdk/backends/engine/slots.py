@@ -1,11 +1,11 @@
-"""Continuous batching: sequences in slots of one cache, each at its own position.
+"""Continuous batching: sequences in the slots of one cache, each at its own position.
 
-Every step is one pass through the model. It makes one token for each sequence that is writing, and
-reads the next piece of the prompts that are joining; both share the reading of the weights. The
-first n slots are always those that write: when one leaves, the last takes its slot.
+Every step is one pass through the model, which reads the weights once. It generates a token for
+each sequence in decode, and processes the next piece of the prompts of sequences in prefill. The
+sequences in decode always have the first n slots: when one leaves, the last of them takes its slot.
 
-Nothing here waits for the device but :meth:`Slots.read`: a step can be launched before the tokens
-of the one before it are known.
+Only :meth:`Slots.read` waits for the device, so a step can be launched before the tokens of the
+preceding step are known.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class Row:
     """One sequence.
 
     Attributes:
-        prompt: Its prompt's tokens.
-        chooser: How its tokens are chosen.
-        read: Tokens of the prompt that are in the cache.
-        length: Tokens that are in the cache, answer included.
-        live: It has a slot.
+        prompt: The tokens of the prompt.
+        chooser: The sampling state.
+        read: Number of prompt tokens in the cache.
+        length: Number of tokens in the cache, including the answer.
+        live: Whether the sequence has a slot.
     """
 
     prompt: Sequence[int]
@@ -47,7 +47,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class SlotToken:
-    """A row's next token, with its log-probability under the model; NaN if the model overflowed."""
+    """The next token of a row and its log-probability, which is NaN if the model overflowed."""
 
     row: Row
     id: int
@@ -56,7 +56,7 @@ class SlotToken:
 
 @dataclass(frozen=True, slots=True)
 class Flight:
-    """A step that was launched: its rows, their tokens and log-probabilities, on the device."""
+    """A launched step: its rows, and their tokens and log-probabilities on the device."""
 
     rows: Sequence[Row]
     tokens: Tensor  # [n] int64
@@ -68,13 +68,13 @@ class Slots:
 
     Args:
         phi: The model.
-        slots: S: so many sequences at once.
-        length: Tokens of a slot; the model's context if not given.
-        prefill_among: While sequences are writing, a step reads at most so many tokens of
-            prompts: the bound on how long a joining prompt can hold them up.
-        ahead: Launch each step before the tokens of the last are read, so that a GPU never waits
-            for the host; a row that ends is then computed once too often.
-        step: How a step in which no prompt is read is computed.
+        slots: S, the maximum number of sequences.
+        length: Number of tokens per slot (default: the context of the model).
+        prefill_among: Maximum number of prompt tokens in a step while other sequences are in
+            decode. It bounds the time by which a joining prompt delays them.
+        ahead: Whether to launch each step before the tokens of the preceding step are read, so
+            that a GPU never waits for the host. A row that ends is then computed once more.
+        step: Implementation of a step without prefill.
     """
 
     def __init__(
@@ -93,18 +93,18 @@ class Slots:
         self.cache = SlotCache(shape, slots, length or shape.context_length, phi.dtype, phi.device)
         self._one_token = step(phi, self.cache)
         self.rows: list[Row] = []  # the row at index i has slot i
-        self._writing = 0  # the first so many are writing, the others still reading
+        self._writing = 0  # number of rows in decode, which come first; the others are in prefill
         self._ahead = ahead
-        self._flight: Flight | None = None  # launched and not read
+        self._flight: Flight | None = None  # launched and not yet read
         self._last = torch.zeros(slots, dtype=torch.int64, device=phi.device)  # their last tokens
 
     @property
     def free(self) -> int:
-        """How many sequences may join."""
+        """Return the number of free slots."""
         return self.cache.slots - len(self.rows)
 
     def join(self, prompt: Sequence[int], sampling: Sampling) -> Row:
-        """Take a sequence in; its prompt is read by the next steps, in the order of joining."""
+        """Add a sequence; the next steps process the prompts in the order of joining."""
         assert self.free, "no slot is free"
         assert 0 < len(prompt) <= self.cache.length, "the prompt does not fit into a slot"
         phi = self.phi
@@ -115,11 +115,11 @@ class Slots:
 
     @torch.inference_mode()
     def leave(self, row: Row, *, scrub: bool = False) -> None:
-        """Free a sequence's slot at once.
+        """Free the slot of a sequence immediately.
 
         Args:
-            row: Who leaves; leaving twice is harmless.
-            scrub: The model overflowed: leave no NaN behind.
+            row: The sequence. A second call has no effect.
+            scrub: Whether the model overflowed, so that NaN must be removed from the slot.
         """
         if not row.live:
             return
@@ -132,12 +132,12 @@ class Slots:
             if slot != self._writing:
                 self._move(self._writing, slot)
             slot = self._writing
-        for behind in range(slot, len(self.rows) - 1):  # those that read move up, in their order
+        for behind in range(slot, len(self.rows) - 1):  # rows in prefill keep their order
             self._move(behind + 1, behind)
         self.rows.pop()
 
     def warm_up(self) -> None:
-        """Two sequences of a few tokens, so that whatever happens only once happens now."""
+        """Run two short sequences, so that initialization happens before the first request."""
         assert not self.rows, "sequences are running"
         if isinstance(self._one_token, GraphStep) and self.phi.device.type == "cuda":
             with torch.inference_mode():
@@ -150,14 +150,14 @@ class Slots:
             self.step()
 
     def step(self) -> list[SlotToken]:
-        """Launch a step, and wait for its tokens: with ``ahead``, for those of the step before."""
+        """Launch a step and return its tokens, or with ``ahead`` those of the preceding step."""
         launched = self.launch() if self.rows else None
         if self._ahead:
             launched, self._flight = self._flight, launched
         return self.read(launched) if launched else []
 
     def launch(self) -> Flight:
-        """Start one step: a token for each writing row and each whose prompt is now read."""
+        """Launch a step for the rows in decode and the rows whose prefill it completes."""
         chunks = self._chunks()
         tokens = self._writing + sum(count for _, count in chunks)
         compiled = isinstance(self._one_token, CompiledStep) and not chunks
@@ -183,7 +183,7 @@ class Slots:
         return Flight(rows, tokens, logprobs)
 
     def read(self, flight: Flight) -> list[SlotToken]:
-        """Wait for a step's tokens; those of rows that have left meanwhile are thrown away."""
+        """Wait for the tokens of a step; tokens of rows that have left are discarded."""
         tokens, logprobs = flight.tokens.tolist(), flight.logprobs.tolist()
         return [
             SlotToken(row, id, logprob)
@@ -192,7 +192,7 @@ class Slots:
         ]
 
     def _chunks(self) -> list[tuple[Row, int]]:
-        """Which rows read how much of their prompts now: first come, first served."""
+        """Return the number of prompt tokens that each row processes now, in order of joining."""
         left = self.prefill_among if self._writing else PREFILL_TOKENS
         chunks = []
         for row in self.rows[self._writing :]:
@@ -204,10 +204,10 @@ class Slots:
         return chunks
 
     def _mixed(self, writing: Sequence[Row], chunks: Sequence[tuple[Row, int]]) -> Tensor:
-        """Logits ``[n, V]`` of a step in which prompts are read.
+        """Return the logits ``[n, V]`` of a step with prefill.
 
-        The N tokens are first those of the writing rows, then the pieces of the prompts; n of them
-        are followed by a new one.
+        The N tokens of the pass are those of the rows in decode, then the pieces of the prompts. A
+        new token follows n of them.
         """
         device = self.phi.device
         positions = [row.length for row in writing]
@@ -228,7 +228,7 @@ class Slots:
 
     @staticmethod
     def _ends(n: int, chunks: Sequence[tuple[Row, int]]) -> list[int]:
-        """Which of the N tokens are followed by a new one."""
+        """Return the indices of those of the N tokens that a new token follows."""
         ends, at = list(range(n)), n
         for row, count in chunks:
             at += count

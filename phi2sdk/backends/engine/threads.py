@@ -1,9 +1,9 @@
-"""On how many of a CPU's threads a pass through the model is computed.
+"""Choose the number of CPU threads for a pass through the model.
 
-A pass is about a hundred operations, and after each of them every thread waits for the slowest. On
-cores that other programs use as well, two threads were measured to be six times slower than one
-(a step of 16 rows, hidden 512: 391 and 64 ms); on quiet ones they are faster. Nobody knows
-beforehand, so it is measured while the work goes on.
+A pass has about a hundred operations, and after each of them every thread waits for the slowest
+thread. On cores that other programs use, two threads were six times slower than one thread (a step
+of 16 rows, hidden 512: 391 ms and 64 ms); on idle cores they are faster. The faster choice cannot
+be predicted, so it is measured during the work.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ __all__ = ["ThreadPace", "Threads"]
 
 @dataclass(slots=True)
 class ThreadPace:
-    """One thread or all: whichever was faster lately for about as much work.
+    """The choice between one thread and all threads, by recent passes of about the same size.
 
-    The slower one is tried again after 16 passes, and after twice as many each time that it loses.
+    The slower choice is tried again after 16 passes. Each time that it is slower again, the number
+    of passes until the next trial doubles.
 
     Attributes:
-        seconds: Lately taken by a pass on one thread, and on all; ``None``: not tried.
+        seconds: Recent durations of a pass on one thread and on all threads; ``None`` if untried.
     """
 
     seconds: list[float | None] = field(default_factory=lambda: [None, None])
@@ -33,7 +34,7 @@ class ThreadPace:
     _left: int = 16
 
     def pick(self) -> int:
-        """0: use one thread; 1: use all."""
+        """Return 0 to use one thread, and 1 to use all."""
         one, every = self.seconds
         if one is None or every is None:
             return 0 if one is None else 1
@@ -43,14 +44,15 @@ class ThreadPace:
         return 1 - faster
 
     def took(self, which: int, seconds: float) -> None:
-        """What a pass took with the threads that :meth:`pick` named."""
+        """Record the duration of a pass with the threads that :meth:`pick` returned."""
         one, every = self.seconds
         if one is None or every is None:
             self.seconds[which] = seconds
             return
         before = int(every < one)
         old = one if which == 0 else every
-        # A trial counts as it is; what is usual moves slowly, since a single pass may be disturbed.
+        # A trial replaces the old value. The usual choice is averaged, because a single pass may
+        # be slowed by another program.
         self.seconds[which] = seconds if which != before else old + 0.2 * (seconds - old)
         if which == before:
             self._left = max(0, self._left - 1)
@@ -67,22 +69,22 @@ class Threads:
     """The number of threads for each pass.
 
     Args:
-        always_one: Do not even try others: for models so small that waiting for another thread
-            always costs more than its work.
+        always_one: Whether to use one thread always, for models so small that waiting for a
+            second thread takes longer than its share of the work.
     """
 
     def __init__(self, *, always_one: bool) -> None:
         self._always_one = always_one
-        self._paces: dict[int, ThreadPace] = {}  # by the power of two that the tokens reach
+        self._paces: dict[int, ThreadPace] = {}  # by the bit length of the number of tokens
 
     @contextmanager
     def among(self, tokens: int, *, fixed: bool = False) -> Iterator[None]:
-        """Compute a pass of so many tokens; must not return before it is computed.
+        """Set the number of threads while a pass runs; the block must wait for its result.
 
         Args:
-            tokens: The size of the pass.
-            fixed: Try nothing: compiled code has its threads built in, and a change of their
-                number would compile it anew.
+            tokens: Number of tokens in the pass.
+            fixed: Whether to use all threads without a trial, because changing the number of
+                threads would recompile a compiled step.
         """
         usual = torch.get_num_threads()
         if usual == 1:

@@ -1,4 +1,4 @@
-"""Text to tokens and back, token by token, never splitting a character."""
+"""Convert text to tokens, and tokens to text one at a time without splitting a character."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ __all__ = ["Detokenizer", "TextCodec", "read_tokenizer"]
 
 
 def read_tokenizer(path: Path) -> Tokenizer:
-    """A tokenizer from its ``tokenizer.json``, which encodes a text whole and as it is.
+    """Return the tokenizer in a ``tokenizer.json``, without truncation and padding.
 
     Raises:
-        ConfigurationError: The file is no tokenizer.
+        ConfigurationError: The file is missing or does not contain a tokenizer.
     """
-    if not path.is_file():  # a device or a pipe might never end
-        raise ConfigurationError(f"{path} is missing, or no file: the tokenizer is needed")
+    if not path.is_file():  # reading a device or a pipe might never end
+        raise ConfigurationError(
+            f"{path} is missing or is not a file. Give the path of a tokenizer.json"
+        )
     with from_files(path, "is not a tokenizer"):
         tokenizer = Tokenizer.from_file(str(path))
         tokenizer.no_truncation()
@@ -30,10 +32,10 @@ def read_tokenizer(path: Path) -> Tokenizer:
 
 
 class TextCodec:
-    """A byte-level BPE tokenizer, as Phi-2 has: every token is a string of bytes.
+    """A byte-level BPE tokenizer like that of Phi-2, in which every token is a string of bytes.
 
     Raises:
-        ConfigurationError: The file is no tokenizer, not a byte-level one, or of another model.
+        ConfigurationError: The file does not contain a byte-level tokenizer of this model.
     """
 
     def __init__(self, path: Path, vocab_size: int) -> None:
@@ -41,35 +43,38 @@ class TextCodec:
         self._tokenizer = read_tokenizer(path)
         decoder = json.loads(self._tokenizer.to_str()).get("decoder") or {}
         if decoder.get("type") != "ByteLevel":
-            raise ConfigurationError(f"{path} is not a byte-level tokenizer, as Phi models have")
+            raise ConfigurationError(
+                f"{path} is not a byte-level tokenizer, which Phi models require. Use the "
+                "tokenizer.json of the model"
+            )
         highest = max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=0)
         if highest >= vocab_size:
             raise ConfigurationError(
                 f"{path} has a token {highest}, and the model's vocabulary ends at "
-                f"{vocab_size - 1}: take the tokenizer that belongs to the model"
+                f"{vocab_size - 1}. Use the tokenizer.json of the model"
             )
         self._bytes = [self._token_bytes(id) for id in range(vocab_size)]
 
     def encode(self, text: str) -> list[int]:
-        """The tokens of a text; nothing is added in front or behind.
+        """Return the tokens of a text, without special tokens at its ends.
 
         Raises:
-            ConfigurationError: The tokenizer's file does not fit this text.
+            ConfigurationError: The tokenizer fails on this text.
         """
         with from_files(self._path):
             ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 
     def decode(self, ids: list[int]) -> str:
-        """The text of tokens; bytes that are no UTF-8 become U+FFFD."""
+        """Return the text of tokens, with U+FFFD for invalid UTF-8."""
         return b"".join(self._bytes[id] for id in ids).decode("utf-8", "replace")
 
     def piece(self, id: int) -> bytes:
-        """The bytes of one token; none for a control token."""
+        """Return the bytes of one token, none for a control token."""
         return self._bytes[id]
 
     def detokenizer(self) -> Detokenizer:
-        """A new reader of one answer's tokens."""
+        """Return a detokenizer for the tokens of one answer."""
         return Detokenizer(self._bytes)
 
     def _token_bytes(self, id: int) -> bytes:
@@ -78,14 +83,14 @@ class TextCodec:
             return b"" if added.special else added.content.encode()
         token: str | None = self._tokenizer.id_to_token(id)
         if token is None:
-            return b""  # a row of the embedding that no token uses
+            return b""  # a row of the embedding without a token
         return bytes(_BYTE_OF[character] for character in token)
 
 
 class Detokenizer:
-    """Turns tokens into text as they come.
+    """Convert the tokens of one answer to text, one token at a time.
 
-    A character whose bytes are spread over tokens comes out with the last of them.
+    A character whose bytes are in several tokens is returned with the last of these tokens.
     """
 
     def __init__(self, token_bytes: list[bytes]) -> None:
@@ -93,18 +98,18 @@ class Detokenizer:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def feed(self, id: int) -> str:
-        """The text that is complete with this token; may be empty."""
+        """Return the text that this token completes, which may be empty."""
         return self._decoder.decode(self._bytes[id])
 
     def flush(self) -> str:
-        """What is left at the end: U+FFFD for a character that was not completed."""
+        """Return the remaining text at the end: U+FFFD for an incomplete character."""
         return self._decoder.decode(b"", final=True)
 
 
 def _byte_alphabet() -> dict[str, int]:
-    """GPT-2's printable character for each byte, inverted.
+    """Return the byte for each character of GPT-2's printable alphabet.
 
-    Printable Latin-1 bytes stand for themselves, the others for characters from U+0100 on.
+    Printable Latin-1 bytes are represented by themselves, the others by characters from U+0100.
     """
     itself = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAC + 1), *range(0xAE, 0xFF + 1)]
     others = [byte for byte in range(256) if byte not in set(itself)]

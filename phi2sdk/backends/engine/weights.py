@@ -1,4 +1,4 @@
-"""Reading the weights of a checkpoint, and quantizing them."""
+"""Read the weights of a checkpoint, and quantize them."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ __all__ = [
     "Int8Matrix",
     "Progress",
     "load_weights",
-    "quantise",
+    "quantize_matrix",
 ]
 
 Progress = Callable[[int, int], None]
-"""Called with the bytes loaded so far and the bytes in all."""
+"""A function called with the number of bytes loaded so far and the total."""
 
 
 def load_weights(
@@ -38,10 +38,10 @@ def load_weights(
     quantize: str | None = None,
     progress: Progress | None = None,
 ) -> Phi:
-    """Read a model; each layer is quantised as soon as it is read.
+    """Read a model, quantizing each layer as soon as it is read.
 
     Raises:
-        ConfigurationError: A tensor is missing or has another shape than ``config.json`` says.
+        ConfigurationError: A tensor is missing, or its shape contradicts ``config.json``.
     """
     config = PhiConfig.read(files.config, files.shape)
     with ExitStack() as stack:
@@ -64,15 +64,16 @@ class _Reader:
             opened = [stack.enter_context(safe_open(path, framework="pt")) for path in paths]
         except (SafetensorError, OSError) as error:
             raise ConfigurationError(
-                f"{paths[0].parent} has a damaged safetensors file: {error}"
+                f"{paths[0].parent} has a damaged safetensors file ({error}). "
+                "Download the model again"
             ) from error
         self._home = {name: file for file in opened for name in file.keys()}  # noqa: SIM118
         last = re.compile(r"model\.layers\.(\d{1,9})\.")
         layers = {int(found[1]) for name in self._home if (found := last.match(name))}
         if layers and max(layers) >= config.shape.layers:
             raise ConfigurationError(
-                f"the weights have {max(layers) + 1} layers, config.json says "
-                f"{config.shape.layers}: download the model again"
+                f"the weights have {max(layers) + 1} layers, and config.json says "
+                f"{config.shape.layers}. Download the model again"
             )
         self._config = config
         self._dtype = dtype
@@ -95,7 +96,7 @@ class _Reader:
         return Phi(self._config, embed, blocks, norm, head)
 
     def _block(self, name: str) -> Block:
-        """Six matrices as two: see :mod:`phi2sdk.backends.engine.phi`."""
+        """Read a layer, joining six matrices into two (see :mod:`phi2sdk.backends.engine.phi`)."""
         shape = self._config.shape
         d, kv, inner = shape.hidden, shape.kv_width, shape.intermediate
         wide = Matrix(self._new(d + 2 * kv + inner, d), self._new(d + 2 * kv + inner))
@@ -116,7 +117,8 @@ class _Reader:
         norm = self._norm(f"{name}.input_layernorm")
         if self._quantize is None:
             return Block(norm, wide, narrow)
-        return Block(norm, quantise(wide, self._quantize), quantise(narrow, self._quantize))
+        kind = self._quantize
+        return Block(norm, quantize_matrix(wide, kind), quantize_matrix(narrow, kind))
 
     def _norm(self, name: str) -> Norm:
         d = self._config.shape.hidden
@@ -133,13 +135,20 @@ class _Reader:
 
     def _fill(self, target: Tensor, name: str) -> None:
         if name not in self._home:
-            raise ConfigurationError(f"the weights have no {name}: is this a Phi model?")
+            raise ConfigurationError(
+                f"the weights have no {name}, so they are incomplete or belong to another model. "
+                "Download the model again"
+            )
         stored = self._home[name].get_tensor(name)
         if not stored.is_floating_point():
-            raise ConfigurationError(f"{name} is stored as {stored.dtype}: floats are needed")
+            raise ConfigurationError(
+                f"{name} is stored as {stored.dtype}, and must be a floating-point tensor. Use the "
+                "published weights, and quantize them with the setting quantize"
+            )
         if stored.shape != target.shape:
             raise ConfigurationError(
-                f"{name} has the shape {list(stored.shape)}, config.json says {list(target.shape)}"
+                f"{name} has the shape {list(stored.shape)}, and config.json says "
+                f"{list(target.shape)}. Download the model again"
             )
         target.copy_(stored)
         self._loaded += stored.nbytes
@@ -148,25 +157,25 @@ class _Reader:
 
 
 _FEW = 8
-"""From so many tokens on, widening int8 weights once is cheaper than the kernel's own loop."""
+"""Number of tokens from which converting int8 weights once is faster than the int8 kernel."""
 
 
-def quantise(matrix: Matrix, kind: str) -> Linear:
-    """A matrix as ``int8`` or ``int4``.
+def quantize_matrix(matrix: Matrix, kind: str) -> Linear:
+    """Quantize a matrix to ``int8`` or ``int4``.
 
     Raises:
-        ConfigurationError: Its width does not divide into groups, or there is no such kind.
+        ConfigurationError: The width does not divide into groups, or ``kind`` is unknown.
     """
     if kind == "int8":
         return Int8Matrix.of(matrix)
     if kind == "int4":
         return Int4Matrix.of(matrix)
-    raise ConfigurationError(f"quantize={kind!r}: use int8 or int4")
+    raise ConfigurationError(f"there is no quantization {kind!r}. Use int8 or int4")
 
 
 @dataclass(frozen=True, slots=True)
 class Int8Matrix:
-    """One scale a row, symmetric: ``weight = int8 * scale``."""
+    """A matrix with one symmetric scale per row: ``weight = int8 * scale``."""
 
     weight: Tensor  # [out, in] int8
     scale: Tensor  # [out]
@@ -174,7 +183,7 @@ class Int8Matrix:
 
     @classmethod
     def of(cls, matrix: Matrix) -> Int8Matrix:
-        """Rounded to the nearest."""
+        """Quantize a matrix, rounding to the nearest integer."""
         wide = matrix.weight.float()
         scale = wide.abs().amax(1).clamp_min_(torch.finfo(torch.float32).tiny) / 127
         weight = (wide / scale.unsqueeze(1)).round_().to(torch.int8)
@@ -189,26 +198,29 @@ class Int8Matrix:
 
 @dataclass(frozen=True, slots=True)
 class Int4Matrix:
-    """A scale and a zero for each group of a row: ``weight = (int4 - 8) * scale + zero``."""
+    """A matrix with a scale and a zero per group: ``weight = (int4 - 8) * scale + zero``."""
 
-    packed: Tensor  # on a CPU in the kernel's own order, else [out, in / 2] uint8
+    packed: Tensor  # on a CPU in the order of the kernel, else [out, in / 2] uint8
     scale_zero: Tensor  # [in / group, out, 2]
     bias: Tensor  # [out]
     group: int
 
     @classmethod
     def of(cls, matrix: Matrix) -> Int4Matrix:
-        """Rounded to the nearest of 16 steps between each group's least and largest."""
+        """Quantize a matrix to 16 equal steps between each group's minimum and maximum."""
         rows, width = matrix.weight.shape
         group = INT4_GROUP if width % INT4_GROUP == 0 else INT4_GROUP // 2
         if width % group or rows % 16:
             raise ConfigurationError(
-                f"int4 needs rows by 16 and widths by {group}; a matrix of this model is "
-                f"{rows} x {width}: use int8"
+                f"int4 requires matrices whose rows are a multiple of 16 and whose width is a "
+                f"multiple of {group}, and this model has a matrix of {rows} x {width}. Instead, "
+                "use int8"
             )
         groups = matrix.weight.float().view(rows, -1, group)
         low, high = groups.aminmax(dim=-1, keepdim=True)
-        dtype = matrix.bias.dtype  # rounded first, so that the steps are those that are kept
+        dtype = (
+            matrix.bias.dtype
+        )  # scale and zero are rounded first, because only the rounded ones are stored
         scale = ((high - low) / 15).clamp_min_(1e-8).to(dtype).float()
         zero = (low + 8 * scale).to(dtype).float()
         steps = ((groups - zero) / scale + 8).round_().clamp_(0, 15).to(torch.int32)
@@ -237,5 +249,5 @@ class Int4Matrix:
 
 
 def nibbles(steps: Tensor) -> Tensor:
-    """Numbers from 0 to 15, ``[out, in]``, two a byte: ``[out, in / 2]``."""
+    """Pack numbers from 0 to 15 ``[out, in]`` two per byte ``[out, in / 2]``."""
     return (steps[:, ::2] << 4 | steps[:, 1::2]).to(torch.uint8)

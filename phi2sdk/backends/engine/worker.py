@@ -1,6 +1,6 @@
-"""The one thread that owns the model: requests come through a queue, tokens go back by callback.
+"""The thread that owns the model: it takes requests from a queue and reports tokens by callback.
 
-Torch is imported on that thread, with the model, so that nobody's event loop waits for it.
+Torch is imported on this thread, together with the model, so that no event loop waits for it.
 """
 
 from __future__ import annotations
@@ -24,28 +24,29 @@ __all__ = ["MAX_WAITING", "Worker"]
 T = TypeVar("T")
 
 MAX_WAITING = 16_384
-"""So many requests may wait for a slot; one more is :class:`~phi2sdk.errors.Overloaded`."""
+"""Maximum number of requests that wait for a slot; another request raises
+:class:`~phi2sdk.errors.Overloaded`."""
 
 
 class Worker:
-    """Loads the model, then serves jobs first come, first served.
+    """Load the model, then run jobs in the order of their arrival.
 
     Args:
         load: Returns the model; called on the thread.
-        slots: So many requests are answered at once, the others wait.
+        slots: Maximum number of requests in progress; further requests wait.
 
     Attributes:
-        model: The model, once it is loaded; or the error that loading ended in.
-        pid: The process whose thread it is.
+        model: The model when it is loaded, or the error raised while loading.
+        pid: The process of the thread.
     """
 
     def __init__(self, load: Callable[[], LocalModel], slots: int) -> None:
         self.pid = os.getpid()
         self.model: Future[LocalModel] = Future()
-        self.model.set_running_or_notify_cancel()  # from here on nobody can cancel it
+        self.model.set_running_or_notify_cancel()  # a running future cannot be cancelled
         self._jobs: queue.SimpleQueue[Job | Callable[[], None] | None] = queue.SimpleQueue()
         self._closing = threading.Event()
-        self._lock = threading.Lock()  # nothing comes after the None that ends the queue
+        self._lock = threading.Lock()  # None ends the queue: nothing is put after it
         self._thread = threading.Thread(
             target=self._run, args=(load, slots), name="phi2-local-model", daemon=True
         )
@@ -53,21 +54,23 @@ class Worker:
         atexit.register(self._at_exit)
 
     def submit(self, job: Job) -> None:
-        """Queue a job; its news comes from the worker's thread.
+        """Put a job into the queue; its events are reported on the worker's thread.
 
         Raises:
             ConfigurationError: The worker is closed.
-            Overloaded: Too many jobs wait already.
+            Overloaded: The queue is full.
         """
         with self._lock:
             if self._closing.is_set():
                 raise _closed()
             if self._jobs.qsize() >= MAX_WAITING:
-                raise Overloaded(f"{MAX_WAITING} requests wait for this model: send fewer at once")
+                raise Overloaded(
+                    f"{MAX_WAITING} requests already wait for this model. Lower the concurrency"
+                )
             self._jobs.put(job)
 
     def call(self, function: Callable[[LocalModel], T]) -> Future[T]:
-        """Run a function of the model on its thread, between two steps of the jobs.
+        """Run a function of the model on the worker's thread, between two steps of the jobs.
 
         Raises:
             ConfigurationError: The worker is closed.
@@ -90,7 +93,7 @@ class Worker:
         return future
 
     def close(self) -> None:
-        """Fail what runs and what waits, and join the thread."""
+        """Fail all running and waiting jobs, and join the thread."""
         with self._lock:
             if not self._closing.is_set():
                 self._closing.set()
@@ -99,7 +102,7 @@ class Worker:
         self._thread.join()
 
     def _at_exit(self) -> None:
-        """A thread inside torch while the interpreter ends would abort the process."""
+        """Close the worker, because a thread in torch aborts the process at interpreter exit."""
         if self.pid == os.getpid() and self.model.done():
             self.close()
 
@@ -115,7 +118,7 @@ class Worker:
         self.model.set_result(model)
         while not self._closing.is_set():
             while scheduler.free and not (scheduler.busy and self._jobs.empty()):
-                job = self._jobs.get()  # waits only where there is nothing else to do
+                job = self._jobs.get()  # waits only if no job is in progress
                 if isinstance(job, Job):
                     scheduler.join(job)
                 elif job is None:
@@ -133,4 +136,4 @@ class Worker:
 
 
 def _closed() -> ConfigurationError:
-    return ConfigurationError("this backend is closed: build a new one")
+    return ConfigurationError("this backend is closed. Create a new client")
