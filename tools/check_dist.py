@@ -1,10 +1,10 @@
-"""What a built sdist and wheel hold: nothing missing, nothing that does not belong.
+"""Check that a built sdist and wheel have all the files that they need, and no others.
 
     python -m build
     python tools/check_dist.py dist
 
-The sdist has every file that git tracks (where there is a git), so that the tests run from it. The
-wheel has the package alone: its types, its data, its licence, its commands and entry points.
+The sdist must have every file that git tracks (in a git checkout), so that the tests run from it.
+The wheel must have only the package: its types, data, license, commands and entry points.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LEFT_OUT = {".github", ".gitignore"}
-"""At the top of the checkout, and of no use without it."""
+"""Files and folders that are useful only in a checkout."""
 
 NEEDED = {
     "phi2sdk/py.typed",
@@ -33,7 +33,7 @@ ENTRY_POINTS = {"console_scripts": {"phi2"}, "pytest11": {"phi2sdk"}}
 
 
 def tracked() -> set[str]:
-    """Files that git tracks; none where this is no checkout."""
+    """Return the files that git tracks, none outside of a checkout."""
     listed = subprocess.run(
         ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -41,7 +41,7 @@ def tracked() -> set[str]:
 
 
 def sdist_problems(path: Path, wanted: set[str]) -> list[str]:
-    """What is wrong with an sdist."""
+    """Return the problems of an sdist."""
     with tarfile.open(path) as archive:
         held = {name.partition("/")[2] for name in archive.getnames()}
     missing = {name for name in wanted - held if name.partition("/")[0] not in LEFT_OUT}
@@ -52,7 +52,7 @@ def sdist_problems(path: Path, wanted: set[str]) -> list[str]:
 
 
 def wheel_problems(path: Path) -> list[str]:
-    """What is wrong with a wheel."""
+    """Return the problems of a wheel."""
     with zipfile.ZipFile(path) as archive:
         held = set(archive.namelist())
         about = next(n for n in held if n.endswith(".dist-info/METADATA"))
@@ -67,17 +67,19 @@ def wheel_problems(path: Path) -> list[str]:
         if not name.startswith(("phi2sdk/", f"{folder}/")) or "__pycache__" in name
     ]
     if not any(name.startswith(f"{folder}/licenses/LICENSE") for name in held):
-        problems.append(f"{path.name} has no licence")
+        problems.append(f"{path.name} has no license")
     for group, names in ENTRY_POINTS.items():
         if not points.has_section(group) or set(points[group]) != names:
-            problems.append(f"{path.name}: the entry points {group} are not {names}")
+            problems.append(f"{path.name}: the entry points {group} should be {names}")
     if metadata["Version"] not in (ROOT / "phi2sdk/__init__.py").read_text():
-        problems.append(f"{path.name}: its version is {metadata['Version']}")
+        problems.append(
+            f"{path.name}: its version {metadata['Version']} is not that of phi2sdk/__init__.py"
+        )
     return problems
 
 
 def main() -> int:
-    """Check all distributions of a folder; the exit status."""
+    """Check the distributions in a folder, and return the exit status."""
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "dist")
     (sdist,), (wheel,) = folder.glob("*.tar.gz"), folder.glob("*.whl")
     problems = sdist_problems(sdist, tracked()) + wheel_problems(wheel)

@@ -1,11 +1,11 @@
-"""How large an installation is, by extra: distributions and megabytes.
+"""Measure the size of an installation with each extra: distributions and megabytes.
 
     python tools/footprint.py                          # every extra
-    python tools/footprint.py none --at-most 25        # status 1 if there are more
+    python tools/footprint.py none --at-most 25        # exit status 1 if there are more
     python tools/footprint.py --write docs/get-started/installation.md
 
-Each extra of the wheel is installed by itself, with the versions of ``constraints.txt``, into an
-empty folder. Our own package counts, and 1 MB is 1,000,000 bytes.
+Each extra of the wheel is installed separately, with the versions of ``constraints.txt``, into an
+empty folder. The count includes phi2sdk, and 1 MB is 1,000,000 bytes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FOR_DEVELOPERS = ("docs", "test", "release")
 
 @dataclass(frozen=True)
 class Footprint:
-    """What installing an extra puts onto the disk."""
+    """The distributions and bytes that installing an extra adds."""
 
     extra: str
     distributions: tuple[str, ...]
@@ -38,26 +38,26 @@ class Footprint:
 
     @property
     def row(self) -> str:
-        """A line of the table."""
+        """Return the row of the table."""
         name = "none" if self.extra == NONE else f"`{self.extra}`"
         return f"| {name} | {len(self.distributions)} | {self.bytes / 1e6:,.0f} |"
 
 
 def extras() -> list[str]:
-    """Those that somebody who uses the package may want."""
+    """Return the extras for users of the package, without those for its developers."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     return [NONE, *(e for e in project["optional-dependencies"] if e not in FOR_DEVELOPERS)]
 
 
 def build_wheel(folder: Path) -> Path:
-    """The wheel of this checkout."""
+    """Build the wheel of this checkout, and return its path."""
     _pip("wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT))
     (wheel,) = folder.glob("phi2sdk-*.whl")
     return wheel
 
 
 def measure(wheel: Path, extra: str) -> Footprint:
-    """Install one extra into an empty folder, and look."""
+    """Install one extra into an empty folder, and measure the folder."""
     what = str(wheel) if extra == NONE else f"{wheel}[{extra}]"
     with tempfile.TemporaryDirectory() as folder:
         _pip("install", "--quiet", "--target", folder, "-c", str(ROOT / "constraints.txt"), what)
@@ -67,7 +67,7 @@ def measure(wheel: Path, extra: str) -> Footprint:
 
 
 def table(found: list[Footprint]) -> str:
-    """The table in Markdown, with the command, the day and the machine."""
+    """Return the table in Markdown, with the command, the date and the machine."""
     about = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
     lines = [
         f"`python tools/footprint.py` on {date.today()}, {about}:",
@@ -85,12 +85,16 @@ def _pip(*arguments: str) -> None:
 
 
 def main() -> int:
-    """Measure, print, and write where asked to; the exit status."""
+    """Measure, print the table, write it if requested, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("extras", nargs="*", help=f"which (default: all); '{NONE}' is no extra")
-    parser.add_argument("--wheel", type=Path, help="this one, rather than one built now")
-    parser.add_argument("--at-most", type=int, help="so many distributions; more is status 1")
-    parser.add_argument("--write", type=Path, help="put the table between the marks of this page")
+    parser.add_argument(
+        "extras", nargs="*", help=f"extras to measure (default: all); '{NONE}' means no extra"
+    )
+    parser.add_argument("--wheel", type=Path, help="wheel to install (default: built now)")
+    parser.add_argument(
+        "--at-most", type=int, help="maximum number of distributions; exit status 1 if exceeded"
+    )
+    parser.add_argument("--write", type=Path, help="page in which to replace the table")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         wheel = (args.wheel or build_wheel(Path(folder))).resolve()
@@ -106,7 +110,8 @@ def main() -> int:
         return 0
     too_many = [one for one in found if len(one.distributions) > args.at_most]
     for one in too_many:
-        print(f"{one.extra}: more than {args.at_most}: {', '.join(one.distributions)}")
+        names = ", ".join(one.distributions)
+        print(f"{one.extra} installs more than {args.at_most} distributions: {names}")
     return 1 if too_many else 0
 
 

@@ -1,11 +1,12 @@
-"""Look for inputs that break a reader, for as long as you like.
+"""Search for inputs that break a parser.
 
     python tools/fuzz.py [--minutes 10] [--only TEXT] [--examples 2000]
 
-Runs every test marked ``fuzz`` in turn, each time with a new seed, until the time is over:
-server-sent events, gRPC replies, reply documents, configurations and their settings, prompts,
-inputs, journals. What hypothesis finds it makes small and prints; put it into the test as an
-``@example``, and it is tried again in every run of the tests. Exit status 1 if something was found.
+The command runs every test marked ``fuzz`` in turn, each time with a new seed, until the time is
+over. The tests parse server-sent events, gRPC replies, reply documents, configurations and their
+settings, prompts, inputs, and journals. hypothesis minimizes and prints each failing input; add it
+to the test as an ``@example``, so that every run of the tests repeats it. The exit status is 1 if
+a test failed.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ QUIET = ["-q", "--no-header", "--no-summary", "--timeout", "0", "-p", "no:cachep
 
 
 def collected(only: str) -> list[str]:
-    """The tests that are marked, by their node ids."""
+    """Return the node ids of the marked tests."""
     command = [sys.executable, "-m", "pytest", "tests", "-m", "fuzz", "--collect-only", "-q"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     return [line for line in listed.splitlines() if "::" in line and only in line]
@@ -33,8 +34,10 @@ def main() -> int:
     """Search until the time is over; print a line for each test."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--only", default="", help="only tests whose name has this")
-    parser.add_argument("--examples", type=int, default=2000, help="of a test, each turn")
+    parser.add_argument("--only", default="", help="run only tests whose id contains this text")
+    parser.add_argument(
+        "--examples", type=int, default=2000, help="examples per run of a test (%(default)s)"
+    )
     args = parser.parse_args()
     end = monotonic() + 60 * args.minutes
     tests, dice = collected(args.only), random.SystemRandom()
@@ -55,8 +58,8 @@ def main() -> int:
                 found[test] = ran.stdout
                 print(ran.stdout, flush=True)
     for test in tests:
-        print(f"{tried[test]:>9,} examples  {test}{'  FOUND' if test in found else ''}")
-    print(f"{sum(tried.values()):,} examples in all, {len(found)} of {len(tests)} tests failed")
+        print(f"{tried[test]:>9,} examples  {test}{'  FAILED' if test in found else ''}")
+    print(f"{sum(tried.values()):,} examples in total, {len(found)} of {len(tests)} tests failed")
     return 1 if found else 0
 
 

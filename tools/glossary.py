@@ -1,4 +1,4 @@
-"""Prints docs/reference/glossary.md from the terms of phi2sdk/report/glossary.py."""
+"""Print docs/reference/glossary.md from the terms of phi2sdk/report/glossary.py."""
 
 from __future__ import annotations
 

@@ -56,11 +56,12 @@ def refreshed(page: Path) -> str:
         symbol, name = link["symbol"], link["file"]
         file = (page.parent / name).resolve()
         if not file.is_file():
-            raise ValueError(f"{page}: the file of [`{symbol}`]({name}) does not exist")
+            raise ValueError(
+                f"{page}: the file of [`{symbol}`]({name}) does not exist. Correct the link"
+            )
         if symbol not in definitions(file):
             raise ValueError(
-                f"{page}: {name} defines no {symbol}: give the link the present name, or the file "
-                "that defines it"
+                f"{page}: {name} does not define {symbol}. Correct the name or the file in the link"
             )
         return f"[`{symbol}`]({name}#L{definitions(file)[symbol]})"
 
@@ -71,7 +72,7 @@ def main(pages: list[str]) -> None:
     """Rewrite the links of the pages."""
     if not pages:
         sys.exit(
-            "name at least one page: python tools/line_links.py docs/how-it-works/architecture.md"
+            "no page was given. Run python tools/line_links.py docs/how-it-works/architecture.md"
         )
     for name in pages:
         page = Path(name)

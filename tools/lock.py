@@ -1,12 +1,12 @@
-"""Write the lock: every pinned version of ``constraints.txt`` with the hashes of its files.
+"""Print the lock file: the pinned versions of ``constraints.txt`` with the hashes of their files.
 
     python tools/lock.py [--index URL] > requirements.lock
     python -m pip install --require-hashes -r requirements.lock
     python -m pip install --no-deps phi2sdk
 
-pip resolves (``pip install --dry-run --report``) with the constraints, and so finds what is needed
-on this machine; the hashes of all files of each release come from the index's JSON (PEP 691), so
-that the lock holds on other platforms with the same set of packages.
+pip resolves the requirements with the constraints (``pip install --dry-run --report``), for this
+machine. The hashes of all files of each release come from the JSON of the index (PEP 691), so that
+the lock file also works on other platforms that need the same packages.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def resolved(extras: str) -> dict[str, tuple[str, str]]:
-    """Name -> (version, hash of the chosen file) of everything that the extras need here."""
+    """Return version and hash of the chosen file, by name, for all requirements of the extras."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         subprocess.run(
@@ -38,13 +38,13 @@ def resolved(extras: str) -> dict[str, tuple[str, str]]:
     for item in found["install"]:
         about, source = item["metadata"], item["download_info"]
         digest = source.get("archive_info", {}).get("hashes", {}).get("sha256", "")
-        if digest:  # our own folder has none
+        if digest:  # a local folder, such as this package, has none
             chosen[about["name"].lower()] = (about["version"], digest)
     return chosen
 
 
 def hashes(index: str, name: str, version: str) -> set[str]:
-    """SHA-256 of every file of a release; none if the index does not say."""
+    """Return the SHA-256 of every file of a release, none if the index does not report it."""
     plain = re.sub(r"[-_.]+", "-", name).lower()
     request = urllib.request.Request(
         f"{index.rstrip('/')}/{plain}/",
@@ -64,11 +64,11 @@ def hashes(index: str, name: str, version: str) -> set[str]:
 
 
 def main() -> None:
-    """Print the lock."""
+    """Print the lock file."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--extras", default="all", help="which extras (default: %(default)s)")
-    parser.add_argument("--index", default="", help="an index with PEP 691; without it, pip's own "
-                        "choice of file for this machine alone")  # fmt: skip
+    parser.add_argument("--extras", default="all", help="extras to lock (default: %(default)s)")
+    parser.add_argument("--index", default="", help="an index with PEP 691; without it, only "
+                        "the file that pip chooses for this machine is locked")  # fmt: skip
     args = parser.parse_args()
     print(f"# phi2sdk[{args.extras}], by tools/lock.py. pip install --require-hashes -r THIS_FILE")
     for name, (version, chosen) in sorted(resolved(args.extras).items()):

@@ -1,15 +1,15 @@
-"""Break the code on purpose, one small change at a time, and see whether a test notices.
+"""Mutation tests: change the code in one place at a time, and check that a test fails.
 
-Every comparison turned, every condition negated, every number moved, every entry of the tables of
-statuses exchanged, in ``transport/failures.py`` (what a failure is called) and
-``client/policies.py`` (what is tried again). Each mutant lives in a copy of the tree; the tests run
-there until one fails.
+The mutations invert comparisons, negate conditions, change numbers, and exchange entries of the
+tables of statuses in ``transport/failures.py`` (the error class of each failure) and
+``client/policies.py`` (retries). Each mutant is made in a copy of the tree, in which the tests run
+until one fails.
 
     python tools/mutants.py [--jobs N] [--only TEXT] [--sample N] [--minutes N] [--markdown FILE]
 
-Mutants are played in an order drawn with a fixed seed, so that those that fit into ``--minutes``
-are a fair sample. ``--markdown`` writes the result for docs/contributing/mutation-tests.md. Exit
-status 0 if at least 90 % of those that were played are killed.
+The order of the mutants is random with a fixed seed, so that those tested within ``--minutes`` are
+a random sample. ``--markdown`` writes the result for docs/contributing/mutation-tests.md. The exit
+status is 0 if the tests detect at least 90 % of the tested mutants.
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ STAGES = (
     ),
 )
 LIBRARIES = ("aiohttp", "cryptography.x509", "pydantic", "scipy.stats", "tenacity")
-"""Loaded once for all mutants."""
+"""Libraries that are imported once for all mutants."""
 EQUAL = frozenset({400, 413, 422, 500, 502})
-"""Statuses whose name is also that of any other 4xx or 5xx: to move them changes nothing."""
+"""Statuses with the same error class as other 4xx or 5xx: changing them has no effect."""
 TURNED = {
     ast.Lt: ast.GtE, ast.LtE: ast.Gt, ast.Gt: ast.LtE, ast.GtE: ast.Lt, ast.Eq: ast.NotEq,
     ast.NotEq: ast.Eq, ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
@@ -75,7 +75,7 @@ Change = Callable[[ast.AST], None]
 
 @dataclass(frozen=True)
 class Mutant:
-    """A file with one change."""
+    """A source file with one change."""
 
     path: str
     what: str
@@ -83,7 +83,7 @@ class Mutant:
 
 
 def mutants() -> Iterator[Mutant]:
-    """All of them."""
+    """Yield all mutants."""
     for path, names in TARGETS.items():
         tree = ast.parse((ROOT / path).read_text())
         for at, node in enumerate(tree.body):
@@ -104,7 +104,7 @@ def _name(node: ast.stmt) -> str:
 
 
 def _changes(node: ast.stmt) -> Iterator[tuple[str, ast.stmt]]:
-    """Each change of a statement, with where and what it is."""
+    """Yield each change of a statement with its description and the changed statement."""
     for index, part in enumerate(ast.walk(node)):
         for what, change in _of(part):
             made = copy.deepcopy(node)
@@ -160,7 +160,7 @@ def _of(part: ast.AST) -> Iterator[tuple[str, Change]]:
 
 
 def killed(mutant: Mutant, folder: Path) -> str | None:
-    """The stage whose tests noticed; ``None``: it survived."""
+    """Return the stage whose tests detect the mutant; ``None`` if no test detects it."""
     original = (folder / mutant.path).read_text()
     (folder / mutant.path).write_text(mutant.source)
     try:
@@ -173,7 +173,7 @@ def killed(mutant: Mutant, folder: Path) -> str | None:
 
 
 def _passes(stage: tuple[str, ...], folder: Path) -> bool:
-    """Whether the tests pass, in a fork of this process, which has every library loaded."""
+    """Return whether the tests pass, in a fork that has all libraries imported."""
     child = os.fork()
     if child == 0:
         try:
@@ -192,19 +192,23 @@ def _passes(stage: tuple[str, ...], folder: Path) -> bool:
 
 
 def main() -> int:
-    """Play all mutants; print the survivors."""
+    """Test all mutants, and print the survivors."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--only", default="", help="only mutants whose description has this")
-    parser.add_argument("--sample", type=int, help="so many, drawn with a fixed seed")
-    parser.add_argument("--minutes", type=float, help="begin none after so long")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="the result, for the docs")
+    parser.add_argument(
+        "--only", default="", help="test only mutants whose description contains this text"
+    )
+    parser.add_argument("--sample", type=int, help="number of mutants, drawn with a fixed seed")
+    parser.add_argument("--minutes", type=float, help="time after which no mutant is started")
+    parser.add_argument(
+        "--markdown", type=Path, metavar="FILE", help="file for the result, for the documentation"
+    )
     args = parser.parse_args()
     whole = [mutant for mutant in mutants() if args.only in mutant.what]
     chosen = random.Random(8).sample(whole, min(args.sample or len(whole), len(whole)))
     for name in LIBRARIES:
         importlib.import_module(name)
-    assert all(_passes(stage, ROOT) for stage in STAGES), "the tests fail before anything is broken"
+    assert all(_passes(stage, ROOT) for stage in STAGES), "the tests fail without a mutation"
     end = monotonic() + 60 * args.minutes if args.minutes else float("inf")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -212,7 +216,7 @@ def main() -> int:
         for job in jobs:
             os.waitpid(job, 0)
         ended = [line for file in folder.glob("*.txt") for line in file.open()]
-    assert ended if args.minutes else len(ended) == len(chosen), "mutants were not played"
+    assert ended if args.minutes else len(ended) == len(chosen), "some mutants were not tested"
     survivors = sorted(
         line.removeprefix("SURVIVED").strip() for line in ended if line.startswith("SURVIVED")
     )
@@ -229,14 +233,14 @@ def main() -> int:
 
 
 def _markdown(killed: str, options: str, survivors: list[str]) -> str:
-    """The result as a paragraph and a list."""
+    """Return the result as a paragraph and a list."""
     head = f"{killed}, by `python tools/mutants.py{options}` on {date.today()}."
     rows = [f"- `{survivor.replace('`', chr(39))}`" for survivor in survivors]
     return "\n".join([head, *(["Survivors:", "", *rows] if rows else [])]) + "\n"
 
 
 def _job(temporary: Path, chosen: list[Mutant], number: int, jobs: int, end: float) -> int:
-    """Every ``jobs``-th mutant until ``end``, in a process with a copy of the tree; its id."""
+    """Fork a process that tests every ``jobs``-th mutant until ``end``; return its id."""
     folder = temporary / str(number)
     ignore = shutil.ignore_patterns(".git", "__pycache__", "training", "site", ".*_cache")
     shutil.copytree(ROOT, folder, ignore=ignore)

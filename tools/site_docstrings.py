@@ -1,4 +1,4 @@
-"""Docstrings on the site: their Sphinx roles become links, their ``::`` the code that follows."""
+"""Convert Sphinx roles and ``::`` in docstrings to Markdown for the site."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LITERAL = re.compile(r"^(?P<words>.*?)::[ \t]*$", re.MULTILINE)
 
 
 class PlainDocstrings(griffe.Extension):
-    """Rewrites each docstring as Markdown, before it is parsed."""
+    """A griffe extension that converts each docstring to Markdown before it is parsed."""
 
     def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
         if obj.docstring is not None:
@@ -20,7 +20,7 @@ class PlainDocstrings(griffe.Extension):
 
 
 def as_markdown(text: str, owner: griffe.Object) -> str:
-    """The text with links and code blocks in Markdown."""
+    """Return the text with links and code blocks in Markdown."""
 
     def linked(role: re.Match[str]) -> str:
         name = role["name"]
@@ -33,7 +33,7 @@ def as_markdown(text: str, owner: griffe.Object) -> str:
 
 
 def _resolved(name: str, owner: griffe.Object) -> str:
-    """The full path of a name, as its owner's module (or class) knows it."""
+    """Return the full path of a name, resolved in the module or class of its owner."""
     if name.startswith("phi2sdk"):
         return name
     first, dot, rest = name.partition(".")

@@ -1,9 +1,9 @@
-"""What mkdocs does beyond its plugins to build the site of ``docs/``.
+"""Hooks of mkdocs for the site of ``docs/``.
 
-- The project's own pages (changelog, contributing, security) join the site.
-- Links are written for whoever reads the files; here they are pointed at the site's pages. A link
-  to a file that is not on the site keeps its words.
-- ``<!-- commands -->`` becomes the reference of the command line, from its own ``--help``.
+- The changelog, CONTRIBUTING and SECURITY are added to the site.
+- Links are written for readers of the repository. The hooks change them to links between pages of
+  the site. A link to a file that is not on the site becomes plain text.
+- ``<!-- commands -->`` is replaced by the reference of the command line, made from its ``--help``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LINK = re.compile(r"(?<!!)\[(?P<words>[^\]]+)\]\((?P<to>(?!https?://|mailto:|#)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add what lies outside ``docs/``."""
+    """Add the files from outside of ``docs/``."""
     for name in PROJECT:
         text = (ROOT / name).read_text(encoding="utf-8")
         files.append(File.generated(config, f"contributing/{name}", content=text))
@@ -37,7 +37,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Point the links at the site, and fill in the commands."""
+    """Change the links to pages of the site, and insert the reference of the commands."""
     if COMMANDS in markdown:
         markdown = markdown.replace(COMMANDS, _commands())
     source = page.file.src_uri
@@ -54,7 +54,7 @@ def _pointed(link: re.Match[str], source: str, files: Files) -> str:
         return f"[{link['words']}]({relative}{hash_sign}{anchor})"
     if (ROOT / wanted).exists():
         return link["words"]
-    return link[0]  # leads nowhere: mkdocs will say so
+    return link[0]  # a broken link, which mkdocs reports
 
 
 def _in_repository(on_site: str) -> str:
@@ -71,7 +71,7 @@ def _on_site(in_repository: str) -> str:
 
 
 def _commands() -> str:
-    """typer's own reference, one level lower and without its title."""
+    """Return typer's reference of the commands, without its title."""
     ran = subprocess.run(
         [sys.executable, "-m", "typer", "phi2sdk.cli.app", "utils", "docs", "--name", "phi2"],
         cwd=ROOT,

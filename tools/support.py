@@ -1,7 +1,8 @@
-"""Which route takes which sampling parameter, as a table for the documentation.
+"""Write the table of the sampling parameters that each route supports.
 
-The table is made from the very rules that make the requests; a test holds both to the wire.
-``python tools/support.py docs/client/sampling.md`` writes it between the marks in a page.
+The table is generated from the rules that translate the requests, and a test compares both with the
+requests that are sent. ``python tools/support.py docs/client/sampling.md`` updates the table in a
+page.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ _MODULES = ("local_gpu", "azure", "clarifai", "hf", "openai")
 
 
 def dialects() -> tuple[Dialect, ...]:
-    """Every dialect of our own backends.
+    """Return every dialect of the built-in backends.
 
     Raises:
-        ImportError: A backend's dependency is not installed.
+        ImportError: A dependency of a backend is not installed.
     """
     return tuple(
         dialect
@@ -35,14 +36,14 @@ def dialects() -> tuple[Dialect, ...]:
 
 
 def cell(name: str, rule: Rule) -> str:
-    """What the table says of one parameter: ``sent``, ``renamed to x``, ``emulated`` or ``-``."""
+    """Return the cell of one parameter: ``sent``, ``renamed to x``, ``emulated`` or ``-``."""
     if rule.key is None:
         return "emulated" if name == "stop" else "-"
     return "sent" if rule.key == name else f"renamed to `{rule.key}`"
 
 
 def support_table() -> str:
-    """The table in Markdown: a row for each route, a column for each parameter."""
+    """Return the table in Markdown, with a row per route and a column per parameter."""
     rows = [
         ["route", *(f"`{name}`" for name in PARAMETERS)],
         ["---"] * (1 + len(PARAMETERS)),
@@ -55,10 +56,10 @@ def support_table() -> str:
 
 
 def write_table(page: str) -> str:
-    """A page with the table between its marks replaced by today's.
+    """Return a page with an updated table between its marks.
 
     Raises:
-        ValueError: The page has no marks.
+        ValueError: The page does not have the marks.
     """
     before, began, rest = page.partition(BEGIN)
     _, ended, after = rest.partition(END)
@@ -68,7 +69,7 @@ def write_table(page: str) -> str:
 
 
 def main(arguments: list[str]) -> Literal[0]:
-    """Print the table, or write it into the pages named."""
+    """Print the table, or update it in the given pages."""
     for name in arguments:
         path = Path(name)
         path.write_text(write_table(path.read_text("utf-8")), "utf-8")

@@ -1,10 +1,10 @@
-"""The wheel as its users have it: an empty environment, a folder elsewhere, no checkout.
+"""Try a wheel in an empty environment, outside of the checkout.
 
     python -m build --wheel
     python tools/try_wheel.py dist/phi2sdk-*.whl
 
-Installs the wheel with what ``demo`` declares, and pytest. Then: the version, the types as a
-strict mypy sees them, the demo, and the examples' own tests, each in a copy of its folder.
+The command installs the wheel with the extra ``demo``, and pytest. It then checks the version, the
+types with a strict mypy, the demo, and the tests of each example in a copy of its folder.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def summary(paragraph: str) -> str:
 
 
 class Environment:
-    """A virtual environment, and a folder to work in; neither knows the checkout."""
+    """A virtual environment and a working folder, both independent of the checkout."""
 
     def __init__(self, folder: Path) -> None:
         self.python = folder / "venv" / "bin" / "python"
@@ -45,16 +45,16 @@ class Environment:
         self._environ = {**known, "PATH": f"{self.python.parent}{os.pathsep}{known['PATH']}"}
 
     def install(self, *what: str) -> None:
-        """With the versions that were tested."""
+        """Install packages with the tested versions of their dependencies."""
         constraints = str(ROOT / "constraints.txt")
         pip = [str(self.python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
         self.run(*pip, "-c", constraints, *what)
 
     def run(self, *command: str, statuses: tuple[int, ...] = (0,), cwd: Path | None = None) -> str:
-        """Standard output of a command.
+        """Run a command, and return its standard output.
 
         Raises:
-            SystemExit: Its status is another one.
+            SystemExit: Its exit status is not in ``statuses``.
         """
         done = subprocess.run(
             command,
@@ -66,12 +66,12 @@ class Environment:
         )
         if done.returncode not in statuses:
             print(done.stdout)
-            raise SystemExit(f"{' '.join(command)}: status {done.returncode}")
+            raise SystemExit(f"{' '.join(command)} exited with status {done.returncode}")
         return done.stdout
 
 
 def try_package(there: Environment) -> None:
-    """It is the installed one, its command runs, and its types reach whoever uses it."""
+    """Check that the installed package is imported, and that its command and types work."""
     file = there.run(str(there.python), "-c", "import phi2sdk; print(phi2sdk.__file__)").strip()
     assert "site-packages" in file, file
     print(there.run("phi2", "--version").strip(), "at", file)
@@ -82,7 +82,7 @@ def try_package(there: Environment) -> None:
 
 
 def try_demo(there: Environment) -> None:
-    """``python -m phi2sdk.compare``: a machine under load may make a run invalid, nothing else."""
+    """Run the demo. On a busy machine the run may be invalid, but no request may fail."""
     command = [str(there.python), "-m", "phi2sdk.compare", "--quiet", "--out", "run", "--json"]
     report = json.loads(there.run(*command, statuses=(0, 3)))
     failed = {name: t["errors"]["error"] for name, t in report["targets"].items()}
@@ -94,7 +94,7 @@ def try_demo(there: Environment) -> None:
 
 
 def try_example(there: Environment, example: Path) -> None:
-    """Its own tests, as its README says: installed beside us, run in its own folder."""
+    """Install an example beside the wheel, and run the tests of the example in its folder."""
     copy = there.work / example.name
     shutil.copytree(example, copy, ignore=shutil.ignore_patterns("__pycache__", ".*_cache"))
     project = tomllib.loads((copy / "pyproject.toml").read_text())["project"]
@@ -105,7 +105,7 @@ def try_example(there: Environment, example: Path) -> None:
 
 
 def main() -> None:
-    """Try one wheel."""
+    """Try a wheel given on the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("wheel", type=Path)
     wheel = parser.parse_args().wheel.resolve()

@@ -1,4 +1,4 @@
-"""What we run and load: no pickle, no code from a checkpoint, licences that bind nobody."""
+"""What we run and load: no pickle, no code from a checkpoint, licenses that restrict users."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def test_bundled_weights_are_safetensors_alone() -> None:
     assert suffixes & {".bin", ".pt", ".pth", ".pkl", ".ckpt", ".npy", ".npz"} == set()
 
 
-def test_every_licence_at_run_time_lets_users_be(capsys: pytest.CaptureFixture[str]) -> None:
-    assert tool("licences").main() == 0, capsys.readouterr().out
+def test_every_runtime_dependency_has_an_allowed_license(capsys: pytest.CaptureFixture[str]) -> None:
+    assert tool("licenses").main() == 0, capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -74,8 +74,8 @@ def test_every_licence_at_run_time_lets_users_be(capsys: pytest.CaptureFixture[s
         ("All rights reserved", True),
     ],
 )
-def test_a_licence_that_binds_is_refused(stated: str, refused: bool) -> None:
-    assert bool(tool("licences").problem("x", stated)) == refused
+def test_a_license_that_restricts_users_is_refused(stated: str, refused: bool) -> None:
+    assert bool(tool("licenses").problem("x", stated)) == refused
 
 
 def test_the_product_opens_no_other_process_than_it_says() -> None:

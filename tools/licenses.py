@@ -1,9 +1,9 @@
-"""Refuse a dependency whose licence would bind our users: a list of every licence at run time.
+"""List the license of every run-time dependency, and refuse licenses that restrict users.
 
-    python tools/licences.py
+    python tools/licenses.py
 
-Looks at what ``phi2sdk[all]`` needs, all the way down, as installed here. Exit status 1 if a
-licence is not on the list of those allowed, or none is stated.
+The command checks the installed distributions that ``phi2sdk[all]`` requires, directly or
+indirectly. The exit status is 1 if a license is not allowed, or is not stated.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ REFUSED = re.compile(r"\b(a?gpl|gnu (affero )?general public|sspl|busl|non-?comm
 WEAK = re.compile(r"lgpl|lesser", re.IGNORECASE)
 ROOT = "phi2sdk"
 OWN_TERMS = {
-    # The wheel of torch for CUDA brings NVIDIA's libraries under their own terms; users choose it.
+    # The wheel of torch for CUDA, which users choose, requires NVIDIA's libraries.
     "nvidia-": "NVIDIA's terms",
     "cuda-": "NVIDIA's terms",
 }
 
 
 def needed(root: str, extras: set[str]) -> dict[str, metadata.Distribution]:
-    """Every installed distribution that ``root`` with ``extras`` needs."""
+    """Return every installed distribution that ``root`` with ``extras`` requires."""
     found: dict[str, metadata.Distribution] = {}
     waiting = [(root, frozenset(extras))]
     seen = set()
@@ -42,7 +42,7 @@ def needed(root: str, extras: set[str]) -> dict[str, metadata.Distribution]:
         try:
             distribution = metadata.distribution(name)
         except metadata.PackageNotFoundError:
-            continue  # for another platform
+            continue  # a dependency on another platform only
         found[name] = distribution
         for line in distribution.requires or ():
             requirement = Requirement(line)
@@ -53,8 +53,8 @@ def needed(root: str, extras: set[str]) -> dict[str, metadata.Distribution]:
     return found
 
 
-def licence(distribution: metadata.Distribution) -> str:
-    """What a distribution says: its expression, its classifiers, or the field's first line."""
+def license_of(distribution: metadata.Distribution) -> str:
+    """Return the stated license: its expression, its classifiers, or the field's first line."""
     about = distribution.metadata
     if "License-Expression" in about:
         return about["License-Expression"]
@@ -67,21 +67,21 @@ def licence(distribution: metadata.Distribution) -> str:
 
 
 def problem(name: str, stated: str) -> str:
-    """Why a licence is refused; empty if it is not."""
+    """Return the reason for refusing a license, empty if it is allowed."""
     if any(name.startswith(prefix) for prefix in OWN_TERMS):
         return ""
     if not stated:
-        return "states no licence"
+        return "no license is stated"
     if REFUSED.search(WEAK.sub("", stated)) and not ALLOWED.search(stated):
         return "copyleft"
-    return "" if ALLOWED.search(stated) or WEAK.search(stated) else "not on the list"
+    return "" if ALLOWED.search(stated) or WEAK.search(stated) else "not an allowed license"
 
 
 def main() -> int:
-    """Print the list; 1 if something on it is refused."""
+    """Print the list, and return 1 if a license is refused."""
     refused = 0
     for name, distribution in sorted(needed(ROOT, {"all"}).items()):
-        stated = licence(distribution)
+        stated = license_of(distribution)
         why = problem(name, stated)
         refused += bool(why)
         print(f"{name:28} {distribution.version:12} {stated or '-':50} {why}".rstrip())
