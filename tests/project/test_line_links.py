@@ -65,7 +65,7 @@ def test_a_line_that_moved_is_written_anew(tmp_path: Path, symbol: str, line: in
 @pytest.mark.parametrize(
     ("link", "message"),
     [
-        ("[`Retry.close`](policies.py#L1)", "policies.py defines no Retry.close"),
+        ("[`Retry.close`](policies.py#L1)", "policies.py does not define Retry.close"),
         ("[`Retry`](gone.py#L1)", "does not exist"),
     ],
 )

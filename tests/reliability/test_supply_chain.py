@@ -59,7 +59,7 @@ def test_bundled_weights_are_safetensors_alone() -> None:
     assert suffixes & {".bin", ".pt", ".pth", ".pkl", ".ckpt", ".npy", ".npz"} == set()
 
 
-def test_every_runtime_dependency_has_an_allowed_license(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_dependency_has_an_allowed_license(capsys: pytest.CaptureFixture[str]) -> None:
     assert tool("licenses").main() == 0, capsys.readouterr().out
 
 
