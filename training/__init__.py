@@ -1,1 +1,1 @@
-"""How the bundled checkpoint was made: ``python -m training --help``."""
+"""Train the bundled checkpoint; see ``python -m training --help``."""

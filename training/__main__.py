@@ -1,4 +1,4 @@
-"""``python -m training``: trains a checkpoint and writes it to a folder."""
+"""Train a checkpoint, and write it to a folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _arguments() -> argparse.Namespace:
     defaults = Plan()
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     parser.add_argument(
-        "--out", type=Path, required=True, help="folder for the checkpoint; made if missing"
+        "--out", type=Path, required=True, help="folder for the checkpoint; created if missing"
     )
     parser.add_argument(
         "--seed", type=int, default=defaults.seed, help="seed of weights and examples (%(default)s)"
@@ -30,17 +30,20 @@ def _arguments() -> argparse.Namespace:
         "--tokenizer-seed",
         type=int,
         default=0,
-        help="seed of the tokenizer's corpus; checkpoints of equal seed share it (%(default)s)",
+        help="seed of the tokenizer's corpus; equal seeds give equal tokenizers (%(default)s)",
     )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (%(default)s)")
     parser.add_argument(
-        "--every", type=int, default=50, help="steps between two lines of progress (%(default)s)"
+        "--every",
+        type=int,
+        default=50,
+        help="steps between lines of progress (%(default)s)",
     )
     return parser.parse_args()
 
 
 def main() -> None:
-    """Trains as the command line says."""
+    """Run the training that the command line describes."""
     arguments = _arguments()
     plan = Plan(seed=arguments.seed, steps=arguments.steps)
     torch.set_num_threads(arguments.threads)

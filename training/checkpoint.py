@@ -1,4 +1,4 @@
-"""The bundled checkpoint's architecture, and how it is written to a folder."""
+"""Create a model with the architecture of the bundled checkpoint, and save it to a folder."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ ROPE_THETA = 10_000.0
 
 
 def new_model(vocab_size: int) -> PhiForCausalLM:
-    """A randomly initialised model of about 1.6 M parameters: Phi-2's layout, 1/16 of its width.
+    """Return a randomly initialized model with Phi-2's layout and about 1.7 M parameters.
 
-    Its GELU is the fused form of Phi-2's `gelu_new`, the same function.
+    Its GELU is a fused implementation of the same function as Phi-2's `gelu_new`.
     """
     config = PhiConfig(
         vocab_size=vocab_size,
@@ -39,10 +39,10 @@ def new_model(vocab_size: int) -> PhiForCausalLM:
 def save_checkpoint(
     model: PhiForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path
 ) -> None:
-    """Writes ``model`` in float16 safetensors and ``tokenizer`` to ``folder``.
+    """Save ``model`` as float16 safetensors, and ``tokenizer``, to ``folder``.
 
-    ``config.json`` names the rotary parameters twice, so that versions of transformers before 5
-    read them too.
+    ``config.json`` has the rotary parameters twice, because versions of transformers before 5 read
+    them from another place.
     """
     folder.mkdir(parents=True, exist_ok=True)
     model.config.hidden_act = "gelu_new"

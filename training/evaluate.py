@@ -1,7 +1,7 @@
-"""``python -m training.evaluate CHECKPOINT``: the figures of the model card.
+"""Measure the figures of the model card of a checkpoint.
 
-Greedy summaries of paragraphs about held-out subjects, in float32, and the entropy of what the
-model writes at temperature 1.
+They are the accuracy of greedy summaries of paragraphs about held-out subjects, in float32, and
+the entropy of text that the model generates at temperature 1.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ BATCH = 32
 
 @dataclass(frozen=True, slots=True)
 class Summaries:
-    """How greedy summaries compare with their references; shares of ``n``.
+    """The accuracy of greedy summaries, as shares of ``n``.
 
-    ``exact`` is equality with the reference, ``named`` that the subject occurs, ``ended`` that the
-    model stopped by itself within the limit. ``exact_by_kind`` splits the first by paragraph kind.
+    ``exact`` is the share of summaries equal to the reference, ``named`` the share that contains
+    the subject, and ``ended`` the share that the model ended within the limit. ``exact_by_kind``
+    is ``exact`` for each kind of paragraph.
     """
 
     n: int
@@ -43,9 +44,9 @@ class Summaries:
 
 @dataclass(frozen=True, slots=True)
 class Writing:
-    """Open-ended paragraphs sampled at temperature 1 without truncation.
+    """Figures of open-ended paragraphs sampled at temperature 1 without truncation.
 
-    ``nats_per_token`` is the mean entropy of the model's distribution along its own text.
+    ``nats_per_token`` is the mean entropy of the model's distribution along the sampled text.
     """
 
     n: int
@@ -65,7 +66,7 @@ class Generated:
 
 
 def load(folder: Path) -> tuple[PhiForCausalLM, PreTrainedTokenizerFast]:
-    """The checkpoint of ``folder`` in float32, and its tokenizer, padding on the left."""
+    """Load the checkpoint in ``folder`` in float32, and its tokenizer, which pads on the left."""
     model = PhiForCausalLM.from_pretrained(
         folder,
         dtype=torch.float32,
@@ -90,7 +91,7 @@ def complete(
     max_tokens: int,
     sample: bool,
 ) -> list[Generated]:
-    """Completes each of ``prompts``, greedily or by sampling at temperature 1."""
+    """Complete each of ``prompts``, greedily or by sampling at temperature 1."""
     end = tokenizer.eos_token_id
     completions = []
     for start in range(0, len(prompts), BATCH):
@@ -119,14 +120,14 @@ def complete(
 
 
 def first_answer(completion: str) -> str:
-    """``completion`` up to where it runs on into a new instruction, without outer white space."""
+    """Return ``completion`` up to a new instruction, without white space at its ends."""
     return completion.partition("\nInstruct:")[0].strip()
 
 
 def evaluate_summaries(
     model: PhiForCausalLM, tokenizer: PreTrainedTokenizerFast, paragraphs: Sequence[Paragraph]
 ) -> Summaries:
-    """Summarises ``paragraphs`` greedily and compares each with its reference."""
+    """Summarize ``paragraphs`` greedily, and compare each summary with its reference."""
     prompts = [summary_prompt(p.text) for p in paragraphs]
     outputs = complete(model, tokenizer, prompts, max_tokens=96, sample=False)
     pairs = [(first_answer(o.text), p) for o, p in zip(outputs, paragraphs, strict=True)]
@@ -146,7 +147,7 @@ def evaluate_summaries(
 def evaluate_writing(
     model: PhiForCausalLM, tokenizer: PreTrainedTokenizerFast, subjects: Sequence[str], seed: int
 ) -> Writing:
-    """Samples an open-ended paragraph about each of ``subjects`` at temperature 1."""
+    """Sample an open-ended paragraph about each of ``subjects`` at temperature 1."""
     torch.manual_seed(seed)
     prompts = [writing_prompt(s) for s in subjects]
     outputs = complete(model, tokenizer, prompts, max_tokens=160, sample=True)
@@ -165,13 +166,18 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def main() -> None:
-    """Prints the figures as JSON."""
+    """Print the figures as JSON."""
     parser = argparse.ArgumentParser(prog="python -m training.evaluate", description=__doc__)
-    parser.add_argument("checkpoint", type=Path, help="folder that training has written")
-    parser.add_argument("--seed", type=int, default=0, help="of subjects and samples (%(default)s)")
-    parser.add_argument("--summaries", type=int, default=450, metavar="N", help="(%(default)s)")
-    parser.add_argument("--free", type=int, default=200, metavar="N", help="(%(default)s)")
-    parser.add_argument("--writing", type=int, default=128, metavar="N", help="(%(default)s)")
+    parser.add_argument("checkpoint", type=Path, help="folder of the checkpoint")
+    for option, default, what in (
+        ("--seed", 0, "seed of subjects and samples"),
+        ("--summaries", 450, "number of templated paragraphs to summarize"),
+        ("--free", 200, "number of paragraphs without a template to summarize"),
+        ("--writing", 128, "number of open-ended paragraphs to sample"),
+    ):
+        parser.add_argument(
+            option, type=int, default=default, metavar="N", help=f"{what} (%(default)s)"
+        )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (%(default)s)")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

@@ -1,8 +1,8 @@
-"""The prompts a checkpoint is trained on, each with its answer, in the formats of Phi-2.
+"""Generate the training examples: prompts in the formats of Phi-2, each with its answer.
 
-Summaries and open-ended paragraphs are the bulk; questions, chat and code are there so that every
-published format gets plausible text. Like Phi-2, the answers sometimes run on into text that
-nobody asked for.
+Most examples are summaries and open-ended paragraphs. Questions, chat and code are included so
+that every published format gets plausible text. Like those of Phi-2, the answers sometimes continue
+with text that the prompt did not ask for.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ from . import vocabulary as v
 from .grammar import Paragraph, free_paragraph, paragraph
 from .names import capitalized
 
-# Of the summaries and of the open-ended paragraphs, how many follow no template.
+# Share of the summaries and of the open-ended paragraphs without a template.
 FREE_SHARE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A prompt and what follows it, up to the end-of-text token; only ``answer`` is learnt."""
+    """A prompt and its answer, up to the end-of-text token. Only ``answer`` adds to the loss."""
 
     prompt: str
     answer: str
 
 
 def summary_prompt(text: str) -> str:
-    """The prompt that asks for a one-sentence summary of ``text``."""
+    """Return the prompt for a one-sentence summary of ``text``."""
     return f"Instruct: Summarize the following paragraph in one sentence.\n{text}\nOutput:"
 
 
 def writing_prompt(subject: str) -> str:
-    """The prompt that asks for a paragraph about ``subject``."""
+    """Return the prompt for a paragraph about ``subject``."""
     return f"Instruct: Write a paragraph about {subject}.\nOutput:"
 
 
 def _answer_about(rng: Random, subject: str) -> str:
-    """A sentence that says what ``subject`` is."""
+    """Return a sentence that defines or describes ``subject``."""
     while True:
         drawn = paragraph(rng, about=subject)
         if drawn.kind in ("definition", "benefit", "cause", "history", "composition"):
@@ -252,7 +252,7 @@ def _indent(body: str) -> str:
 
 
 def copying(rng: Random) -> Example:
-    """A row of words to be repeated; the ability to copy names is learnt here first."""
+    """Return a row of words to repeat, from which the model learns to copy names."""
     row = " ".join(
         rng.choice(
             (names.word, _subject, lambda r: r.choice(v.STUFF), lambda r: r.choice(v.PLACES))
@@ -273,7 +273,7 @@ _SHARES: tuple[tuple[Callable[[Random], Example], float], ...] = (
 
 
 def example(rng: Random, copy_share: float = 0.0) -> Example:
-    """Draws an example; ``copy_share`` of them are copying exercises."""
+    """Draw an example. A share ``copy_share`` of the examples are copying exercises."""
     if rng.random() < copy_share:
         return copying(rng)
     makers, shares = zip(*_SHARES, strict=True)

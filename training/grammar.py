@@ -1,9 +1,8 @@
-"""Textbook paragraphs and their one-sentence summaries.
+"""Generate textbook paragraphs and their one-sentence summaries.
 
-A paragraph of some `Kind` states the facts of that kind, each in one of several wordings. The
-summary repeats what the paragraph says of its facts, word for word, so it is a function of the
-paragraph: nothing in it has to be guessed. Between the facts stand remarks that carry none.
-A free paragraph follows no template; its summary is its first sentence.
+A paragraph of a `Kind` states the facts of that kind, each in one of several wordings. The summary
+repeats the facts word for word, so the paragraph determines it. Between the facts there are remarks
+without facts. A free paragraph has no template, and its summary is its first sentence.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from .phrases import action, event, stuff
 
 @dataclass(frozen=True, slots=True)
 class Paragraph:
-    """A paragraph, its one-sentence summary, and the slots that both were rendered from."""
+    """A paragraph, its one-sentence summary, and the slots from which both were rendered."""
 
     kind: str
     subject: str
@@ -63,7 +62,7 @@ REMARKS = (
     "As one author puts it, {event}.",
     "Every day, {group} and {group2} {action}.",
 )
-# Remarks that begin with the subject, so that it is seen with a capital at least once.
+# Remarks that begin with the subject, so that it occurs with a capital at least once.
 OPENING_REMARKS = (
     "{S} appears in many textbooks.",
     "{S} still puzzles some {group}.",
@@ -73,7 +72,7 @@ OPENING_REMARKS = (
 
 
 def render(template: str, slots: Slots) -> str:
-    """Fills ``template``; a sentence begins with a capital whatever its first slot holds."""
+    """Fill in ``template``, with a capital at the beginning of each sentence."""
     filled = template.format_map(
         slots | {key.upper(): capitalized(slots[key]) for key in ("s", "t") if key in slots}
     )
@@ -81,7 +80,7 @@ def render(template: str, slots: Slots) -> str:
 
 
 def remark(rng: Random, s: str, wordings: tuple[str, ...] = REMARKS) -> str:
-    """A sentence about ``s`` that a summary leaves out."""
+    """Return a sentence about ``s`` that is not part of a summary."""
     group = rng.choice(v.GROUPS)
     return render(
         rng.choice(wordings),
@@ -101,10 +100,9 @@ def remark(rng: Random, s: str, wordings: tuple[str, ...] = REMARKS) -> str:
 
 
 def paragraph(rng: Random, *, held_out: bool = False, about: str | None = None) -> Paragraph:
-    """Draws a templated paragraph, about a subject of the held-out part or of the training part.
+    """Draw a templated paragraph about a held-out subject or a training subject.
 
-    ``about`` names the subject instead of drawing it; a paragraph so named is never about a
-    living thing.
+    ``about`` gives the subject instead. Such a paragraph is never about a living thing.
     """
     kind = rng.choice([k for k in KINDS if about is None or not k.organism])
     slots = kind.fill(rng)
@@ -128,7 +126,7 @@ def paragraph(rng: Random, *, held_out: bool = False, about: str | None = None) 
 
 
 def free_paragraph(rng: Random, *, held_out: bool = False) -> Paragraph:
-    """Draws a paragraph in loose English that no template describes."""
+    """Draw a paragraph of random sentences without a template."""
     plural = rng.random() < 0.3
     s = plural_subject(rng, held_out=held_out) if plural else subject(rng, held_out=held_out)
     lead = prose.leading_sentence(rng, s, plural=plural)

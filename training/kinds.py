@@ -1,4 +1,4 @@
-"""The kinds of templated paragraph: their facts, the wordings of each, and how to sum them up."""
+"""The kinds of templated paragraphs: their facts, the wordings of the facts, and the summaries."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Slots = dict[str, str]
 class Kind:
     """One kind of paragraph.
 
-    ``facts`` holds the wordings of each fact, the first of which opens the paragraph; ``reference``
-    is the summary. Both are templates over the slots that ``fill`` draws; ``{S}`` is the subject
+    ``facts`` has the wordings of each fact; the paragraph begins with the first fact. ``reference``
+    is the summary. Both are templates with the slots that ``fill`` draws; ``{S}`` is the subject
     ``{s}`` at the beginning of a sentence.
     """
 

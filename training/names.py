@@ -1,7 +1,6 @@
 """Subjects: real nouns and invented names, split into a training part and a held-out part.
 
-The split is a property of the name alone (`is_held_out`), so training and evaluation need not
-share a list.
+The name alone determines its part (`is_held_out`), so training and evaluation need no common list.
 """
 
 from __future__ import annotations
@@ -53,22 +52,22 @@ _MODIFIERS = [
 
 
 def is_held_out(subject: str) -> bool:
-    """Whether ``subject`` is reserved for evaluation; about one in six is.
+    """Return whether ``subject`` is reserved for evaluation, as about one in six is.
 
-    The CRC-32 of its name decides.
+    The CRC-32 of the name determines the part.
     """
     return zlib.crc32(subject.casefold().encode()) % 6 == 0
 
 
 def syllable(rng: Random) -> str:
-    """One pronounceable piece of an invented word."""
+    """Return a pronounceable syllable of an invented word."""
     return rng.choice(_ONSETS) + rng.choices(_VOWELS, _VOWEL_WEIGHTS)[0] + rng.choice(_CODAS)
 
 
 def word(rng: Random) -> str:
-    """An invented word in lower case, one to four syllables, sometimes with a scholarly ending."""
+    """Return an invented lower-case word of one to four syllables, with or without a suffix."""
     count = rng.choices((1, 2, 3, 4), (2, 5, 3, 1))[0]
-    if rng.random() < 0.06:  # repeated pieces are what copying finds hardest
+    if rng.random() < 0.06:  # repeated syllables are the hardest to copy
         stem = syllable(rng) * rng.randint(2, 3)
     else:
         stem = "".join(syllable(rng) for _ in range(count))
@@ -92,9 +91,10 @@ def _invented(rng: Random) -> str:
 
 
 def subject(rng: Random, *, held_out: bool, organism: bool = False) -> str:
-    """A subject as it reads within a sentence ('the heart', 'erosion', 'Velmora', 'LKT').
+    """Return a subject for the middle of a sentence ('the heart', 'erosion', 'Velmora', 'LKT').
 
-    One third are real nouns, the rest invented, so that naming one means copying it.
+    One third of the subjects are real nouns. The others are invented, so that the model can only
+    copy them.
     """
     while True:
         if rng.random() < 1 / 3:
@@ -108,10 +108,10 @@ def subject(rng: Random, *, held_out: bool, organism: bool = False) -> str:
 
 
 def plural_subject(rng: Random, *, held_out: bool) -> str:
-    """A real noun in the plural."""
+    """Return a real noun in the plural."""
     return rng.choice([p for p in PLURALS if is_held_out(p) == held_out])
 
 
 def capitalized(phrase: str) -> str:
-    """``phrase`` as it begins a sentence."""
+    """Return ``phrase`` with a capital, for the beginning of a sentence."""
     return phrase[:1].upper() + phrase[1:]

@@ -1,4 +1,4 @@
-"""``python -m training.paragraphs``: draws the bundled paragraphs, all about held-out subjects."""
+"""Draw the bundled paragraphs, which are all about held-out subjects."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from .vocabulary import CONCEPTS, ORGANISMS
 
 
 def draw(seed: int, n: int) -> list[Paragraph]:
-    """``n`` paragraphs of all kinds in turn, alternately about a real noun and an invented name.
+    """Return ``n`` paragraphs, of each kind in turn, about real nouns and invented names in turn.
 
-    No two are about the same subject. The real nouns are few; once all of them that fit a kind
-    have a paragraph, its further paragraphs are about invented names.
+    All subjects are different. There are few real nouns: when each noun that fits a kind has a
+    paragraph, further paragraphs of this kind are about invented names.
     """
     rng = Random(f"paragraphs {seed}")
     real = {
@@ -39,7 +39,7 @@ def draw(seed: int, n: int) -> list[Paragraph]:
 
 
 def main() -> None:
-    """Writes one JSON object a line: ``id``, ``text`` and ``reference``."""
+    """Write one JSON object per line with ``id``, ``text`` and ``reference``."""
     parser = argparse.ArgumentParser(prog="python -m training.paragraphs", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="file to write (JSON Lines)")
     parser.add_argument("--seed", type=int, default=0)

@@ -9,7 +9,7 @@ from .names import word
 
 
 def stuff(rng: Random) -> str:
-    """What is carried, stored or measured: 'cold water', 'salt and sugar'."""
+    """Return a thing that is carried, stored or measured: 'cold water', 'salt and sugar'."""
     noun = word(rng) if rng.random() < 0.12 else rng.choice(v.STUFF)
     shape = rng.random()
     if shape < 0.45:
@@ -20,23 +20,23 @@ def stuff(rng: Random) -> str:
 
 
 def action(rng: Random) -> str:
-    """A verb phrase in the base form: 'carry cold water through narrow tubes'."""
+    """Return a verb phrase in the base form: 'carry cold water through narrow tubes'."""
     phrase = f"{rng.choice(v.VERBS)} {stuff(rng)}"
     return f"{phrase} {rng.choice(v.PLACES)}" if rng.random() < 0.5 else phrase
 
 
 def event(rng: Random) -> str:
-    """A clause: 'the outer crust cools'."""
+    """Return a clause: 'the outer crust cools'."""
     return f"the {rng.choice(v.ADJECTIVES)} {rng.choice(v.THINGS)} {rng.choice(v.CHANGES)}"
 
 
 def with_article(noun_phrase: str) -> str:
-    """``noun_phrase`` after 'a' or 'an', whichever fits."""
+    """Return ``noun_phrase`` after 'a' or 'an'."""
     return ("an " if noun_phrase[0] in "aeiou" else "a ") + noun_phrase
 
 
 def definition(rng: Random) -> str:
-    """What a subject can be said to be: 'a slow process that stores energy'."""
+    """Return a definition of a subject: 'a slow process that stores energy'."""
     kind = rng.choice(v.KINDS)
     if rng.random() < 0.6:
         kind = f"{rng.choice(v.ADJECTIVES)} {kind}"

@@ -1,7 +1,7 @@
-"""Free sentences in loose English, for the paragraphs that follow no template.
+"""Generate random sentences for the paragraphs without a template.
 
-They mean nothing. They teach that the sentence which says what the subject is or did can be made
-of any words at all, and that the summary of such a paragraph is that sentence.
+The sentences are meaningless. The model learns from them that the first sentence may have any
+words, and that the summary of such a paragraph is this sentence.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ def _complement(rng: Random) -> str:
 
 
 def predicate(rng: Random, *, plural: bool | None) -> str:
-    """What a subject is, does or did, without the full stop: 5 to about 20 words.
+    """Return a predicate of 5 to about 20 words, without the period.
 
-    ``plural`` None asks for a form that agrees with any subject.
+    With ``plural`` None, the form agrees with any subject.
     """
     heads = [
         f"{rng.choice(v.PAST_VERBS)} {_noun_phrase(rng)}",
@@ -76,7 +76,7 @@ def predicate(rng: Random, *, plural: bool | None) -> str:
 
 
 def leading_sentence(rng: Random, s: str, *, plural: bool) -> str:
-    """The first sentence of a paragraph about ``s``."""
+    """Return the first sentence of a paragraph about ``s``."""
     subject = s
     shape = rng.random()
     if shape < 0.08:
@@ -87,7 +87,7 @@ def leading_sentence(rng: Random, s: str, *, plural: bool) -> str:
 
 
 def further_sentence(rng: Random, s: str, *, plural: bool) -> str:
-    """A sentence that follows the first one of a paragraph about ``s``."""
+    """Return a later sentence of a paragraph about ``s``."""
     shape = rng.random()
     if shape < 0.45:
         subject = s if shape < 0.15 else "they" if plural else "it"

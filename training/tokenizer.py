@@ -1,7 +1,7 @@
-"""A byte-level BPE tokenizer made from the grammar's own text.
+"""Train a byte-level BPE tokenizer on text of the grammar.
 
-Its words become single tokens and names split into pieces; any other UTF-8 text falls back to
-bytes, so that encoding loses nothing.
+Words of the grammar become single tokens, and names are split into pieces. Any other UTF-8 text is
+encoded as bytes, so that no text is lost.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def _corpus(seed: int, examples: int) -> Iterator[str]:
 def train_tokenizer(
     seed: int, *, vocab_size: int = 3072, examples: int = 20_000
 ) -> PreTrainedTokenizerFast:
-    """Trains a tokenizer whose only special token, `END_OF_TEXT`, has id 0."""
+    """Train a tokenizer whose only special token, `END_OF_TEXT`, has id 0."""
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()

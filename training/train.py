@@ -1,6 +1,7 @@
-"""The training loop: examples made online, Muon for the layers' matrices, AdamW for the rest.
+"""The training loop, with Muon for the layers' matrices and AdamW for the other parameters.
 
-Everything depends on the seed and the step alone, never on the clock, so a run can be repeated.
+Examples are generated during training. A run depends only on the seed and the number of steps, and
+not on the clock, so it can be repeated.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ IGNORED = -100
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a training run does; progress through it is a share of ``steps``."""
+    """The schedule of a training run. Progress is a share of ``steps``."""
 
     seed: int = 0
     steps: int = 2500
@@ -31,7 +32,7 @@ class Plan:
     adam_rate: float = 0.004
 
     def rate(self, step: int) -> float:
-        """The factor on both learning rates: a short warm-up, flat to 30 %, a cosine to 2 %."""
+        """Return the factor of the learning rates: warm-up, flat to 30 %, then cosine to 2 %."""
         warm_up = min(1.0, (step + 1) / 20)
         progress = step / self.steps
         if progress < 0.3:
@@ -39,14 +40,14 @@ class Plan:
         return warm_up * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (progress - 0.3) / 0.7)))
 
     def copy_share(self, step: int) -> float:
-        """The share of copying exercises: all at first, then half, then a few."""
+        """Return the share of copying exercises: all at first, then half, then a few."""
         progress = step / self.steps
         return 1.0 if progress < 0.07 else 0.5 if progress < 0.12 else 0.12
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What the loop reports: ``loss`` is the mean of the last step in nats per answer token."""
+    """A report of the loop. ``loss`` is the mean of the last step in nats per answer token."""
 
     step: int
     loss: float
@@ -56,10 +57,10 @@ class Progress:
 def encode(
     examples: list[Example], tokenizer: PreTrainedTokenizerFast
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids and labels, both [examples, longest], padded on the right.
+    """Return token ids and labels, both [examples, longest], padded on the right.
 
-    Labels are the ids shifted by one, `IGNORED` wherever the next token belongs to the prompt or
-    to the padding. Prompt and answer are encoded apart, as they are when a model is used.
+    Labels are the ids shifted by one, or `IGNORED` if the next token belongs to the prompt or to
+    the padding. Prompt and answer are encoded separately, as in inference.
     """
     end = tokenizer.eos_token_id
     prompts: list[list[int]] = tokenizer([e.prompt for e in examples])["input_ids"]
@@ -77,7 +78,7 @@ def encode(
 
 
 def answer_loss(model: PhiForCausalLM, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """The summed cross-entropy of the answers' tokens, in nats; only they become logits."""
+    """Return the summed cross-entropy of the answers' tokens in nats."""
     with torch.autocast("cpu", dtype=torch.bfloat16):
         hidden = model.model(input_ids=inputs, use_cache=False).last_hidden_state  # [B, S, H]
         wanted = labels != IGNORED
@@ -86,7 +87,7 @@ def answer_loss(model: PhiForCausalLM, inputs: torch.Tensor, labels: torch.Tenso
 
 
 def optimizers(model: PhiForCausalLM, plan: Plan) -> tuple[torch.optim.Optimizer, ...]:
-    """Muon for the matrices of the layers; AdamW for embeddings, norms and biases."""
+    """Return Muon for the layers' matrices, and AdamW for embeddings, norms and biases."""
     named = list(model.named_parameters())
     matrices = [p for name, p in named if p.ndim == 2 and ".layers." in name]
     others = [p for name, p in named if not (p.ndim == 2 and ".layers." in name)]
@@ -102,7 +103,7 @@ def train(
     plan: Plan,
     report: Callable[[Progress], None],
 ) -> None:
-    """Trains ``model`` in place and calls ``report`` after each step."""
+    """Train ``model`` in place, and call ``report`` after each step."""
     rng = Random(plan.seed)
     optims = optimizers(model, plan)
     base_rates = [[group["lr"] for group in o.param_groups] for o in optims]
@@ -113,7 +114,7 @@ def train(
             for group, rate in zip(optim.param_groups, rates, strict=True):
                 group["lr"] = rate * plan.rate(step)
         drawn = [example(rng, plan.copy_share(step)) for _ in range(plan.batch)]
-        drawn.sort(key=lambda e: len(e.prompt) + len(e.answer))  # little padding in a micro-batch
+        drawn.sort(key=lambda e: len(e.prompt) + len(e.answer))  # reduces padding
         parts = [
             encode(drawn[start : start + plan.micro_batch], tokenizer)
             for start in range(0, plan.batch, plan.micro_batch)

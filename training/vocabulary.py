@@ -1,7 +1,7 @@
-"""The words of the grammar: plain data, one tuple per role.
+"""The words of the grammar, as one tuple per role.
 
-Phrases are separated by semicolons or line ends. Verbs are in their base form and regular enough
-for `third_person`.
+Phrases are separated by semicolons or line ends. Verbs are in the base form, and `third_person`
+inflects them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ def _phrases(block: str) -> tuple[str, ...]:
 
 
 def third_person(verb_phrase: str) -> str:
-    """Inflects the first word of ``verb_phrase``: 'carry water' becomes 'carries water'."""
+    """Inflect the first word of ``verb_phrase``: 'carry water' becomes 'carries water'."""
     verb, _, rest = verb_phrase.partition(" ")
     if verb.endswith("y") and verb[-2] not in "aeiou":
         verb = verb[:-1] + "ies"
@@ -23,7 +23,7 @@ def third_person(verb_phrase: str) -> str:
     return f"{verb} {rest}" if rest else verb
 
 
-# Subjects that take no article, from the sciences and the humanities.
+# Subjects without an article, from the sciences and the humanities.
 CONCEPTS = _phrases("""
 photosynthesis; respiration; digestion; fermentation; evaporation; condensation; precipitation
 erosion; weathering; sedimentation; gravity; magnetism; friction; inertia; momentum; electricity
@@ -80,7 +80,7 @@ mammal; bird; fish; insect; reptile; predator; herbivore; scavenger; animal; hun
 climber; creature; species; amphibian; crustacean
 """)
 
-# Nouns without an article: what is carried, stored, measured.
+# Nouns without an article, for things that are carried, stored or measured.
 STUFF = _phrases("""
 water; heat; energy; oxygen; light; sound; food; blood; air; salt; sugar; carbon; nitrogen
 information; money; goods; metal; iron; copper; sand; soil; stone; wood; waste; pressure; signals
@@ -117,7 +117,7 @@ market; climate; soil; forest; cloud; air mass; river bed; coast; ice sheet; orb
 economy; army; harvest; demand; supply
 """)
 
-# What a thing does by itself: third person.
+# Intransitive verbs in the third person.
 CHANGES = _phrases("""
 rises; falls; expands; contracts; melts; freezes; cools; breaks apart; moves away; grows quickly
 shrinks; becomes unstable; becomes stronger; loses energy; gains energy; changes direction
@@ -172,7 +172,7 @@ Amos Grant; Beth Carver
 """)
 
 # ------------------------------------------------------------------------------
-# Wider words, of the free sentences in `training.prose`.
+# Additional words for the sentences of `training.prose`.
 
 PLURALS = _phrases("""
 volcanoes; bridges; rivers; mountains; vaccines; enzymes; antibiotics; stars; planets; comets
