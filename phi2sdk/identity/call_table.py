@@ -15,7 +15,7 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
-__all__ = ["BETAS", "CallTable", "Floats", "Ints", "nodes"]
+__all__ = ["BETAS", "CallTable", "Floats", "Ints", "joined", "nodes"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -124,6 +124,25 @@ class CallTable:
                 f"the likelihood is known at temperatures from {1 / HIGH} to {1 / LOW}"
             )
         return np.asarray(self.loglik @ _weights(beta), dtype=np.float64)
+
+
+def joined(tables: Sequence[CallTable]) -> CallTable:
+    """Return the calls of several tables with the same precisions and candidates in one table."""
+
+    def each(column: str) -> dict[str, Floats]:
+        names = getattr(tables[0], column)
+        return {n: np.concatenate([getattr(one, column)[n] for one in tables]) for n in names}
+
+    return CallTable(
+        np.concatenate([one.prompt for one in tables]),
+        np.concatenate([one.tokens for one in tables]),
+        np.concatenate([one.entropy for one in tables]),
+        each("logp"),
+        each("drift"),
+        each("variance"),
+        np.concatenate([one.loglik for one in tables]),
+        each("candidates"),
+    )
 
 
 @lru_cache(maxsize=64)

@@ -24,7 +24,6 @@ from phi2sdk.identity.greedy import greedy_regrets
 from phi2sdk.identity.mmd import MMDResult, mmd_test
 from phi2sdk.identity.prompt_logprobs import told_figures
 from phi2sdk.identity.score_calls import ScoredCall, score_calls
-from phi2sdk.identity.sentences import evidence_sentences, own_sentence, verdict_sentence
 from phi2sdk.identity.verdict import ALPHA, Tests, Verdict, judge, run_tests
 from phi2sdk.identity.weights import Loader, Weights
 from phi2sdk.measure.folder import Run
@@ -179,7 +178,6 @@ class _Examination:
         )
         verdicts |= {n: Verdict("reference") for n in tests if self._is_reference(n)}
         judged = judge(own_tests, alpha=self.alpha)
-        failed = [name for name, verdict in judged.items() if verdict.name == "different"]
         honest = list(own)
         reference = own_tests[weights.honest[0]]
         ratios = reference.line_up.log_ratio if reference is not None else {}
@@ -199,22 +197,7 @@ class _Examination:
                 },
             },
             "targets": {
-                name: _target(
-                    targets[name],
-                    tests[name],
-                    verdicts[name],
-                    len(self.records[name]),
-                    verdict_sentence(
-                        name,
-                        verdicts[name],
-                        tests[name],
-                        targets[name],
-                        label=weights.label,
-                        honest=honest,
-                        template=self.run.identity_format,
-                        own=own_sentence(failed, honest),
-                    ),
-                )
+                name: _target(targets[name], tests[name], verdicts[name], len(self.records[name]))
                 for name in configuration["targets"]
             },
         }
@@ -290,14 +273,12 @@ def _precision(
     }
 
 
-def _target(
-    answers: Answers, tests: Tests | None, verdict: Verdict, calls: int, sentence: str
-) -> dict[str, Any]:
+def _target(answers: Answers, tests: Tests | None, verdict: Verdict, calls: int) -> dict[str, Any]:
     document: dict[str, Any] = {
         "verdict": verdict.name,
-        "sentence": sentence,
         "p": verdict.p,
-        "smallest_detectable_kl": verdict.smallest_detectable_kl,
+        "power_by_candidate": dict(verdict.detection.power),
+        "power_of_score_test": dict(verdict.detection.general),
         "calls": calls,
         "used": len(answers.ids),
         "tokens": sum(map(len, answers.ids)),
@@ -308,19 +289,17 @@ def _target(
     }
     if tests is None:
         return document
-    sentences = evidence_sentences(tests)
     return document | {
         "entropy": tests.entropy / max(1, tests.tokens),
-        "closest": tests.line_up.closest,
+        "closest": verdict.closest,
         "candidates": {n: v / math.log(10) for n, v in tests.line_up.log_ratio.items()},
-        "share": tests.routing.share,
+        "share": verdict.share,
         "temperature": _temperature(tests),
         "evidence": {
             name: {
                 "p": one.p,
                 "p_by_precision": dict(one.p_by_precision),
                 "statistic": one.statistic,
-                "sentence": sentences[name],
             }
             for name, one in tests.instruments.items()
         },

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from phi2sdk.identity.call_table import CallTable, Floats, Ints
 from phi2sdk.identity.likelihood_tests import SHARES, call_products, likelihoods
 
-__all__ = ["PERMUTATIONS", "Permuted", "against_control", "call_columns"]
+__all__ = ["PERMUTATIONS", "Permuted", "against_control", "call_columns", "residuals"]
 
 PERMUTATIONS = 9_999
 BLOCK = 2**22
@@ -80,7 +80,7 @@ def against_control(
     tokens = np.concatenate([own.tokens, other.tokens]).astype(np.float64)
     prompt = np.concatenate([own.prompt, other.prompt])
     ends = np.cumsum([0, *(column.shape[1] for column in columns.values())])
-    values = _residuals(np.concatenate(list(columns.values()), axis=1), tokens, prompt)
+    values, _ = residuals(np.concatenate(list(columns.values()), axis=1), tokens, prompt)
     target = np.arange(len(prompt)) < len(own)
     observed, drawn = _permute(values, target, prompt, permutations, seed)
     found = {}
@@ -112,14 +112,25 @@ def call_columns(calls: CallTable, precision: str) -> Mapping[str, Floats]:
     }
 
 
-def _residuals(values: Floats, tokens: Floats, prompt: Ints) -> Floats:
-    """Without the mean gain of a token and the mean of the prompt, in standard deviations."""
+def residuals(values: Floats, tokens: Floats, prompt: Ints) -> tuple[Floats, Floats]:
+    """Return columns without the mean gain of a token and the mean of the prompt, standardized.
+
+    Args:
+        values: ``[n, k]``, a row for each call.
+        tokens: ``[n]``; 0 for columns that do not grow with the tokens of a call.
+        prompt: ``[n]``, which prompt.
+
+    Returns:
+        The residuals in standard deviations, ``[n, k]``, and the standard deviations, ``[k]``.
+        A column without variation becomes 0.
+    """
     values = values - np.outer(tokens, values.sum(axis=0) / max(1.0, tokens.sum()))
     for one in np.unique(prompt):
         rows = prompt == one
         values[rows] -= values[rows].mean(axis=0)
     deviation = values.std(axis=0)
-    return np.asarray(values / np.where(deviation > TIE, deviation, np.inf), dtype=np.float64)
+    found = values / np.where(deviation > TIE, deviation, np.inf)
+    return np.asarray(found, dtype=np.float64), np.asarray(deviation, dtype=np.float64)
 
 
 def _permute(

@@ -1,19 +1,18 @@
-"""From the instruments to a verdict on each target.
+"""Run all tests on the calls of a target, and turn their p-values into a verdict.
 
-A target's instruments are combined by Bonferroni, its p is then adjusted by Holm over all targets.
-Each instrument's p is already the largest over the honest precisions.
+The p-values of a target are combined by Bonferroni, and adjusted by Holm over all targets. The
+p-value of each test is already the largest over the honest precisions.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from statistics import NormalDist
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 from phi2sdk.analysis.paired import holm
 from phi2sdk.identity.call_table import CallTable
+from phi2sdk.identity.detection import Detection, detection
 from phi2sdk.identity.likelihood_tests import (
     LineUp,
     Routing,
@@ -38,69 +37,70 @@ __all__ = [
     "bonferroni",
     "judge",
     "run_tests",
-    "smallest_detectable_kl",
 ]
 
 ALPHA = 0.05
 POWER = 0.95
 LEAST_CALLS = 5
 LEAST_ENTROPY = 10.0
-"""Nats in all scored tokens: with less, no text could have been accused."""
+"""Nats in all scored tokens: with less, the tests could not have rejected anything."""
+MOST_ROUTED = 0.75
+"""A larger share of the calls than this is reported as all calls."""
 
 VerdictName = Literal["reference", "consistent", "different", "undetermined", "not-tested"]
 
 
 class Instrument(Protocol):
-    """What every test has."""
+    """One of the tests."""
 
     @property
     def p_by_precision(self) -> Mapping[str, float]:
-        """Against the null that this honest precision wrote the texts."""
+        """The p-value of the hypothesis that this honest precision wrote the texts."""
         ...
 
     @property
     def p(self) -> float:
-        """Against the null that any of them did."""
+        """The p-value of the hypothesis that any honest precision wrote the texts."""
         ...
 
     @property
     def statistic(self) -> float:
-        """The test's own number: see its class."""
+        """The statistic of the test; its class defines it."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class MMDTest:
-    """Texts against the reference's own texts, in each honest precision."""
+    """The comparison of the texts with the reference's own texts, in each honest precision."""
 
     by_precision: Mapping[str, MMDResult]
 
     @property
     def p_by_precision(self) -> Mapping[str, float]:
-        """By permutation."""
+        """The p-value by permutation, by honest precision."""
         return {name: result.p for name, result in self.by_precision.items()}
 
     @property
     def p(self) -> float:
-        """Against the null that any of them wrote it."""
+        """The p-value of the hypothesis that any honest precision wrote the texts."""
         return max(self.p_by_precision.values())
 
     @property
     def statistic(self) -> float:
-        """The squared MMD to the precision that explains the texts best."""
+        """The squared MMD to the precision with the largest p-value."""
         return min(self.by_precision.values(), key=lambda result: -result.p).statistic
 
 
 @dataclass(frozen=True, slots=True)
 class Tests:
-    """What the instruments found about one set of calls.
+    """The results of all tests on one set of calls.
 
     Attributes:
-        score, line_up, routing, mmd: The instruments; ``mmd`` where texts could be compared.
-        temperature: The effective temperature, where the texts say something about it.
-        calls, tokens: That were scored.
-        control_tokens: Of the control in the reference precision; ``None``: there was none.
-        entropy: Summed, nats.
+        score, line_up, routing, mmd: The tests; ``mmd`` where texts could be compared.
+        temperature: The effective temperature, where the texts determine it.
+        calls, tokens: The numbers of scored calls and tokens.
+        entropy: The entropy of all tokens under the reference, nats.
+        control: The control answers by honest precision; empty where there were none.
     """
 
     score: ScoreTest
@@ -110,12 +110,12 @@ class Tests:
     temperature: Temperature | None
     calls: int
     tokens: int
-    control_tokens: int | None
     entropy: float
+    control: Mapping[str, CallTable] = field(default_factory=dict)
 
     @property
     def instruments(self) -> dict[str, Instrument]:
-        """By name, those that were used."""
+        """The tests that were used, by name."""
         found: dict[str, Instrument] = {
             "score": self.score,
             "line-up": self.line_up,
@@ -127,35 +127,54 @@ class Tests:
 
     @property
     def p(self) -> float:
-        """Of all instruments together."""
+        """The p-value of all tests together."""
         return bonferroni(one.p for one in self.instruments.values())
 
-    @property
-    def strongest(self) -> str:
-        """The instrument with the smallest p."""
-        found = self.instruments
-        return min(found, key=lambda name: found[name].p)
+    def routed(self, alpha: float) -> bool:
+        """Whether only a share of the calls is answered by something else.
+
+        Args:
+            alpha: The level of all tests together.
+        """
+        rejects = self.routing.p * len(self.instruments) <= alpha
+        likelier = self.routing.statistic > self.line_up.statistic + 1
+        return rejects and likelier and self.routing.share < MOST_ROUTED
+
+    def named(self, alpha: float) -> str | None:
+        """Return the closest candidate; ``None`` unless a test on candidates rejects by itself.
+
+        Args:
+            alpha: The level of all tests together.
+        """
+        if self.routed(alpha):
+            return self.routing.candidate
+        rejects = min(self.line_up.p, self.routing.p) * len(self.instruments) <= alpha
+        closest = self.line_up.closest
+        return closest if rejects and closest not in self.line_up.log_e else None
 
     @property
     def enough(self) -> bool:
-        """Whether there is enough text that another author could have been seen."""
+        """Whether there is enough text to detect another model at all."""
         return self.calls >= LEAST_CALLS and self.entropy >= LEAST_ENTROPY
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is said of a target.
+    """The verdict on a target.
 
     Attributes:
         name: The verdict.
-        p: Adjusted for instruments and targets; ``None`` where nothing was tested.
-        smallest_detectable_kl: Nats a token: a candidate this far from the reference would have
-            been found with 95 % probability; ``None`` where nothing was tested.
+        p: The p-value adjusted for tests and targets; ``None`` where nothing was tested.
+        closest: The candidate that explains the answers best, where a test on candidates rejects.
+        share: The share of the calls that it answers, where that is not all of them.
+        detection: What the tests would have detected with this number of calls.
     """
 
     name: VerdictName
     p: float | None = None
-    smallest_detectable_kl: float | None = None
+    closest: str | None = None
+    share: float | None = None
+    detection: Detection = field(default_factory=lambda: Detection({}, {}))
 
 
 def run_tests(
@@ -166,16 +185,16 @@ def run_tests(
     permutations: int = PERMUTATIONS,
     seed: int = 0,
 ) -> Tests | None:
-    """All instruments on one set of calls; ``None`` without any call.
+    """Run all tests on one set of calls; return ``None`` without any call.
 
     Args:
-        calls: Scored.
-        mmd: Their texts against the reference's, by honest precision, where that was done.
+        calls: The scored calls.
+        mmd: The comparison of their texts with the reference's, by honest precision.
         control: The reference's own answers to the same prompts, by honest precision, scored in
-            the same way. Needed where the tokens are not those that were drawn but a text
-            re-encoded: p-values then are by permutation.
-        permutations: How many.
-        seed: Of the permutations.
+            the same way. The p-values are then computed by permutation. This is necessary where
+            the tokens were obtained by encoding a text and not by sampling.
+        permutations: The number of permutations.
+        seed: The seed of the permutations.
     """
     if not len(calls):
         return None
@@ -204,17 +223,17 @@ def run_tests(
         temperature=effective_temperature(calls, first),
         calls=len(calls),
         tokens=int(calls.tokens.sum()),
-        control_tokens=None if first is None else int(first.tokens.sum()),
         entropy=float(calls.entropy.sum()),
+        control=control or {},
     )
 
 
 def judge(found: Mapping[str, Tests | None], *, alpha: float = ALPHA) -> dict[str, Verdict]:
-    """The verdicts on several targets; one without tests is ``undetermined``, and no target more.
+    """Return the verdicts on several targets; a target without tests is ``undetermined``.
 
     Args:
-        found: What the instruments found, by target.
-        alpha: The probability that any honest target at all is accused.
+        found: The results of the tests, by target.
+        alpha: The probability that any honest target at all is rejected.
     """
     tested = {name: tests for name, tests in found.items() if tests is not None}
     adjusted = dict(zip(tested, holm([t.p for t in tested.values()]), strict=True))
@@ -225,53 +244,27 @@ def judge(found: Mapping[str, Tests | None], *, alpha: float = ALPHA) -> dict[st
             verdicts[name] = Verdict("undetermined")
             continue
         level = alpha / (len(tests.instruments) * len(tested))
-        kl = smallest_detectable_kl(
-            tests.tokens,
-            level=level,
-            candidates=len(tests.line_up.log_ratio),
-            control=tests.control_tokens,
-        )
         p = adjusted[name]
-        said: VerdictName = "consistent" if tests.enough else "undetermined"
-        verdicts[name] = Verdict("different" if p <= alpha else said, p, kl)
+        rejected = p <= alpha
+        if rejected:
+            verdict: VerdictName = "different"
+        else:
+            verdict = "consistent" if tests.enough else "undetermined"
+        verdicts[name] = Verdict(
+            verdict,
+            p,
+            tests.named(alpha) if rejected else None,
+            tests.routing.share if rejected and tests.routed(alpha) else None,
+            detection(tests.control, tests.calls, level=level),
+        )
     return verdicts
 
 
 def bonferroni(p_values: Iterable[float]) -> float:
-    """The p-value of several tests together: any of them rejects.
+    """Return the p-value of several tests together, by Bonferroni.
 
     >>> bonferroni([0.01, 0.4])
     0.02
     """
     found = list(p_values)
     return min(1.0, len(found) * min(found))
-
-
-def smallest_detectable_kl(
-    tokens: int,
-    *,
-    level: float,
-    candidates: int = 1,
-    control: int | None = None,
-    power: float = POWER,
-) -> float:
-    """The divergence per token that the line-up finds in so many tokens, nats.
-
-    The log-likelihood ratio of n tokens of a close candidate is taken as normal with variance
-    ``2 n KL``. Alone, its mean is ``n KL`` and it must exceed ``log(candidates/level)``. Against m
-    tokens of control it is ``2 KL`` a token larger than the control's, and the difference must
-    exceed the normal quantile of ``level/candidates``.
-
-    >>> round(10000 * smallest_detectable_kl(10000, level=0.05), 1)
-    10.6
-    >>> round(10000 * smallest_detectable_kl(10000, level=0.05, control=10000), 1)
-    10.8
-    """
-    normal = NormalDist()
-    z = normal.inv_cdf(power)
-    if control is not None:
-        needed = normal.inv_cdf(1 - level / candidates) + z
-        return needed**2 * (1 / max(1, tokens) + 1 / max(1, control)) / 2
-    log_odds = math.log(candidates / level)
-    root = (z * math.sqrt(2) + math.sqrt(2 * z * z + 4 * log_odds)) / 2
-    return root**2 / max(1, tokens)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from phi2sdk.backends.engine.memory import PRECISIONS
 from phi2sdk.errors import ConfigurationError
+from phi2sdk.measure.tokens import model_label
 
 if TYPE_CHECKING:
     from phi2sdk.backends.engine.model import LocalModel
@@ -55,10 +56,8 @@ class Weights:
 
     @property
     def label(self) -> str:
-        """The model as sentences call it."""
-        if self.model == "demo":
-            return "the bundled model"
-        return "Phi-2" if self.model == "microsoft/phi-2" else Path(self.model).name
+        """The name of the model in sentences."""
+        return model_label(self.model)
 
 
 def parse_honest(text: str) -> tuple[str, ...]:

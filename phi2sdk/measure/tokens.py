@@ -20,6 +20,7 @@ __all__ = [
     "given_tokenizer",
     "load_tokenizer",
     "local_model",
+    "model_label",
 ]
 
 PHI2 = "microsoft/phi-2"
@@ -138,6 +139,17 @@ def local_model(targets: Mapping[str, Mapping[str, Any]]) -> str | None:
         if described["backend"] == "local":
             return str(described["settings"].get("model", PHI2))
     return None
+
+
+def model_label(model: str) -> str:
+    """Return the name of a model in sentences.
+
+    >>> model_label("microsoft/phi-2")
+    'Phi-2'
+    """
+    if model == "demo":
+        return "the bundled model"
+    return "Phi-2" if model == "microsoft/phi-2" else Path(model).name
 
 
 def find_tokenizer(model: str | None = None) -> ReferenceTokenizer:

@@ -359,10 +359,11 @@ GLOSSARY: Mapping[str, Term] = {
         "KL, the Kullback-Leibler divergence, measures in nats a token how different two models' "
         "probabilities are; 0 means equal.",
     ),
-    "smallest_kl": Term(
-        "smallest detectable KL",
-        "The smallest detectable KL is the difference from the reference, in nats a token, that "
-        "this run would have detected with 95 % probability.",
+    "power": Term(
+        "int4 power",
+        "The power is the probability that this run would have detected a candidate, here the "
+        "model in int4.",
+        "It holds for the candidates that were tested, and not for other changes.",
     ),
     "precision": Term(
         "precision",

@@ -1,11 +1,11 @@
-"""Whether a target serves the model that it claims: what ``identity.json`` says, and its tables.
+"""The identity of the models: the results in ``identity.json``, their sentences and tables.
 
-Needs no weights.
+No weights are needed to build the report.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,19 @@ from phi2sdk.errors import ConfigurationError
 from phi2sdk.measure.folder import IDENTITY, Run
 from phi2sdk.measure.gpu_power import price_of
 from phi2sdk.measure.records import Record
+from phi2sdk.measure.tokens import model_label
 from phi2sdk.report.format import UNKNOWN, p_value
+from phi2sdk.report.identity_sentences import (
+    LEVEL,
+    difference_sentence,
+    evidence_sentence,
+    excludes,
+    general_power_sentence,
+    listed,
+    power_sentence,
+    temperature_text,
+    verdict_sentence,
+)
 from phi2sdk.report.measured import Measured
 from phi2sdk.report.schema import (
     EvidenceReport,
@@ -33,16 +45,18 @@ __all__ = [
     "calibration",
     "examined",
     "identity_reports",
+    "notes",
+    "power_lines",
     "sections",
     "verdicts_table",
 ]
 
 HOW = (
-    "local weights are needed: name them with --identity-model (a folder, or a hub id that is in "
-    "the cache) and install phi2sdk[local]"
+    "the tests need local weights. Name them with --identity-model (a folder, or a hub id that is "
+    "in the cache) and install phi2sdk[local]"
 )
 FLAT = 0.2
-"""Nats a token: answers below it are nearly certain, and tell nearly nothing."""
+"""Nats a token: answers with less entropy carry almost no information about the model."""
 
 # ------------------------------------------------------------------------- numbers
 
@@ -50,9 +64,9 @@ FLAT = 0.2
 def identity_reports(
     measured: Measured,
 ) -> tuple[dict[str, IdentityReport], IdentityCalibrationReport | None]:
-    """The verdict on each target, and what the local weights do in the same tests.
+    """Return the results of each target, and those of the local weights in the same tests.
 
-    Empty and ``None`` where the run has no sampled arm.
+    They are empty and ``None`` where the run has no sampled answers.
 
     Raises:
         ConfigurationError: ``identity.json`` is damaged.
@@ -62,38 +76,58 @@ def identity_reports(
         return {}, None
     document, why = _document(run, measured.sampled)
     try:
-        found = {
-            name: IdentityReport(
-                **{
-                    **(document["targets"][name] if why is None else _untested(name, why)),
-                    "logprobs": _logprobs(run, name, document if why is None else {}),
-                    "usd": _usd(measured, name),
-                }
-            )
-            for name in measured.targets
-        }
         own = IdentityCalibrationReport(**document["calibration"]) if why is None else None
+        found = {}
+        for name in measured.targets:
+            asked = {"logprobs": _logprobs(run, name, document if why is None else {})}
+            plain = document["targets"][name] if why is None else _untested(name, str(why))
+            one = IdentityReport(**{**_current(plain), **asked, "usd": _usd(measured, name)})
+            found[name] = one if own is None else _in_words(name, one, own)
     except (KeyError, TypeError, ValidationError) as error:
         raise ConfigurationError(f"{IDENTITY} is damaged: examine the run again") from error
     return found, own
 
 
+def _current(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """The results of a target, without what older versions claimed beyond them."""
+    evidence = {n: {"sentence": "", **one} for n, one in plain.get("evidence", {}).items()}
+    found = {"sentence": "", **plain, "evidence": evidence, "smallest_detectable_kl": None}
+    by_candidate = [evidence[n]["p"] for n in ("line-up", "routing") if n in evidence]
+    rejects = by_candidate and min(by_candidate) * len(evidence) <= LEVEL
+    if plain["verdict"] != "different" or not rejects:
+        found |= {"closest": None, "share": None}
+    return found
+
+
+def _in_words(name: str, one: IdentityReport, own: IdentityCalibrationReport) -> IdentityReport:
+    """The same results with their sentences."""
+    evidence = {
+        test: found.model_copy(update={"sentence": evidence_sentence(test, found, one)})
+        for test, found in one.evidence.items()
+    }
+    sentence = verdict_sentence(name, one, own)
+    return one.model_copy(update={"evidence": evidence, "sentence": sentence})
+
+
 def _document(
     run: Run, sampled: Mapping[str, Sequence[Record]]
 ) -> tuple[Mapping[str, Any], str | None]:
-    """``identity.json``, or why it says nothing of this run as it stands."""
+    """``identity.json``, and why it does not apply to the run in its present state."""
     found = run.identity
     if "unavailable" in found:
         return found, str(found["unavailable"])
     if "targets" not in found:
         return found, HOW
     if found.get("records") != sum(map(len, sampled.values())):
-        return found, "answers came after they were examined: repeat the command with --resume"
+        return found, (
+            "answers were recorded after the tests. Repeat the command with --resume to test all "
+            "of them"
+        )
     return found, None
 
 
 def _untested(name: str, why: str) -> dict[str, Any]:
-    return {"verdict": "not-tested", "sentence": f"{name}: not tested, since {why}."}
+    return {"verdict": "not-tested", "sentence": f"{name} was not tested: {why}."}
 
 
 def _logprobs(run: Run, name: str, document: Mapping[str, Any]) -> LogprobsReport | None:
@@ -109,7 +143,7 @@ def _logprobs(run: Run, name: str, document: Mapping[str, Any]) -> LogprobsRepor
 
 
 def _usd(measured: Measured, name: str) -> float | None:
-    """What the sampled arm of a target cost."""
+    """The cost of a target's sampled answers in US dollars; ``None`` without a price."""
     records = measured.sampled[name]
     price = price_of(measured.run, name, records)
     if price is None or not records:
@@ -124,23 +158,23 @@ def _usd(measured: Measured, name: str) -> float | None:
 _TESTS = {
     "score": ("score test", "Z"),
     "line-up": ("line-up of candidates", "log e"),
-    "routing": ("some calls routed elsewhere", "log e"),
-    "mmd": ("MMD, text against text", "MMD²"),
+    "routing": ("routing of some calls", "log e"),
+    "mmd": ("comparison of texts (MMD)", "MMD²"),
 }
-"""Key in the report -> name and statistic of a test."""
+"""Name and statistic of each test, by its key in the report."""
 
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """A target's verdict and what it rests on.
+    """The verdict on a target, and the results behind it.
 
     Attributes:
         name: The target.
-        verdict: As in the report.
-        sentence: The verdict in words.
-        evidence: What each test found; ``None`` where none was made.
+        verdict: The verdict, as in the report.
+        sentence: The verdict in sentences.
+        evidence: The result of each test; ``None`` where nothing was tested.
         facts: Further numbers.
-        candidates: log10 of the likelihood ratio of each candidate model to the reference.
+        candidates: log10 of the likelihood ratio of each candidate to the reference.
     """
 
     name: str
@@ -151,14 +185,25 @@ class Examined:
     candidates: Section | None
 
 
+def notes(report: Report) -> list[str]:
+    """Return one sentence for each target that is different, with the named cause."""
+    return [
+        difference_sentence(name, one)
+        for name, one in report.identity.items()
+        if one.verdict == "different"
+    ]
+
+
 def sections(report: Report) -> Iterator[Section]:
-    """Nothing where the run has no sampled arm."""
+    """Yield the verdicts; nothing where the run has no sampled answers."""
     if not report.identity:
         return
     tested = {n: one for n, one in report.identity.items() if one.verdict != "not-tested"}
     lines = [one.sentence for one in report.identity.values()]
-    if len({line.split(": ", 1)[-1] for line in lines}) == 1 and not tested:
-        lines = [f"All targets: {lines[0].split(': ', 1)[-1]}"]
+    reasons = {line.partition(": ")[2] for line in lines}
+    if not tested and len(reasons) == 1:
+        lines = [f"No target was tested: {reasons.pop()}"]
+    lines += power_lines(tested.values())
     for name, one in tested.items():
         lines += _remarks(name, one)
     lines += [f"{n}: {said}" for n in report.identity if (said := logprobs_sentence(report, n))]
@@ -167,10 +212,29 @@ def sections(report: Report) -> Iterator[Section]:
     yield verdicts_table(report, tested, lines)
 
 
+def power_lines(found: Iterable[IdentityReport]) -> Iterator[str]:
+    """Yield what the tests of all these targets would have detected; the least power counts."""
+    known = [one for one in found if one.power_by_candidate]
+    if not known:
+        return
+    said = (
+        power_sentence(min(one.used for one in known), _least(o.power_by_candidate for o in known)),
+        general_power_sentence(_least(one.power_of_score_test for one in known)),
+    )
+    yield from (sentence for sentence in said if sentence)
+
+
+def _least(found: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """The smallest value of each key that all mappings have."""
+    known = list(found)
+    shared = [key for key in known[0] if all(key in one for one in known)] if known else []
+    return {key: min(one[key] for one in known) for key in shared}
+
+
 def verdicts_table(
     report: Report, shown: Mapping[str, IdentityReport] | None = None, lines: Sequence[str] = ()
 ) -> Section:
-    """The verdict on each target in a table, accused targets first where all are shown."""
+    """Return the verdicts in a table, different targets first where all are shown."""
     found = dict(sorted(report.identity.items(), key=lambda item: item[1].verdict != "different"))
     return Section(
         "Is it the same model? (sampled answers)",
@@ -181,7 +245,7 @@ def verdicts_table(
             Column("closest candidate", "candidate", words=True),
             Column("temperature", "effective_temperature"),
             Column("calls", "calls"),
-            Column("smallest KL", "smallest_kl"),
+            Column("int4 power", "power"),
         ),
         [_row(name, one) for name, one in (found if shown is None else shown).items()],
         lines,
@@ -189,7 +253,7 @@ def verdicts_table(
 
 
 def examined(report: Report) -> list[Examined]:
-    """Every target of the report's identity part, those that are accused first."""
+    """Return the results of every target, different targets first."""
     found = [
         Examined(
             name,
@@ -206,16 +270,16 @@ def examined(report: Report) -> list[Examined]:
 
 
 def calibration(found: IdentityCalibrationReport | None) -> tuple[Facts, list[Section]]:
-    """The local weights in the same tests: facts, and tables; nothing where they were not run."""
+    """Return facts and tables on the local weights in the same tests; empty without results."""
     if found is None:
         return [], []
     facts = [
         ("model", found.model),
         ("honest precisions", ", ".join(found.honest)),
-        ("false alarms", f"at most {found.alpha:g} that any honest target is accused"),
-        ("answers", f"{found.calls:,} to {found.prompts:,} prompts in each precision"),
+        ("false alarms", f"any honest target is rejected with probability {found.alpha:g} or less"),
+        ("answers", f"{found.calls:,} answers to {found.prompts:,} prompts in each precision"),
         ("tokens", f"{found.tokens:,}"),
-        ("entropy", f"{found.entropy:.3g} nats a token: near 0 an answer tells nothing"),
+        ("entropy", f"{found.entropy:.3g} nats a token; near 0 the tests have no power"),
     ]
     tables = [
         Section(
@@ -255,23 +319,23 @@ def calibration(found: IdentityCalibrationReport | None) -> tuple[Facts, list[Se
 
 
 def logprobs_sentence(report: Report, name: str) -> str | None:
-    """What a target's own log-probabilities say beside those of the local weights."""
+    """Return how a target's own log-probabilities differ from those of the local weights."""
     found = report.identity[name].logprobs
     if found is None:
         return None
-    cost = "at an unknown price" if found.usd is None else f"${found.usd:.2g} at most"
-    asked = f"{found.requests} requests, {cost}, beside all other figures"
+    cost = "at an unknown cost" if found.usd is None else f"at a cost of ${found.usd:.2g} or less"
+    asked = f"{found.requests} requests {cost}, which no other figure includes"
     left_out = "".join(f"; {n} {why}" for why, n in found.left_out.items())
     if found.mean_difference is None or found.p99_difference is None:
-        return f"its own log-probabilities could not be compared ({asked}{left_out})."
+        return f"the log-probabilities of the endpoint could not be compared ({asked}{left_out})."
     said = (
-        f"its own log-probabilities of {found.tokens:,} tokens differ from the local ones by "
-        f"{found.mean_difference:.2g} nats on average and {found.p99_difference:.2g} at p99"
+        f"the endpoint's log-probabilities of {found.tokens:,} tokens differ from the local ones "
+        f"by {found.mean_difference:.2g} nats on average and {found.p99_difference:.2g} at p99"
     )
     if found.top1 is not None:
-        said += f", the likeliest token is the same at {found.top1:.1%}"
+        said += f", the most likely token is the same in {found.top1:.1%} of the places"
     if found.kl_lower_bound is not None:
-        said += f", KL is {found.kl_lower_bound:.2g} or more"
+        said += f", and their KL divergence is {found.kl_lower_bound:.2g} nats a token or more"
     calibration = report.identity_calibration
     own = {} if calibration is None else calibration.precisions
     bands = [
@@ -279,12 +343,12 @@ def logprobs_sentence(report: Report, name: str) -> str | None:
         for precision, one in own.items()
         if one.logprobs is not None and one.logprobs.p99_difference is not None
     ]
-    beside = f" Locally, {' and '.join(bands)} at p99." if bands else ""
+    beside = f" The local weights differ in {' and '.join(bands)} at p99." if bands else ""
     return f"{said} ({asked}{left_out}).{beside}"
 
 
 def _row(name: str, one: IdentityReport) -> tuple[Cell, ...]:
-    kl = one.smallest_detectable_kl
+    power = one.power_by_candidate.get("int4")
     return (
         words(name),
         words(one.verdict.replace("-", " "), kind=f"id-{one.verdict}"),
@@ -292,7 +356,7 @@ def _row(name: str, one: IdentityReport) -> tuple[Cell, ...]:
         words(one.closest or UNKNOWN),
         _temperature(one.temperature),
         Cell(f"{one.used:,} of {one.calls:,}", sort=one.used),
-        Cell(UNKNOWN if kl is None else f"{kl:.2g}", sort=kl),
+        Cell(UNKNOWN if power is None else f"{power:.2f}", sort=power),
     )
 
 
@@ -356,46 +420,54 @@ def _numbers(
 
 
 def _facts(found: IdentityReport) -> Iterator[tuple[str, str]]:
-    if found.share is not None and found.verdict == "different":
-        yield "answered elsewhere", f"about {found.share:.0%} of the calls"
+    if found.share is not None:
+        yield "share of the calls", f"about {found.share:.0%} are answered by something else"
     if found.calls:
         yield "tokens scored", f"{found.tokens:,}"
     if found.left_out:
         yield "left out", ", ".join(f"{n:,} {why}" for why, n in found.left_out.items())
     if found.counts_differ:
-        yield "counted otherwise", f"{found.counts_differ:,} answers, by the provider's own count"
+        yield "token counts", f"{found.counts_differ:,} answers differ from the provider's count"
     if found.entropy is not None:
         yield "entropy", f"{found.entropy:.3g} nats a token"
+    for line in power_lines([found]):
+        yield "power", line
     if found.wrapped:
-        yield "prompt", "wrapped in a template by the route: the answers are another prompt's"
+        yield "prompt", "the route wraps it in a template, so its answers have another prompt"
     if found.restored is not None:
-        yield "put back", f"{found.restored!r}, which the provider trims"
+        yield "restored", f"{found.restored!r}, which the provider removes"
     if found.usd is not None:
         yield "cost of the calls", f"${found.usd:.2g}"
 
 
 def _own_logprobs(report: Report, name: str) -> Iterator[tuple[str, str]]:
     if said := logprobs_sentence(report, name):
-        yield "told by itself", said
+        yield "log-probabilities", said
 
 
 def _remarks(name: str, one: IdentityReport) -> Iterator[str]:
     if one.wrapped:
-        yield f"{name}: the route wraps the prompt in a template, so its answers are another's."
+        yield f"{name} wraps the prompt in a template, so its answers are to another prompt."
     if one.restored is not None:
-        yield f"{name}: leading white space is trimmed there; it was put back."
+        yield f"{name} removes leading white space from its answers; the tests restored it."
 
 
 def _calibration(found: IdentityCalibrationReport) -> Iterator[str]:
     yield (
-        f"Held against {found.calls:,} answers of {found.model} in each of "
-        f"{', '.join(found.honest)}, {found.entropy:.2f} nats a token; any honest target at all is "
-        f"accused with probability {found.alpha:g} at most. KL: the smallest that would have "
-        "been found, nats a token."
+        f"The tests use {found.calls:,} answers of {model_label(found.model)} in each of "
+        f"{listed(found.honest, 'and')} as a control ({found.entropy:.2f} nats a token). The "
+        f"probability that any honest target is called different is {found.alpha:g} or less."
     )
+    for name, one in found.precisions.items():
+        if one.temperature is not None and excludes(one.temperature):
+            yield (
+                f"The effective temperature of the control in {name} is "
+                f"{temperature_text(one.temperature)}, which excludes 1. Such an interval excludes "
+                "the true temperature for about one honest target in 20."
+            )
     flat = [name for name, entropy in found.entropy_by_prompt.items() if entropy < FLAT]
     if flat:
         yield (
-            f"{len(flat)} of {found.prompts} prompts have answers that are nearly certain (below "
-            f"{FLAT} nats a token): ask open-ended ones with --identity-prompts."
+            f"{len(flat)} of {found.prompts} prompts have almost certain answers (below {FLAT} "
+            "nats a token). Ask open-ended prompts with --identity-prompts."
         )

@@ -147,7 +147,7 @@ def so_far(report: Report) -> str:
 
 def notes(report: Report) -> list[str]:
     """What a reader must know to read the table."""
-    said = []
+    said = identity.notes(report)
     if any(target.simulated for target in report.targets.values()):
         said.append(
             f"{SIMULATED} simulated: an emulator on this machine answered, so this is neither a "

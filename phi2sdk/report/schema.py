@@ -160,10 +160,11 @@ class DiagnosisReport(Part):
 
 
 class EvidenceReport(Part):
-    """One instrument: ``p`` is the largest over the honest precisions, unadjusted.
+    """One test: ``p`` is the largest over the honest precisions, unadjusted.
 
-    ``statistic``: of ``score``, standard deviations (above 0: likelier than its author would find
-    it); of ``line-up`` and ``routing``, the logarithm of an e-value; of ``mmd``, the squared MMD.
+    ``statistic``: of ``score``, standard errors (above 0: the answers are more likely under the
+    reference than its own are); of ``line-up`` and ``routing``, the logarithm of an e-value; of
+    ``mmd``, the squared MMD.
     """
 
     p: float
@@ -219,15 +220,20 @@ class IdentityReport(Part):
     of ``entropy`` nats each; ``left_out`` says by cause what became of the others.
     ``counts_differ``: answers in which the provider counts another number of tokens.
     ``candidates``: log10 of each one's likelihood over the reference's. ``share``: of the calls,
-    about how many another one answered. ``restored``: white space that the provider trims.
-    ``smallest_detectable_kl``: nats a token. ``usd``: what the sampled answers cost. ``logprobs``:
-    null where the endpoint was not asked for any.
+    about how many fit ``closest``; null where that is not a part of them only. ``closest``: null
+    unless a test on candidates rejects. ``restored``: white space that the provider trims.
+    ``power_by_candidate``: the probability that this run would have detected a target that serves
+    the candidate. ``power_of_score_test``: the same of the score test alone, which does not use the
+    candidates. ``smallest_detectable_kl``: always null, since it held for candidates only.
+    ``usd``: the cost of the sampled answers. ``logprobs``: null where the endpoint was not asked.
     """
 
     verdict: Literal["reference", "consistent", "different", "undetermined", "not-tested"]
     sentence: str
     evidence: dict[str, EvidenceReport] = Field(default_factory=dict)
-    smallest_detectable_kl: float | None = None
+    smallest_detectable_kl: None = None
+    power_by_candidate: dict[str, float] = Field(default_factory=dict)
+    power_of_score_test: dict[str, float] = Field(default_factory=dict)
     calls: int = 0
     used: int = 0
     tokens: int = 0

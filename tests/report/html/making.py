@@ -239,7 +239,7 @@ def examined_as(reference: str, other: str) -> dict[str, Any]:
             left_out={"empty": 2},
             temperature=TemperatureReport(value=0.8, low=0.78, high=0.83),
             candidates={"T=0.8": 7.8, "other:<script>": -3.0},
-            smallest_detectable_kl=0.002,
+            power_by_candidate={"int4": 0.97, "other:<script>": 0.2},
             share=0.25,
             usd=0.01,
         ),

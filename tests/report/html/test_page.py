@@ -94,8 +94,8 @@ def test_evidence_is_shown_with_its_candidates(examined: str) -> None:
         "Z 6.1",
         "1e-09",
         "7.80",
-        "about 25% of the calls",
-        ">0.002<",
+        "about 25% are answered by something else",
+        ">0.97<",
     ):
         assert said in examined
     assert "other:<script>" not in examined
@@ -107,7 +107,7 @@ def test_the_local_weights_stand_in_the_same_test(examined: str) -> None:
     for said in (
         "&lt;model&gt;",
         "float32, bfloat16",
-        "at most 0.05",
+        "with probability 0.05 or less",
         "0.0001",
         "&lt;p&gt;",
         "int4",
