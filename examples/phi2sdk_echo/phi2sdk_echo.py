@@ -20,17 +20,17 @@ DIALECT = Dialect(
     {
         "max_tokens": Rule("limit"),
         "temperature": Rule("warmth"),
-        "stop": Rule("until", limit=1),  # the client cuts at the others
+        "stop": Rule("until", limit=1),  # the client cuts the text at the others
     },
 )
 
 
 class EchoBackend(Backend):
-    """Repeats what it heard.
+    """A backend that repeats the last words of the prompt.
 
     Args:
-        voice: ``plain`` or ``loud``.
-        words: So many of the prompt's last words, at most.
+        voice: ``plain``, or ``loud`` for capital letters.
+        words: Maximum number of words.
     """
 
     provider: ClassVar[str] = "echo"
@@ -46,7 +46,7 @@ class EchoBackend(Backend):
     ) -> None:
         super().__init__(target=target, on_unsupported=on_unsupported)
         if voice not in VOICES:
-            raise ConfigurationError(f"there is no voice {voice!r}: use {' or '.join(VOICES)}")
+            raise ConfigurationError(f"voice {voice!r} does not exist; use {' or '.join(VOICES)}")
         self._say, self._words = VOICES[voice], words
 
     @property
@@ -58,7 +58,7 @@ class EchoBackend(Backend):
         return DIALECT
 
     async def stream(self, request: Request) -> AsyncGenerator[Event, None]:
-        wire, receipt = self.prepare(request)  # refuses what the dialect has no rule for
+        wire, receipt = self.prepare(request)  # refuses parameters without a rule
         heard = request.prompt.text.split()
         said = heard[-self._words :][: int(str(wire["limit"]))]
         yield Sent(perf_counter_ns(), receipt, request.stream)
@@ -70,4 +70,4 @@ class EchoBackend(Backend):
         yield Done(perf_counter_ns(), "stop", usage, model="echo-1")
 
     async def check(self) -> str:
-        return "is there, as always"
+        return "is always available"

@@ -72,7 +72,7 @@ def test_doctor_looks_at_it(installed: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     (found,) = [one for one in json.loads(done.stdout) if one["target"] == "echo"]
     assert (found["backend"], found["ok"]) == ("echo", True)
-    assert "is there, as always" in found["state"]
+    assert "is always available" in found["state"]
 
 
 def test_compare_asks_it(installed: Path, tmp_path: Path) -> None:
@@ -93,6 +93,6 @@ def test_its_own_tests_pass(installed: Path, tmp_path: Path) -> None:
     assert re.search(r"\d passed", done.stdout)
 
 
-def test_the_page_shows_this_very_file() -> None:
+def test_the_page_shows_the_file_of_the_example() -> None:
     source = (EXAMPLE / "phi2sdk_echo.py").read_text(encoding="utf-8")
     assert f"```python\n{source}```" in PAGE.read_text(encoding="utf-8")
