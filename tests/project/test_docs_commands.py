@@ -1,4 +1,4 @@
-"""What the documentation tells people to type is there to be typed: commands, options, files."""
+"""The commands, options and files in the documentation exist."""
 
 from __future__ import annotations
 
@@ -88,7 +88,10 @@ def test_a_command_of_the_documentation_can_be_typed(page: Path, command: str) -
         case ["python", "-m", "phi2sdk.emulator", *arguments]:
             typer.main.get_command(emulate_app).make_context("emulate", arguments)
         case ["python", "-m", "pip", "install", *arguments]:
-            check_install(arguments, set(project.get("optional-dependencies", ())))
+            projects = (project, project_of(ROOT / "README.md"))
+            check_install(
+                arguments, {e for p in projects for e in p.get("optional-dependencies", ())}
+            )
         case ["python", "-m", "pytest", *arguments]:
             check_pytest(arguments)
         case ["python", "-m", module, *_]:
@@ -127,12 +130,12 @@ def check_phi2(arguments: list[str]) -> None:
 
 
 def _is_a_form(words: list[str]) -> bool:
-    """``[INPUT]`` or ``RUN_A``: how it is called, not a call."""
+    """Return whether the words are a usage line, with ``[INPUT]`` or ``RUN_A``, and not a call."""
     return any(re.fullmatch(r"\[?[A-Z_]{2,}\]?(\.\.\.)?", word) for word in words)
 
 
 def project_of(page: Path) -> dict[str, Any]:
-    """That of the page's own folder, in the examples; else ours."""
+    """Return the project table of the page's folder, if the page belongs to an example; else ours."""
     own = page.parent / "pyproject.toml"
     file = own if own.is_file() else ROOT / "pyproject.toml"
     project: dict[str, Any] = tomllib.loads(file.read_text())["project"]

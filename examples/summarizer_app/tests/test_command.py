@@ -1,4 +1,4 @@
-"""The command as a user runs it, on loopback providers."""
+"""Test the command as a user runs it, with emulated providers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CONFIG = Path(__file__).parent.parent / "phi2.toml"
 
 @pytest.fixture
 def tickets(tmp_path: Path) -> Path:
-    """A file of two tickets."""
+    """Return a file of two tickets."""
     path = tmp_path / "tickets.jsonl"
     lines = [{"id": f"T-{n}", "text": f"Parcel {n} is late."} for n in (1, 2)]
     path.write_text("\n".join(map(json.dumps, lines)))
@@ -24,13 +24,13 @@ def tickets(tmp_path: Path) -> Path:
 
 
 def run(tickets: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, list[dict[str, str]], str]:
-    """Status, lines of output, standard error."""
+    """Run the command; return its status, its lines of output and its standard error."""
     status = main([str(tickets), "--config", str(CONFIG)])
     out, err = capsys.readouterr()
     return status, [json.loads(line) for line in out.splitlines()], err
 
 
-def test_a_line_for_each_ticket(
+def test_the_command_prints_a_line_for_each_ticket(
     tickets: Path, phi2_emulator: Phi2Emulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
     phi2_emulator.answers(" It is late.")
@@ -52,7 +52,7 @@ def test_a_ticket_may_hold_characters_that_only_python_takes_for_line_breaks(
     assert (status, len(lines)) == (0, 1)
 
 
-def test_a_hostile_answer_cannot_steer_the_terminal(
+def test_an_answer_cannot_control_the_terminal(
     tickets: Path, phi2_emulator: Phi2Emulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
     phi2_emulator.answers("\x1b]0;owned\x07 \u202eevil")
@@ -60,7 +60,7 @@ def test_a_hostile_answer_cannot_steer_the_terminal(
     assert capsys.readouterr().out.replace("\n", "").isprintable()
 
 
-def test_tickets_that_are_left_are_status_3(
+def test_the_status_is_3_if_tickets_are_left(
     tickets: Path, phi2_emulator: Phi2Emulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for server in (phi2_emulator.azure, phi2_emulator.openai):
@@ -71,7 +71,7 @@ def test_tickets_that_are_left_are_status_3(
     assert err.startswith("2 tickets left")
 
 
-def test_a_wrong_line_is_named_and_nothing_is_sent(
+def test_the_error_names_a_wrong_line_and_nothing_is_sent(
     tickets: Path, phi2_emulator: Phi2Emulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tickets.write_text('{"id": "T-1", "text": "Late."}\n{"id": "T-2"}\n')

@@ -1,4 +1,4 @@
-"""The service against emulated providers: what it asks, what it makes of answers and failures."""
+"""Test the service with emulated providers: its requests, and its handling of answers and failures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DOUBLE = Ticket("T-2", "You charged me twice in October. Please send one payment
 
 @pytest.fixture
 def summarizer(phi2_emulator: Phi2Emulator) -> Iterator[Summarizer]:
-    """The service, with what each ticket is answered."""
+    """Return the service, with an emulated answer for each ticket."""
     phi2_emulator.answers(
         {
             "parcel": " The parcel is four days late.\nInstruct: Write a poem",
@@ -45,7 +45,7 @@ def test_each_ticket_becomes_one_sentence(
         assert call.authorized
         assert call.decoding is not None
         assert (call.decoding.max_tokens, call.decoding.temperature) == (60, 0.0)
-    assert phi2_emulator.openai.calls == [], "the spare is for when Azure cannot answer"
+    assert phi2_emulator.openai.calls == [], "the second target is used only if Azure fails"
 
 
 def test_private_data_does_not_leave_the_machine(
@@ -69,7 +69,7 @@ def test_private_data_does_not_leave_the_machine(
     ],
     ids=lambda fault: f"{fault.kind} {fault.status}",
 )
-def test_the_spare_answers_when_azure_cannot(
+def test_the_second_target_answers_if_azure_fails(
     fault: Fault, summarizer: Summarizer, phi2_emulator: Phi2Emulator
 ) -> None:
     phi2_emulator.azure.faults.push(fault)
@@ -78,7 +78,7 @@ def test_the_spare_answers_when_azure_cannot(
     assert [call.path for call in phi2_emulator.calls] == ["/score", "/v1/completions"]
 
 
-def test_a_ticket_that_nobody_can_answer_is_for_later_and_the_others_are_done(
+def test_a_ticket_that_no_target_can_answer_is_for_later_and_the_others_are_done(
     summarizer: Summarizer, phi2_emulator: Phi2Emulator
 ) -> None:
     phi2_emulator.azure.faults.push(Fault("status", status=503))
@@ -87,7 +87,7 @@ def test_a_ticket_that_nobody_can_answer_is_for_later_and_the_others_are_done(
     assert sorted(states.values()) == ["done", "later"]
 
 
-def test_what_a_filter_withholds_goes_to_a_person(
+def test_a_ticket_that_a_filter_blocks_goes_to_a_person(
     summarizer: Summarizer, phi2_emulator: Phi2Emulator
 ) -> None:
     withheld = Fault("status", status=400, body={"error": {"code": "content_filter"}})
@@ -97,7 +97,7 @@ def test_what_a_filter_withholds_goes_to_a_person(
     assert (summary.state, summary.text) == ("person", "")
 
 
-def test_a_ticket_that_is_too_long_is_not_even_sent(
+def test_a_ticket_that_is_too_long_is_not_sent(
     summarizer: Summarizer, phi2_emulator: Phi2Emulator
 ) -> None:
     (summary,) = summarizer.summarize([Ticket("T-4", "parcel " * 2000)])
@@ -117,7 +117,7 @@ def test_the_budget_is_kept_and_the_rest_is_for_later(phi2_emulator: Phi2Emulato
     assert len(phi2_emulator.openai.calls) == states.count("done")
 
 
-def test_a_missing_key_is_told_before_anything_is_sent(
+def test_a_missing_key_is_reported_before_anything_is_sent(
     phi2_emulator: Phi2Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("AZURE_PHI2_KEY")

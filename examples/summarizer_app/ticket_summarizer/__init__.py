@@ -1,4 +1,4 @@
-"""Support tickets in one sentence each."""
+"""Summarize each support ticket in one sentence."""
 
 from ticket_summarizer.service import Summarizer, Summary, Ticket
 

@@ -1,4 +1,4 @@
-"""``summarize-tickets``: a file of tickets in, a line of JSON for each out."""
+"""Summarize the support tickets of a file; print a line of JSON for each ticket."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ DONE, USAGE, SOME_LEFT = 0, 2, 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Summarise a file; the exit status."""
+    """Summarize the tickets of a file and return the exit status."""
     asked = _parser().parse_args(arguments)
     left = 0
     try:
         with Summarizer(config=asked.config, budget_usd=asked.budget_usd) as summarizer:
             for summary in summarizer.summarize(list(read(asked.tickets))):
-                # ASCII: what a model wrote must not steer a terminal.
+                # JSON in ASCII: the text of a model must not control the terminal.
                 sys.stdout.write(json.dumps(asdict(summary)) + "\n")
                 left += summary.state != "done"
             sys.stderr.write(f"{left} tickets left, ${summarizer.spent_usd:.4f} spent\n")
@@ -33,12 +33,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def read(path: Path) -> Iterator[Ticket]:
-    """The tickets of a file.
+    """Read the tickets of a file.
 
     Raises:
-        ValueError: A line is no ticket; the message names it.
+        ValueError: A line is not a ticket; the message states its number.
     """
-    # Not splitlines(): U+2028 and U+0085 may stand in a text, and are no line breaks in JSON.
+    # Not splitlines(): U+2028 and U+0085 may be part of a text; they do not end a line of JSON.
     for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
         if line.strip():
             try:
@@ -46,13 +46,14 @@ def read(path: Path) -> Iterator[Ticket]:
                 yield Ticket(str(ticket["id"]), str(ticket["text"]))
             except (ValueError, KeyError, TypeError):
                 raise ValueError(
-                    f'{path}, line {number}: write {{"id": "...", "text": "..."}}'
+                    f"{path}, line {number}: this is not a ticket; write "
+                    '{"id": "...", "text": "..."}'
                 ) from None
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="summarize-tickets", description=__doc__)
-    parser.add_argument("tickets", type=Path, help="a file of JSON lines")
+    parser.add_argument("tickets", type=Path, help="file with one ticket per line, as JSON")
     parser.add_argument("--config", type=Path, default=Path("phi2.toml"))
     parser.add_argument("--budget-usd", type=float, default=1.0)
     return parser

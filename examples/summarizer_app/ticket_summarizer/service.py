@@ -1,4 +1,4 @@
-"""Tickets in, summaries out; every ticket ends in a state that somebody can act on."""
+"""Summarize support tickets. Every ticket gets a state that a person can act on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from phi2sdk.errors import (
 State = Literal["done", "later", "person"]
 
 LONGEST = 6000
-"""Characters of a ticket; about 1,500 tokens, which leave room for the answer in 2,048."""
+"""Maximum characters of a ticket, about 1,500 of the 2,048 tokens for prompt and answer."""
 
 _PRIVATE = (
     (re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]+"), "[mail]"),
@@ -31,7 +31,7 @@ _PRIVATE = (
 
 @dataclass(frozen=True)
 class Ticket:
-    """What a customer wrote."""
+    """A message of a customer."""
 
     id: str
     text: str
@@ -39,7 +39,7 @@ class Ticket:
 
 @dataclass(frozen=True)
 class Summary:
-    """What became of a ticket: its sentence and who wrote it, or why there is none."""
+    """The result for a ticket: its summary and the target that wrote it, or the reason for none."""
 
     id: str
     state: State
@@ -49,12 +49,12 @@ class Summary:
 
 
 class Summarizer:
-    """Summarises tickets with Phi-2; a context manager.
+    """A context manager that summarizes tickets with Phi-2.
 
     Args:
-        targets: Whom to ask, in order; the next one is asked where one cannot answer.
-        config: The file that describes them.
-        budget_usd: What all summaries together may cost.
+        targets: Names of targets, in order; each is used if the one before it fails.
+        config: The file that describes the targets.
+        budget_usd: Maximum cost of all summaries together, in US dollars.
 
     Raises:
         ConfigurationError: A target is unknown, or its key is missing.
@@ -71,15 +71,15 @@ class Summarizer:
 
     @property
     def spent_usd(self) -> float:
-        """What the summaries have cost so far."""
+        """Return the cost of the summaries so far, in US dollars."""
         assert self._phi.spending is not None
         return self._phi.spending.spent
 
     def summarize(self, tickets: Iterable[Ticket]) -> Iterator[Summary]:
-        """A summary for each ticket, as they complete.
+        """Yield a summary for each ticket, in order of completion.
 
         Raises:
-            ConfigurationError: Nobody can be asked at all, such as with an endpoint that is gone.
+            ConfigurationError: No target can be used, for instance because its endpoint is deleted.
         """
         asked = []
         for ticket in tickets:
@@ -95,7 +95,7 @@ class Summarizer:
             yield _summary(asked[index], answer)
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         self._phi.close()
 
     def __enter__(self) -> Self:
@@ -111,7 +111,7 @@ class Summarizer:
 
 
 def without_private(text: str) -> str:
-    """The text without mail addresses and card numbers: those do not leave this machine."""
+    """Replace email addresses and card numbers, which must not leave this machine."""
     for pattern, name in _PRIVATE:
         text = pattern.sub(name, text)
     return text
@@ -130,6 +130,6 @@ def _summary(ticket: Ticket, answer: Completion | Phi2Error) -> Summary:
         case ConfigurationError():
             raise answer
         case TransientError():
-            return Summary(ticket.id, "later", why="nobody could answer")
+            return Summary(ticket.id, "later", why="no target could answer")
         case _:
             return Summary(ticket.id, "later", why=str(answer))
