@@ -135,7 +135,7 @@ def _is_a_form(words: list[str]) -> bool:
 
 
 def project_of(page: Path) -> dict[str, Any]:
-    """Return the project table of the page's folder, if the page belongs to an example; else ours."""
+    """Return the project table of the example that the page belongs to, or of this repository."""
     own = page.parent / "pyproject.toml"
     file = own if own.is_file() else ROOT / "pyproject.toml"
     project: dict[str, Any] = tomllib.loads(file.read_text())["project"]

@@ -1,4 +1,4 @@
-"""Test the service with emulated providers: its requests, and its handling of answers and failures."""
+"""Test the service with emulated providers: its requests, answers and failures."""
 
 from __future__ import annotations
 
