@@ -1,4 +1,4 @@
-"""The documentation's links lead somewhere, and what it lists is what the code has."""
+"""The links of the documentation exist, and its tables agree with the code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)")
 
 
 @pytest.mark.parametrize("page", [*PAGES, *PROJECT], ids=lambda p: p.relative_to(ROOT).as_posix())
-def test_every_relative_link_leads_to_a_file(page: Path) -> None:
+def test_every_relative_link_points_to_a_file(page: Path) -> None:
     links = [link.partition("#")[0] for link in _LINK.findall(page.read_text())]
     assert [link for link in links if not (page.parent / link).exists()] == []
 
@@ -64,6 +64,6 @@ def test_the_format_table_lists_every_format() -> None:
     assert set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == set(prompts.FORMATS)
 
 
-def test_the_backend_that_the_guide_shows_is_the_one_that_is_tested() -> None:
+def test_the_guide_shows_the_backend_that_is_tested() -> None:
     page = (ROOT / "docs/client/write-a-backend.md").read_text()
     assert (ROOT / "examples/phi2sdk_echo/phi2sdk_echo.py").read_text() in page

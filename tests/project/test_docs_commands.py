@@ -42,7 +42,7 @@ NOT_OURS = {
     "vllm",
 }
 NOT_HERE = {"sglang.launch_server"}
-"""Modules of servers that one may run beside this package."""
+"""Modules of servers that this package does not install."""
 
 _BLOCK = re.compile(r"^(?P<indent> *)```(?P<kind>\w+)\n(?P<text>.*?)^(?P=indent)```$", re.M | re.S)
 _INLINE = re.compile(r"`(phi2 [a-z][^`]*|python (?:-m )?[\w./]+[^`]*)`")
@@ -62,7 +62,7 @@ def commands(page: Path) -> Iterator[str]:
     """
     for block in blocks(page, "console") if page not in EXECUTED else ():
         for line in block.splitlines():
-            assert line.startswith("$ "), f"what does a shell make of {line!r}?"
+            assert line.startswith("$ "), f"{line!r} is not a command"
             yield from line.removeprefix("$ ").split("&&")
     text = _BLOCK.sub("", page.read_text())
     yield from _INDENTED.findall(text)
@@ -75,7 +75,7 @@ WRITTEN = [(page, command) for page in PAGES for command in commands(page)]
 @pytest.mark.parametrize(
     ("page", "command"), WRITTEN, ids=[f"{p.relative_to(ROOT)}: {c.strip()}" for p, c in WRITTEN]
 )
-def test_a_command_of_the_documentation_can_be_typed(page: Path, command: str) -> None:
+def test_a_command_of_the_documentation_is_valid(page: Path, command: str) -> None:
     project = project_of(page)
     words = list(takewhile(lambda word: word != "|", shlex.split(command, comments=True)))
     if len(words) > 2 and words[-2] in ("<", ">"):
@@ -103,7 +103,9 @@ def test_a_command_of_the_documentation_can_be_typed(page: Path, command: str) -
         case [("mkdocs" | "mypy" | "ruff") as tool, *_]:
             assert importlib.util.find_spec(tool) is not None
         case [program, *_]:
-            assert program in NOT_OURS | set(project["scripts"]), f"who is {program}?"
+            assert program in NOT_OURS | set(project["scripts"]), (
+                f"{program} is not a known program"
+            )
 
 
 def check_pytest(arguments: list[str]) -> None:
@@ -179,7 +181,7 @@ CONFIGURATIONS = [
 def test_a_configuration_of_the_documentation_opens(
     page: Path, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every setting is one that the backend takes, with a value that it accepts."""
+    """The backend accepts every setting and its value."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     file = tmp_path / "phi2.toml"
     file.write_text(text)

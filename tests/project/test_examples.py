@@ -1,4 +1,4 @@
-"""The example application's own tests pass, run as its author would run them."""
+"""The tests of the example application pass in its own folder."""
 
 from __future__ import annotations
 

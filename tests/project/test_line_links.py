@@ -1,4 +1,4 @@
-"""A link to a line of the code leads to the definition that it names."""
+"""A link to a line of the code points to the definition that it names."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def written(folder: Path, link: str) -> Path:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
-def test_every_link_to_a_line_leads_to_the_definition_of_its_text(page: Path) -> None:
+def test_every_link_to_a_line_points_to_the_definition_of_its_text(page: Path) -> None:
     name = page.relative_to(ROOT)
     assert line_links.refreshed(page) == page.read_text(), f"run python tools/line_links.py {name}"
 
@@ -56,7 +56,7 @@ def test_the_page_of_the_architecture_links_to_every_step() -> None:
     [("LIMIT", 1), ("NAMES", 2), ("Retry", 6), ("Retry.attempts", 7), ("Retry.stream", 9),
      ("stream", 13)],
 )  # fmt: skip
-def test_a_line_that_moved_is_written_anew(tmp_path: Path, symbol: str, line: int) -> None:
+def test_the_number_of_a_line_that_moved_is_updated(tmp_path: Path, symbol: str, line: int) -> None:
     page = written(tmp_path, f"[`{symbol}`](policies.py#L999)")
     line_links.main([str(page)])
     assert page.read_text() == f"A request passes [`{symbol}`](policies.py#L{line}) first.\n"
@@ -69,7 +69,7 @@ def test_a_line_that_moved_is_written_anew(tmp_path: Path, symbol: str, line: in
         ("[`Retry`](gone.py#L1)", "does not exist"),
     ],
 )
-def test_a_link_to_nothing_ends_the_command_and_leaves_the_page(
+def test_a_link_to_nothing_is_an_error_and_the_page_stays_unchanged(
     tmp_path: Path, link: str, message: str
 ) -> None:
     page = written(tmp_path, link)

@@ -1,4 +1,4 @@
-"""What stands in several files of a release says the same in each."""
+"""The files of a release agree with each other."""
 
 from __future__ import annotations
 

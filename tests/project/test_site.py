@@ -1,4 +1,4 @@
-"""The site is built strictly, asks nothing of the network, and shows what the code has."""
+"""The site builds without warnings, loads nothing from the network, and documents all of the code."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LOADED = re.compile(
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built site; a warning of any kind fails it."""
+    """Build the site; any warning is an error."""
     folder = tmp_path_factory.mktemp("site")
     built = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)],
@@ -45,8 +45,8 @@ def test_a_page_loads_nothing_from_elsewhere(site: Path) -> None:
         assert elsewhere == set(), file.relative_to(site)
 
 
-def test_nothing_waits_for_a_library_that_is_fetched_when_needed(site: Path) -> None:
-    """The theme would fetch mermaid from elsewhere for a diagram in it."""
+def test_no_page_has_a_diagram_that_loads_a_library_from_the_network(site: Path) -> None:
+    """The theme loads mermaid from the network for a diagram in this language."""
     assert [f for f in site.rglob("*.html") if 'class="mermaid"' in f.read_text()] == []
 
 
@@ -57,7 +57,7 @@ def test_no_docstring_shows_its_markup(site: Path) -> None:
         assert not re.search(r"<p>::</p>", text), file.relative_to(site)
 
 
-def test_every_public_name_has_its_place_in_the_reference(site: Path) -> None:
+def test_every_public_name_is_in_the_reference(site: Path) -> None:
     pages = "".join(f.read_text() for f in site.glob("reference/api/*/index.html"))
     documented = set(re.findall(r'id="(phi2sdk[\w.]*)"', pages))
     for name in phi2sdk.__all__:
@@ -67,14 +67,14 @@ def test_every_public_name_has_its_place_in_the_reference(site: Path) -> None:
         assert (home if name in ("errors", "prompts") else f"{home}.{name}") in documented
 
 
-def test_every_command_stands_in_the_reference(site: Path) -> None:
+def test_every_command_is_in_the_reference(site: Path) -> None:
     text = (site / "reference/commands/index.html").read_text()
     for command in app.registered_commands:
         name = command.name or command.callback.__name__  # type: ignore[union-attr]
         assert f"phi2 {name}" in text
 
 
-def test_every_part_of_the_report_stands_in_the_reference(site: Path) -> None:
+def test_every_part_of_the_report_is_in_the_reference(site: Path) -> None:
     page = (site / "reference/report-json/index.html").read_text()
     documented = set(re.findall(r'id="phi2sdk[\w.]*\.(\w+)"', page))
     schema = json.loads((ROOT / "phi2sdk/report/report.schema.json").read_text())
@@ -82,7 +82,7 @@ def test_every_part_of_the_report_stands_in_the_reference(site: Path) -> None:
     assert parts - documented == set()
 
 
-def test_the_projects_own_pages_and_the_schema_are_there(site: Path) -> None:
+def test_the_pages_of_the_repository_and_the_schema_are_on_the_site(site: Path) -> None:
     assert (site / "contributing/SECURITY/index.html").is_file()
     assert (site / "contributing/CHANGELOG/index.html").is_file()
     schema = ROOT / "phi2sdk/report/report.schema.json"
