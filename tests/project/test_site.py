@@ -1,4 +1,4 @@
-"""The site builds without warnings, loads nothing from the network, and documents all of the code."""
+"""The site builds without warnings, loads nothing from the network, and covers all of the code."""
 
 from __future__ import annotations
 
