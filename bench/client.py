@@ -1,13 +1,14 @@
-"""phi2sdk beside bare aiohttp, bare grpc.aio, the vendors' SDKs, litellm, any-llm and aisuite.
+"""Compare the client with aiohttp, grpc.aio, the vendors' SDKs, litellm, any-llm and aisuite.
 
     python bench/client.py --quick             the checks, in under 50 s
     python bench/client.py --json client.json  everything, in about five minutes
     python bench/client_plot.py client.json    draw docs/how-it-works/client.svg
 
-One server process of fixed replies on one core; each client in a process, an environment and, in
-turn, the core of its own. Rounds alternate between the clients and every ratio is made within its
-round; the median over the rounds is quoted. Everybody asks for the same chat completion, with the
-same parameters, through asyncio and keeps 64 requests in flight, unless the row says otherwise.
+A server process with fixed replies uses one core. Each client has a separate process and
+environment, and the clients take turns on another core. Rounds alternate between the clients. Each
+ratio is computed within a round, and the median over the rounds is reported. All clients request
+the same chat completion with the same parameters through asyncio, with 64 requests in flight,
+except where a row states another setting.
 """
 
 from __future__ import annotations
@@ -54,14 +55,14 @@ NAMES = {
     "aisuite": "aisuite (64 threads)",
 }
 QUIET = {
-    "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # else its import waits for a download
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # without it, the import waits for a download
     "HF_HUB_DISABLE_TELEMETRY": "1",
 }
 CORES = sorted(os.sched_getaffinity(0))
 
 
 class Process:
-    """A child that answers lines of JSON; it ends when its standard input does."""
+    """A child process that answers lines of JSON, and ends when its standard input is closed."""
 
     def __init__(self, command: list[str]) -> None:
         self._child = subprocess.Popen(
@@ -89,7 +90,7 @@ class Process:
         assert self._child.stdout is not None
         line = self._child.stdout.readline()
         if not line:
-            raise RuntimeError("it ended")
+            raise RuntimeError("the process ended")
         answer: dict[str, Any] = json.loads(line)
         if "failed" in answer:
             raise RuntimeError(answer["failed"])
@@ -103,7 +104,7 @@ class Process:
 
 
 class Bench:
-    """The server, the workers, and what went wrong with which client."""
+    """The server, the workers, and the failures of clients."""
 
     def __init__(self, stack: ExitStack, report: Report) -> None:
         self.report = report
@@ -118,19 +119,19 @@ class Bench:
         self.http: str = self._urls["http"]
 
     def worker(self, name: str) -> Process:
-        """The client's own process, started on first use."""
+        """Return the process of a client, which is started on first use."""
         if name not in self._workers:
             self._workers[name] = self._stack.enter_context(self.fresh(name))
         return self._workers[name]
 
     def fresh(self, name: str) -> Process:
-        """A process of its own for one measurement."""
+        """Start a new process for one measurement."""
         python = sys.executable if name.startswith("ours") else str(peer_python(name))
         urls = self._urls["http"], self._urls["grpc"]
         return Process([python, "client_worker.py", name, *urls, str(CORES[0])])
 
     def each(self, names: Iterable[str], measure: Callable[[str], Any]) -> dict[str, Any]:
-        """Measure every client once; one that fails is left out from then on."""
+        """Measure every client once. A client that fails is excluded from later rounds."""
         results = {}
         for name in names:
             if name in self.failed:
@@ -139,13 +140,13 @@ class Bench:
                 results[name] = measure(name)
             except (RuntimeError, OSError, json.JSONDecodeError) as error:
                 self.failed[name] = str(error)
-                self.report.note(f"{NAMES[name]} was left out: {error}")
+                self.report.note(f"{NAMES[name]} is excluded because it failed: {error}")
         return results
 
     def rounds(
         self, names: Iterable[str], count: int, measure: Callable[[str], Any]
     ) -> dict[str, list[Any]]:
-        """Alternating rounds; every other one runs backwards, so that drift cancels out."""
+        """Run rounds, every second one in reverse order, so that drift cancels out."""
         order = list(names)
         found: dict[str, list[Any]] = {name: [] for name in order}
         for number in range(count):
@@ -156,14 +157,14 @@ class Bench:
 
 
 def ratio(ours: list[float] | None, theirs: list[float] | None) -> float | None:
-    """The median over the rounds of ours divided by theirs."""
+    """Return the median over the rounds of ``ours`` divided by ``theirs``."""
     if not ours or not theirs:
         return None
     return median(a / b for a, b in zip(ours, theirs, strict=True))
 
 
 def first_clients(bench: Bench, names: list[str], count: int) -> dict[str, list[dict[str, float]]]:
-    """How long until a client stands, and in how much memory: each time in a fresh process."""
+    """Measure time and memory until a client is built, in a new process for each round."""
 
     def measure(name: str) -> dict[str, float]:
         with bench.fresh(name) as process:
@@ -173,15 +174,15 @@ def first_clients(bench: Bench, names: list[str], count: int) -> dict[str, list[
 
 
 def first_clients_quickly(bench: Bench) -> dict[str, list[dict[str, float]]]:
-    """The same for the check alone: litellm, which takes seconds, is imported but once."""
+    """Measure only what the check needs, and import litellm, which takes seconds, only once."""
     found = first_clients(bench, ["ours"], 3)
-    # The process that goes on to measure the rest.
+    # The process that also makes the other measurements.
     once = bench.each(["litellm"], lambda name: bench.worker(name).ask(do="first"))
     return found | {name: [said] * 3 for name, said in once.items()}
 
 
 def layers(bench: Bench, rounds: int) -> dict[str, list[float]]:
-    """CPU microseconds a request through ever more of our layers."""
+    """Return the CPU microseconds per request, adding one layer of the client at a time."""
     command = [sys.executable, "client_layers.py", bench.http, str(CORES[0]), str(rounds)]
     with Process(command) as process:
         return process.read()
@@ -190,12 +191,12 @@ def layers(bench: Bench, rounds: int) -> dict[str, list[float]]:
 def loads(
     bench: Bench, names: list[str], count: int, seconds: float
 ) -> dict[str, list[dict[str, float]]]:
-    """Requests/s and CPU a request with 64 in flight."""
+    """Measure requests/s and CPU per request with 64 requests in flight."""
     requests: dict[str, int] = {}
 
     def warm(name: str) -> None:
         worker = bench.worker(name)
-        # Twice: the first connections cost more than all requests after them.
+        # Twice, because opening the connections takes longer than all later requests.
         for _ in range(2):
             said = worker.ask(do="load", requests=IN_FLIGHT, concurrency=IN_FLIGHT)
         requests[name] = max(IN_FLIGHT, int(said["rps"] * seconds))
@@ -209,13 +210,13 @@ def loads(
 
 
 def streams(bench: Bench, names: list[str], count: int) -> dict[str, list[dict[str, float]]]:
-    """How old a chunk is when its reader has it, with 64 streams of 20 chunks/s."""
+    """Measure the delay of chunks from sending to reading, with 64 streams of 20 chunks/s."""
 
     def measure(name: str) -> dict[str, float]:
         said = bench.worker(name).ask(do="stream", streams=IN_FLIGHT)
         lags = said["lags"]
         if len(lags) < 2000:
-            raise RuntimeError(f"only {len(lags)} chunks came")
+            raise RuntimeError(f"only {len(lags)} chunks arrived")
         return {
             "chunks": len(lags),
             "p50": percentile(lags, 0.5),
@@ -227,7 +228,7 @@ def streams(bench: Bench, names: list[str], count: int) -> dict[str, list[dict[s
 
 
 def syncs(bench: Bench, names: list[str], count: int, requests: int) -> dict[str, list[float]]:
-    """p50 of one request after the other through the synchronous client, in ms."""
+    """Return the p50 latency of sequential requests through the synchronous client, in ms."""
 
     def measure(name: str) -> float:
         said = bench.worker(name).ask(do="sync", requests=requests)
@@ -322,7 +323,7 @@ def _checks(report: Report, bench: Bench, load: Any, sync: Any, lag: Any, firsts
 
     def check(name: str, value: float | None, op: Any, bound: float, *peers: str) -> None:
         missing = [f"{NAMES[p]}: {bench.failed[p]}" for p in peers if p in bench.failed]
-        reason = "; ".join(missing) or "not every round of it was had"
+        reason = "; ".join(missing) or "some rounds failed"
         report.check(name, value, op, bound, "" if value is not None else reason)
 
     cpu, rps = of(load, "ours", "cpu"), of(load, "ours", "rps")
@@ -340,7 +341,7 @@ def _checks(report: Report, bench: Bench, load: Any, sync: Any, lag: Any, firsts
 
 
 def main() -> int:
-    """Run it; 0 if every check holds."""
+    """Run the benchmark, and return 0 if every check holds."""
     args = arguments(__doc__)
     report = Report("client", args, ["phi2sdk", "aiohttp"])
     peers = ["aiohttp", "openai", "litellm"]
@@ -354,7 +355,7 @@ def main() -> int:
             report.note(f"{NAMES[name]} could not be installed: {error}")
     started = time.monotonic()
     run(report)
-    report.note(f"took {time.monotonic() - started:.0f} s")
+    report.note(f"the benchmark took {time.monotonic() - started:.0f} s")
     return report.finish()
 
 

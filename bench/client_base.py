@@ -1,4 +1,4 @@
-"""What is asked, and what a client must be able to do."""
+"""The request of bench/client.py, and the interface of the clients."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Peer:
         self.http, self.grpc = http, grpc
 
     async def open(self) -> None:
-        """Make the asynchronous client."""
+        """Create the asynchronous client."""
 
     async def ask(self) -> str:
         raise NotImplementedError
@@ -32,13 +32,13 @@ class Peer:
         raise NotImplementedError
 
     async def close(self) -> None:
-        """Give its connections back."""
+        """Close the asynchronous client."""
 
     def open_sync(self) -> None:
-        """Make the synchronous client."""
+        """Create the synchronous client."""
 
     def ask_sync(self) -> str:
         raise NotImplementedError
 
     def close_sync(self) -> None:
-        """Give its connections back."""
+        """Close the synchronous client."""

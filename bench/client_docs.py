@@ -19,40 +19,40 @@ HEADINGS = {
     "client": {
         "client": "client",
         "rps": "requests/s",
-        "rps_quarters": "middle half",
-        "cpu_ms": "CPU (ms)",
+        "rps_quarters": "requests/s, quartiles",
+        "cpu_ms": "CPU per request (ms)",
         "sync_p50_ms": "synchronous p50 (ms)",
     },
     "stream": {
         "stream": "client",
-        "lag_p50_ms": "age p50 (ms)",
-        "lag_p99_ms": "age p99 (ms)",
-        "cpu_ms_a_chunk": "CPU of a chunk (ms)",
+        "lag_p50_ms": "delay p50 (ms)",
+        "lag_p99_ms": "delay p99 (ms)",
+        "cpu_ms_a_chunk": "CPU per chunk (ms)",
     },
     "first_client": {
         "first_client": "client",
-        "seconds": "until it stands (s)",
+        "seconds": "time until built (s)",
         "mib": "memory (MiB)",
-        "seconds_to_first_answer": "until its first answer (s)",
+        "seconds_to_first_answer": "time until first answer (s)",
     },
     "layer": {
         "layer": "layer",
-        "what": "what it is or adds",
-        "cpu_us": "CPU (µs)",
-        "adds_us": "adds (µs)",
-        "times_aiohttp": "times aiohttp",
+        "what": "content",
+        "cpu_us": "CPU per request (µs)",
+        "adds_us": "added CPU (µs)",
+        "times_aiohttp": "ratio to aiohttp",
     },
 }
 TITLES = {
-    "client": "One request, 64 in flight, one core:",
-    "stream": "64 streams of 20 chunks/s, the age of a chunk when its reader has it:",
-    "first_client": "The first client of a process, imports included:",
-    "layer": "What each guarantee costs, in CPU of a request:",
+    "client": "Throughput and CPU with 64 requests in flight on one core:",
+    "stream": "Delay of a chunk from sending to reading, with 64 streams of 20 chunks/s:",
+    "first_client": "Building the first client of a process, including imports:",
+    "layer": "CPU per request that each layer of the client adds:",
 }
 
 
 def figures(report: dict[str, Any]) -> str:
-    """The figures in Markdown."""
+    """Return the figures in Markdown."""
     machine = report["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     parts = [
@@ -82,7 +82,7 @@ def _cell(value: Any) -> str:
 
 
 def main() -> None:
-    """Put the figures where the marks are."""
+    """Replace the figures between the marks."""
     report = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     page = PAGE.read_text(encoding="utf-8")
     before, _, rest = page.partition(BEGIN)

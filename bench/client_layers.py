@@ -1,8 +1,8 @@
-"""What each guarantee costs: CPU of a request through ever more of the layers, in one process.
+"""Measure the CPU time per request that each layer of the client adds, in one process.
 
     python bench/client_layers.py HTTP CORE ROUNDS
 
-Prints microseconds of CPU for each layer and round, as JSON. Used by bench/client.py.
+The command prints the CPU microseconds of each layer and round as JSON. bench/client.py runs it.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from common import prefer_this_process
 REQUESTS, IN_FLIGHT = 600, 64
 
 LAYERS = {
-    "aiohttp": "a session's post, JSON in and out",
-    "wire": "+ timeouts by phase, bounded replies, failures by name, no key in any message",
+    "aiohttp": "a POST request of a session, with JSON in both directions",
+    "wire": "+ timeouts per phase, limited reply size, typed errors, redaction of keys",
     "backend": "+ dialect, receipt, events with clock readings",
     "retry": "+ retry policy, deadline",
     "stops": "+ cutting at stops",
-    "client": "+ the account: text, timing, usage, cost",
+    "client": "+ the completion: text, timing, usage, cost",
 }
 
 
 async def measure(http: str, rounds: int) -> dict[str, list[float]]:
-    """CPU microseconds a request, layer by layer, the order turned round each time."""
+    """Return CPU microseconds per request by layer, reversing the order in every round."""
     bare, ours = Aiohttp(http, ""), Ours(http, "")
     await bare.open()
     await ours.open()

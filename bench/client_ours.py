@@ -9,7 +9,7 @@ from client_base import GIVEN, KEY, PROMPT, Peer
 
 
 class Ours(Peer):
-    """phi2sdk, chat route; the others of our backends derive from it."""
+    """phi2sdk with the chat route; the classes of the other backends derive from it."""
 
     packages = ("phi2sdk", "aiohttp")
     target = "openai"

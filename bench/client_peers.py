@@ -1,8 +1,8 @@
-"""One small class a client: the same question asked through each of them.
+"""One class per client, which sends the same request through it.
 
-Each is imported by a worker that runs in that client's own environment, so the imports stand inside
-the methods. ``ask`` gives the answer's text, ``stream`` its pieces; what cannot stream or is not
-asynchronous leaves the method out.
+A worker in the environment of a client uses its class, so the imports are inside the methods.
+``ask`` returns the text of the answer, and ``stream`` yields its chunks. A client without streaming
+or without asyncio does not have the method.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from client_ours import Ours, OursAzureChat, OursClarifai, OursCompletions, Ours
 
 
 class Aiohttp(Peer):
-    """The floor: one session, json in, json out, nothing else."""
+    """The lower bound for HTTP clients: a session that sends and receives JSON."""
 
     packages = ("aiohttp",)
 
@@ -50,7 +50,7 @@ class Aiohttp(Peer):
 
 
 class Grpc(Peer):
-    """The floor for Clarifai: a channel and the generated messages."""
+    """The lower bound for Clarifai clients: a channel and the generated messages."""
 
     packages = ("grpcio", "clarifai-grpc")
 
@@ -254,7 +254,7 @@ class AnyLLM(Peer):
 
 
 class _Threaded(Peer):
-    """A client that only blocks: 64 threads keep 64 requests in flight."""
+    """A client without asyncio, which uses 64 threads for 64 requests in flight."""
 
     async def open(self) -> None:
         self.open_sync()

@@ -1,9 +1,9 @@
-"""Draws the report of bench/client.py.
+"""Plot the report of bench/client.py.
 
     python bench/client.py --json client.json
     python bench/client_plot.py client.json docs/how-it-works/client.svg
 
-matplotlib comes from an environment of its own, made on first use.
+If matplotlib is not installed, the command creates an environment for it on first use.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ OURS, THEIRS = "#1f5fa8", "#b9bfc7"
 
 
 def draw(report: dict[str, Any], path: Path) -> None:
-    """Four panels, each sorted; ours stands out by colour and by weight."""
+    """Draw four sorted bar charts, with phi2sdk in another color and in bold."""
     import matplotlib as mpl
     import matplotlib.pyplot as plt
 
     mpl.rcParams.update({"font.size": 8, "svg.fonttype": "none", "svg.hashsalt": "phi2sdk"})
     panels = (
         ("Requests/s, 64 in flight, one core", "client", "rps", False),
-        ("CPU of a request (ms)", "client", "cpu_ms", True),
+        ("CPU per request (ms)", "client", "cpu_ms", True),
         ("First client: import and build (s)", "first_client", "seconds", True),
-        ("Age of a chunk, p99 of 64 streams (ms)", "stream", "lag_p99_ms", True),
+        ("Delay of a chunk, p99 of 64 streams (ms)", "stream", "lag_p99_ms", True),
     )
     figure, axes = plt.subplots(2, 2, figsize=(9, 6.5), layout="constrained")
     for axis, (title, kind, figure_of, less_is_better) in zip(axes.flat, panels, strict=True):
@@ -39,8 +39,8 @@ def draw(report: dict[str, Any], path: Path) -> None:
         rows.sort(key=lambda row: row[figure_of], reverse=less_is_better)
         names = [row[kind] for row in rows]
         values = [row[figure_of] for row in rows]
-        colours = [OURS if name.startswith("phi2sdk") else THEIRS for name in names]
-        bars = axis.barh(names, values, color=colours)
+        colors = [OURS if name.startswith("phi2sdk") else THEIRS for name in names]
+        bars = axis.barh(names, values, color=colors)
         axis.bar_label(bars, fmt="%.3g", padding=2)
         axis.set_xscale("log")
         axis.set_xlim(min(values) / 2, max(values) * 4)
@@ -59,7 +59,7 @@ def draw(report: dict[str, Any], path: Path) -> None:
 
 
 def main() -> int:
-    """Draw, in matplotlib's own environment if it is not at hand."""
+    """Draw the plot, in another environment if matplotlib is not installed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("report", type=Path)
     parser.add_argument("picture", type=Path, nargs="?", default=Path("client.svg"))

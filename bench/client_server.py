@@ -1,10 +1,11 @@
-"""The server behind bench/client.py: fixed replies, as fast as asyncio can send them.
+"""The server of bench/client.py, which sends fixed replies as fast as asyncio can.
 
-It speaks just enough HTTP/1.1 for clients that behave, so that it is never what limits them (the
-emulators of the package check and record every call; they would be). Each streamed chunk's text is
-the clock reading of its sending, in nanoseconds, which client and server share.
+It implements only the part of HTTP/1.1 that the clients use, so that the server is never the
+bottleneck (the emulators of the package would be, because they check and record every call). The
+text of each streamed chunk is the time of its sending in nanoseconds, by a clock that client and
+server share.
 
-Prints ``{"http": URL, "grpc": ADDRESS}``, then serves until its standard input ends.
+The command prints ``{"http": URL, "grpc": ADDRESS}``, and serves until its standard input ends.
 """
 
 from __future__ import annotations
@@ -67,14 +68,14 @@ CHAT, TEXT, SCORE, TGI = (
 
 
 class Pace:
-    """How streams run: ``chunks`` each, one every ``interval`` seconds, their phases spread."""
+    """The timing of streams: ``chunks`` chunks at ``interval`` seconds, with different phases."""
 
     def __init__(self, chunks: int, interval: float, phases: int) -> None:
         self.chunks, self.interval, self._phases = chunks, interval, phases
         self._started = 0
 
     def first(self) -> float:
-        """Seconds until a new stream's first chunk."""
+        """Return the seconds until the first chunk of a new stream."""
         self._started += 1
         return self.interval * (self._started % self._phases) / self._phases
 
@@ -171,7 +172,7 @@ def _ends(kind: str) -> list[bytes]:
 
 
 async def _grpc(pace: Pace) -> str:
-    """Clarifai's methods, bytes in and out."""
+    """Return the handlers of Clarifai's methods, with bytes in both directions."""
     import grpc
     from clarifai_grpc.grpc.api import resources_pb2, service_pb2
     from clarifai_grpc.grpc.api.status import status_code_pb2, status_pb2

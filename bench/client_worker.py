@@ -1,14 +1,14 @@
-"""Measures one client in the process that it runs in; bench/client.py starts one for each.
+"""Measure one client in this process; bench/client.py starts a process for each client.
 
     python bench/client_worker.py PEER HTTP GRPC CORE
 
-Takes commands as lines of JSON and answers each with one:
+The worker reads commands as lines of JSON, and answers each with a line of JSON:
 
-- ``{"do": "load", "requests": N, "concurrency": C}``: requests/s, CPU seconds a request
-- ``{"do": "stream", "streams": N}``: lag of each chunk from its sending to its reader, in ms
+- ``{"do": "load", "requests": N, "concurrency": C}``: requests/s, CPU seconds per request
+- ``{"do": "stream", "streams": N}``: delay of each chunk from sending to reading, in ms
 - ``{"do": "sync", "requests": N}``: latency of the synchronous client, in ms
-- ``{"do": "first"}``: seconds and memory until the client stands (what it imports included), and
-  until its first answer; before all others
+- ``{"do": "first"}``: seconds and memory until the client is built (imports included), and
+  seconds until its first answer; must be the first command
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from typing import Any
 
 
 async def load(peer: Any, requests: int, concurrency: int) -> dict[str, float]:
-    """``concurrency`` loops that ask until all requests are done."""
+    """Send requests with a concurrency, and measure throughput and CPU."""
     left = iter(range(requests))
 
     async def ask(numbers: Iterator[int]) -> None:
         for _ in numbers:
             if len(await peer.ask()) < 100:
-                raise RuntimeError("the answer is not the server's")
+                raise RuntimeError("the answer is not that of the server")
 
     wall, cpu = time.perf_counter(), time.process_time()
     await asyncio.gather(*(ask(left) for _ in range(concurrency)))
@@ -39,7 +39,7 @@ async def load(peer: Any, requests: int, concurrency: int) -> dict[str, float]:
 
 
 async def stream(peer: Any, streams: int) -> dict[str, Any]:
-    """Streams at the same time; how old each chunk is when its reader has it."""
+    """Read several streams at the same time, and measure the delay of each chunk."""
     lags: list[float] = []
 
     async def read() -> None:
@@ -52,7 +52,7 @@ async def stream(peer: Any, streams: int) -> dict[str, Any]:
 
 
 def sync(peer: Any, requests: int) -> dict[str, Any]:
-    """One request after the other."""
+    """Measure sequential requests."""
     taken = []
     for _ in range(requests):
         start = time.perf_counter()
@@ -62,7 +62,7 @@ def sync(peer: Any, requests: int) -> dict[str, Any]:
 
 
 async def first(peer: Any) -> dict[str, float]:
-    """From the start of this process's work to the first client, and to its first answer."""
+    """Measure the time from the start until the client is built, and until its first answer."""
     start = time.perf_counter()
     await peer.open()
     client = time.perf_counter() - start
@@ -73,10 +73,10 @@ async def first(peer: Any) -> dict[str, float]:
 
 
 def main() -> None:
-    """Answer commands until there are no more."""
+    """Answer commands until standard input ends."""
     name, http, grpc, core = sys.argv[1:5]
     os.sched_setaffinity(0, {int(core)})
-    # Clients that print would spoil the answers: what they say goes to standard error.
+    # Output of the clients goes to standard error, because it must not mix with the answers.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     from client_peers import PEERS

@@ -1,6 +1,7 @@
-"""What every benchmark here shares: arguments, peers' environments, medians, the report.
+"""Code that the benchmarks share: arguments, environments of peers, medians, the report.
 
-Standard library only: a worker may be run by a peer's own Python. Each command builds its
+A peer is another package that is measured on the same task. This module uses only the standard
+library, because the Python of a peer's environment may run it. Each command builds its
 :class:`Report` like this::
 
     args = arguments(__doc__)
@@ -49,17 +50,17 @@ Operator = Literal[">=", "<="]
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
-    """A parser with what every benchmark takes; add more to it."""
+    """Return a parser with the options that all benchmarks have."""
     made = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument("--json", type=Path, metavar="FILE", help="write the report there as well")
-    made.add_argument("--quick", action="store_true", help="only the checks, in under 50 s")
+    made.add_argument("--json", type=Path, metavar="FILE", help="file for the report as JSON")
+    made.add_argument("--quick", action="store_true", help="run only the checks, in under 50 s")
     return made
 
 
 def arguments(description: str | None) -> argparse.Namespace:
-    """The arguments of a benchmark that has none of its own."""
+    """Parse the arguments of a benchmark without further options."""
     return parser(description).parse_args()
 
 
@@ -67,13 +68,13 @@ def arguments(description: str | None) -> argparse.Namespace:
 
 
 class Report:
-    """Rows and checks of one run: a table for a person, JSON for a program.
+    """The rows and checks of one run, printed as a table and written as JSON.
 
     Args:
-        bench: The benchmark's name.
-        args: With ``json`` (a path or ``None``) and ``quick``.
-        packages: Packages of this environment whose versions matter; those of peers' own
-            environments go into ``versions`` (see :func:`peer_versions`).
+        bench: The name of the benchmark.
+        args: Arguments with ``json`` (a path or ``None``) and ``quick``.
+        packages: Packages of this environment whose versions are reported. Add versions of
+            packages in other environments to ``versions`` (see :func:`peer_versions`).
     """
 
     def __init__(self, bench: str, args: argparse.Namespace, packages: Iterable[str] = ()) -> None:
@@ -88,11 +89,11 @@ class Report:
             self.versions[package] = _version(package)
 
     def row(self, **figures: Any) -> None:
-        """One line of the table; units belong into the names."""
+        """Add a row to the table. The names of the columns include the units."""
         self.rows.append(figures)
 
     def note(self, text: str) -> None:
-        """Something to know about the figures."""
+        """Add a remark about the figures."""
         self.notes.append(text)
 
     def check(
@@ -103,15 +104,15 @@ class Report:
         bound: float,
         reason: str = "",
     ) -> None:
-        """A figure that must hold; one that could not be had is ``None``, and says why."""
+        """Add a figure with a bound. ``None`` is a figure that was not measured, for a reason."""
         if value is None and not reason:
-            raise ValueError(f"{name}: a figure that could not be had needs its reason")
+            raise ValueError(f"{name} has no value, and needs a reason")
         holds = value is not None and (value >= bound if op == ">=" else value <= bound)
         check = {"name": name, "value": value, "op": op, "bound": bound, "holds": holds}
         self.checks.append({**check, "reason": reason} if reason else check)
 
     def document(self) -> dict[str, Any]:
-        """The whole report."""
+        """Return the report as a document."""
         return {
             "bench": self.bench,
             "quick": self.quick,
@@ -125,7 +126,7 @@ class Report:
         }
 
     def finish(self) -> int:
-        """Print the table, write the JSON; 0 if every check holds, else 1."""
+        """Print the table, write the JSON, and return 0 if every check holds, else 1."""
         about = machine()
         print(f"\n{self.bench}: {about['cpu']}, {about['cores']} cores, load {about['load']}")
         for row_keys, rows in _alike(self.rows):
@@ -133,7 +134,7 @@ class Report:
             print(_table(row_keys, rows))
         print()
         for check in self.checks:
-            shown = "not had" if check["value"] is None else f"{check['value']:.4g}"
+            shown = "-" if check["value"] is None else f"{check['value']:.4g}"
             verdict = "holds" if check["holds"] else "DOES NOT HOLD"
             reason = f"  ({check['reason']})" if check.get("reason") else ""
             print(
@@ -149,7 +150,7 @@ class Report:
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
+    """Return a description of this machine."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     return {
         "cpu": _cpu(),
@@ -165,19 +166,19 @@ def machine() -> dict[str, Any]:
 
 
 def median(values: Iterable[float]) -> float:
-    """The middle of the values."""
+    """Return the median of the values."""
     return statistics.median(values)
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that at least ``share`` (0 to 1) of the values do not exceed."""
+    """Return the smallest value that at least ``share`` (0 to 1) of the values do not exceed."""
     ordered = sorted(values)
     at = max(0, -(-len(ordered) * share // 1) - 1)
     return ordered[min(len(ordered) - 1, int(at))]
 
 
 def interquartile(values: Sequence[float]) -> tuple[float, float]:
-    """The quarter marks, to show how much rounds differ."""
+    """Return the first and the third quartile, which show how much rounds differ."""
     if len(values) < 2:
         return values[0], values[0]
     low, _, high = statistics.quantiles(values, n=4, method="inclusive")
@@ -188,14 +189,14 @@ def interquartile(values: Sequence[float]) -> tuple[float, float]:
 
 
 def peer_python(name: str) -> Path:
-    """The Python of a peer's own virtual environment, made on first use.
+    """Return the Python of a peer's virtual environment, which is created on first use.
 
-    ``bench/peers/NAME.txt`` lists what it holds. The environment lies under the user's cache
-    (``PHI2_BENCH_ENVIRONMENTS`` puts it elsewhere) and is made anew when the list changes. A line
-    ``# without: PACKAGE ...`` names packages that are uninstalled afterwards.
+    ``bench/peers/NAME.txt`` lists the packages. The environment is in the user's cache, or in the
+    folder ``PHI2_BENCH_ENVIRONMENTS``, and is created again when the list changes. A line
+    ``# without: PACKAGE ...`` names packages to uninstall afterwards.
 
     Raises:
-        RuntimeError: It could not be installed; the message ends with pip's last words.
+        RuntimeError: pip failed. The message contains the end of its output.
     """
     wanted = HERE / "peers" / f"{name}.txt"
     stamp = hashlib.sha256(wanted.read_bytes() + platform.python_version().encode())
@@ -203,7 +204,7 @@ def peer_python(name: str) -> Path:
     python = place / "bin" / "python"
     if (place / "complete").exists():
         return python
-    print(f"making an environment for {name} (once) ...", file=sys.stderr, flush=True)
+    print(f"creating an environment for {name} (once) ...", file=sys.stderr, flush=True)
     shutil.rmtree(place, ignore_errors=True)
     subprocess.run([sys.executable, "-m", "venv", place], check=True)
     lines = wanted.read_text(encoding="utf-8").splitlines()
@@ -214,15 +215,15 @@ def peer_python(name: str) -> Path:
         made = subprocess.run(pip, capture_output=True, text=True, check=False)
         if made.returncode:
             words = " ".join(made.stderr.split())[-300:]
-            raise RuntimeError(f"the environment for {name} could not be made: {words}")
-    # Compiled in advance, so that no peer pays for that in its first measured import.
+            raise RuntimeError(f"the environment for {name} could not be created: {words}")
+    # Compiled in advance, so that the first import that is measured does not include it.
     subprocess.run([python, "-m", "compileall", "-qq", place / "lib"], check=False)
     (place / "complete").touch()
     return python
 
 
 def peer_versions(name: str, packages: Iterable[str]) -> dict[str, str]:
-    """Versions of packages in a peer's environment."""
+    """Return the versions of packages in a peer's environment."""
     script = (
         "import importlib.metadata as m, json, sys;"
         "print(json.dumps({p: m.version(p) for p in sys.argv[1:]}))"
@@ -242,9 +243,9 @@ def _environments() -> Path:
 
 
 def prefer_this_process() -> None:
-    """Ahead of whatever else runs on this machine, where that is allowed.
+    """Raise the priority of this process over other programs, if the system allows it.
 
-    For every process of a comparison alike: what is in its way makes the faster one look slower.
+    Every process of a comparison does this, because other load slows the faster one down more.
     """
     with contextlib.suppress(OSError, AttributeError):
         os.nice(-15)
@@ -268,7 +269,7 @@ def _relative(argv: Sequence[str]) -> list[str]:
 
 
 def _alike(rows: list[dict[str, Any]]) -> list[tuple[tuple[str, ...], list[dict[str, Any]]]]:
-    """Rows with the same columns together, in the order of their first appearance."""
+    """Return the rows grouped by their columns, in the order of their first appearance."""
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault(tuple(row), []).append(row)

@@ -1,13 +1,15 @@
-"""Break-even intervals and the budget, each against a known truth.
+"""Test break-even intervals and the budget against known true values.
 
     python bench/cost.py [--quick] [--json FILE]
 
-``coverage_simulated``: of runs with random answers of known mean length at a known speed, the share
-whose 95 % interval holds the analytic break-even. ``coverage_emulated``: the same over the wire,
-against an emulator of known speed; what the wire and this machine add to each request is an error
-that it includes. ``spend_over_cap``: the most that a provider's own meter came to, over the cap, in
-concurrent runs of random token counts and faults. The bounds of coverage are the one-sided 99 %
-binomial bounds of 95 %.
+- ``coverage_simulated`` is the share of simulated runs whose 95 % interval contains the analytic
+  break-even. The runs have random answers of known mean length at a known speed.
+- ``coverage_emulated`` is the same share for requests to an emulator of known speed. It includes
+  the time that the connection and this machine add to each request.
+- ``spend_over_cap`` is the largest ratio of the provider's metered cost to the cap, over runs with
+  concurrent requests, random token counts and faults.
+
+The bounds of the coverage are the one-sided 99 % binomial bounds for a rate of 95 %.
 """
 
 from __future__ import annotations
@@ -41,12 +43,12 @@ SIDE_BY_SIDE = 16
 
 
 def bound(runs: int) -> float:
-    """The lowest share that does not speak against 95 %."""
+    """Return the lowest share that is consistent with a rate of 95 %."""
     return float(stats.binom.ppf(0.01, runs, 0.95)) / runs
 
 
 async def emulated(truth: Truth, seed: int) -> bool | None:
-    """One run over the wire; whether its interval holds the truth."""
+    """Return whether the interval of one emulated run contains the true break-even."""
     rng = random.Random(seed)
     lengths = [rng.randint(*truth.output_tokens) for _ in range(truth.prompts)]
     words = {f"Paragraph {i}.": " a" * n for i, n in enumerate(lengths)}
@@ -78,8 +80,8 @@ async def emulated(truth: Truth, seed: int) -> bool | None:
     found = break_even(*options)
     if found is None or found.volume is None or found.volume.low is None:
         return None
-    # The truth of the very tokens that the emulator counts: a template surrounds each prompt, and
-    # the end-of-text token is generated too.
+    # The true value for the tokens that the emulator counts, which include the template around
+    # each prompt and the end-of-text token.
     extra_read = sum(r.usage.input.value for r in records if r.usage.input) / len(records)
     drawn = sum(reads) / len(reads)
     low, high = truth.prompt_tokens
@@ -96,7 +98,7 @@ async def emulated(truth: Truth, seed: int) -> bool | None:
 
 
 async def over_the_wire(runs: int) -> tuple[int, int]:
-    """``(held, runs)``, some of them side by side."""
+    """Return the number of intervals that contain the true value, and the number of runs."""
     places = asyncio.Semaphore(SIDE_BY_SIDE)
 
     async def one(seed: int) -> bool | None:
@@ -108,7 +110,7 @@ async def over_the_wire(runs: int) -> tuple[int, int]:
 
 
 async def worst_spend(runs: int) -> tuple[float, int]:
-    """The largest share of its cap that any run's meter came to, and calls turned away."""
+    """Return the largest ratio of metered cost to cap, and the number of refused calls."""
     shares, turned_away = [], 0
     for provider in ("openai", "hf", "azure", "clarifai"):
         rng = random.Random(f"bench/{provider}")
@@ -121,7 +123,7 @@ async def worst_spend(runs: int) -> tuple[float, int]:
 
 
 def main() -> int:
-    """Run it."""
+    """Run the benchmark, and return 0 if every check holds."""
     args = arguments(__doc__)
     report = Report("cost", args, ["numpy", "scipy"])
     runs = 200 if args.quick else 2000

@@ -1,12 +1,12 @@
-"""The local engine against ``transformers.generate`` and others: the same weights, in one run.
+"""Compare the local engine with ``transformers.generate`` and others on the same weights.
 
     python bench/local.py --quick           # the bundled checkpoint and hidden 512 x 8 layers
-    python bench/local.py --json local.json # and compiled, llama.cpp, the true shape of Phi-2
-    python bench/local_docs.py local.json   # figures and plot into docs/
+    python bench/local.py --json local.json # also compiled, llama.cpp, the full shape of Phi-2
+    python bench/local_docs.py local.json   # write figures and plot to docs/
 
-Rounds alternate, and ratios are medians of rounds. Nothing ends early: every request writes the
-number of tokens that it was given, and only those are counted, never padding. Each peer runs on one
-torch thread or on all, whichever suits it better at the moment; the engine chooses by itself.
+Rounds alternate, and ratios are medians over the rounds. No answer ends early: every request
+generates its number of tokens, and only these tokens are counted, without padding. Each peer runs
+on one torch thread or on all, whichever is faster at the moment. The engine chooses automatically.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def main() -> int:
 
 
 def tiny(report: Report) -> None:
-    """The bundled checkpoint, one request, eager."""
+    """Measure one request to the bundled checkpoint with the eager step."""
     with models(CHECKPOINT, "float32", "cpu") as (ours, theirs):
         requests = [(prompt(ours, 60), 80)]
         ratios, rates = alternate(
@@ -80,7 +80,7 @@ def tiny(report: Report) -> None:
 
 
 def compiled(report: Report) -> None:
-    """The same, the one-token step compiled."""
+    """Measure one request to the bundled checkpoint with the compiled step."""
     began = time.perf_counter()
     with models(CHECKPOINT, "float32", "cpu", compile=True) as (ours, theirs):
         requests = [(prompt(ours, 60), 80)]
@@ -90,7 +90,7 @@ def compiled(report: Report) -> None:
         greedy = Sampling(max_tokens=80)
         same = [[step.id for step in model.tokens("Bob:", greedy)] for model in (ours, eager)]
         if same[0] != same[1]:
-            raise AssertionError("the compiled step writes other tokens than the eager one")
+            raise AssertionError("the compiled step and the eager step generate different tokens")
         ratios, rates = alternate(
             {
                 "ours, compiled": lambda: sequentially(ours, requests),
@@ -103,7 +103,7 @@ def compiled(report: Report) -> None:
 
 
 def against_llamacpp(report: Report) -> None:
-    """The same request in llama.cpp, on the same weights as GGUF, both in float32."""
+    """Measure the same request in llama.cpp, on the same weights as GGUF, both in float32."""
     name, bound = "tiny_b1_vs_llamacpp", 1.0
     try:
         with (
@@ -129,9 +129,9 @@ def against_llamacpp(report: Report) -> None:
 
 
 def mid(report: Report) -> None:
-    """Hidden 512 x 8 layers, prompts of 5-300 tokens, answers of 8-100, over 16 slots."""
+    """Measure hidden 512 x 8 layers, prompts of 5-300 tokens, answers of 8-100, 16 slots."""
     requests = mixed(32 if report.quick else 48, (5, 300), (8, 100))
-    some = requests[:: 4 if report.quick else 3]  # one by one takes long: every third
+    some = requests[:: 4 if report.quick else 3]  # sequential requests take long, so only a part
     with random_model(MID, "float32", "cpu") as (ours, theirs):
         slots = warm(ours.slots(16))
         ratios, rates = alternate(
@@ -150,7 +150,7 @@ def mid(report: Report) -> None:
 
 
 def mid_alike(report: Report) -> None:
-    """The same model where lengths are alike and padding wastes little."""
+    """Measure the same model with requests of similar lengths, which need little padding."""
     requests = mixed(32, (5, 60), (8, 200))
     with random_model(MID, "float32", "cpu") as (ours, theirs):
         slots = warm(ours.slots(16))
@@ -170,7 +170,7 @@ def mid_alike(report: Report) -> None:
 
 
 def mid_arriving(report: Report) -> None:
-    """Continuous batching, ours and transformers': all at once, and by Poisson."""
+    """Compare continuous batching with that of transformers: all at once, and Poisson arrivals."""
     requests = mixed(32, (5, 300), (8, 100))
     some = requests[:8]
     name = "transformers, continuous batching"
@@ -212,7 +212,7 @@ def mid_arriving(report: Report) -> None:
         )
         for who, seconds in took.items():
             report.row(
-                what=f"hidden 512 x 8, float32, 32 by Poisson, {rate:.1f} a second",
+                what=f"hidden 512 x 8, float32, 32 with Poisson arrivals, {rate:.1f}/s",
                 who=who,
                 tokens_per_s=median(rates[who]),
                 end_p50_s=median(seconds),
@@ -221,7 +221,7 @@ def mid_arriving(report: Report) -> None:
 
 
 def latency(report: Report) -> None:
-    """Time to the first token by length of the prompt."""
+    """Measure the time to first token by length of the prompt."""
     with models(CHECKPOINT, "float32", "cpu") as (ours, theirs):
         for length in (16, 128, 512, 1500):
             request = [(prompt(ours, length), 1)]
@@ -237,7 +237,7 @@ def latency(report: Report) -> None:
 
 
 def full(report: Report) -> None:
-    """The true shape with random weights, bfloat16, one request."""
+    """Measure one request to the full shape of Phi-2 with random weights in bfloat16."""
     ours, theirs = full_pair("bfloat16", "cpu")
     requests = [(list(range(100, 132)), 12)]
     ratios, rates = alternate(
@@ -265,7 +265,7 @@ def full(report: Report) -> None:
 
 
 def gpu(report: Report) -> None:
-    """The true shape in float16 on a CUDA device."""
+    """Measure the full shape of Phi-2 in float16 on a CUDA device."""
     bounds = {
         "gpu_b1_bandwidth_share": (">=", 0.8),
         "gpu_b1_vs_generate": (">=", 8.0),
@@ -274,7 +274,7 @@ def gpu(report: Report) -> None:
     }
     if not torch.cuda.is_available():
         for name, (op, bound) in bounds.items():
-            report.check(name, None, op, bound, "no CUDA device here")  # type: ignore[arg-type]
+            report.check(name, None, op, bound, "this machine has no CUDA device")  # type: ignore[arg-type]
         return
     cuda = torch.device("cuda")
     ours, theirs = full_pair("float16", "cuda")
@@ -293,14 +293,14 @@ def gpu(report: Report) -> None:
 
 
 def one_by_one(model: Any, requests: Requests) -> Callable[[], float]:
-    """``generate`` on each, on as many threads as suit it."""
+    """Return a function that runs ``generate`` on each request, with the faster thread count."""
     ids, count = requests[0]
     trial = [(ids, min(count, 20))]
     return suited(lambda: generate_each(model, trial), lambda: generate_each(model, requests))
 
 
 def padded(model: Any, requests: Requests) -> Callable[[], float]:
-    """``generate`` on padded batches of 16, on as many threads as suit it."""
+    """Return a function that runs ``generate`` on padded batches of 16, likewise."""
     trial = [(ids, 4) for ids, _ in requests[:16]]
     return suited(
         lambda: generate_padded(model, trial, 16), lambda: generate_padded(model, requests, 16)

@@ -1,4 +1,4 @@
-"""Writes the report of bench/local.py into docs/how-it-works/performance.md, and draws it.
+"""Write the report of bench/local.py into docs/how-it-works/performance.md, and plot it.
 
 python bench/local.py --json local.json
 python bench/local_docs.py local.json
@@ -19,7 +19,7 @@ BEGIN, END = "<!-- local figures: begin -->", "<!-- local figures: end -->"
 
 
 def main() -> int:
-    """Put the figures where the marks are, the pictures beside the page."""
+    """Replace the figures between the marks, and the pictures in the folder of the page."""
     report = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     page = DOCS / "performance.md"
     before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
@@ -30,7 +30,7 @@ def main() -> int:
 
 
 def figures(report: dict[str, Any]) -> str:
-    """The figures in Markdown."""
+    """Return the figures in Markdown."""
     machine = report["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     parts = [
@@ -44,31 +44,30 @@ def figures(report: dict[str, Any]) -> str:
         groups.setdefault(tuple(row), []).append(row)
     for keys, rows in groups.items():
         if "median" in keys:
-            parts.append("Tokens/s, prompts included:")
+            parts.append("Tokens/s, including the time for the prompts:")
         heads = [key.replace("_", " ") for key in keys]
         parts.append(table(heads, [[shown(row[key]) for key in keys] for row in rows]))
     return "\n\n".join([*parts, *(f"Note: {note}." for note in report["notes"])])
 
 
 def check(found: dict[str, Any]) -> list[str]:
-    """A line of the checks; what needs a GPU that was not there is not yet measured."""
+    """Return a row of the table of checks."""
     bound = f"{found['op']} {found['bound']:g}"
     if found["value"] is None:
         reason = found["reason"]
-        verdict = "not yet measured" if found["name"].startswith("gpu") else "not had"
-        return [f"`{found['name']}`", "-", bound, f"{verdict}: {reason}"]
+        return [f"`{found['name']}`", "-", bound, f"not measured: {reason}"]
     verdict = "holds" if found["holds"] else "does not hold"
     return [f"`{found['name']}`", shown(found["value"]), bound, verdict]
 
 
 def table(heads: Any, lines: list[list[str]]) -> str:
-    """A Markdown table."""
+    """Return a Markdown table."""
     marks = "|" + "---|" * len(heads)
     return "\n".join([f"| {' | '.join(heads)} |", marks, *(f"| {' | '.join(x)} |" for x in lines)])
 
 
 def shown(value: Any) -> str:
-    """A figure to three or four digits."""
+    """Return a figure with three or four digits."""
     if isinstance(value, float):
         return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
     return str(value)

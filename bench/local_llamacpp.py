@@ -1,9 +1,9 @@
-"""llama.cpp on the same weights: worker of bench/local.py, in an environment of its own.
+"""Worker of bench/local.py that measures llama.cpp on the same weights, in another environment.
 
     python local_llamacpp.py CHECKPOINT THREADS
 
-writes the checkpoint as GGUF (float32), loads it, and then answers each line ``TOKENS_OUT ID ID
-...`` with the tokens a second of that request, prompt included.
+The command converts the checkpoint to GGUF (float32) and loads it. It then answers each line
+``TOKENS_OUT ID ID ...`` with the tokens per second of that request, including the prompt.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ OUTSIDE = {
 
 
 def convert(folder: Path, path: Path) -> None:
-    """A Phi checkpoint as GGUF, in float32."""
+    """Convert a Phi checkpoint to GGUF in float32."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     tokenizer = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
     heads, hidden = config["num_attention_heads"], config["hidden_size"]
@@ -63,7 +63,7 @@ def convert(folder: Path, path: Path) -> None:
 
 
 def vocabulary(writer: gguf.GGUFWriter, tokenizer: dict[str, Any], config: dict[str, Any]) -> None:
-    """The byte-level vocabulary; requests come as tokens, so that it hardly matters."""
+    """Write the byte-level vocabulary. Requests consist of tokens, so they do not use it."""
     known = {id: token for token, id in tokenizer["model"]["vocab"].items()}
     special = {added["id"]: added["content"] for added in tokenizer.get("added_tokens", [])}
     tokens, types = [], []

@@ -1,4 +1,4 @@
-"""Models and requests of bench/local.py: the same weights here and in transformers."""
+"""Models and requests of bench/local.py, with the same weights in the engine and transformers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ transformers.logging.disable_progress_bar()
 
 CHECKPOINT = Path(__file__).resolve().parents[1] / "phi2sdk" / "demo" / "checkpoint"
 Requests = list[tuple[list[int], int]]
-"""Prompt and number of tokens to write, of each."""
+"""The prompt tokens and the number of tokens to generate, for each request."""
 
 MID = {"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 8, "vocab_size": 2048}
 FULL = {"hidden_size": 2560, "intermediate_size": 10240, "num_hidden_layers": 32}
@@ -35,7 +35,7 @@ FULL = {"hidden_size": 2560, "intermediate_size": 10240, "num_hidden_layers": 32
 def models(
     folder: Path, dtype: str, device: str, *, compile: bool = False
 ) -> Iterator[tuple[LocalModel, Any]]:
-    """The same weights here and in transformers."""
+    """Yield a checkpoint loaded by the local engine and by transformers."""
     ours = LocalModel.load(folder, dtype=dtype, device=device, compile=compile)  # type: ignore[arg-type]
     theirs = transformers.PhiForCausalLM.from_pretrained(
         folder, dtype=getattr(torch, dtype), attn_implementation="sdpa"
@@ -47,7 +47,7 @@ def models(
 def random_model(
     shape: dict[str, int], dtype: str, device: str
 ) -> Iterator[tuple[LocalModel, Any]]:
-    """Random weights of a shape."""
+    """Yield a model of the given shape with random weights, in the engine and transformers."""
     config = transformers.PhiConfig(**shape, num_attention_heads=8, max_position_embeddings=2048)
     folder = Path(tempfile.mkdtemp(prefix="phi2-bench-"))
     try:
@@ -66,7 +66,7 @@ def random_model(
 
 
 def full_pair(dtype: str, device: str) -> tuple[LocalModel, Any]:
-    """The true shape of Phi-2 with random weights; both models share all but a fifth of them."""
+    """Return Phi-2's full shape with random weights; the models share four fifths of them."""
     config = transformers.PhiConfig(
         **FULL,
         vocab_size=51200,
@@ -136,14 +136,14 @@ def prompt(model: LocalModel, length: int) -> list[int]:
 
 
 def bytes_per_token(model: LocalModel) -> int:
-    """What a step reads: all weights but the embedding, of which it reads one row."""
+    """Return the bytes that a step reads: all weights without the embedding."""
     shape = model.phi.config.shape
     head = shape.vocab * shape.hidden
     return (shape.matrix_parameters + head) * model.phi.dtype.itemsize
 
 
 def read_bandwidth(device: torch.device) -> float:
-    """Bytes a second: reading half a gigabyte on a CPU, copying it on a GPU (read and write)."""
+    """Return bytes/s of reading half a gigabyte on a CPU, or of copying it on a GPU."""
     block = torch.ones(2**27, dtype=torch.float32, device=device)
     if device.type == "cpu":
         return median(block.nbytes / timed(block.sum) for _ in range(9))

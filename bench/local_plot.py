@@ -1,8 +1,8 @@
-"""Draws the report of bench/local.py.
+"""Plot the report of bench/local.py.
 
     python bench/local_plot.py local.json docs/how-it-works/local.svg docs/how-it-works/local.png
 
-matplotlib comes from an environment of its own if it is not at hand, made on first use.
+If matplotlib is not installed, the command creates an environment for it on first use.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ OURS, THEIRS = "#1f5fa8", "#b9bfc7"
 
 
 def draw(report: dict[str, Any], paths: list[Path]) -> None:
-    """A panel for each thing that was compared: medians, with the spread of the rounds."""
+    """Draw a bar chart for each comparison: medians, with the range of the rounds."""
     if importlib.util.find_spec("matplotlib") is None:
         with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
             file.write(json.dumps(report))
@@ -52,7 +52,7 @@ def draw(report: dict[str, Any], paths: list[Path]) -> None:
     )
     for axis, (what, rows) in zip(axes.flat, panels.items(), strict=True):
         rows.sort(key=lambda row: row["median"])
-        colours = [OURS if row["who"].startswith("ours") else THEIRS for row in rows]
+        colors = [OURS if row["who"].startswith("ours") else THEIRS for row in rows]
         medians = [row["median"] for row in rows]
         spread = [
             [row["median"] - row["least"] for row in rows],
@@ -60,7 +60,7 @@ def draw(report: dict[str, Any], paths: list[Path]) -> None:
         ]
         error = {"elinewidth": 0.7, "ecolor": "#444444"}
         names = [f"{row['who']}: {_shown(row['median'])}" for row in rows]
-        axis.barh(names, medians, color=colours, xerr=spread, error_kw=error)
+        axis.barh(names, medians, color=colors, xerr=spread, error_kw=error)
         axis.set_title(what, loc="left", fontsize=9)
         axis.spines[["top", "right"]].set_visible(False)
     machine = report["machine"]
@@ -80,7 +80,7 @@ def _shown(value: float) -> str:
 
 
 def main() -> int:
-    """Draw a report into the files that are named."""
+    """Draw the plot of a report into the given files."""
     report, *paths = map(Path, sys.argv[1:])
     draw(json.loads(report.read_text(encoding="utf-8")), paths)
     return 0

@@ -1,4 +1,4 @@
-"""Ways to run requests, ours and theirs; each returns tokens a second."""
+"""Functions that run requests in the engine or in a peer, and return tokens per second."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from phi2sdk.sampling import Sampling
 
 
 def batched(slots: Slots, requests: Requests) -> float:
-    """Tokens a second of all requests, there at once, in slots."""
+    """Run all requests in slots, starting at the same time."""
     waiting, left = list(requests), {}
     began = time.perf_counter()
     while waiting or left:
@@ -37,14 +37,14 @@ def batched(slots: Slots, requests: Requests) -> float:
 
 
 def sequentially(model: LocalModel, requests: Requests) -> float:
-    """Tokens a second of requests one by one."""
+    """Run the requests in the engine, one at a time."""
     if not model._spare:
         model._spare.append(model.slots(1))
     return batched(model._spare[0], requests)
 
 
 def generate_each(model: Any, requests: Requests) -> float:
-    """``transformers.generate``, as it is, one by one."""
+    """Run ``transformers.generate`` with its default settings, one request at a time."""
     began = time.perf_counter()
     for ids, count in requests:
         text = torch.tensor([ids], device=model.device)
@@ -53,7 +53,7 @@ def generate_each(model: Any, requests: Requests) -> float:
 
 
 def generate_padded(model: Any, requests: Requests, size: int) -> float:
-    """``transformers.generate`` on batches, padded on the left, each as long as its longest."""
+    """Run ``transformers.generate`` on batches, padded on the left to the longest prompt."""
     began = time.perf_counter()
     for at in range(0, len(requests), size):
         batch = requests[at : at + size]
@@ -67,7 +67,7 @@ def generate_padded(model: Any, requests: Requests, size: int) -> float:
 def continuous(
     model: Any, requests: Requests, size: int, arrivals: list[float] | None = None
 ) -> tuple[float, list[float]]:
-    """transformers' continuous batching; also the seconds from each arrival to its end."""
+    """Run transformers' continuous batching; also return the latency of each request."""
     plain = transformers.GenerationConfig(do_sample=False, eos_token_id=-1, pad_token_id=0)
     room = transformers.ContinuousBatchingConfig(
         num_blocks=64, max_batch_tokens=512, max_requests_per_batch=size
@@ -89,13 +89,13 @@ def continuous(
             if result is not None and result.is_finished():
                 took.append(time.perf_counter() - began - came.pop(result.request_id))
             elif result is None and not manager.is_running():
-                raise RuntimeError("transformers' continuous batching died")
+                raise RuntimeError("transformers' continuous batching stopped")
         seconds = time.perf_counter() - began
     return sum(count for _, count in requests) / seconds, took
 
 
 def arriving(slots: Slots, requests: Requests, arrivals: list[float]) -> tuple[float, list[float]]:
-    """Ours, each request at its time; also the seconds from each arrival to its end."""
+    """Run each request in the engine at its arrival; also return the latency of each request."""
     waiting = deque(zip(arrivals, requests, strict=True))
     left: dict[Row, int] = {}
     came, took = {}, []
@@ -118,14 +118,14 @@ def arriving(slots: Slots, requests: Requests, arrivals: list[float]) -> tuple[f
 
 
 def poisson(count: int, rate: float) -> list[float]:
-    """Times of arrivals, so many a second on average."""
+    """Return random arrival times with ``rate`` arrivals per second on average."""
     rng, at = random.Random(1), 0.0
     return [at := at + rng.expovariate(rate) for _ in range(count)]
 
 
 @contextmanager
 def llamacpp(threads: int) -> Iterator[Callable[[Requests], float]]:
-    """llama.cpp on the bundled checkpoint, in a process of its own."""
+    """Run llama.cpp with the bundled checkpoint in another process."""
     worker = Path(__file__).with_name("local_llamacpp.py")
     command = [peer_python("xllamacpp"), worker, CHECKPOINT, str(threads)]
     pipe = subprocess.PIPE
@@ -150,7 +150,7 @@ def llamacpp(threads: int) -> Iterator[Callable[[Requests], float]]:
 
 
 def suited(trial: Callable[[], object], run: Callable[[], float]) -> Callable[[], float]:
-    """``run`` on one torch thread or on all, whichever suits ``trial`` better: peers get the best.
+    """Return ``run`` with one torch thread or with all, whichever is faster for ``trial``.
 
     On a busy machine all threads are many times slower than one (docs/how-it-works/performance.md).
     """
@@ -185,7 +185,7 @@ def generate(model: Any, ids: torch.Tensor, mask: torch.Tensor, count: int) -> N
 
 
 def decode_rate(model: LocalModel, count: int, *, tokens: int) -> float:
-    """Tokens a second of decoding alone, after the prompt."""
+    """Return the tokens per second of decoding, without prefill."""
     slots = warm(model.slots(count))
     rows_ = [
         slots.join(list(range(100, 132)), Sampling(max_tokens=2 * tokens)) for _ in range(count)
@@ -202,7 +202,7 @@ def decode_rate(model: LocalModel, count: int, *, tokens: int) -> float:
 
 
 def join_gap(slots: Slots) -> float:
-    """Largest gap between two tokens of a stream while 1,500 tokens join, over the median gap."""
+    """Return the largest gap between tokens during a prefill of 1,500 tokens, over the median."""
     slots.join([1, 2, 3], Sampling(max_tokens=1900))
     usual, largest = [], []
     for _ in range(20):
@@ -226,11 +226,11 @@ def warm(slots: Slots) -> Slots:
 def alternate(
     ways: dict[str, Callable[[], float]], rounds: int
 ) -> tuple[dict[str, float], dict[str, list[float]]]:
-    """Rates of each way, rounds in turn; the first's median ratio to each other one."""
+    """Run alternating rounds; return the first one's median ratio to every other, and all rates."""
     rates: dict[str, list[float]] = {name: [] for name in ways}
-    if rounds > 3:  # else they take long, and the median leaves the first one out
+    if rounds > 3:  # few rounds are long ones, and their median excludes the first
         for run in ways.values():
-            run()  # the first time allocates and chooses
+            run()  # the first run allocates memory and selects kernels
     for _ in range(rounds):
         for name, run in ways.items():
             rates[name].append(run())

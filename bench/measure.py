@@ -1,11 +1,11 @@
-"""Truth against report: how wrong are our latencies, and those of other load tools?
+"""Measure the error of the reported latencies, for phi2sdk and for other load tools.
 
-A reference server in a process of its own streams on a known schedule and remembers when it read
-each request and when each write left. The error of a report is what it says less what the server
-did. Scenarios: steady writes, bursts, several tokens a write, a stall, a role long before the first
-content, a slow first token. Peers run one after the other on the same server.
+A reference server in another process streams on a known schedule, and records when it read each
+request and when it made each write. The error is the reported time minus the time at the server.
+The scenarios are steady writes, bursts, several tokens per write, a stall, a role frame long before
+the first content, and a slow first token. The tools run in turn on the same server.
 
-``--simulate`` prints instead how often intervals and verdicts are right.
+``--simulate`` instead prints how often intervals cover the true value and verdicts are correct.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ Truth = dict[str, Answered]
 
 
 class ReferenceServer:
-    """The server, from its parent's side."""
+    """A client of the reference server."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -64,12 +64,12 @@ class ReferenceServer:
         self._wire = HttpTransport(self.url, provider="reference")
 
     async def scenario(self, scenario: Scenario) -> None:
-        """From now on."""
+        """Set the scenario of the following requests."""
         await self._get(f"/scenario/{quote(json.dumps(asdict(scenario)), safe='')}")
         await self._get("/log")
 
     async def log(self) -> list[Answered]:
-        """What it did since the last time."""
+        """Return the requests that the server answered since the last call."""
         return [Answered(**row) for row in await self._get("/log")]
 
     async def close(self) -> None:
@@ -83,7 +83,7 @@ class ReferenceServer:
 async def ours(
     reference: ReferenceServer, streams: int, requests: int, *, chat: bool
 ) -> list[Reported]:
-    """Our own report, by the way of every comparison: client, runner, journal, metrics."""
+    """Measure requests with the code of a comparison: client, runner, journal, metrics."""
     seen: list[Record] = []
     settings = {
         "base_url": f"{reference.url}/v1",
@@ -113,7 +113,7 @@ WORDS = ReferenceTokenizer(
     _encode=lambda text: tuple(zlib.crc32(word.encode()) for word in text.split()),
     _spans=lambda text: [match.span() for match in re.finditer(r"\S+", text)],
 )
-"""The reference server's tokens are words."""
+"""A tokenizer by words, which are the tokens of the reference server."""
 
 
 def _reported(record: Record) -> Reported:
@@ -124,11 +124,11 @@ def _reported(record: Record) -> Reported:
 def errors(
     reported: list[Reported], log: list[Answered], scenario: Scenario, *, skip: int
 ) -> dict[str, float]:
-    """p50 and p99 of the absolute errors in ms, and that of TPOT as a share (median).
+    """Return p50 and p99 of the absolute errors in ms, and the median relative error of TPOT.
 
-    Requests are matched by their prompt; where a tool does not name it, by rank, which can only
-    make its errors smaller. ``skip`` requests that came first opened connections: they are left
-    out (by rank: those with the longest times to first token).
+    Requests are matched by their prompt. If a tool does not report it, requests are matched by
+    rank, which can only make the errors smaller. The first ``skip`` requests are excluded, because
+    they open connections (by rank: the requests with the longest times to first token).
     """
     answered = sorted((one for one in log if one.write_ns), key=lambda one: one.read_ns)
     truth = [_truth(one, scenario) for one in answered[skip:]]
@@ -145,7 +145,7 @@ def errors(
         e2e = _by_rank([r.e2e for r in reported], [t.e2e for t in truth], n)
         tpot = [(r.tpot, t.tpot) for r, t in zip(reported[:n], truth[:n], strict=True)]
     if not ttft:
-        raise RuntimeError("none of its requests could be matched with the server's")
+        raise RuntimeError("none of its requests matches a request at the server")
     found = {}
     for name, values in (("ttft", ttft), ("e2e", e2e)):
         wrong = [abs(a - b) * 1e3 for a, b in values]
@@ -172,7 +172,7 @@ def _truth(answered: Answered, scenario: Scenario) -> Reported:
 
 
 async def measure(report: Report, rounds: int, scenarios: list[str], peers: bool) -> None:
-    """All rows and checks."""
+    """Measure all scenarios, and add rows and checks to the report."""
     ours_at: dict[tuple[int, str], list[dict[str, float]]] = {}
     peers_at: dict[tuple[str, str], list[dict[str, float]]] = {}
     reasons: dict[str, str] = {}
@@ -191,7 +191,7 @@ async def measure(report: Report, rounds: int, scenarios: list[str], peers: bool
                     wrong = errors(found, await reference.log(), scenario, skip=streams)
                     ours_at.setdefault((streams, name), []).append(wrong)
                 if not peers or turn % 3 or (report.quick and not chat):
-                    continue  # peers take long: every third round, and one scenario if in haste
+                    continue  # peers take long: fewer rounds and scenarios
                 for tool in PEERS:
                     if tool.name in reasons:
                         continue
@@ -234,18 +234,20 @@ def _checks(
             ratios.append(_middle(ours_at[(16, name)])["ttft_p99_ms"] / min(theirs))
     reason = "; ".join(f"{tool}: {why}" for tool, why in reasons.items())
     if not ratios:
-        reason = reason or "no peer was run"
+        reason = reason or "no other tool was run"
     report.check("ttft_error_vs_best_peer", max(ratios, default=None), "<=", 1.0, reason)
     several = "several tokens" if (16, "several tokens") in ours_at else names[0]
     report.check("tpot_error_share", _middle(ours_at[(16, several)])["tpot_share"], "<=", 0.01)
 
 
 def main() -> int:
-    """Run it."""
+    """Run the benchmark, and return 0 if every check holds."""
     made = parser(__doc__)
-    made.add_argument("--rounds", type=int, help="rounds (9; 3 with --quick)")
-    made.add_argument("--no-peers", action="store_true", help="only our own figures")
-    made.add_argument("--simulate", action="store_true", help="coverage of the statistics instead")
+    made.add_argument("--rounds", type=int, help="number of rounds (9; 3 with --quick)")
+    made.add_argument("--no-peers", action="store_true", help="measure only phi2sdk")
+    made.add_argument(
+        "--simulate", action="store_true", help="simulate the coverage of the statistics instead"
+    )
     args = made.parse_args()
     if args.simulate:
         from bench.measure_simulations import simulate
@@ -259,8 +261,14 @@ def main() -> int:
         for tool in PEERS:
             with suppress(RuntimeError, OSError):
                 report.versions |= peer_versions(tool.name, tool.packages)
-    report.note("errors: reported less what the server did; medians over rounds; p99 in a round")
-    report.note("genai-bench names no prompts: its requests are matched by rank, in its favour")
+    report.note(
+        "an error is the reported time minus the time at the server; figures are medians over "
+        "rounds of the p50 and p99 within a round"
+    )
+    report.note(
+        "genai-bench does not report prompts, so its requests are matched by rank, which makes "
+        "its errors smaller"
+    )
     return report.finish()
 
 

@@ -1,4 +1,4 @@
-"""Writes the reports of bench/measure.py and bench/report.py into docs/how-it-works/performance.md.
+"""Write the reports of bench/measure.py and bench/report.py into docs/how-it-works/performance.md.
 
 python bench/measure.py --json measure.json
 python bench/report.py --json report.json
@@ -18,8 +18,8 @@ BEGIN, END = "<!-- measurement figures: begin -->", "<!-- measurement figures: e
 SECTION = f"""
 ## Measurement
 
-How wrong the reported times are: what each tool says less what a server of known send times did.
-See [Measurement](../compare/measurement.md) for what the numbers mean.
+The error of reported times: the time that a tool reports minus the time at a server whose send
+times are known. [Measurement](../compare/measurement.md) defines the times.
 
 {BEGIN}
 {END}
@@ -29,20 +29,20 @@ HEADINGS = {
     "streams": "streams",
     "scenario": "scenario",
     "ttft_p50_ms": "TTFT error p50 (ms)",
-    "ttft_p99_ms": "p99",
+    "ttft_p99_ms": "TTFT error p99 (ms)",
     "e2e_p50_ms": "E2E error p50 (ms)",
-    "e2e_p99_ms": "p99",
+    "e2e_p99_ms": "E2E error p99 (ms)",
     "tpot_share": "TPOT error",
     "requests": "requests",
-    "seconds": "seconds",
-    "cpu_seconds": "CPU seconds",
+    "seconds": "time (s)",
+    "cpu_seconds": "CPU time (s)",
     "peak_mib": "memory (MiB)",
     "journal_mib": "journal (MiB)",
 }
 
 
 def figures(report: dict[str, Any]) -> str:
-    """One report in Markdown."""
+    """Return a report in Markdown."""
     machine = report["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     columns = [key for key in HEADINGS if any(key in row for row in report["rows"])]
@@ -68,7 +68,7 @@ def _verdict(check: dict[str, Any]) -> str:
 
 
 def _cell(name: str, value: Any) -> str:
-    if value is None or value != value:  # not a number: nothing of the kind was reported
+    if value is None or value != value:  # NaN: the tool does not report it
         return "-"
     if name == "tpot_share":
         return f"{value:.2%}"
@@ -81,7 +81,7 @@ def _table(titles: list[str], rows: list[list[str]]) -> str:
 
 
 def main() -> None:
-    """Put the figures where the marks are; the section is made where there is none."""
+    """Replace the figures between the marks, adding the section if it is missing."""
     reports = [json.loads(Path(name).read_text(encoding="utf-8")) for name in sys.argv[1:]]
     page = PAGE.read_text(encoding="utf-8")
     if BEGIN not in page:

@@ -1,4 +1,4 @@
-"""Other load tools on the reference server: what each of them reports, request by request."""
+"""Run other load tools on the reference server, and read their report on each request."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ TOKENIZER = HERE.parent / "phi2sdk" / "demo" / "checkpoint"
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """What a tool says about one request, in seconds.
+    """The times that a tool reports for one request, in seconds.
 
     Attributes:
-        prompt: What was asked, ``None`` where the tool does not tell.
-        ttft: Time to first token; e2e: end-to-end latency; tpot: time per token after the first.
+        prompt: The prompt; ``None`` if the tool does not report it.
+        ttft: Time to first token.
+        e2e: End-to-end latency.
+        tpot: Time per token after the first.
     """
 
     prompt: str | None
@@ -34,16 +36,17 @@ class Reported:
 
 
 class Tool(ABC):
-    """One peer, in an environment of its own."""
+    """A load tool in its own environment."""
 
     name: str
     packages: tuple[str, ...]
 
     def run(self, port: int, *, streams: int, requests: int, chat: bool) -> list[Reported]:
-        """Its report on so many requests, ``streams`` at a time.
+        """Run requests with a concurrency of ``streams``, and return the tool's report.
 
         Raises:
-            RuntimeError: It could not be installed, or failed; the message ends with its words.
+            RuntimeError: The tool could not be installed, or failed. The message ends with its
+                output.
         """
         with tempfile.TemporaryDirectory() as folder:
             data = Path(folder) / "prompts.txt"
@@ -64,11 +67,11 @@ class Tool(ABC):
                 raise RuntimeError(f"{self.name} failed: {words}") from error
 
     def program(self) -> str:
-        """The tool's command, beside its Python."""
+        """Return the path of the tool's command."""
         return str(peer_python(self.name).parent / self.name)
 
     def environment(self) -> dict[str, str]:
-        """What it is run in: offline, and without telemetry."""
+        """Return the environment variables, which disable downloads and telemetry."""
         import os
 
         quiet = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "NO_COLOR": "1"}
@@ -78,15 +81,15 @@ class Tool(ABC):
     def command(
         self, port: int, streams: int, requests: int, chat: bool, folder: Path
     ) -> list[str]:
-        """Its command line."""
+        """Return the command line."""
 
     @abstractmethod
     def read(self, folder: Path) -> list[Reported]:
-        """What it wrote."""
+        """Read the report that the tool has written."""
 
 
 class GuideLLM(Tool):
-    """vLLM project's guidellm."""
+    """guidellm, of the vLLM project."""
 
     name = "guidellm"
     packages = ("guidellm",)
@@ -126,7 +129,7 @@ class GuideLLM(Tool):
 
 
 class GenAIBench(Tool):
-    """SGLang project's genai-bench. It always asks the chat route, and names no prompts."""
+    """genai-bench, of the SGLang project. It uses only the chat route, and reports no prompts."""
 
     name = "genai-bench"
     packages = ("genai-bench",)

@@ -1,4 +1,4 @@
-"""How often the intervals cover and the verdicts are right, by simulation."""
+"""Simulate how often intervals cover the true value and verdicts are correct."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Draw = np.ndarray
 
 
 def simulate(args: argparse.Namespace) -> int:
-    """Print coverage and false verdicts; 0 if the binomial bounds allow them."""
+    """Print coverage and false verdicts; return 0 if they are within the binomial bounds."""
     report = Report("measure-simulations", args, ["numpy", "scipy"])
     rng = np.random.default_rng(2026)
     for p, name in ((0.5, "median"), (0.95, "p95")):
@@ -43,7 +43,7 @@ def _coverage(report: Report, what: str, rate: float) -> None:
 
 
 def _sides(rng: np.random.Generator, n: int, repetitions: int, count: int) -> list[Draw]:
-    """Log latencies: half of the variance lies between prompts and is shared by all sides."""
+    """Return log latencies, of which half of the variance is between prompts and shared."""
     base = math.sqrt(0.5) * rng.standard_normal((n, 1))
     noise = math.sqrt(0.5)
     return [base + noise * rng.standard_normal((n, repetitions)) for _ in range(count)]

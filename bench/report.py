@@ -1,7 +1,7 @@
-"""What a report of many requests takes: seconds and memory for 100,000 that are recorded.
+"""Measure the time and memory of the report of a run with 100,000 requests.
 
-A journal is written as a run writes it: 4 targets, 500 prompts x 50, streams of 20 chunks, some
-failures. A fresh process then reads it, computes everything and writes every file.
+The benchmark writes a journal in the same way as a run: 4 targets, 500 prompts x 50, streams of 20
+chunks, some failures. A new process then reads it, computes the report and writes every file.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ print(json.dumps({
 
 
 def write_run(folder: Path, repetitions: int) -> None:
-    """A run as its journal holds it; answers of 40 words, of which each target has its own few."""
+    """Write a run with answers of 40 words, of which a few differ between the targets."""
     chance = random.Random(0)
     words = ["tides", "follow", "the", "moon", "and", "sun", "helps", "rise", "twice", "a", "month"]
     prompts = {f"p{i}": " ".join(chance.choices(words, k=80)) for i in range(PROMPTS)}
@@ -125,7 +125,7 @@ def _record(key: Key, send_ns: int, chance: random.Random, number: int) -> Recor
 
 
 def main() -> int:
-    """Run it."""
+    """Run the benchmark, and return 0 if every check holds."""
     args = parser(__doc__).parse_args()
     report = Report("report", args, ["phi2sdk", "numpy", "scipy"])
     found = []
@@ -140,7 +140,10 @@ def main() -> int:
     report.row(**row, journal_mib=size)
     report.check("report_seconds", row["seconds"], "<=", 10.0)
     report.check("report_peak_mib", row["peak_mib"], "<=", 500.0)
-    report.note("medians of fresh processes; seconds from the folder to all files, less imports")
+    report.note(
+        "medians over new processes; the time is from reading the folder to the last file, without "
+        "imports"
+    )
     return report.finish()
 
 

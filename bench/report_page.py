@@ -1,8 +1,8 @@
-"""What ``report.html`` of a large run takes: to make, in bytes, and to open in Chromium.
+"""Measure ``report.html`` of a large run: time to write, size, and time to open in Chromium.
 
-2,000 prompts, 5 targets, 2 repetitions: 20,000 requests. Each opening is a fresh context without a
-network; `ready` is when the first screen and the tables can be used, `drawn` when every chart is
-there, both from the start of the navigation.
+The run has 20,000 requests: 2,000 prompts, 5 targets, 2 repetitions. The page is opened in a new
+context without a network. `ready` is the time until the first screen and the tables can be used,
+and `drawn` the time until every chart is drawn, both from the start of the navigation.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SEARCH = """() => {
 
 
 def main() -> int:
-    """Run it."""
+    """Run the benchmark, and return 0 if every check holds."""
     args = parser(__doc__).parse_args()
     report = Report("report_page", args, ["phi2sdk", "playwright", "jinja2"])
     prompts = 200 if args.quick else 2000
@@ -65,12 +65,12 @@ def main() -> int:
         first_search_ms=search,
     )
     report.check("open_seconds", drawn / 1e3, "<=", 2.0)
-    report.note("medians of fresh contexts; the first search looks through every answer")
+    report.note("medians over new contexts; the first search reads every answer")
     return report.finish()
 
 
 def open_once(browser: Browser, path: Path) -> tuple[float, float, float]:
-    """Milliseconds until it is ready, until it is drawn, and for the first search."""
+    """Return the milliseconds until ready, until drawn, and for the first search."""
     with browser.new_context(viewport=DESKTOP, offline=True) as context:
         page = context.new_page()
         page.goto(path.as_uri(), wait_until="commit")

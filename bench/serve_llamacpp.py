@@ -1,4 +1,4 @@
-"""Serve a checkpoint with llama.cpp's HTTP server on loopback, from its own environment.
+"""Serve a checkpoint with llama.cpp's HTTP server on loopback, in the environment of llama.cpp.
 
     python serve_llamacpp.py CHECKPOINT PORT
 

@@ -1,11 +1,11 @@
-"""Thousands of requests over 16 slots: every answer the one that its request has alone.
+"""Check that thousands of requests in 16 slots get the same answers as each request alone.
 
     python bench/slots.py [--quick] [--json FILE] [--requests N]
 
-200 different requests to the bundled checkpoint in float32, greedy and sampled, of 1 to 48 tokens,
-with stops and without, are answered one by one first. Then 10,000 drawn from them go through 16
-slots, 64 at a time, and every tenth stream is left early, so that rows join and leave all the time.
-Compared are tokens, text and finish reason.
+The bundled checkpoint in float32 first answers 200 different requests one at a time: greedy and
+sampled, of 1 to 48 tokens, with and without stops. Then 10,000 requests drawn from them run in 16
+slots, with 64 in flight. Every tenth stream is closed early, so that rows join and leave all the
+time. Tokens, text and finish reason must be equal.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from tests.engine.many import run
 
 
 def main() -> int:
-    """Run it; 0 if every answer is right."""
+    """Run the benchmark, and return 0 if every answer is correct."""
     made = parser(__doc__)
-    made.add_argument("--requests", type=int, help="10,000, with --quick 1,000")
+    made.add_argument("--requests", type=int, help="requests (10,000; with --quick 1,000)")
     args = made.parse_args()
     total = args.requests or (1_000 if args.quick else 10_000)
     report = Report("slots", args, ["phi2sdk", "torch"])

@@ -1,14 +1,14 @@
-"""Many requests over every route with faults among them: nothing lost, nothing grows.
+"""Soak test: many requests with faults over every route, without losses, leaks or growth.
 
-200,000 requests over all backends at a fixed concurrency, 5 % of them with a fault drawn at random.
-The providers are emulated in a process of their own, which keeps its own account: how many calls
-it received for each request, and how it ended them. Held against it: what the client says.
+The benchmark sends 200,000 requests over all backends at a fixed concurrency, 5 % of them with a
+random fault. Another process emulates the providers, and counts the calls for each request. The
+benchmark compares these counts with those of the client.
 
     python bench/soak.py [--quick] [--json FILE] [--requests N] [--concurrency N] [--seed N]
 
-Memory is the client process's resident set, sampled after each 1,000 requests, the slope fitted
-over the second half (the first has imports, pools and the allocator's own growth). Descriptors are
-counted when all connections are closed, before and after.
+Memory is the resident set of the client process, sampled after each 1,000 requests. Its slope is
+fitted over the second half, because the first half includes imports, connection pools and the
+growth of the allocator. File descriptors are counted before and after, with all connections closed.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ FAULTS: tuple[dict[str, Any], ...] = (
 SHARE = 0.05
 SERVERS = ("azure", "clarifai", "hf", "openai")
 
-# The other process: emulators that answer each prompt with itself, and draw their own faults.
+# The process of the emulators, which answer each prompt with itself and draw random faults.
 SERVE = """
 import asyncio, json, random, sys
 from collections import Counter
@@ -96,7 +96,7 @@ asyncio.run(main())
 
 
 class Account:
-    """What the client says of its requests."""
+    """The client's counts of its requests."""
 
     def __init__(self) -> None:
         self.sent = 0
@@ -107,12 +107,12 @@ class Account:
 
     @property
     def lost(self) -> int:
-        """Requests without an end, or with somebody else's answer."""
+        """Return the number of requests that did not end, or got the answer of another request."""
         return self.sent - self.ok.total() - self.failed.total() + self.wrong
 
 
 async def one(number: int, target: str, phi: AsyncPhi2Client, account: Account) -> None:
-    """One request, its answer checked to be its own."""
+    """Send a request, and check that the answer belongs to it."""
     name = f"request-{number}-end"
     prompt = prompts.raw(f"Say {name}")
     backend = TARGETS[target][0]
@@ -132,7 +132,7 @@ async def one(number: int, target: str, phi: AsyncPhi2Client, account: Account) 
     else:
         account.ok[target] += 1
         account.calls[backend] += len(answer.receipt.attempts)
-        # Clarifai's wire cannot tell a cut stream from a short answer.
+        # Clarifai's protocol cannot distinguish a truncated stream from a short answer.
         whole = answer.text == name or (backend == "clarifai" and name.startswith(answer.text))
         account.wrong += not whole
 
@@ -140,7 +140,7 @@ async def one(number: int, target: str, phi: AsyncPhi2Client, account: Account) 
 async def soak(
     urls: dict[str, str], total: int, concurrency: int, report: Report
 ) -> tuple[Account, list[int], int]:
-    """All requests; the account, memory samples in KiB, and how many descriptors were gained."""
+    """Send all requests; return the counts, memory samples in KiB, and new descriptors."""
     account, memory = Account(), []
     before = await descriptors(urls)
     clients = {name: client(name, urls) for name in TARGETS}
@@ -169,7 +169,7 @@ async def soak(
 
 
 async def descriptors(urls: dict[str, str]) -> int:
-    """Open descriptors once every kind of client has been opened, used and closed."""
+    """Return the number of open descriptors after every kind of client was used and closed."""
     for name in TARGETS:
         async with client(name, urls) as phi:
             await phi.check()
@@ -180,7 +180,7 @@ async def descriptors(urls: dict[str, str]) -> int:
 
 
 def client(target: str, urls: dict[str, str]) -> AsyncPhi2Client:
-    """A client that retries without waiting."""
+    """Return a client that retries without waiting."""
     backend = TARGETS[target][0]
     url = f"http://{urls[backend]}" if backend == "clarifai" else urls[backend]
     opened = open_backend(target, url, TIMEOUTS, key="test-key")
@@ -190,13 +190,13 @@ def client(target: str, urls: dict[str, str]) -> AsyncPhi2Client:
 
 
 def resident_kib() -> int:
-    """This process's resident set."""
+    """Return the resident set of this process in KiB."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") // 1024
 
 
 def slope(samples: list[int]) -> float | None:
-    """Least squares over the second half: KiB for each 1,000 requests."""
+    """Return the least-squares slope of the second half, in KiB per 1,000 requests."""
     late = samples[len(samples) // 2 :]
     if len(late) < 3:
         return None
@@ -206,9 +206,9 @@ def slope(samples: list[int]) -> float | None:
 
 
 def main() -> int:
-    """Run it; 0 if nothing was lost and nothing grew."""
+    """Run the benchmark, and return 0 if no request was lost and nothing grew."""
     made = parser(__doc__)
-    made.add_argument("--requests", type=int, help="200,000, with --quick 8,000")
+    made.add_argument("--requests", type=int, help="requests (200,000; with --quick 8,000)")
     made.add_argument("--concurrency", type=int, default=32)
     made.add_argument("--seed", type=int, default=8)
     args = made.parse_args()

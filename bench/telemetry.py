@@ -1,11 +1,11 @@
-"""What OpenTelemetry costs a request that asks for it, in CPU of the client.
+"""Measure the CPU time that OpenTelemetry adds to a request in the client.
 
     python bench/telemetry.py [--quick] [--json FILE]
 
-The same request to a backend that answers at once: without telemetry, with the API alone (nobody
-has set up the SDK), and with the SDK, every span ended and every metric recorded, but exported to
-nowhere. Rounds alternate; medians over the rounds. No network: the rest of a request is in
-``bench/client.py``.
+The benchmark sends the same request to a backend that answers immediately: without telemetry, with
+only the API (the SDK is not configured), and with the SDK, which ends every span and records every
+metric, but does not export them. Rounds alternate, and the figures are medians over the rounds.
+There is no network; ``bench/client.py`` measures complete requests.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from phi2sdk.sampling import Dialect, Rule
 
 
 class AtOnce(Backend):
-    """Answers without asking anybody."""
+    """A backend that answers immediately, without a connection."""
 
     provider = "at_once"
     capabilities = Capabilities()
@@ -48,7 +48,7 @@ class AtOnce(Backend):
 
 
 async def measure(rounds: int, requests: int) -> dict[str, float]:
-    """CPU microseconds of a request, each way."""
+    """Return the CPU microseconds per request in each configuration."""
     sdk = Telemetry(
         tracer_provider=TracerProvider(shutdown_on_exit=False),
         meter_provider=MeterProvider([InMemoryMetricReader()], shutdown_on_exit=False),
@@ -69,7 +69,7 @@ async def measure(rounds: int, requests: int) -> dict[str, float]:
 
 
 def main() -> int:
-    """Run it; 0 if a request with the SDK costs less than half a millisecond more."""
+    """Run the benchmark, and return 0 if the SDK adds less than half a millisecond per request."""
     args = arguments(__doc__)
     report = Report("telemetry", args, ["phi2sdk", "opentelemetry-sdk"])
     found = asyncio.run(measure(*((9, 300) if args.quick else (25, 1000))))
