@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from phi2sdk.config import Target, configured, resolve
 from phi2sdk.errors import ConfigurationError
@@ -66,6 +67,8 @@ class ComparisonRun:
             open-ended; the workload by default.
         identity: How the sampled answers are examined; with the first local target's weights by
             default.
+        options: Options of the command line that ``run.json`` keeps, to resume the run with; see
+            :class:`phi2sdk.measure.run_document.RunOptions`.
     """
 
     workload: Workload
@@ -79,6 +82,7 @@ class ComparisonRun:
     resume: bool = False
     identity_prompts: Workload | None = None
     identity: IdentityCheck = field(default_factory=IdentityCheck)
+    options: Mapping[str, Any] = field(default_factory=dict)
     _counted_with: ReferenceTokenizer | None = None
 
     def check(self) -> list[str]:
@@ -136,7 +140,13 @@ class ComparisonRun:
             await comparison.check()
             self._counted_with = tokenizer
             with nullcontext() if watch is None else watch(comparison, recorded) as progress:
-                await comparison.run(folder, resume=self.resume, progress=progress, budget=budget)
+                await comparison.run(
+                    folder,
+                    resume=self.resume,
+                    progress=progress,
+                    budget=budget,
+                    options=self.options,
+                )
         await self.identity.examine(folder, notice)
 
     def report(self) -> Report | None:

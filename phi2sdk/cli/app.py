@@ -41,7 +41,7 @@ def _version(
         raise typer.Exit
 
 
-app.command(epilog="Example: phi2 compare paragraphs.txt --target gpu --target azure --out run/")(
+app.command(epilog="Example: phi2 compare paragraphs.txt --target gpu --target azure -o run/")(
     compare
 )
 app.command(epilog="Example: phi2 report run/ --volume 10000 --baseline gpt-4")(report)

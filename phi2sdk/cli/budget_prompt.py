@@ -1,9 +1,9 @@
-"""``--budget-usd`` on the command line: what a run may cost is shown, agreed to, and kept to."""
+"""``--budget-usd`` on the command line: the user sees what a run may cost, and agrees to it."""
 
 from __future__ import annotations
 
+import math
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phi2sdk.errors import ConfigurationError
@@ -20,71 +20,103 @@ __all__ = ["BudgetPrompt"]
 
 
 class BudgetPrompt:
-    """A hard cap that somebody has agreed to.
+    """A cap on the cost of a run that the user agrees to before anything is sent.
 
     Args:
-        usd: US dollars.
-        agreed: They said so already (``--yes``).
-        say: Where it is told.
+        usd: The cap in US dollars.
+        agreed: Whether the user agreed already, with ``--yes``.
+        say: The console for questions and results.
     """
 
     def __init__(self, usd: float, agreed: bool, say: Console) -> None:
         self._usd = usd
         self._agreed = agreed
         self._say = say
+        self._comparison: Comparison | None = None
         self._budget: RunBudget | None = None
 
     @property
     def stopped(self) -> bool:
-        """Whether the run ended because of it."""
+        """Whether the budget ended the run."""
         return self._budget is not None and self._budget.stopped
 
     def agree(self, comparison: Comparison, recorded: Recorded) -> RunBudget:
-        """Show what the run may cost, and ask.
+        """Show what the run may cost, and ask for consent.
 
         Raises:
-            ConfigurationError: A target has no price, or they do not agree, or cannot be asked.
+            ConfigurationError: A target has no price, or the user does not agree, or there is no
+                terminal to ask on.
         """
         budget = comparison.budget(self._usd, recorded)
         forecast = budget.forecast(comparison.left(recorded))
         before = budget.spending.spent
         spent = (
-            f" {dollars(before)} of it are spent, open requests at their worst." if before else ""
+            f" Earlier sessions spent {dollars(before)} of it, with unfinished requests counted "
+            "at their maximum cost."
+            if before
+            else ""
         )
         cost = (
-            f"{forecast.requests} requests cost at most {dollars(forecast.usd)}, and "
-            f"{dollars(forecast.worst)} if each is tried as often as it may be."
+            f"{forecast.requests} requests cost at most {dollars(forecast.usd)}, or at most "
+            f"{dollars(forecast.worst)} with all retries."
             if comparison.counted
-            else "How many requests there are depends on how fast they are answered."
+            else "The number of requests depends on the latency of the targets."
         )
-        self._say.print(f"{cost} The budget is {dollars(self._usd)}: it is never exceeded.{spent}")
+        self._say.print(f"{cost} The run never exceeds its budget of {dollars(self._usd)}.{spent}")
         if not comparison.counted or forecast.usd > budget.spending.left:
-            self._say.print("The run may stop before its end; it can go on with a larger budget.")
+            self._say.print(
+                "The budget may stop the run before its end; the run can be continued with a "
+                "larger budget."
+            )
         if not self._agreed:
             self._ask()
-        self._budget = budget
+        self._comparison, self._budget = comparison, budget
         return budget
 
-    def tell(self, folder: Path) -> None:
-        """Say what was spent, and how to go on where the budget ended the run."""
+    def tell(self) -> None:
+        """Print what was charged to the budget."""
         if self._budget is None:
             return
-        spending = self._budget.spending
         self._say.print(
-            f"Charged to the budget: {dollars(spending.spent + spending.held)} of "
-            f"{dollars(self._usd)}, what nobody reported at its worst case."
+            f"Charged to the budget: {dollars(self._charged)} of {dollars(self._usd)}. A request "
+            "without reported usage is charged at its maximum cost."
         )
         if self.stopped:
-            self._say.print(
-                "Stopped by the budget. To go on, repeat the command with the options "
-                f"--resume --out {folder} and a larger --budget-usd."
-            )
+            self._say.print("The budget stopped the run.")
+
+    def enough(self, recorded: Recorded) -> float | None:
+        """Return a budget that suffices for the rest of the run, in US dollars.
+
+        Args:
+            recorded: All that is recorded of the run.
+
+        Returns:
+            ``None`` if the budget did not stop the run.
+        """
+        if self._budget is None or self._comparison is None or not self.stopped:
+            return None
+        if not self._comparison.counted:
+            return 2 * self._usd
+        rest = self._budget.forecast(self._comparison.left(recorded)).worst
+        return _rounded_up(self._charged + rest)
+
+    @property
+    def _charged(self) -> float:
+        assert self._budget is not None
+        return self._budget.spending.spent + self._budget.spending.held
 
     def _ask(self) -> None:
         if not sys.stdin.isatty():
             raise ConfigurationError(
-                "a budget is agreed to before it is spent: say --yes where nobody can be asked"
+                "the budget needs your consent, and there is no terminal to ask on: add --yes to "
+                "agree to it"
             )
         self._say.print(f"Spend up to {dollars(self._usd)}? [y/N] ", end="")
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-            raise ConfigurationError("not agreed: nothing was sent")
+            raise ConfigurationError("you did not agree to the budget: nothing was sent")
+
+
+def _rounded_up(usd: float) -> float:
+    """The next larger number with two significant digits."""
+    step = 10.0 ** (math.floor(math.log10(usd)) - 1)
+    return float(f"{math.ceil(usd / step) * step:.6g}")

@@ -307,6 +307,7 @@ class Comparison:
         resume: bool = False,
         progress: Progress | None = None,
         budget: RunBudget | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         """Send everything that has no record yet. Cancelled, it can be resumed.
 
@@ -323,6 +324,7 @@ class Comparison:
             "machine": machine(),
             "nonce": self._nonce,
             "configuration": self.configuration(),
+            **({"options": options} if options else {}),
         }
         calibrations = [found.to_json() for found in await self._calibrate()]
         info["calibration"] = calibrations

@@ -24,7 +24,7 @@ from phi2sdk.measure.records import Key
 from phi2sdk.parsing import first_mistake
 from phi2sdk.pricing.price import Price
 
-__all__ = ["SCHEMA", "check_identity", "check_keys", "check_run"]
+__all__ = ["SCHEMA", "RunOptions", "check_identity", "check_keys", "check_run"]
 
 SCHEMA = "phi2sdk.run/1"
 
@@ -97,6 +97,29 @@ class _Versions(_Part):
     __pydantic_extra__: dict[str, str]
 
 
+class RunOptions(_Part):
+    """The options of ``phi2 compare`` that are no part of the configuration.
+
+    They say how to evaluate the run, how much it may cost, and which files to use.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    config: str | None = None
+    tokenizer: str | None = None
+    sweep: str | None = None
+    volume: float | None = None
+    baseline: str | None = None
+    budget_usd: float | None = None
+    tokenizer_ratio: float = 1.0
+    identity_model: str | None = None
+    honest: str | None = None
+    suspect: list[str] | None = None
+    quality_model: str | None = None
+    slo: str | None = None
+    require: list[str] | None = None
+    margin: str = "5%"
+
+
 class _Run(_Part):
     schema_: Literal["phi2sdk.run/1"] = Field(alias="schema")
     configuration_hash: str
@@ -105,6 +128,7 @@ class _Run(_Part):
     machine: dict[str, str | Flag | Natural | Seconds | None]
     nonce: str = ""
     configuration: _Configuration
+    options: RunOptions = RunOptions()
 
 
 class _Calibration(_Part):

@@ -7,9 +7,9 @@ import io
 import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from phi2sdk import prompts
 from phi2sdk.errors import ConfigurationError, InvalidRequest
@@ -17,7 +17,15 @@ from phi2sdk.parsing import parse_json
 from phi2sdk.prompts import Format, Prompt
 from phi2sdk.text import untrusted
 
-__all__ = ["Item", "Task", "Workload", "read_input", "read_workload"]
+__all__ = [
+    "Item",
+    "Task",
+    "Workload",
+    "read_input",
+    "read_workload",
+    "recorded_identity_workload",
+    "recorded_workload",
+]
 
 Task = Literal["summarize", "prompt"]
 _FIELDS = frozenset({"id", "text", "reference"})
@@ -56,6 +64,7 @@ class Workload:
             ``format``.
         format: The prompt format of task ``prompt``.
         allow_control_tokens: Whether ``<|endoftext|>`` may stand in a text.
+        rendered: The texts are prompts already, as a run recorded them.
     """
 
     name: str
@@ -63,6 +72,7 @@ class Workload:
     task: Task = "summarize"
     format: Format = "instruct"
     allow_control_tokens: bool = False
+    rendered: bool = False
 
     def prompts(self) -> dict[str, Prompt]:
         """The prompt of each item, by its id.
@@ -79,6 +89,11 @@ class Workload:
         return rendered
 
     def _render(self, text: str) -> Prompt:
+        if self.rendered:  # with the stops of its format
+            allowed = prompts.END_OF_TEXT in text
+            return replace(
+                prompts.render("any", self.format), text=text, allow_control_tokens=allowed
+            )
         allowed = self.allow_control_tokens
         if self.task == "summarize":
             return prompts.summarize(text, allow_control_tokens=allowed)
@@ -100,6 +115,34 @@ def read_workload(
     """
     items = read_input(path, notice=notice)
     return Workload(_name(path), items, task, format, allow_control_tokens)
+
+
+def recorded_workload(configuration: Mapping[str, Any]) -> Workload:
+    """Return the workload of a run from the configuration in its ``run.json``."""
+    references = configuration.get("references") or {}
+    return Workload(
+        configuration["input"],
+        _recorded_items(configuration["prompts"], references),
+        configuration["task"],
+        prompts.known_format(configuration["format"]),
+        rendered=True,
+    )
+
+
+def recorded_identity_workload(configuration: Mapping[str, Any]) -> Workload | None:
+    """Return the prompts of a run's sampled arm; ``None`` if they are those of the workload."""
+    arm = configuration.get("identity") or {}
+    if not arm.get("prompts"):
+        return None
+    items, format = _recorded_items(arm["prompts"], {}), prompts.known_format(arm["format"])
+    return Workload("the identity prompts", items, "prompt", format, rendered=True)
+
+
+def _recorded_items(texts: Mapping[str, str], references: Mapping[str, str]) -> tuple[Item, ...]:
+    return tuple(
+        Item(id, text, references.get(id), line)
+        for line, (id, text) in enumerate(texts.items(), start=1)
+    )
 
 
 def read_input(

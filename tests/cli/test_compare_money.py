@@ -108,7 +108,7 @@ def test_a_budget_that_nobody_agreed_to_sends_nothing(
     status, _, err = run(monkeypatch, capfd, *ARGUMENTS, "--budget-usd", "1", answer="no\n")
     assert status == 2
     assert "Spend up to $1? [y/N]" in err
-    assert "not agreed: nothing was sent" in err
+    assert "you did not agree to the budget: nothing was sent" in err
     assert [c for c in priced.openai.calls if c.method == "POST"] == []
     assert not Path("run").exists()
 
@@ -127,20 +127,38 @@ def test_a_budget_stops_the_run_with_status_3_and_says_how_to_go_on(
     status, out, err = run(monkeypatch, capfd, *ARGUMENTS, "--budget-usd", "0.055", "--yes")
     assert status == 3
     assert "5 of 20 requests are recorded" in " ".join(out.split())
-    assert "The run may stop before its end" in err
-    assert (
-        "Stopped by the budget. To go on, repeat the command with the options --resume --out run"
-        in err
-    )
+    assert "The budget may stop the run before its end" in err
+    command = "phi2 compare --resume --output run --budget-usd 0.2 --yes"
+    assert err.endswith(f"The budget stopped the run. To continue the run: {command}")
     assert len([c for c in priced.openai.calls if c.method == "POST"]) == 5
-    more = ("--resume", "--budget-usd", "5", "--yes")
-    status, _, err = run(monkeypatch, capfd, *ARGUMENTS, *more)
+    status, _, err = run(monkeypatch, capfd, *command.split()[1:])
     assert status in (0, 3)
-    assert "Stopped" not in err
+    assert "stopped" not in err
     assert "15 requests cost at most $0.15" in err
-    assert "$0.05 of it are spent" in err
-    assert "Charged to the budget: $0.2 of $5" in err
+    assert "Earlier sessions spent $0.05 of it" in err
+    assert "Charged to the budget: $0.2 of $0.2" in err
     assert len([c for c in priced.openai.calls if c.method == "POST"]) == 20
+
+
+def test_a_larger_budget_than_the_recorded_one_is_no_contradiction(
+    priced: Phi2Emulator, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run(monkeypatch, capfd, *ARGUMENTS, "--budget-usd", "0.055", "--yes")
+    more = ("compare", "--resume", "--output", "run", "--budget-usd", "5", "--yes")
+    status, _, err = run(monkeypatch, capfd, *more)
+    assert status in (0, 3)
+    assert "Charged to the budget: $0.2 of $5" in err
+
+
+def test_a_recorded_budget_needs_consent_in_each_session(
+    priced: Phi2Emulator, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run(monkeypatch, capfd, *ARGUMENTS, "--budget-usd", "0.055", "--yes")
+    before = len(priced.openai.calls)
+    status, _, err = run(monkeypatch, capfd, "compare", "--resume", "--output", "run")
+    assert status == 2
+    assert "add --yes" in err
+    assert len(priced.openai.calls) == before
 
 
 def test_prices_are_listed_marked_and_checked(
