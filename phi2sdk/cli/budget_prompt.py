@@ -117,6 +117,6 @@ class BudgetPrompt:
 
 
 def _rounded_up(usd: float) -> float:
-    """The next larger number with two significant digits."""
+    """The next larger number with two significant digits; sums of costs are not exact."""
     step = 10.0 ** (math.floor(math.log10(usd)) - 1)
-    return float(f"{math.ceil(usd / step) * step:.6g}")
+    return float(f"{(math.floor(usd / step + 1e-6) + 1) * step:.6g}")

@@ -128,7 +128,7 @@ def test_a_budget_stops_the_run_with_status_3_and_says_how_to_go_on(
     assert status == 3
     assert "5 of 20 requests are recorded" in " ".join(out.split())
     assert "The budget may stop the run before its end" in err
-    command = "phi2 compare --resume --output run --budget-usd 0.2 --yes"
+    command = "phi2 compare --resume --output run --budget-usd 0.21 --yes"
     assert err.endswith(f"The budget stopped the run. To continue the run: {command}")
     assert len([c for c in priced.openai.calls if c.method == "POST"]) == 5
     status, _, err = run(monkeypatch, capfd, *command.split()[1:])
@@ -136,7 +136,7 @@ def test_a_budget_stops_the_run_with_status_3_and_says_how_to_go_on(
     assert "stopped" not in err
     assert "15 requests cost at most $0.15" in err
     assert "Earlier sessions spent $0.05 of it" in err
-    assert "Charged to the budget: $0.2 of $0.2" in err
+    assert "Charged to the budget: $0.2 of $0.21" in err
     assert len([c for c in priced.openai.calls if c.method == "POST"]) == 20
 
 
