@@ -12,6 +12,7 @@ from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 
@@ -171,7 +172,7 @@ def test_options_that_agree_with_the_run_and_the_old_names_are_accepted(run: Pat
     assert status in (0, 3), err
 
 
-def test_another_input_than_the_runs_is_refused(run: Path) -> None:
+def test_a_different_input_is_refused(run: Path) -> None:
     (run / "other.txt").write_text("Something else.")
     status, _, err = phi2("compare", "other.txt", "--resume", "--output", "run", cwd=run)
     assert status == 2
@@ -179,7 +180,7 @@ def test_another_input_than_the_runs_is_refused(run: Path) -> None:
     assert "input: " in err
 
 
-def edited(run: Path, change: Callable[[dict[str, object]], None]) -> None:
+def edited(run: Path, change: Callable[[dict[str, Any]], object]) -> None:
     document = json.loads((run / "run" / "run.json").read_text())
     change(document)
     (run / "run" / "run.json").write_text(json.dumps(document))
@@ -194,7 +195,7 @@ def test_a_received_run_does_not_send_a_secret_to_a_host_of_its_choice(
             f'[targets.far]\nbackend = "openai"\nbase_url = "{thief.openai.url}/v1"\n'
             f'api_key = {{ env = "AWS_SECRET_ACCESS_KEY" }}\n{PRICE}\n'
         )
-        edited(run, lambda info: info["options"].update(config="evil.toml"))  # type: ignore[attr-defined]
+        edited(run, lambda info: info["options"].update(config="evil.toml"))
         (run / "run" / "records.jsonl").write_text("")
         status, _, err = phi2(
             *("compare", "--resume", "--output", "run"),
