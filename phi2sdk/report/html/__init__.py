@@ -1,7 +1,7 @@
-"""``report.html``: one file that opens anywhere, needs no network, and decides something.
+"""``report.html``: the report as one file that needs no network.
 
-``page`` puts it together: Jinja templates for all that is text, and one block of JSON for what
-scripts draw (``series``) and lay side by side (``prompts``). Everything that others wrote passes
-:func:`phi2sdk.text.for_terminal` on its way in, and the page's own policy lets no script run but
-its own.
+``page`` renders Jinja templates for the text and adds one block of JSON, from which the scripts
+draw charts (``data``) and show prompts side by side (``prompts``). Text from outside passes
+:func:`phi2sdk.text.for_terminal`, and the Content Security Policy of the page allows only the
+scripts of the page itself.
 """

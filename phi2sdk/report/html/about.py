@@ -1,4 +1,4 @@
-"""What was measured and what the words mean: the page's last sections."""
+"""The section on method: configuration, machine, and how the numbers are computed."""
 
 from __future__ import annotations
 
@@ -14,60 +14,63 @@ from phi2sdk.report.schema import Report
 __all__ = ["METHOD", "configuration", "machine", "settings_of"]
 
 METHOD = (
-    "Targets are asked the same prompts, byte for byte, with the same sampling, in an order drawn "
-    "at random for each prompt, so that what drifts during the run hits all alike.",
-    "Times are read from a monotonic clock as each event reaches this machine, before anything "
-    "else is done with it. Requests of the warm-up are kept apart from all statistics.",
-    "A request that fails stays in the denominator: it counts as slower than every answer, and its "
-    "cost is paid for. Retries and the waits between them belong to the request.",
-    "Quantiles are order statistics; their 95 % intervals are those of scipy.stats.quantile_test, "
-    "with the prompt as the unit, since repetitions of a prompt are not independent. With too few "
-    "prompts there is no interval, and the page says so.",
-    "Two targets are compared prompt by prompt (ratio of latencies); p-values are adjusted for all "
-    "pairs (Holm). A difference below twice the harness' own error is not resolvable.",
-    "Rates have Wilson's interval, means of scores a BCa bootstrap over prompts, costs a bootstrap "
-    "over prompts of the ratio of sums.",
-    "The greedy arm (temperature 0) gives latency, cost and agreement. The identity of a model is "
-    "tested on sampled answers; agreement alone neither proves nor refutes it.",
+    "All targets receive the same prompt bytes with the same sampling parameters. The order of the "
+    "targets is random for each prompt, so a change during the run affects all targets equally.",
+    "A monotonic clock is read when an event reaches this machine, before the event is processed. "
+    "Warm-up requests are in no latency statistic.",
+    "A failed request stays in the denominator: it counts as slower than every answer, and its "
+    "cost is included. Retries and the waits between them are part of the request.",
+    "Percentiles are order statistics. Their 95 % intervals are computed by "
+    "scipy.stats.quantile_test with the prompt as the unit, because repetitions of a prompt are "
+    "not independent. A percentile of too few prompts has no interval and is marked with *.",
+    "Two targets are compared prompt by prompt (ratio of latencies), and p-values are adjusted for "
+    "all pairs (Holm). A difference below twice the measurement error is called not resolvable.",
+    "Intervals of rates are Wilson intervals, those of mean scores are BCa bootstraps over "
+    "prompts, and those of costs are bootstraps over prompts of the ratio of sums.",
+    "Latency, cost, agreement and quality are measured on greedy answers (temperature 0). Identity "
+    "is tested on sampled answers, because agreement of greedy answers does not show which model "
+    "wrote them.",
 )
 
 
 def configuration(report: Report) -> list[tuple[str, str]]:
-    """What was asked, and how: ``(what, value)``."""
+    """Return the configuration of the run as ``(name, value)``."""
     run = report.run
     load: str = run.load
     if run.load == "closed":
-        load = f"closed, {run.concurrency} requests under way a target"
+        load = f"closed, {run.concurrency} requests in flight at each target"
     elif run.rate is not None:
-        load = f"{run.load}, {run.rate:g} requests a second and target"
+        load = f"{run.load}, {run.rate:g} requests per second to each target"
     said = [
         ("started", run.started),
-        ("input", f"{run.input}: {run.prompts:,} prompts, asked {how_often(report)} times"),
+        ("input", f"{run.input}: {run.prompts:,} prompts x {how_often(report)}"),
         ("task", run.task if run.template is None else f"{run.task} (template {run.template})"),
         ("prompt format", run.format),
         ("load", load),
-        ("at most", f"{run.max_tokens} tokens an answer, {run.timeout:g} s a request"),
+        ("limits", f"{run.max_tokens} tokens per answer, {run.timeout:g} s per request"),
         ("sampling", "greedy (temperature 0)" + _sampled(run.identity)),
-        ("warm-up", f"{run.warmup} requests a target"),
+        ("warm-up", f"{run.warmup} requests to each target"),
         ("seed", f"{run.seed}"),
         ("reference", run.reference or "none"),
         ("tokenizer", run.tokenizer + (" (an estimate)" if run.tokenizer_estimated else "")),
-        ("margin of equivalence", f"{run.margin:.0%}"),
+        ("equivalence margin", f"{run.margin:.0%}"),
         ("requests", f"{run.recorded:,} of {run.requests:,} recorded, {run.lost} lost"),
         ("sessions", f"{run.sessions}, {run.seconds:,.1f} s measured"),
-        ("configuration", run.configuration_hash),
+        ("configuration hash", run.configuration_hash),
     ]
     if run.unique_prefix:
-        said.append(("prefix", "a line of its own for each repetition, so that no cache answers"))
+        said.append(("unique prefix", "one per repetition, to defeat response and prefix caches"))
     return said
 
 
 def _sampled(calls: int) -> str:
-    return f"; {calls:,} answers a target at temperature 1, for its identity" if calls else ""
+    return (
+        f"; {calls:,} sampled answers of each target (temperature 1) for identity" if calls else ""
+    )
 
 
 def machine(report: Report) -> list[tuple[str, str]]:
-    """Where it was measured, with which versions, and how exactly."""
+    """Return the machine, the versions, and the measurement error as ``(name, value)``."""
     said = [(key, "unknown" if v is None else f"{v}") for key, v in report.run.machine.items()]
     said += [(key, value) for key, value in report.run.versions.items()]
     lag = report.validity
@@ -75,20 +78,20 @@ def machine(report: Report) -> list[tuple[str, str]]:
         if found.p50 is not None and found.p99 is not None:
             said.append((name, f"p50 {seconds(found.p50)}, p99 {seconds(found.p99)}"))
     if lag.cpu_share is not None:
-        said.append(("CPU of the harness", f"{lag.cpu_share:.0%} of one core"))
+        said.append(("CPU used by phi2sdk", f"{lag.cpu_share:.0%} of one core"))
     for wire, found_ in lag.calibration.items():
         said.append(
             (
-                f"own error, {wire}",
-                f"p99 {seconds(found_.ttft.p99)} (TTFT), {seconds(found_.e2e.p99)} (E2E), with "
-                f"{found_.streams} streams",
+                f"measurement error, {wire}",
+                f"p99 {seconds(found_.ttft.p99)} (TTFT), {seconds(found_.e2e.p99)} (E2E), at "
+                f"concurrency {found_.streams}",
             )
         )
     return said
 
 
 def settings_of(run: Run) -> dict[str, list[tuple[str, str]]]:
-    """Each target's settings as run.json has them; secrets never get that far."""
+    """Return the settings of each target from run.json, which holds no secrets."""
     targets: Mapping[str, Mapping[str, Any]] = run.configuration["targets"]
     return {
         name: [

@@ -1,4 +1,4 @@
-"""The page's own files, and the policy that lets nothing else run."""
+"""The scripts and styles of the page, and its Content Security Policy."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SCRIPTS = (
     "prompts.js",
     "start.js",
 )
-"""In this order: each adds to what those before it made."""
+"""The scripts in the order in which the page runs them."""
 STYLES = ("page.css", "parts.css", "prompts.css")
 
 PLOT_STYLE = """:where(.plot) {
@@ -35,27 +35,27 @@ PLOT_STYLE = """:where(.plot) {
 :where(.plot tspan) {
   white-space: pre;
 }"""
-"""The style sheet that Observable Plot puts into each chart of class ``plot``."""
+"""The style sheet that Observable Plot adds to each chart of class ``plot``."""
 
 
 @cache
 def read(name: str) -> str:
-    """A file of the page."""
+    """Return the text of a file of the page."""
     return files("phi2sdk.report.html").joinpath("assets", name).read_text(encoding="utf-8")
 
 
 def own(names: Iterable[str]) -> str:
-    """Several of them, one after the other."""
+    """Return several files as one text."""
     return "\n".join(read(name) for name in names)
 
 
 def libraries() -> list[str]:
-    """The drawing libraries, each a script."""
+    """Return the text of each library that draws charts."""
     return [read(name) for name in LIBRARIES]
 
 
 def content_security_policy(scripts: Iterable[str], styles: Iterable[str]) -> str:
-    """No network, no frames, no forms; scripts and styles only of these very texts."""
+    """Return a policy that forbids network, frames and forms and allows only these texts."""
     return "; ".join(
         (
             "default-src 'none'",
@@ -69,6 +69,6 @@ def content_security_policy(scripts: Iterable[str], styles: Iterable[str]) -> st
 
 
 def _hashes(texts: Iterable[str]) -> str:
-    """As Content Security Policy level 3 names inline text."""
+    """Return the hashes by which Content Security Policy level 3 allows inline text."""
     digests = (hashlib.sha256(text.encode()).digest() for text in texts)
     return " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)

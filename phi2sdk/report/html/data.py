@@ -1,4 +1,4 @@
-"""The page's block of data: what its scripts draw and lay side by side."""
+"""The data block of the page, from which its scripts draw charts and show prompts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = [
 
 
 def drawn(report: Report, measured: Measured) -> dict[str, Any]:
-    """Plain data, ready for JSON: no infinities, no text that steers."""
+    """Return the data as plain objects for JSON: without infinities and control characters."""
     return {
         "targets": [
             {"name": name, "simulated": target.simulated, "reference": target.reference}
@@ -56,7 +56,7 @@ def drawn(report: Report, measured: Measured) -> dict[str, Any]:
 
 
 def _ladder(report: Report) -> dict[str, list[dict[str, Any]]]:
-    """By latency, each target's quantiles with their intervals."""
+    """Return, by metric, the percentiles of each target with their intervals."""
     found: dict[str, list[dict[str, Any]]] = {}
     for name, target in report.targets.items():
         for metric in type(target.latency).model_fields:
@@ -70,7 +70,7 @@ def _ladder(report: Report) -> dict[str, list[dict[str, Any]]]:
 
 
 def _choice(report: Report, name: str) -> dict[str, Any]:
-    """A target as a point: cost of a thousand (USD), p95 (s), share of equal answers."""
+    """Return a target as a point: cost of 1,000 answers (USD), E2E p95 (s) and exact match."""
     target = report.targets[name]
     e2e = target.latency.e2e
     agreement = with_reference(report, name)
@@ -87,7 +87,7 @@ def _choice(report: Report, name: str) -> dict[str, Any]:
 
 
 def _changes(report: Report) -> Sequence[dict[str, Any]]:
-    """Where the cheaper of two changes, on the curve."""
+    """Return the break-even points, with their cost on the curve."""
     return [
         {
             "volume": found.volume.value,
@@ -104,7 +104,7 @@ def _changes(report: Report) -> Sequence[dict[str, Any]]:
 
 
 def _on_curve(report: Report, name: str, volume: float) -> float | None:
-    """US dollars an answer at a volume, between the curve's points; ``None`` off its ends."""
+    """Return the interpolated US dollars per answer at a volume; ``None`` outside of the curve."""
     curve = report.cost_curve
     if curve is None or not curve.volumes[0] <= volume <= curve.volumes[-1]:
         return None
@@ -121,9 +121,9 @@ def _ends(found: Interval | None, times: float = 1) -> dict[str, float | None] |
 
 
 POINTS = 400
-"""Dots a target over time, at most; failures come on top."""
+"""The largest number of points of a target over time; failed requests have the same limit."""
 STEPS = 400
-"""Steps of a distribution, at most."""
+"""The largest number of steps of a distribution."""
 
 Floats = NDArray[np.float64]
 
@@ -131,12 +131,14 @@ Floats = NDArray[np.float64]
 def series(
     run: Run, by_target: Mapping[str, Sequence[Record]], tokenizer: ReferenceTokenizer
 ) -> dict[str, Any]:
-    """``{"distributions": {metric: {target: ...}}, "time": {target: ...}}``, times in seconds.
+    """Return the distributions of each metric and the requests over time, in seconds.
 
-    A distribution is ``n`` values, of which ``censored`` never came, and its steps ``x`` (value)
-    and ``y`` (share of all n at or below it). Over time there are ``t`` (sent, since the run
-    began), ``e2e``, ``ttft`` (null where there is none) and ``failed``, the times of requests
-    that did not answer. ``every`` says that each so-manieth request is there.
+    The form is ``{"distributions": {metric: {target: ...}}, "time": {target: ...}}``.
+
+    A distribution has ``n`` values, of which ``censored`` were never reached, and the steps ``x``
+    (value) and ``y`` (share of all n values at or below it). Over time, ``t`` is when a request was
+    sent (since the start of the run), with its ``e2e`` and ``ttft`` (null without a TTFT);
+    ``failed`` are the times of failed requests. Only every ``every``-th request is included.
     """
     begins = _session_begins(run)
     return {
@@ -154,7 +156,7 @@ def series(
 
 
 def _distribution(metric: Metric, records: Sequence[Record]) -> dict[str, Any] | None:
-    """``None`` where no request has a value."""
+    """Return the steps of a distribution; ``None`` if no request has a value."""
     of = metric.values
     ordered = np.sort(np.fromiter((v for r in records for v in of(r)), np.float64))
     finite = ordered[np.isfinite(ordered)]
@@ -189,7 +191,7 @@ def _over_time(records: Sequence[Record], begins: Mapping[int, float]) -> dict[s
 
 
 def _session_begins(run: Run) -> dict[int, float]:
-    """When each session began, in seconds, as if they had followed one another at once."""
+    """Return the start of each session in seconds, without the pauses between sessions."""
     lengths: dict[int, int] = {}
     for record in run.recorded.done.values():
         lengths[record.session] = max(lengths.get(record.session, 0), record.t_close_ns)
@@ -201,7 +203,7 @@ def _session_begins(run: Run) -> dict[int, float]:
 
 
 def _thinned(n: int, most: int) -> NDArray[np.int64]:
-    """At most so many of n places, evenly, the first and the last among them."""
+    """Return at most ``most`` evenly spaced indices below n, with the first and the last."""
     return np.unique(np.linspace(0, max(0, n - 1), min(n, most)).round().astype(np.int64))
 
 
@@ -215,10 +217,10 @@ def _rounded(values: Iterable[float]) -> list[float]:
 
 
 def parting(measured: Measured) -> dict[str, Any]:
-    """By target, ``x`` (tokens in common) and ``y`` (share of prompts that did not part by then).
+    """Return, by target, the share ``y`` of prompts whose answers are equal after ``x`` tokens.
 
-    Equal answers never part within their length: they are censored there. ``parted`` of
-    ``prompts`` did part.
+    Equal answers are censored at their length. The answers of ``parted`` of ``prompts`` prompts
+    differ.
     """
     found = {}
     reference, encode = measured.reference, measured.tokenizer.encode

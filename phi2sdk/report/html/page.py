@@ -1,4 +1,4 @@
-"""From a report and its run to one HTML file."""
+"""Render a report and its run as one HTML file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from phi2sdk.measure.records import paused_collector
 from phi2sdk.report import agreement, baseline, cost, identity, latency, quality
-from phi2sdk.report.glossary import alphabetical, anchor
+from phi2sdk.report.glossary import GLOSSARY, alphabetical, anchor
 from phi2sdk.report.html import about, assets
 from phi2sdk.report.html.data import drawn
 from phi2sdk.report.html.receipts import receipts
@@ -23,11 +23,11 @@ __all__ = ["html_page"]
 
 
 def html_page(report: Report, measured: Measured) -> str:
-    """``report.html``: self-contained, without network, scripts of its own alone.
+    """Return ``report.html``: a self-contained page that loads nothing.
 
     Args:
         report: The report of the run.
-        measured: The run itself, for its requests.
+        measured: The records of the run.
     """
     scripts = [*assets.libraries(), assets.own(assets.SCRIPTS)]
     style = assets.own(assets.STYLES)
@@ -38,7 +38,7 @@ def html_page(report: Report, measured: Measured) -> str:
             .get_template("report.html.j2")
             .render(
                 policy=assets.content_security_policy(scripts, [style, assets.PLOT_STYLE]),
-                scripts=[Markup(script) for script in scripts],  # noqa: S704 - our own files
+                scripts=[Markup(script) for script in scripts],  # noqa: S704 - files of this package
                 style=Markup(style),  # noqa: S704
                 data=drawn(report, measured),
                 report=report,
@@ -68,12 +68,13 @@ def html_page(report: Report, measured: Measured) -> str:
                 settings=about.settings_of(measured.run),
                 method=about.METHOD,
                 glossary=alphabetical(),
+                terms=GLOSSARY,
             )
         )
 
 
 def _latencies(report: Report) -> list[str]:
-    """The names of the latencies that some target has, in the order of their tables."""
+    """Return the metrics that at least one target has, in the order of their tables."""
     fields = LatencyReport.model_fields
     targets = report.targets.values()
     return [name for name in fields if any(getattr(t.latency, name) is not None for t in targets)]
@@ -81,7 +82,7 @@ def _latencies(report: Report) -> list[str]:
 
 @cache
 def _environment() -> Environment:
-    """Everything is escaped; what is no markup of ours is made printable first."""
+    """Return the template environment, which escapes everything and makes text printable."""
     environment = Environment(
         loader=PackageLoader("phi2sdk.report.html"),
         autoescape=True,

@@ -1,4 +1,4 @@
-"""Every prompt with every target's answers, and how each differs from the reference's."""
+"""Every prompt with the answers of all targets, and their differences from the reference."""
 
 from __future__ import annotations
 
@@ -31,34 +31,35 @@ __all__ = [
 ]
 
 LONGEST = 20_000
-"""Characters of one text in the page; the whole of it is in records.jsonl."""
+"""The largest number of characters of a text in the page; records.jsonl has the whole text."""
 REPETITIONS = 4
-"""Of a prompt and target, at most; those that differ, failed or were retried before others."""
+"""The largest number of repetitions of a prompt and target. Those that differ, failed or were
+retried are kept first."""
 PAST = 400
-"""Characters shown of what lies past the cut."""
+"""The largest number of characters shown of the text after the cut."""
 
 
 def shown(text: str, longest: int = LONGEST) -> str:
-    """Somebody else's text for the page: nothing in it steers, and it has an end."""
+    """Return text from outside without control characters and with a limited length."""
     if len(text) <= longest:
         return for_terminal(text)
     return f"{for_terminal(text[:longest])} [... {len(text) - longest:,} more characters]"
 
 
 def answers_of(measured: Measured) -> dict[str, Any]:
-    """``{"routes": {target: ...}, "prompts": [...]}``, as the page's script takes it.
+    """Return the prompts for the script: ``{"routes": {target: ...}, "prompts": [...]}``.
 
-    A prompt has ``id``, ``text``, ``answers``: by target a list, one entry a repetition, and
-    ``more``: by target how many repetitions are left out. An entry leaves out whatever is as
-    expected:
+    A prompt has ``id``, ``text``, ``answers`` (by target, a list with one entry per repetition) and
+    ``more`` (by target, the number of repetitions that are left out). An entry leaves out what is
+    as expected:
 
     - ``outcome`` if it is not ``ok``, with ``error``, ``status``, ``message``;
-    - ``same``: it equals the reference's answer of this repetition; else ``text``, or ``diff``
-      (segments of a token diff) with ``at``, the number of tokens in common;
-    - ``past``: what was received past the cut;
+    - ``same`` if it equals the answer of the reference in this repetition; else ``text``, or
+      ``diff`` (segments of a token diff) with ``at``, the length of the common prefix in tokens;
+    - ``past``: the text that was received after the cut;
     - ``e2e``, ``ttft`` (s), ``tokens`` (billed), ``finish``, ``id``;
-    - ``attempts`` above one, ``waited`` (s) between them;
-    - ``route`` where it is not the usual one of the target.
+    - ``attempts`` if there were several, and ``waited`` (s) between them;
+    - ``route`` if it is not the usual route of the target.
     """
     run, by_target, reference = measured.run, measured.greedy, measured.reference or ""
     usual = {name: _usual(records) for name, records in by_target.items()}
@@ -71,7 +72,7 @@ def answers_of(measured: Measured) -> dict[str, Any]:
     for id, text in run.prompts.items():
         answered = grouped.get(id, {})
         originals = {r.key.repetition: r for r in answered.get(reference, ()) if _has_text(r)}
-        kept = {name: _telling(found, originals) for name, found in answered.items()}
+        kept = {name: _informative(found, originals) for name, found in answered.items()}
         more = {n: len(answered[n]) - len(kept[n]) for n in kept if len(answered[n]) > len(kept[n])}
         prompts.append(
             {
@@ -93,8 +94,8 @@ def answers_of(measured: Measured) -> dict[str, Any]:
     }
 
 
-def _telling(records: Sequence[Record], originals: Mapping[int, Record]) -> list[Record]:
-    """The first repetition, and of the others those that tell something new before the rest."""
+def _informative(records: Sequence[Record], originals: Mapping[int, Record]) -> list[Record]:
+    """Return the first repetition, and of the others first those that are not as expected."""
     first, *others = records
 
     def expected(record: Record) -> bool:
@@ -160,7 +161,7 @@ def _text(
 
 
 def _past_the_cut(record: Record) -> str:
-    """What was received and is not in the answer, white space apart."""
+    """Return the received text after the answer, without surrounding white space."""
     raw, text = record.raw.strip(), record.text.strip()
     return raw[len(text) :].strip() if raw.startswith(text) else ""
 
@@ -170,23 +171,23 @@ def _has_text(record: Record) -> bool:
 
 
 def _usual(records: Sequence[Record]) -> str | None:
-    """The route of most requests."""
+    """Return the route of most requests."""
     found = Counter(record.route for record in records if record.route).most_common(1)
     return found[0][0] if found else None
 
 
 SAME, GONE, NEW = 0, 1, 2
-"""In both; in the reference alone; in the other alone."""
+"""Kinds of a segment: in both answers, only in the reference, only in the other answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenDiff:
-    """An answer against the reference's.
+    """The difference of an answer from that of the reference.
 
     Attributes:
-        segments: ``(kind, text)`` in reading order, a change's loss before its gain; those that
-            are not gone make the answer, those that are not new the reference's.
-        divergence: How many tokens they begin with in common; ``None`` where they are equal.
+        segments: ``(kind, text)`` in reading order, removed text before added text. The segments
+            that are not ``GONE`` form the answer; those that are not ``NEW`` form the reference.
+        divergence: The length of the common prefix in tokens; ``None`` if the answers are equal.
     """
 
     segments: tuple[tuple[int, str], ...]
@@ -194,7 +195,7 @@ class TokenDiff:
 
 
 def token_diff(reference: str, other: str, tokenizer: ReferenceTokenizer) -> TokenDiff:
-    """What turns ``reference`` into ``other`` with the fewest changes of tokens."""
+    """Return the smallest token edit that turns ``reference`` into ``other``."""
     if reference == other:
         return TokenDiff(((SAME, other),) if other else (), None)
     mine, theirs = tokenizer.pieces(reference), tokenizer.pieces(other)

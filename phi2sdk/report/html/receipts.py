@@ -1,4 +1,4 @@
-"""What was really asked of each target, and how its requests ended."""
+"""What was sent to each target, and how its requests ended."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["TargetReceipt", "receipts"]
 
 @dataclass(frozen=True, slots=True)
 class TargetReceipt:
-    """What was really asked of a target, and how it ended."""
+    """What was sent to a target, and how its requests ended."""
 
     name: str
     backend: str
@@ -30,18 +30,18 @@ class TargetReceipt:
 
 
 def receipts(report: Report, by_target: Mapping[str, Sequence[Record]]) -> list[TargetReceipt]:
-    """The receipt of each target.
+    """Return the receipt of each target.
 
     Args:
         report: The report.
-        by_target: The measured requests of each target.
+        by_target: The records of the measured requests of each target.
     """
     found = []
     for name, target in report.targets.items():
         reasons: dict[str, int] = {}
         for record in by_target.get(name, ()):
             if record.ok:
-                reason = record.finish_reason or "not told"
+                reason = record.finish_reason or "not reported"
                 reasons[reason] = reasons.get(reason, 0) + 1
         errors = target.errors
         found.append(

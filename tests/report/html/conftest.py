@@ -16,6 +16,7 @@ from playwright.sync_api import (
     Page,
     Request,
     ViewportSize,
+    expect,
     sync_playwright,
 )
 
@@ -28,7 +29,7 @@ PHONE = ViewportSize(width=390, height=844)
 
 @dataclass
 class Opened:
-    """A page of the browser, with all it complained of and all it asked for."""
+    """A page of the browser, with its console errors and its requests."""
 
     page: Page
     complaints: list[str] = field(default_factory=list)
@@ -36,7 +37,7 @@ class Opened:
 
 
 def chromium() -> str:
-    """The browser's path."""
+    """Return the path of the browser."""
     named = os.environ.get("PHI2_CHROMIUM")
     found = named or next(filter(None, map(shutil.which, NAMES)), None)
     if found is None:
@@ -49,7 +50,7 @@ def chromium() -> str:
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium, headless."""
+    """Start the installed Chromium without a window."""
     path = chromium()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
@@ -59,10 +60,10 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def open_page(browser: Browser) -> Iterator[Callable[..., Opened]]:
-    """Opens a file in a fresh context that is offline; keywords go to the context."""
+    """Return a function that opens a file in a fresh offline context, with these options."""
     contexts = []
 
-    def opened(path: Path, **options: Any) -> Opened:
+    def opened(path: Path, fragment: str = "", **options: Any) -> Opened:
         context = browser.new_context(
             **{"viewport": DESKTOP, "offline": True, "color_scheme": "light", **options}
         )
@@ -80,8 +81,9 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Opened]]:
         found.page.on("pageerror", lambda error: found.complaints.append(str(error)))
         found.page.on("dialog", lambda dialog: found.complaints.append(dialog.message))
         found.page.on("request", on_request)
-        found.page.goto(path.as_uri())
-        found.page.wait_for_selector("html[data-drawn]")
+        found.page.goto(path.as_uri() + fragment)
+        if options.get("java_script_enabled", True):
+            found.page.wait_for_selector("html[data-drawn]")
         return found
 
     yield opened
@@ -89,8 +91,14 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Opened]]:
         context.close()
 
 
+def expand(page: Page) -> None:
+    """Open every section of the page, and wait until its charts are drawn."""
+    page.get_by_role("button", name="Expand all").click()
+    expect(page.locator("#plot-time svg, #plot-time p")).to_have_count(1)
+
+
 @pytest.fixture(scope="package")
 def varied(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page of a run with something of everything."""
+    """Write the page of a run that has every kind of result."""
     folder = tmp_path_factory.mktemp("varied")
     return write_page(folder, varied_run(), EVERYTHING, **examined_as("local", "hourly"))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from phi2sdk.text import for_terminal
-from tests.report.html.conftest import Opened
+from tests.report.html.conftest import Opened, expand
 from tests.report.html.making import HOSTILE, hostile_run, page_of
 
 Open = Callable[..., Opened]
@@ -89,6 +89,7 @@ def test_no_payload_is_a_template(text: str) -> None:
 def test_no_payload_acts_in_a_browser(open_page: Open, path: Path) -> None:
     opened = open_page(path)
     page = opened.page
+    expand(page)
     for number in range(len(HOSTILE)):
         page.locator(".prompt summary").nth(number).click()
     page.fill("#search", "<script>")
@@ -102,10 +103,11 @@ def test_no_payload_acts_in_a_browser(open_page: Open, path: Path) -> None:
 
 def test_every_payload_is_shown_as_what_it_is(open_page: Open, path: Path) -> None:
     page = open_page(path).page
+    expand(page)
     for number, payload in enumerate(HOSTILE):
         prompt = page.locator(".prompt").nth(number)
         prompt.locator("summary").click()
-        answer = prompt.locator(".answer", has_text="the reference").locator(".answer-text")
+        answer = prompt.locator(".answer", has_text="reference").locator(".answer-text")
         assert answer.evaluate("e => e.textContent") == for_terminal(payload)
         assert for_terminal(payload) in prompt.locator(".id").evaluate("e => e.textContent")
         message = prompt.locator(".message").evaluate("e => e.textContent")

@@ -43,7 +43,7 @@ def test_the_policy_names_every_script_and_style_and_nothing_else(text: str) -> 
         assert f"'sha256-{base64.b64encode(digest).decode()}'" in said
 
 
-def test_the_first_thing_said_is_whether_to_believe_it(text: str) -> None:
+def test_the_validity_of_the_run_comes_first(text: str) -> None:
     main = text[text.index("<main>") :]
     assert main.index("Valid: requests left within") < main.index("<h1") < main.index("<table")
 
@@ -71,7 +71,7 @@ def test_every_requirement_is_there_with_its_outcome(text: str) -> None:
     assert '<li class="fails">fails: targets.hourly.latency.e2e.p50 &lt; 0.01' in text
 
 
-def test_what_was_measured_and_what_words_mean_is_said(text: str) -> None:
+def test_the_method_and_the_definitions_are_on_the_page(text: str) -> None:
     for said in ("seed", "time to first token", "t_first - t_send", "one of them (Pareto)"):
         assert said in text
 
@@ -122,8 +122,8 @@ def test_the_libraries_are_those_that_the_readme_names() -> None:
         digest = hashlib.sha256(read(name).encode()).hexdigest()
         assert f"| {digest} |" in readme
         assert "</script" not in read(name)
-    for licence in ("LICENSE-d3", "LICENSE-plot"):
-        assert "Permission to use, copy, modify" in folder.joinpath(licence).read_text()
+    for license_file in ("LICENSE-d3", "LICENSE-plot"):
+        assert "Permission to use, copy, modify" in folder.joinpath(license_file).read_text()
 
 
 def test_quality_stands_beside_what_chance_alone_would_give() -> None:
@@ -139,7 +139,7 @@ def test_quality_stands_beside_what_chance_alone_would_give() -> None:
     report = report_of([answer("p", target="a")])
     targets = {"a": report.targets["a"].model_copy(update={"quality": found})}
     text = page_of(run_of([answer("p", target="a")]), targets=targets)[1]
-    section = text[text.index('<section id="quality"') :]
+    section = text[text.index('<div class="fold-body" id="quality"') :]
     section = section[: section.index("</section>")]
     for said in ("0.900", "0.800 – 0.950", "chance 0.125", "21 – 26", "no model was &lt;given&gt;"):
         assert said in section

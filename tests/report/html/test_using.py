@@ -1,4 +1,4 @@
-"""The page at work: sorting, filtering, searching, differences."""
+"""The functions of the page: sort, filter, search, and show differences."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.report.html.conftest import Opened
+from tests.report.html.conftest import Opened, expand
 from tests.report.html.making import large_run, write_page
 
 Open = Callable[..., Opened]
@@ -16,7 +16,9 @@ Open = Callable[..., Opened]
 
 @pytest.fixture
 def page(open_page: Open, varied: Path) -> Page:
-    return open_page(varied).page
+    page = open_page(varied).page
+    expand(page)
+    return page
 
 
 def first_column(page: Page) -> list[str]:
@@ -37,7 +39,7 @@ def matching(page: Page) -> str:
     return page.locator("#matching").inner_text()
 
 
-def test_prompts_are_filtered_by_what_became_of_them(page: Page) -> None:
+def test_prompts_are_filtered_by_their_outcome(page: Page) -> None:
     assert matching(page) == "80 prompts"
     page.select_option("#filter", "failed")
     assert matching(page) == "27 of 80 prompts"
@@ -89,7 +91,7 @@ def test_the_difference_is_marked_from_the_first_divergence_on(page: Page) -> No
     assert text.locator("del").count() == 0
     fork = text.locator(".fork")
     assert fork.count() == 1
-    assert fork.get_attribute("aria-label") == "first divergence, after 1 tokens"
+    assert fork.get_attribute("aria-label") == "first difference, after 1 tokens"
     before = text.evaluate(
         "e => { const r = document.createRange(); r.setStart(e, 0);"
         "r.setEndBefore(e.querySelector('.fork')); return r.toString(); }"
@@ -104,8 +106,8 @@ def test_receipts_tell_attempts_waits_and_what_lies_past_the_cut(page: Page) -> 
     open_only(page)
     card = page.locator(".answer", has_text="hourly").inner_text()
     assert "2 attempts, waited 250 ms" in card
-    assert "Past the cut: Instruct: more" in card
-    assert "finish: stop" in card
+    assert "After the cut: Instruct: more" in card
+    assert "finish reason stop" in card
     simulated = page.locator(".answer", has_text="cheap").inner_text()
     assert "E2E ~" in simulated
 
@@ -127,6 +129,7 @@ def test_the_measure_of_agreement_is_chosen(page: Page) -> None:
 def test_many_prompts_are_listed_a_hundred_at_a_time(open_page: Open, tmp_path: Path) -> None:
     opened = open_page(write_page(tmp_path, large_run(prompts=350, targets=2, repetitions=1)))
     page = opened.page
+    expand(page)
     assert page.locator(".prompt").count() == 100
     assert matching(page) == "350 prompts, the first 100 listed"
     page.get_by_role("button", name="Show 100 more").click()

@@ -1,8 +1,8 @@
-// What all charts share. They are drawn by Observable Plot, at the width that there is.
+// What all charts share. Observable Plot draws them at the available width.
 
 const charts = [];
 
-/** A chart in the box with this id, drawn by ``draw(width)``, which returns options of Plot. */
+/** Register a chart in a box. ``draw(width)`` returns options of Plot, or null without data. */
 function chart(box, label, draw) {
   if (box) charts.push({ box, label, draw, width: 0 });
 }
@@ -12,13 +12,13 @@ function drawOne(one) {
   const options = one.draw(width);
   one.width = width;
   if (options === null) {
-    one.box.replaceChildren(make("p", { class: "caption" }, "Nothing to draw."));
+    one.box.replaceChildren(make("p", { class: "caption" }, "There is no data for this chart."));
     return;
   }
   const svg = Plot.plot({ className: "plot", width, ...options });
   svg.setAttribute("role", "img");
   svg.setAttribute("aria-label", one.label());
-  // A picture has one name; those of its parts are for style sheets.
+  // The chart has one accessible name. The names of its parts become data for the style sheet.
   for (const part of svg.querySelectorAll("g[aria-label]")) {
     part.dataset.mark = part.getAttribute("aria-label");
     part.removeAttribute("aria-label");
@@ -26,11 +26,15 @@ function drawOne(one) {
   one.box.replaceChildren(svg);
 }
 
-const drawAll = () => charts.forEach(drawOne);
+/** The charts inside of an element that no closed section hides. A hidden chart has no width. */
+const visibleCharts = (within = document) =>
+  charts.filter((one) => within.contains(one.box) && !one.box.closest("details:not([open])"));
 
-/** One after the other, so that the page answers in between. */
+const drawAll = () => visibleCharts().forEach(drawOne);
+
+/** Draw one chart after the other, so that the page can react in between. */
 function drawSoon() {
-  const waiting = [...charts];
+  const waiting = visibleCharts();
   const next = () => {
     const one = waiting.shift();
     if (!one) {
@@ -43,12 +47,14 @@ function drawSoon() {
   next();
 }
 
+/** Draw charts again where their width changed, and draw those of a section that opens. */
 function watchWidth() {
+  document.addEventListener("toggle", (event) => visibleCharts(event.target).forEach(drawOne), true);
   let timer;
   addEventListener("resize", () => {
     clearTimeout(timer);
     timer = setTimeout(() => {
-      for (const one of charts) {
+      for (const one of visibleCharts()) {
         if (Math.floor(one.box.getBoundingClientRect().width) !== one.width) drawOne(one);
       }
     }, 150);
@@ -56,10 +62,10 @@ function watchWidth() {
 }
 
 const visible = (rows) => rows.filter((row) => shownTargets.has(row.target));
-const colours = () => ({ domain: names, range: names.map(colour) });
+const colors = () => ({ domain: names, range: names.map(color) });
 const halo = { stroke: "var(--ground)", strokeWidth: 4, paintOrder: "stroke" };
 
-/** Ticks of a logarithmic axis: powers of ten, and what lies between them where there is room. */
+/** Return ticks of a logarithmic axis: powers of ten, and values between them if there is room. */
 function logTicks(low, high, width) {
   const decades = Math.log10(high / low);
   const steps = decades * 3 * 58 < width ? [1, 2, 5] : [1];
@@ -73,7 +79,7 @@ function logTicks(low, high, width) {
   return ticks.length > 2 ? ticks : d3.ticks(low, high, width < 250 ? 2 : 5);
 }
 
-/** A logarithmic scale over these values, with some room at both ends. */
+/** Return a logarithmic scale over these values, with some room at both ends. */
 function logScale(values, format, label, width, room = 1.15) {
   const known = values.filter((value) => value > 0 && Number.isFinite(value));
   const domain = [Math.min(...known) / room, Math.max(...known) * room];

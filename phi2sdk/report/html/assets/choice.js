@@ -1,4 +1,4 @@
-// Cost against speed and agreement, cost over volume, and candidates for a model.
+// Cost against latency and agreement, cost over volume, and candidates for a model.
 
 function placed(needed) {
   return visible(data.choices).filter((one) => one.cost !== null && one.cost.value > 0 && needed(one));
@@ -10,40 +10,38 @@ function costScale(rows, width) {
 }
 
 const name = (one) => marked(one.target) + (one.chosen ? ", chosen" : "");
-const nameAndSame = (one) => name(one) + (one.same ? `, ${percent(one.same.value)} same` : "");
 
-/** The options that both charts share; at the right there is room for the longest name. */
-function frame(rows, text) {
-  const room = 24 + 6.6 * Math.max(...rows.map((one) => text(one).length));
+/** Return the options that both charts share, with room at the right for the longest name. */
+function frame(rows) {
+  const room = 24 + 6.6 * Math.max(...rows.map((one) => name(one).length));
   return { height: HEIGHT, marginTop: TOP, marginBottom: BOTTOM, marginLeft: 58, marginRight: room };
 }
 
 function costAgainstP95(width) {
   const rows = placed((one) => one.p95 !== null && (one.p95.value ?? one.p95.censored_above) !== null);
   if (!rows.length) return null;
-  const text = width < 480 ? name : nameAndSame;
   const p95 = (one) => one.p95.value ?? one.p95.censored_above;
   const values = rows.flatMap((one) => [p95(one), one.p95.low, one.p95.high]);
   const ends = rows.filter((one) => one.p95.low !== null && one.p95.high !== null);
   const x = costScale(rows, width);
   const y = { ...logScale(values, tickSeconds, "E2E p95", HEIGHT, 1.35), grid: true };
   return {
-    ...frame(rows, text),
+    ...frame(rows),
     x,
     y,
-    color: colours(),
+    color: colors(),
     marks: [
       Plot.ruleX(ends, { x: (d) => d.cost.value, y1: (d) => d.p95.low, y2: (d) => d.p95.high,
         stroke: "target", strokeWidth: 3, strokeOpacity: 0.4 }),
-      ...pointMarks(rows, p95, x, y, text),
+      ...pointMarks(rows, p95, x, y),
       Plot.text(rows.filter((one) => one.p95.value === null), { x: (d) => d.cost.value, y: p95,
         text: (d) => `> ${seconds(d.p95.censored_above)}`, fill: "var(--bad)", dy: 18, ...halo }),
     ],
   };
 }
 
-/** Dots, each joined to its name in a column at the right, where no name covers another. */
-function pointMarks(rows, y, x, yScale, text) {
+/** Return dots, each joined to its name in a column at the right, where no name covers another. */
+function pointMarks(rows, y, x, yScale) {
   const ends = rows.filter((one) => one.cost.low !== null && one.cost.high !== null);
   const edge = x.domain[1];
   const labels = apart(rows, y, yScale).map(([one, at]) => ({ ...one, at, from: y(one) }));
@@ -53,10 +51,10 @@ function pointMarks(rows, y, x, yScale, text) {
     Plot.link(labels, { x1: (d) => d.cost.value, y1: "from", x2: edge, y2: "at", stroke: "target",
       strokeOpacity: 0.35 }),
     ...rows.map((one) =>
-      Plot.dot([one], { x: one.cost.value, y: y(one), stroke: colour(one.target), strokeWidth: 2,
-        fill: one.dominated ? "var(--ground)" : colour(one.target), r: one.chosen ? 8 : 5.5 }),
+      Plot.dot([one], { x: one.cost.value, y: y(one), stroke: color(one.target), strokeWidth: 2,
+        fill: one.dominated ? "var(--ground)" : color(one.target), r: one.chosen ? 8 : 5.5 }),
     ),
-    Plot.text(labels, { x: edge, y: "at", fill: "target", dx: 6, textAnchor: "start", text }),
+    Plot.text(labels, { x: edge, y: "at", fill: "target", dx: 6, textAnchor: "start", text: name }),
   ];
 }
 
@@ -65,7 +63,7 @@ const TOP = 30;
 const BOTTOM = 44;
 const LINE = 17;
 
-/** ``[row, y]``: where each name stands, as near to its dot as a line for each allows. */
+/** Return ``[row, y]``: the place of each name, as near to its dot as one line per name allows. */
 function apart(rows, y, options) {
   const scale = Plot.scale({ y: { ...options, range: [HEIGHT - BOTTOM, TOP] } });
   const sorted = [...rows].sort((a, b) => scale.apply(y(a)) - scale.apply(y(b)));
@@ -86,17 +84,17 @@ function costAgainstSame(width) {
   const ends = rows.filter((one) => one.same.low !== null && one.same.high !== null);
   const low = Math.min(...rows.map((one) => one.same.low ?? one.same.value));
   const x = costScale(rows, width);
-  const y = { domain: [Math.max(0, low - 0.05), 1.02], tickFormat: percent, label: "same answers",
+  const y = { domain: [Math.max(0, low - 0.05), 1.02], tickFormat: percent, label: "exact match",
     grid: true, ticks: 6 };
   return {
-    ...frame(rows, name),
+    ...frame(rows),
     x,
     y,
-    color: colours(),
+    color: colors(),
     marks: [
       Plot.ruleX(ends, { x: (d) => d.cost.value, y1: (d) => d.same.low, y2: (d) => d.same.high,
         stroke: "target", strokeWidth: 3, strokeOpacity: 0.4 }),
-      ...pointMarks(rows, same, x, y, name),
+      ...pointMarks(rows, same, x, y),
     ],
   };
 }
@@ -121,11 +119,11 @@ function costOverVolume(width) {
     marginBottom: 44,
     x: { ...logScale([least, most], (v) => d3.format("~s")(v), "answers a day", width - 80, 1), grid: true },
     y: { ...logScale(rows.map((row) => row.usd), dollars, "US dollars per 1,000 answers", 200), grid: true },
-    color: colours(),
+    color: colors(),
     marks: [
       ...curves.map((target) =>
         Plot.line(rows.filter((row) => row.target === target), { x: "volume", y: "usd",
-          stroke: colour(target), strokeWidth: 2.2, strokeDasharray: simulated.has(target) ? "6 3" : null }),
+          stroke: color(target), strokeWidth: 2.2, strokeDasharray: simulated.has(target) ? "6 3" : null }),
       ),
       Plot.ruleY(changes, { y: (d) => d.usd * 1000, x1: (d) => Math.max(d.low ?? least, least),
         x2: (d) => Math.min(d.high ?? most, most), stroke: "var(--ink)", strokeWidth: 4, strokeOpacity: 0.3 }),
@@ -160,18 +158,17 @@ function candidates(target) {
 }
 
 function choiceCharts() {
-  chart($("plot-cost-p95"), () => "Cost against p95 of every target with a known cost; numbers in the table above", costAgainstP95);
-  chart($("plot-cost-same"), () => "Cost against agreement of every target with a known cost; numbers in the table above", costAgainstSame);
-  chart($("plot-curve"), () => "Cost over volume; break-even points in words below", costOverVolume);
+  chart($("plot-cost-p95"), () => "Cost against E2E p95 of every target with a known cost; the table above has the numbers", costAgainstP95);
+  chart($("plot-cost-same"), () => "Cost against exact match of every target with a known cost; the table above has the numbers", costAgainstSame);
+  chart($("plot-curve"), () => "Cost of each target over the volume; the break-even points are listed below", costOverVolume);
   for (const box of document.querySelectorAll("[data-candidates]")) {
     const target = box.dataset.candidates;
-    chart(box, () => `Candidates for the model behind ${target}; numbers in the table below`, candidates(target));
-    box.closest("details").addEventListener("toggle", drawAll);
+    chart(box, () => `Candidates for the model of ${target}; the table below has the numbers`, candidates(target));
   }
   const unknown = data.choices.filter((one) => one.cost === null).map((one) => one.target);
   const free = data.choices.filter((one) => one.cost !== null && one.cost.value === 0).map((one) => one.target);
   const said = [];
-  if (unknown.length) said.push(`Not in these two: ${unknown.join(", ")}, whose cost is unknown.`);
-  if (free.length) said.push(`On no logarithmic axis: ${free.join(", ")}, at a price of 0.`);
+  if (unknown.length) said.push(`The two charts leave out ${unknown.join(", ")}, whose cost is unknown.`);
+  if (free.length) said.push(`The two charts leave out ${free.join(", ")}: a cost of 0 has no place on a logarithmic axis.`);
   $("unplaced").textContent = said.join(" ");
 }

@@ -19,7 +19,7 @@ function ecdf(width) {
   const found = distributions();
   if (!found.length) return null;
   const byMedian = [...found].sort((a, b) => a.x[a.x.length >> 1] - b.x[b.x.length >> 1]);
-  // Each curve's name beside it, at heights of their own so that none covers another.
+  // The name of each curve stands beside it, at different heights so that names do not overlap.
   const labels = byMedian.map((one, rank) => {
     const height = 0.9 - (0.8 * (rank + 0.5)) / byMedian.length;
     const place = Math.max(0, one.y.findIndex((y) => y >= height));
@@ -33,7 +33,7 @@ function ecdf(width) {
     marginBottom: 44,
     x: logScale(found.flatMap((one) => [one.x[0], far]), tickSeconds, METRICS[metric], width),
     y: { domain: [0, 1], tickFormat: "%", label: "share of all requests", grid: true },
-    color: colours(),
+    color: colors(),
     marks: [
       ...found.map((one) =>
         Plot.line(
@@ -42,7 +42,7 @@ function ecdf(width) {
             ...one.x.map((x, i) => ({ x, y: one.y[i] })),
             { x: far, y: one.y[one.y.length - 1] },
           ],
-          { x: "x", y: "y", curve: "step-after", stroke: colour(one.target), strokeWidth: 2,
+          { x: "x", y: "y", curve: "step-after", stroke: color(one.target), strokeWidth: 2,
             strokeDasharray: simulated.has(one.target) ? "6 3" : null },
         ),
       ),
@@ -71,7 +71,7 @@ function ladder(width) {
     x: { ...logScale(values, tickSeconds, METRICS[metric], width - 180), grid: true },
     y: { domain: shown, label: null, tickFormat: marked, tickSize: 0, padding: 0.2 },
     fy: { domain: ["p50", "p90", "p95", "p99"], label: null, padding: 0.12 },
-    color: colours(),
+    color: colors(),
     marks: [
       Plot.frame({ stroke: "var(--line)" }),
       Plot.ruleY(open, { fy: "quantile", y: "target", x1: (d) => d.low ?? d.value,
@@ -84,7 +84,7 @@ function ladder(width) {
         `${marked(d.target)} ${d.quantile}: ${seconds(d.value)}` +
         (d.low === null && d.high === null
           ? "\ntoo few prompts for an interval"
-          : `\n95 %: ${d.low === null ? "0" : seconds(d.low)} to ${d.high === null ? "no end" : seconds(d.high)}`),
+          : `\n95 % interval: ${d.low === null ? "0" : seconds(d.low)} to ${d.high === null ? "no end" : seconds(d.high)}`),
       })),
     ],
   };
@@ -109,10 +109,10 @@ function overTime(width) {
     marginLeft: 58,
     marginRight: 118,
     marginBottom: 44,
-    x: { label: "seconds since the run began", labelOffset: 40, grid: true },
+    x: { label: "seconds since the start of the run", labelOffset: 40, grid: true },
     y: scale,
     fy: { domain: shown, label: null, tickFormat: marked, padding: 0.15 },
-    color: colours(),
+    color: colors(),
     marks: [
       Plot.frame({ stroke: "var(--line)" }),
       Plot.dot(rows, { fy: "target", x: "t", y: "value", fill: "target", r: 1.8, fillOpacity: 0.5 }),
@@ -131,7 +131,7 @@ function latencyCharts() {
     drawAll();
   });
   const which = () => METRICS[metric];
-  chart($("plot-ecdf"), () => `Distribution of the ${which()} by target; numbers in the table below`, ecdf);
-  chart($("plot-ladder"), () => `Percentiles of the ${which()} by target; numbers in the table below`, ladder);
+  chart($("plot-ecdf"), () => `Distribution of the ${which()} by target; the tables below have the numbers`, ecdf);
+  chart($("plot-ladder"), () => `Percentiles of the ${which()} by target; the tables below have the numbers`, ladder);
   chart($("plot-time"), () => `The ${which()} of each request over the run, by target`, overTime);
 }

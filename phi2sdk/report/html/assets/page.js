@@ -1,5 +1,5 @@
 "use strict";
-// What every part of the page uses. Text of others goes in as text, never as markup.
+// Functions that all parts of the page use. Text from outside is inserted as text, never as markup.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const names = data.targets.map((target) => target.name);
@@ -10,7 +10,7 @@ const whenShownChanges = [];
 
 const $ = (id) => document.getElementById(id);
 
-/** An element; children are elements or strings, which become text. */
+/** Make an element. Its children are elements, or strings that become text. */
 function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -20,10 +20,10 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-const colour = (name) => `var(--c${names.indexOf(name) % 8})`;
+const color = (name) => `var(--c${names.indexOf(name) % 8})`;
 const marked = (name) => (simulated.has(name) ? `~ ${name}` : name);
 
-/** The coloured dot that stands for a target everywhere. */
+/** Make the colored dot of a target. */
 function dot(name) {
   const space = "http://www.w3.org/2000/svg";
   const svg = document.createElementNS(space, "svg");
@@ -42,7 +42,7 @@ function digits(value) {
 
 const seconds = (value) => (value < 1 ? `${digits(value * 1e3)} ms` : `${digits(value)} s`);
 
-/** Seconds on an axis: no more digits than it takes. */
+/** Format seconds on an axis, without needless digits. */
 const tickSeconds = (value) =>
   value < 1e-3 ? `${+(value * 1e6).toPrecision(3)} µs`
     : value < 1 ? `${+(value * 1e3).toPrecision(3)} ms` : `${+value.toPrecision(3)} s`;
@@ -56,7 +56,7 @@ function dollars(value) {
 const percent = (share) => `${Math.round(share * 100)} %`;
 const thousands = (value) => value.toLocaleString("en");
 
-/** The switch between the system's theme, light and dark; remembered where that is allowed. */
+/** Switch between the theme of the system, light and dark; remember it if the browser allows. */
 function themeSwitch() {
   const themes = ["auto", "light", "dark"];
   const button = $("theme");
@@ -74,7 +74,7 @@ function themeSwitch() {
     try {
       localStorage.setItem("phi2-theme", theme);
     } catch {
-      // A page from a file may not be allowed to remember.
+      // The browser does not let a page from a file store anything.
     }
   };
   const theme = remembered();
@@ -87,11 +87,43 @@ function themeSwitch() {
   });
 }
 
-/** The chips that show and hide targets in charts and among the answers. */
+/** Show and hide targets in charts and among the answers. */
 function targetChips() {
   $("shown").addEventListener("change", (event) => {
     if (event.target.checked) shownTargets.add(event.target.value);
     else shownTargets.delete(event.target.value);
     for (const act of whenShownChanges) act();
   });
+}
+
+/** Collapsed sections: links open them, a button opens all of them, and printing shows all. */
+function folds() {
+  const all = [...document.querySelectorAll("details.fold")];
+  const button = $("expand");
+  const open = (details, state) => details.forEach((one) => (one.open = state));
+  const label = () => {
+    button.textContent = all.every((one) => one.open) ? "Collapse all" : "Expand all";
+  };
+  const reveal = (target) => {
+    for (let one = target?.closest("details"); one; one = one.parentElement.closest("details")) one.open = true;
+    target?.scrollIntoView();
+  };
+  document.addEventListener("toggle", label, true);
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("a[href^='#']");
+    if (link) setTimeout(() => reveal($(link.hash.slice(1))));
+    if (link?.closest("[popover]:popover-open")) $("sections").hidePopover();
+  });
+  addEventListener("hashchange", () => reveal(document.querySelector(":target")));
+  reveal(document.querySelector(":target"));
+  button.hidden = false;
+  button.addEventListener("click", () => open(all, !all.every((one) => one.open)));
+  let closed = [];
+  addEventListener("beforeprint", () => {
+    closed = all.filter((one) => !one.open);
+    open(closed, true);
+    drawAll();
+  });
+  addEventListener("afterprint", () => open(closed, false));
+  label();
 }

@@ -1,24 +1,24 @@
-// Every prompt, every answer. Rows are made as they are asked for, and what is in them when opened.
+// All prompts and answers. Rows are made when they are listed, and their content when they open.
 
 const BATCH = 100;
 const list = $("prompt-list");
 let matching = data.prompts;
 let listed = 0;
 
-/** What became of a target's answers to a prompt: the first repetition that tells something. */
+/** Return the state of the answers of a target to a prompt, over all repetitions. */
 function stateOf(prompt, target) {
   const found = prompt.answers[target] ?? [];
-  if (!found.length) return { kind: "missing", short: "-", long: "was not asked" };
+  if (!found.length) return { kind: "missing", short: "-", long: "no request" };
   const failed = found.find((one) => one.outcome && one.outcome !== "empty");
   if (failed) return { kind: "failed", short: "×", long: `failed: ${failed.error ?? failed.outcome}` };
-  if (target === reference) return { kind: "reference", short: "ref", long: "the reference" };
+  if (target === reference) return { kind: "reference", short: "ref", long: "reference" };
   const differing = found.filter((one) => one.diff);
   if (differing.length) {
     const at = Math.min(...differing.map((one) => one.at ?? 0));
     return { kind: "differs", short: `≠ ${at}`, long: `differs after ${at} tokens`, at };
   }
-  if (found.every((one) => one.same)) return { kind: "same", short: "=", long: "the same" };
-  return { kind: "alone", short: "?", long: "has nothing to compare with" };
+  if (found.every((one) => one.same)) return { kind: "same", short: "=", long: "equal" };
+  return { kind: "alone", short: "?", long: "the reference has no answer" };
 }
 
 const states = new Map();
@@ -46,7 +46,7 @@ function haystack(prompt) {
   return haystacks.get(prompt);
 }
 
-/** Whether a target's repetitions are unlike each other. */
+/** Return whether a target gave different answers to the same prompt. */
 function unstable(prompt, target) {
   const [first, ...rest] = (prompt.answers[target] ?? []).filter((one) => !one.outcome);
   const text = (one) => (one.same ? textOf(originalOf(prompt, one)) : textOf(one));
@@ -79,7 +79,7 @@ const ORDERS = {
   id: (a, b) => a.id.localeCompare(b.id, "en", { numeric: true }),
 };
 
-/** The prompts that the form asks for, in its order. */
+/** List the prompts that match the form, in the chosen order. */
 function select() {
   const words = $("search").value.trim().toLowerCase();
   const holds = FILTERS[$("filter").value];
@@ -127,7 +127,7 @@ function row(prompt) {
   return details;
 }
 
-/** The prompt without the words that all of them begin with. */
+/** Return the prompt without the text that all prompts begin with. */
 function excerpt(prompt) {
   return prompt.text.slice(common, common + 160).replace(/\s+/g, " ");
 }
@@ -163,13 +163,13 @@ function answerCard(prompt, target) {
       make("span", { class: `outcome ${kind}` }, state.long)),
     ...answerParts(prompt, target, first),
     ...rest.map((one) => repetition(prompt, target, first, one)),
-    more ? make("p", { class: "past" }, `${thousands(more)} more repetitions are in records.jsonl.`) : null);
+    more ? make("p", { class: "past" }, `records.jsonl has ${thousands(more)} more repetitions.`) : null);
 }
 
 function repetition(prompt, target, first, one) {
   const text = (answer) => (answer.same ? textOf(originalOf(prompt, answer)) : textOf(answer));
   const alike = !one.outcome && !first.outcome && text(one) === text(first);
-  const title = `Repetition ${one.repetition + 1}${alike ? ": the same text" : ""}`;
+  const title = `Repetition ${one.repetition + 1}${alike ? ": equal text" : ""}`;
   return make("div", { class: "again" }, make("b", {}, title),
     ...(alike ? [receiptOf(target, one)] : answerParts(prompt, target, one)));
 }
@@ -186,20 +186,20 @@ function answerParts(prompt, target, answer) {
   else text.append(answer.same ? textOf(originalOf(prompt, answer)) : textOf(answer));
   if (text.textContent) parts.push(text);
   if (answer.past) {
-    parts.push(make("p", { class: "past" }, "Past the cut: ", make("bdi", {}, answer.past)));
+    parts.push(make("p", { class: "past" }, "After the cut: ", make("bdi", {}, answer.past)));
   }
   parts.push(receiptOf(target, answer));
   return parts;
 }
 
-/** The answer with what it shares with the reference, what it lacks and what it adds. */
+/** Return the answer with its differences from the reference marked. */
 function diffParts(answer) {
   const parts = [];
   let parted = false;
   for (const [kind, text] of answer.diff) {
     if (kind !== 0 && !parted) {
       parted = true;
-      const where = `first divergence, after ${answer.at} tokens`;
+      const where = `first difference, after ${answer.at} tokens`;
       parts.push(make("span", { class: "fork", role: "img", "aria-label": where, title: where }));
     }
     parts.push(kind === 0 ? text : make(kind === 1 ? "del" : "ins", {}, text));
@@ -213,7 +213,7 @@ function receiptOf(target, answer) {
   if (answer.ttft !== undefined) said.push(`TTFT ${mark}${seconds(answer.ttft)}`);
   if (answer.e2e !== undefined) said.push(`E2E ${mark}${seconds(answer.e2e)}`);
   if (answer.tokens !== undefined) said.push(`${answer.estimated ? "about " : ""}${answer.tokens} tokens billed`);
-  said.push(`finish: ${answer.finish ?? "not told"}`);
+  said.push(`finish reason ${answer.finish ?? "not reported"}`);
   if (answer.attempts) said.push(`${answer.attempts} attempts, waited ${seconds(answer.waited)}`);
   const route = answer.route ?? data.routes[target];
   if (route) said.push(`route ${route}`);

@@ -1,6 +1,7 @@
-// In the order in which a reader needs them.
+// Start the parts of the page, from top to bottom.
 
 themeSwitch();
+folds();
 targetChips();
 document.querySelectorAll("table.sortable").forEach(sortable);
 measures();

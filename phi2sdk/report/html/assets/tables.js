@@ -1,4 +1,4 @@
-// Sorting of tables, and the choice of a measure.
+// Sort tables, and choose a measure of agreement.
 
 function sortValue(row, column) {
   const cell = row.cells[column];
@@ -8,7 +8,7 @@ function sortValue(row, column) {
   return Number.isNaN(number) ? null : number;
 }
 
-/** Unknown is last, whichever way the column is sorted. */
+/** Compare two rows. Unknown values come last in both directions. */
 function compareRows(a, b, column, way) {
   const [x, y] = [sortValue(a, column), sortValue(b, column)];
   if (x === null && y === null) {
@@ -32,7 +32,7 @@ function sortable(table) {
   });
 }
 
-/** Of the matrices only the one of the chosen measure is shown. */
+/** Show the matrix of the chosen measure only. */
 function measures() {
   const choose = () => {
     const chosen = document.querySelector("#measure input:checked")?.value;
