@@ -347,7 +347,9 @@ GLOSSARY: Mapping[str, Term] = {
         "effective T",
         "The effective temperature is the sampling temperature at which the reference weights "
         "would most likely have written the answers.",
-        "Its interval is an estimate beside the verdict, not a test.",
+        "The answers are requested at temperature 1. An interval that excludes 1 rejects no target "
+        "alone: it is not adjusted for the number of targets, so about 1 of 20 honest targets has "
+        "such an interval.",
     ),
     "calls": Term(
         "calls",

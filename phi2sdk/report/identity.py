@@ -365,7 +365,8 @@ def _temperature(found: TemperatureReport | None) -> Cell:
         return words(UNKNOWN)
     low = "below" if found.low is None else f"{found.low:.2f}"
     high = "above" if found.high is None else f"{found.high:.2f}"
-    return Cell(f"{found.value:.2f}", (low, high), found.value)
+    beyond = "excludes 1" if excludes(found) else ""
+    return Cell(f"{found.value:.2f}", (low, high), found.value, below=beyond)
 
 
 def _evidence(name: str, found: Mapping[str, EvidenceReport]) -> Section:

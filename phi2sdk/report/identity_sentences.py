@@ -165,7 +165,7 @@ def temperature_sentence(name: str, one: IdentityReport) -> str | None:
     said = (
         f"The effective temperature of {name} is {temperature_text(found)}, and this 95 % interval "
         f"excludes the requested temperature 1: its answers are "
-        f"{'less' if found.value < DECLARED else 'more'} varied than the reference's"
+        f"{'less' if found.value < DECLARED else 'more'} varied than the reference weights predict"
     )
     if one.verdict == "different":
         return f"{said}."

@@ -102,6 +102,14 @@ def test_evidence_is_shown_with_its_candidates(examined: str) -> None:
     assert cells(examined, "b")[7] == "different"
 
 
+def test_an_effective_temperature_beyond_the_requested_one_is_explained_beside_it(
+    examined: str,
+) -> None:
+    assert re.search(r"0\.80</span>.*0\.78 – 0\.83</span>.*excludes 1", examined)
+    definition = examined[examined.index('id="term-effective-temperature"') :].split("</div>")[0]
+    assert "An interval that excludes 1 rejects no target alone" in definition
+
+
 def test_the_local_weights_stand_in_the_same_test(examined: str) -> None:
     section = examined[examined.index("The same tests on the local weights") :]
     for said in (
