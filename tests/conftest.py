@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # A shell has put us into its background: the commands that we start shall hear Ctrl-C still.
+    # A shell may run pytest in the background, where started commands would ignore Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("usual", deadline=None)  # a busy machine is no fault of the code

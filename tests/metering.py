@@ -1,4 +1,4 @@
-"""Runs of random requests under a budget, held against the provider's own meter."""
+"""Runs of random requests under a budget, compared with the provider's meter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A backend that plays a script: for tests of what stands around a backend."""
+"""A backend that plays a script, for tests of the code around a backend."""
 
 from __future__ import annotations
 

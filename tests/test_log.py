@@ -1,4 +1,4 @@
-"""What the logger says, and that it keeps prompts, answers and the providers' words to itself."""
+"""The log has the facts of each request, and no prompts, answers or text of providers."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def test_a_retry_is_a_warning_and_an_answer_a_line_at_debug(
     assert done[1].endswith(" s: 7 + 1 tokens, finish reason stop, 2 attempts")
 
 
-async def test_a_fallback_names_who_failed_and_who_is_asked(
+async def test_a_fallback_names_the_failed_and_the_next_target(
     said: pytest.LogCaptureFixture,
 ) -> None:
     first = Retry(ScriptedBackend([busy()], target="a"), attempts=1)
@@ -72,7 +72,7 @@ async def test_a_spent_retry_budget_is_told(said: pytest.LogCaptureFixture) -> N
     assert lines(said) == [("WARNING", "scripted: ProviderFault, and no retry budget")]
 
 
-def test_nobody_hears_it_who_does_not_listen() -> None:
+def test_without_a_handler_nothing_is_logged() -> None:
     code = (
         "from phi2sdk.log import logger; import logging;"
         "logger.warning('unheard'); logging.getLogger('other').warning('heard')"

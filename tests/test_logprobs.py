@@ -9,7 +9,7 @@ from phi2sdk.errors import InvalidRequest
 from tests.scripted import ScriptedBackend
 
 
-def test_the_models_own_greedy_answer_is_its_likeliest_text() -> None:
+def test_the_greedy_answer_of_the_model_is_its_most_likely_text() -> None:
     with Phi2Client("local", model="demo", dtype="float32") as phi:
         prompt = prompts.instruct("Write a paragraph about glass.")
         answer = phi.generate(prompt, max_tokens=24)

@@ -1,4 +1,4 @@
-"""What a notebook shows: small, in the page's colours, and inert whatever the text is."""
+"""The display in a notebook is small, uses the page's colors, and escapes all text."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_an_answer_shows_its_text_and_its_account() -> None:
     )
 
 
-def test_what_nobody_told_is_left_out() -> None:
+def test_facts_that_are_not_reported_are_left_out() -> None:
     bare = replace(
         COMPLETION, usage=Usage(), timing=Timing(0, None, 10**9), cost=None, finish_reason=None
     )
@@ -140,7 +140,7 @@ def test_a_report_is_small_and_a_long_answer_is_cut() -> None:
     assert "and 995000 characters more" in long
 
 
-def test_no_colour_is_set_so_that_light_and_dark_pages_read_alike() -> None:
+def test_no_color_is_set_so_that_light_and_dark_pages_are_readable() -> None:
     shown = report_of([answer("p", target="a")])._repr_html_() + COMPLETION._repr_html_()
     styles = [attributes.get("style") or "" for _, attributes in Page(shown).elements]
     properties = {part.partition(":")[0] for style in styles for part in style.split(";")}

@@ -1,4 +1,4 @@
-"""JSON and TOML of somebody else: a value, or one line that says why there is none."""
+"""JSON and TOML from outside give a value, or one line with the reason."""
 
 from __future__ import annotations
 

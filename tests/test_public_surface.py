@@ -1,4 +1,4 @@
-"""What `import phi2sdk` promises: these names, and nothing heavy."""
+"""`import phi2sdk` provides the public names, and loads nothing heavy."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ GREEDY_BY_FLAG = Dialect(
         ("stop", 7),
     ],
 )
-def test_a_value_out_of_range_is_refused_by_name(name: str, value: Any) -> None:
+def test_a_value_out_of_range_is_refused_and_named(name: str, value: Any) -> None:
     if (name, value) == ("stop", 7):
         assert Sampling(stop=value).stop == ("7",)
         return

@@ -37,14 +37,14 @@ class Truth:
     prompts: int = 60
 
     def prices(self) -> tuple[Price, Price]:
-        """A machine of one's own, whose energy costs by the second, and tokens."""
+        """Return the price of an owned machine, with energy per second, and the price of tokens."""
         machine = {"model": "owned", "usd": 36_525.0, "life_years": 10, "utilisation": 1}
         energy = {"watts": 2000, "pue": 1.5, "usd_per_kwh": 1.0}
         tokens = {"model": "per-token", "input": 2.0, "output": 20.0}
         return resolve({**machine, **energy, **SOURCED}), resolve({**tokens, **SOURCED})
 
     def break_even(self) -> float:
-        """Where its fixed cost of a day is saved: analytic, from the means."""
+        """Return the analytic break-even, at which the savings equal the fixed cost per day."""
         machine, tokens = self.prices()
         owned, priced = machine.parts[0], tokens.parts[0]
         assert isinstance(owned, Owned)
@@ -57,7 +57,7 @@ class Truth:
         return owned.capital_per_second * 86400 / saved
 
     def records(self, rng: random.Random) -> list[Record]:
-        """What one run would record, requests one after the other."""
+        """Return the records of a run with sequential requests."""
         now = 0.0
         made = []
         for number in range(self.prompts):
@@ -71,7 +71,7 @@ class Truth:
 
 
 def covered(truth: Truth, rng: random.Random) -> bool:
-    """Whether one run's interval holds the analytic break-even."""
+    """Return whether the interval of one run contains the analytic break-even."""
     records = truth.records(rng)
     options = []
     for name, price in zip(("machine", "tokens"), truth.prices(), strict=True):

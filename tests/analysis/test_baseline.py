@@ -104,7 +104,7 @@ def test_a_free_target_is_no_number_of_times_cheaper() -> None:
     assert times_cheaper(find_baseline("gpt-4", BOOK), free) is None
 
 
-def test_thirty_times_below_gpt4_is_so_many_seconds_of_a_rented_gpu() -> None:
+def test_thirty_times_below_gpt4_allows_a_number_of_seconds_on_a_rented_gpu() -> None:
     """$0.00032 a summary: 2.3 s of a T4 at $0.5 an hour, 0.23 s of an H200 at $5."""
     box = option({"book": "hf/aws-t4"}, summaries(seconds=2.304))
     rows = {r.setting: r for r in rows_of(box) if r.factor == "GPU"}
@@ -118,7 +118,7 @@ def rows_of(option: Option) -> list[SensitivityRow]:
     return list(sensitivity(find_baseline("gpt-4", BOOK), option, BOOK))
 
 
-def test_the_ratio_falls_with_the_utilisation_and_moves_with_the_length_of_answers() -> None:
+def test_the_ratio_depends_on_the_utilization_and_on_the_length_of_answers() -> None:
     box = option({"book": "hf/aws-t4"}, summaries(seconds=2.304))
     by_use = {row.value: row.times for row in rows_of(box) if row.factor == "utilisation"}
     assert by_use[1.0] == pytest.approx(30)

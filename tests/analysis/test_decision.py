@@ -1,4 +1,4 @@
-"""Who is chosen, who is dominated, and what would change it."""
+"""The chosen target, dominated targets, and the assumptions of the decision."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_worse_in_everything_is_dominated_and_better_in_one_is_not() -> None:
     assert dominated_by(good, everyone) == ()
 
 
-def test_what_is_known_of_one_only_proves_nothing() -> None:
+def test_a_figure_that_only_one_target_has_dominates_nothing() -> None:
     known, unknown = one("known"), one("unknown", None, 9.0)
     assert dominated_by(unknown, [known]) == ()
     assert dominated_by(one("slow", 1.0, 2.0), [one("unmeasured", 1.0, 1.0, None)]) == ()
@@ -109,7 +109,7 @@ costs = st.one_of(st.none(), st.floats(0, 10))
 
 
 @given(st.lists(st.tuples(costs, costs, costs), min_size=1, max_size=8))
-def test_the_winner_is_never_dominated_by_somebody_eligible(
+def test_the_winner_is_never_dominated_by_an_eligible_target(
     rows: list[tuple[float | None, float | None, float | None]],
 ) -> None:
     everyone = [one(f"t{i}", *row) for i, row in enumerate(rows)]
@@ -121,7 +121,7 @@ def test_the_winner_is_never_dominated_by_somebody_eligible(
     for name in dominated_by(chosen, everyone):
         other = next(c for c in everyone if c.name == name)
         assert other.cost is not None
-        assert other.cost.value == chosen.cost.value  # a tie that the p95 decided otherwise
+        assert other.cost.value == chosen.cost.value  # a tie that the p95 decided
 
 
 def test_a_large_factor_is_written_out() -> None:

@@ -66,7 +66,7 @@ def replaced(text: str) -> str:
         (replaced, "not scored"),
     ],
 )
-def test_a_signature_has_its_name(change: Callable[[str], str], cause: Cause) -> None:
+def test_each_signature_gives_its_cause(change: Callable[[str], str], cause: Cause) -> None:
     assert found(changed(change)).cause == cause
 
 
@@ -120,7 +120,7 @@ def test_the_worst_unexplained_token_is_named() -> None:
     assert diagnosis.kinds == {"tie": 18, "unexplained": 2}
 
 
-def test_a_target_that_answers_otherwise_each_time_samples() -> None:
+def test_a_target_with_a_different_answer_each_time_samples() -> None:
     a = [answer(f"p{i}", repetition=r, text="one two three") for i in range(10) for r in (0, 1)]
     b = [answer(f"p{i}", repetition=r, text=f"one two {r}") for i in range(10) for r in (0, 1)]
     diagnosis = diagnose(pair_up(a, b), TOKENIZER)

@@ -1,4 +1,4 @@
-"""Where answers part: censored where they are equal, compared by rank."""
+"""First divergence of answers: equal answers are censored, targets are compared by rank."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_a_prompt_counts_once_and_parts_where_its_first_repetition_does() -> Non
 
 
 def test_equal_answers_are_censored_so_short_ones_do_not_pass_for_long_ones() -> None:
-    # Of ten answers five part at 4, and five are equal but end at 2: nobody knows about 4.
+    # Of ten answers five part at 4, and five are equal but end at 2: nothing is known about 4.
     short = Divergence((4,) * 5, (2,) * 5).median()
     long = Divergence((4,) * 5, (40,) * 6).median()
     assert short is not None

@@ -21,7 +21,7 @@ def test_service_levels_are_seconds_by_metric() -> None:
 @pytest.mark.parametrize(
     "text", ["", "ttft", "ttft=", "ttft=fast", "p95=1", "e2e=0", "e2e=-1", "e2e=1..2"]
 )
-def test_what_is_no_service_level_is_refused(text: str) -> None:
+def test_an_invalid_service_level_is_refused(text: str) -> None:
     with pytest.raises(ConfigurationError, match="service level"):
         parse_slo(text)
 

@@ -53,7 +53,7 @@ def test_a_few_noisy_prompts_show_nothing_and_say_how_many_would() -> None:
     assert found.prompts_needed > 12
 
 
-def test_a_difference_below_twice_our_own_error_is_not_resolvable() -> None:
+def test_a_difference_below_twice_the_measurement_error_is_not_resolvable() -> None:
     a = {str(i): [0.0100] for i in range(30)}
     b = {str(i): [0.0120] for i in range(30)}
     assert verdict(a, b, error=0.0005) == "slower"

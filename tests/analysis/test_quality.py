@@ -98,7 +98,7 @@ def test_the_first_sentence_ends_where_it_seems_to(text: str, first: str) -> Non
     assert first_sentence(text) == first
 
 
-def test_likeness_stands_beside_that_of_shuffled_pairs() -> None:
+def test_similarity_has_that_of_shuffled_pairs_as_baseline() -> None:
     topics = [f"topic{i} word{i} thing{i}" for i in range(20)]
     references = {str(i): f"this is about {topic}" for i, topic in enumerate(topics)}
     right = likeness({p: [text] for p, text in references.items()}, references, rouge_l)

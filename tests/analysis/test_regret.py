@@ -115,7 +115,7 @@ def scored(margins: tuple[float, ...], argmax: tuple[int, ...]) -> Score:
 def test_what_is_a_tie_comes_from_the_honest_precisions() -> None:
     a = scored((0.5, 0.02, 3.0), (1, 2, 3))
     assert near_tie([]) == near_tie([(a, a)]) == TIE
-    b = scored((0.45, 0.03, 3.01), (1, 9, 3))  # at the second token the other one is likelier
+    b = scored((0.45, 0.03, 3.01), (1, 9, 3))  # at the second token the other one is more likely
     assert near_tie([(a, b)]) == pytest.approx(1.5 * 0.05)
     many = [(scored((1.0,), (1,)), scored((1.01,), (1,)))] * 200
     assert near_tie([*many, (scored((9.0,), (1,)), scored((5.0,), (1,)))]) == pytest.approx(0.015)

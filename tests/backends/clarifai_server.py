@@ -1,4 +1,4 @@
-"""What the tests of Clarifai share: servers on loopback, requests, and how to ask."""
+"""Servers on loopback, requests and helpers for the tests of Clarifai."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ async def failure(backend: ClarifaiBackend, asked: Request) -> Phi2Error:
 
 
 async def ended(provider: Emulator, index: int = -1) -> Any:
-    """A call's record, once the server is through with it."""
+    """Return the record of a call when the server has finished with it."""
     calls = await asyncio.to_thread(provider.clarifai.calls.wait_for, 1)
     assert await asyncio.to_thread(calls[index].ended.wait, 10)
     return calls[index]

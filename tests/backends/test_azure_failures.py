@@ -48,7 +48,7 @@ SCORE_ERROR = "ms-azureml-model-error-statuscode"
         (504, {}, "", Timeout),
     ],
 )
-async def test_each_failure_has_its_name(
+async def test_each_failure_has_its_error_class(
     providers: Emulator,
     make: Make,
     status: int,

@@ -1,4 +1,4 @@
-"""What ``/score`` answers with status 200 is an answer, a failure or nothing, and told apart."""
+"""Replies of ``/score`` with status 200: an answer, a failure, or nothing."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ async def test_an_answer_whose_text_is_json_is_delivered_where_the_form_shows_wh
 
 
 @pytest.mark.parametrize("text", ["A plain text.", "42", "true", "{not: json}", "NaN"])
-async def test_a_bare_string_that_is_no_form_of_a_reply_is_the_answer(
+async def test_a_bare_string_that_is_not_json_of_a_reply_is_the_answer(
     providers: Emulator, make: Make, text: str
 ) -> None:
     providers.azure.faults.push(string(text))

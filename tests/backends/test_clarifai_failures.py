@@ -1,4 +1,4 @@
-"""Every failure of Clarifai has its name, its code and its limit in time; the key is in none."""
+"""Every failure of Clarifai has an error class, a code and a time limit, and no key in it."""
 
 from __future__ import annotations
 
@@ -224,7 +224,7 @@ async def test_check_names_the_model_and_its_version(backend: ClarifaiBackend) -
 
 
 @both_ways
-async def test_nobody_at_the_port_is_a_failed_connection(stream: bool) -> None:
+async def test_a_closed_port_is_a_failed_connection(stream: bool) -> None:
     async with emulator() as provider:
         url = provider.clarifai.url
     async with backend_of(url) as backend:

@@ -74,7 +74,7 @@ async def test_cancelling_the_task_cancels_the_call_at_the_server(
 
 
 @both_ways
-async def test_a_call_that_is_under_way_at_close_fails_by_name(
+async def test_a_call_in_progress_at_close_fails_with_a_typed_error(
     backend: ClarifaiBackend, provider: Emulator, stream: bool
 ) -> None:
     provider.clarifai.faults.push(Fault("hang"))
@@ -135,7 +135,7 @@ def test_two_loops_in_turn_each_get_a_channel_and_nothing_is_left() -> None:
 
 
 def _errors_of_loops(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """What an event loop logged, such as an event that came for a loop already closed."""
+    """Collect what an event loop logged, such as an event for a loop that is already closed."""
     return [
         record.getMessage()
         for record in caplog.records
@@ -276,7 +276,7 @@ asyncio.run(backend.close())
 """
 
 
-def test_after_a_fork_the_error_says_to_spawn_and_the_parent_goes_on() -> None:
+def test_after_a_fork_the_error_advises_to_spawn_and_the_parent_continues() -> None:
     with Emulator(ScriptedEngine(ANSWER), key=PAT, providers=["clarifai"]).running() as at:
         done = subprocess.run(
             [sys.executable, "-c", _FORK, at.clarifai.url],

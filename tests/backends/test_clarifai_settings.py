@@ -1,4 +1,4 @@
-"""How a model, an endpoint and a key are named for Clarifai."""
+"""The settings of Clarifai: model, endpoint and key."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_model_is_named_by_url_or_path(name: str, version: str | None, model: 
         ("http://[", None),
     ],
 )
-def test_what_is_no_model_is_refused(name: str, version: str | None) -> None:
+def test_an_invalid_model_name_is_refused(name: str, version: str | None) -> None:
     with pytest.raises(ConfigurationError):
         ModelName.parse(name, version)
 
@@ -116,9 +116,7 @@ def test_any_string_is_a_model_or_a_configuration_error(name: str) -> None:
         ("inside:9000", "inside:9000", True),
     ],
 )
-def test_an_endpoint_is_plain_only_where_nobody_listens(
-    base: str, address: str, secure: bool
-) -> None:
+def test_an_endpoint_is_plain_only_on_loopback(base: str, address: str, secure: bool) -> None:
     endpoint = Endpoint.parse(base, insecure_hosts=("inside",))
     assert (endpoint.address, endpoint.secure) == (address, secure)
 
@@ -136,7 +134,7 @@ def test_an_endpoint_is_plain_only_where_nobody_listens(
         "https://a b",
     ],
 )
-def test_what_is_no_endpoint_is_refused(base: str) -> None:
+def test_an_invalid_endpoint_is_refused(base: str) -> None:
     with pytest.raises(ConfigurationError):
         ClarifaiBackend(pat=Secret(PAT), base=base)
 

@@ -1,4 +1,4 @@
-"""Token counts that a request cannot have produced do no harm, whoever reports them."""
+"""Token counts that a request cannot have produced do no harm on any route."""
 
 from __future__ import annotations
 
@@ -204,7 +204,7 @@ def test_a_prompt_has_at_most_a_token_a_byte_and_those_around_it() -> None:
 
 
 class Broken(ScriptedBackend):
-    """A backend of somebody else's, which raises or reports what a test says."""
+    """A third-party backend, which raises or reports what a test specifies."""
 
     def __init__(self, usage: Any, raised: BaseException | None) -> None:
         super().__init__(["yes"])
@@ -257,7 +257,7 @@ async def test_whatever_a_backend_counts_the_hold_is_settled_at_its_worst(value:
     assert 0 < spending.spent <= worst_case(PRICE, REQUEST)
 
 
-async def test_a_usage_that_is_none_at_all_settles_the_hold_before_it_fails() -> None:
+async def test_an_invalid_usage_settles_the_hold_before_it_fails() -> None:
     spending = Spending(10.0)
     with pytest.raises((AttributeError, TypeError)):
         await drain(Budget(Broken("seven", None), price=PRICE, spending=spending))

@@ -118,7 +118,7 @@ async def test_the_receipt_keeps_the_servers_own_word(
 
 
 @pytest.mark.parametrize("route", ["completions", "chat", "azure chat", "hf completions"])
-async def test_an_error_in_a_reply_with_status_200_has_its_name(
+async def test_an_error_in_a_reply_with_status_200_has_its_error_class(
     open_route: Open, route: str
 ) -> None:
     backend, server = open_route(route)
@@ -210,5 +210,5 @@ async def test_tgi_tells_the_prompts_tokens_streamed_or_not(
 
 
 @pytest.mark.parametrize("said", ["-1", "many", "9" * 400, "²", ""])
-def test_a_header_that_is_no_count_is_not_one(hf: HFBackend, said: str) -> None:
+def test_a_header_without_a_valid_count_is_ignored(hf: HFBackend, said: str) -> None:
     assert hf._route.input_told({"x-prompt-tokens": said}) is None

@@ -137,7 +137,7 @@ def test_prefill_gives_the_input_count_where_the_wire_has_it() -> None:
         (503, "starting", ModelLoading),
     ],
 )
-async def test_each_failure_has_its_name(
+async def test_each_failure_has_its_error_class(
     providers: Emulator, hf: HFBackend, status: int, body: Any, error: type[Phi2Error]
 ) -> None:
     providers.hf.faults.push(Fault("status", status=status, body=body))

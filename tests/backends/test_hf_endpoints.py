@@ -153,7 +153,7 @@ async def test_an_endpoint_without_an_address_is_asked_again_by_the_client(
         (200, "nonsense", BadResponse),
     ],
 )
-async def test_the_accounts_service_fails_under_our_names(
+async def test_failures_of_the_account_service_have_their_error_class(
     account: Account, status: int, text: str, error: type[Phi2Error]
 ) -> None:
     account.reply = web.Response(status=status, text=text, content_type="application/json")

@@ -121,7 +121,7 @@ async def test_the_same_request_as_the_openai_sdk(
         (302, "no", BadResponse),
     ],
 )
-async def test_each_failure_has_its_name(
+async def test_each_failure_has_its_error_class(
     providers: Emulator,
     backend: OpenAIBackend,
     status: int,
@@ -152,7 +152,7 @@ async def test_a_wrong_key_is_refused(providers: Emulator) -> None:
         ({"error": "no"}, ProviderFault),
     ],
 )
-async def test_an_error_event_has_its_name(
+async def test_an_error_event_has_its_error_class(
     providers: Emulator, backend: OpenAIBackend, body: Any, error: type[Phi2Error]
 ) -> None:
     providers.openai.faults.push(Fault("error_event", after=2, body=body))
@@ -235,7 +235,7 @@ def test_tgi_is_not_sent_a_top_p_of_one() -> None:
         assert made.call(request(temperature=0.5, top_p=0.9)).body["top_p"] == 0.9
 
 
-def test_llamacpp_looks_back_over_everything_when_it_penalises() -> None:
+def test_the_repetition_penalty_of_llamacpp_covers_all_tokens() -> None:
     made = OpenAIBackend(base_url="http://localhost/v1", server="llamacpp")
     body = made.call(request(temperature=0.5, repetition_penalty=1.2)).body
     assert (body["repeat_penalty"], body["repeat_last_n"]) == (1.2, 65_536)
@@ -293,7 +293,7 @@ ROUTES: list[Route] = [
 
 
 @given(document=_DOCUMENTS, route=st.sampled_from(ROUTES))
-def test_any_reply_is_an_answer_or_an_error_of_ours(document: Any, route: Route) -> None:
+def test_any_reply_is_an_answer_or_a_typed_error(document: Any, route: Route) -> None:
     try:
         read = list(route.read_reply(document, 5, "prompt"))
     except Phi2Error:
@@ -303,7 +303,7 @@ def test_any_reply_is_an_answer_or_an_error_of_ours(document: Any, route: Route)
 
 
 @given(documents=st.lists(_DOCUMENTS, max_size=4), route=st.sampled_from(ROUTES))
-def test_any_events_are_an_answer_or_an_error_of_ours(documents: list[Any], route: Route) -> None:
+def test_any_events_are_an_answer_or_a_typed_error(documents: list[Any], route: Route) -> None:
     if not route.capabilities.streams:
         with pytest.raises(BadResponse):
             route.reader()

@@ -87,7 +87,7 @@ async def test_a_stream_of_transformers_serve_has_its_counts_and_its_end(
     assert answer.usage.input.value == providers.openai.calls[-1].prompt_tokens
 
 
-async def test_a_server_that_cannot_list_its_models_is_reachable_all_the_same(
+async def test_a_server_that_cannot_list_its_models_is_still_reachable(
     providers: Emulator, open_server: Open, tmp_path: Any
 ) -> None:
     assert "reachable" in await open_server("transformers").check()

@@ -67,7 +67,7 @@ ALL = {dialect.name: dialect for dialect in dialects()}
 
 
 def payload(name: str, sampling: Sampling, on_unsupported: Any = "raise") -> dict[str, Any]:
-    """What goes over the wire, flat; for the backends without HTTP, what their dialect says."""
+    """Return the request as flat keys; for backends without HTTP, the output of their dialect."""
     if name not in BACKENDS:
         stops = (*sampling.stop, *PROMPT.stop)
         return translate(sampling, ALL[name], stops=stops, on_unsupported=on_unsupported)[0]

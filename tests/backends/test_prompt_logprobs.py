@@ -1,4 +1,4 @@
-"""How likely an endpoint finds a given text: asked over the real wires, and read with care."""
+"""Log-probabilities that endpoints report for a given text, over their real protocols."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_a_reply_without_the_prompts_logprobs_is_no_answer(document: Any) -> Non
         Completions("m", COMPLETIONS["vllm"]).read_prompt_logprobs(document)
 
 
-def test_the_likeliest_token_is_read_where_it_is_told() -> None:
+def test_the_most_likely_token_is_read_if_it_is_reported() -> None:
     route = Completions("m", COMPLETIONS["vllm"])
     assert route.prompt_logprobs_call("ab").body["max_tokens"] == 0
     read: Callable[[Any], tuple[TokenLogprob, ...]] = route.read_prompt_logprobs

@@ -1,4 +1,4 @@
-"""What a backend remembers of earlier requests never changes what it sends."""
+"""The cache of earlier requests in a backend never changes a request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How every command begins and ends, run as a user runs it."""
+"""Start and end of every command, run as by a user."""
 
 from __future__ import annotations
 

@@ -277,7 +277,7 @@ def test_failed_requests_end_with_status_3_and_a_report(
     assert (tmp_path / "run" / "report.md").exists()
 
 
-async def test_ctrl_c_ends_in_order_and_the_run_can_go_on(
+async def test_ctrl_c_ends_cleanly_and_the_run_can_be_resumed(
     tmp_path: Path, phi2_emulator: Phi2Emulator
 ) -> None:
     from phi2sdk.emulator import Schedule

@@ -31,7 +31,7 @@ OPEN = Workload("o.txt", tuple(Item(x, f"Write a paragraph about {x}.") for x in
 QUICK = Settings(repetitions=1, warmup=0, max_tokens=48, calibrate=False)
 
 
-async def test_who_samples_at_another_temperature_is_found_and_the_honest_pass(
+async def test_a_target_with_another_temperature_is_found_and_honest_ones_pass(
     tmp_path: Path,
 ) -> None:
     out = tmp_path / "run"
@@ -64,7 +64,7 @@ async def test_who_samples_at_another_temperature_is_found_and_the_honest_pass(
     assert report.identity_calibration.entropy > 1
     document = json.loads((out / "report.json").read_text(encoding="utf-8"))
     jsonschema.validate(document, json.loads(published_schema()))
-    # Made again from the folder, without any weights.
+    # Rebuilt from the folder, without any weights.
     folder = RunFolder(out)
     assert report_of(folder, run_tokenizer(folder.read())).identity == found
 

@@ -1,4 +1,4 @@
-"""What ``phi2 compare`` makes of its input: which task, which fields, which characters."""
+"""The input of ``phi2 compare``: task, fields and characters."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ SETTINGS = Settings(repetitions=1, warmup=0, max_tokens=32, calibrate=False, ide
 CHECK = IdentityCheck(honest=("float32", "bfloat16"))
 
 
-async def test_an_honest_endpoint_differs_by_next_to_nothing_and_int4_by_more(
+async def test_an_honest_endpoint_differs_by_almost_nothing_and_int4_by_more(
     tmp_path: Path,
 ) -> None:
     out = tmp_path / "run"
@@ -48,7 +48,7 @@ async def test_an_honest_endpoint_differs_by_next_to_nothing_and_int4_by_more(
         assert one.usd > 0
     assert (honest.p99_difference or 0) < 1e-3 < 0.02 < (coarse.mean_difference or 0)
     assert (told.p99_difference or 0) < 1e-3
-    assert (honest.top1, told.top1) == (None, 1.0)  # TGI does not tell the likeliest
+    assert (honest.top1, told.top1) == (None, 1.0)  # TGI does not report the most likely token
     assert report.identity_calibration is not None
     precisions = report.identity_calibration.precisions
     assert precisions["float32"].logprobs is None
@@ -82,7 +82,7 @@ async def test_a_run_that_was_killed_asks_for_the_rest_alone(
     assert _asked(phi2_emulator) == 3
     lines = (out / LOGPROBS).read_text(encoding="utf-8").splitlines(keepends=True)
     assert len(lines) == 6
-    # Killed while the second text was under way, and the line of its reply half written.
+    # Killed while the second text was in flight, with the line of its reply half written.
     (out / LOGPROBS).write_text("".join(lines[:3]) + lines[3][:20], encoding="utf-8")
     report = await compare(ONE, ["hf"], out=out, settings=SETTINGS, resume=True)
     assert _asked(phi2_emulator) == 4

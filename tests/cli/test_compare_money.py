@@ -58,7 +58,7 @@ def test_the_demo_prints_ratio_assumptions_break_even_and_decision(tmp_path: Pat
         timeout=100,
         check=False,
     )
-    assert done.returncode in (0, 3), done.stderr  # 3: this machine was too busy to be believed
+    assert done.returncode in (0, 3), done.stderr  # 3: this machine was too busy for a valid run
     assert max(map(len, done.stdout.splitlines())) <= 80
     text = " ".join(done.stdout.split())
     for part in (
@@ -98,7 +98,7 @@ def priced(
 ARGUMENTS = ["compare", "many.txt", "--repeat", "1", "--warmup", "0", "--out", "run"]
 
 
-def test_a_budget_that_nobody_agreed_to_sends_nothing(
+def test_a_budget_without_consent_sends_nothing(
     priced: Phi2Emulator, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     status, _, err = run(monkeypatch, capfd, *ARGUMENTS, "--budget-usd", "1")
@@ -121,7 +121,7 @@ def test_a_budget_is_agreed_to_by_a_yes(
     assert "Charged to the budget: $0.2 of $1" in err
 
 
-def test_a_budget_stops_the_run_with_status_3_and_says_how_to_go_on(
+def test_a_budget_stops_the_run_with_status_3_and_says_how_to_resume(
     priced: Phi2Emulator, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     status, out, err = run(monkeypatch, capfd, *ARGUMENTS, "--budget-usd", "0.055", "--yes")

@@ -1,4 +1,4 @@
-"""Runs for a time, and runs that no cache answers."""
+"""Runs with a duration, and runs with unique prefixes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Stop:
 
 
 @pytest.mark.parametrize("load", LOADS, ids=lambda load: load.kind)
-async def test_a_run_for_a_time_lasts_that_long_and_can_be_gone_on_with(
+async def test_a_run_with_a_duration_lasts_that_long_and_can_be_resumed(
     tmp_path: Path, phi2_emulator: Phi2Emulator, load: Load
 ) -> None:
     phi2_emulator.answers("Tides.")
@@ -113,7 +113,7 @@ async def test_no_two_requests_begin_alike_but_targets_are_asked_the_same(
     assert a.prompts["0"].endswith(a.configuration["prompts"]["0"])
 
 
-async def test_a_run_goes_on_with_the_prefixes_it_began_with(
+async def test_a_resumed_run_keeps_its_prefixes(
     tmp_path: Path, phi2_emulator: Phi2Emulator
 ) -> None:
     phi2_emulator.answers("Tides.")

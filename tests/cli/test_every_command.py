@@ -1,4 +1,4 @@
-"""What holds for every command: statuses, clean JSON, colour, Ctrl-C, help, completion."""
+"""Properties of every command: statuses, clean JSON, color, Ctrl-C, help, completion."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ANSI = re.compile(r"\x1b\[([\d;]*)m")
 
 @pytest.fixture
 def here(phi2_emulator: Phi2Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to work in, with a price for the provider and a text to summarise."""
+    """A folder to work in, with a price for the provider and a text to summarize."""
     phi2_emulator.answers(" Tides rise and fall.\nInstruct: more")
     for name in ("AZURE_PHI2_ENDPOINT", "CLARIFAI_PAT", "HF_PHI2_ENDPOINT", "PHI2_MODEL"):
         monkeypatch.delenv(name, raising=False)
@@ -71,7 +71,7 @@ def here(phi2_emulator: Phi2Emulator, tmp_path: Path, monkeypatch: pytest.Monkey
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
 def test_the_status_says_whose_it_is(status: int, arguments: tuple[str, ...], here: Path) -> None:
-    """0 done, 1 a requirement fails, 2 the user can mend it; 3, a failure, has its own test."""
+    """0 done, 1 a requirement fails, 2 the user can correct it; 3, a failure, has its own test."""
     given, _, err = phi2(*arguments, cwd=here)
     assert given == status, err
     assert "Traceback" not in err
@@ -156,7 +156,7 @@ SHOWING = (
 
 
 @pytest.mark.parametrize("arguments", SHOWING, ids=" ".join)
-def test_no_colour_where_nobody_looks_and_none_where_it_is_not_wanted(
+def test_there_is_no_color_without_a_terminal_and_none_with_no_color(
     arguments: tuple[str, ...], here: Path
 ) -> None:
     status, out, err = phi2(*arguments, cwd=here, NO_COLOR="")
@@ -165,17 +165,17 @@ def test_no_colour_where_nobody_looks_and_none_where_it_is_not_wanted(
     assert colours(on_a_terminal(arguments, here, {"NO_COLOR": "1"})) == set()
 
 
-def test_a_dumb_terminal_gets_no_colour(here: Path) -> None:
+def test_a_dumb_terminal_gets_no_color(here: Path) -> None:
     assert colours(on_a_terminal(("compare", "--help"), here, {"TERM": "dumb"})) == set()
 
 
 def colours(shown: str) -> set[int]:
-    """The colours that the terminal was told to use."""
+    """Return the colors in the output to the terminal."""
     codes = {int(code) for found in ANSI.findall(shown) for code in found.split(";") if code}
     return {code for code in codes if 30 <= code <= 49 or 90 <= code <= 107}
 
 
-def test_a_terminal_gets_colour(here: Path) -> None:
+def test_a_terminal_gets_color(here: Path) -> None:
     assert colours(on_a_terminal(("compare", "--help"), here, {"TERM": "xterm-256color"}))
 
 

@@ -75,7 +75,7 @@ SHELLS = [shell for shell in ("bash", "zsh") if shutil.which(shell)]
 @needs_curl
 @pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize("target", TARGETS)
-def test_the_command_makes_the_very_call_of_the_client(
+def test_the_command_makes_exactly_the_call_of_the_client(
     target: str, shell: str, emulator: Phi2Emulator, tmp_path: Path
 ) -> None:
     server = getattr(emulator, TARGETS[target][0])

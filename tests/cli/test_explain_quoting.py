@@ -119,7 +119,7 @@ def run(script: str, stubs: Path, **environment: str) -> list[list[str]]:
 
 
 def expected_words(call: RequestPreview) -> set[str]:
-    """What must arrive at cURL or grpcurl, each as one word."""
+    """Return the words that cURL or grpcurl must receive."""
     parts = urlsplit(call.url)
     to = {call.url} if call.protocol == "http" else {parts.netloc, parts.path[1:]}
     headers = {f"{name}: {_sent(value)}" for name, value in call.headers.items()}

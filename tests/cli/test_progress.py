@@ -1,4 +1,4 @@
-"""How a run goes on, as a terminal and a log see it."""
+"""The progress of a run, on a terminal and in a log."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_terminal_has_a_bar_for_each_target_within_80_columns() -> None:
     assert "failed" not in lines[2]
 
 
-def test_speed_is_over_the_time_in_which_a_request_was_under_way() -> None:
+def test_speed_is_over_the_time_with_a_request_in_flight() -> None:
     board = Board({"x": Planned(9)})
     for begin, end in ((0, 2), (1, 3), (10, 11), (9, 12), (2.5, 12.5), (20, 21)):
         board.record(record("x", begin, end))
@@ -66,7 +66,7 @@ def test_speed_is_over_the_time_in_which_a_request_was_under_way() -> None:
     assert count.speed == 60 / 13.5
 
 
-def test_a_resumed_run_goes_on_where_it_was_and_an_open_one_has_no_end() -> None:
+def test_a_resumed_run_continues_its_count_and_an_open_one_has_no_end() -> None:
     console = terminal()
     board = Live({"x": Planned(4, done=6), "y": Planned(None)}, console)
     for name in ("x", "y"):

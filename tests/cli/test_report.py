@@ -1,4 +1,4 @@
-"""``phi2 report``: the reports of a run, made again."""
+"""``phi2 report`` rebuilds the reports of a run."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_it_writes_every_report_and_prints_the_page_to_open(folder: Path) -> Non
     assert "</html>" in (folder / "report.html").read_text(encoding="utf-8")
 
 
-def test_what_is_not_asked_anew_stays(folder: Path) -> None:
+def test_options_that_are_not_given_stay(folder: Path) -> None:
     assert report(folder, "--volume", "500", "--margin", "10%", "--slo", "e2e=1")[0] == 0
     assert report(folder, "--baseline", "gpt-4")[0] == 0
     found = read(folder)
@@ -94,7 +94,7 @@ def test_a_folder_without_a_run_and_a_wrong_name_are_refused(folder: Path, tmp_p
     assert "targets.c" in report(folder, "--require", "targets.c.latency.e2e.p50 < 1")[2]
 
 
-def test_a_report_that_cannot_be_read_is_made_anew(folder: Path) -> None:
+def test_a_report_that_cannot_be_read_is_rebuilt(folder: Path) -> None:
     (folder / "report.json").write_text("{")
     assert report(folder)[0] == 0
     assert read(folder).run.prompts == 8

@@ -1,4 +1,4 @@
-"""A budget is never exceeded, whatever goes wrong and however much is under way."""
+"""A budget is never exceeded, with any failures and any number of requests in flight."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def test_a_call_goes_out_while_its_worst_case_fits() -> None:
     assert spending.held == 0
 
 
-async def test_calls_under_way_count_at_their_worst() -> None:
+async def test_calls_in_flight_count_at_their_worst_case() -> None:
     budget, spending = guarded(ScriptedBackend(["yes"]), 0.6)
     running = [budget.stream(REQUEST) for _ in range(2)]
     for stream in running:
@@ -86,7 +86,7 @@ async def test_every_attempt_is_charged_and_a_retry_stops_at_the_cap() -> None:
     [
         ([RateLimited("slow")], 0),  # refused: nothing was generated
         (["half", RateLimited("slow")], 5 + 8 + 2 * 10),  # it had begun: all of it may be billed
-        ([ConnectionFailed("gone")], 5 + 8 + 2 * 10),  # nobody knows
+        ([ConnectionFailed("gone")], 5 + 8 + 2 * 10),  # unknown
     ],
 )
 async def test_a_failed_call_is_charged_what_it_may_have_cost(
@@ -148,7 +148,7 @@ def test_no_order_of_holds_and_settlements_exceeds_the_cap(
 
 @pytest.mark.parametrize("provider", ["openai", "hf", "azure", "clarifai"])
 async def test_the_provider_never_meters_more_than_the_cap(provider: str) -> None:
-    """200 runs in all."""
+    """200 runs in total."""
     rng = random.Random(provider)
     engine = ScriptedEngine(text_of(rng))
     async with Emulator(engine, providers=[provider]) as emulator:  # type: ignore[list-item]

@@ -358,7 +358,7 @@ def test_a_price_makes_a_cost_with_its_source_and_no_price_makes_none() -> None:
     assert (cost.source, cost.date) == ("a price list", "2026-11-01")
 
 
-def test_no_error_of_ours_escapes_as_another_class() -> None:
+def test_errors_keep_their_class() -> None:
     busy = ScriptedBackend([Overloaded("busy")])
     with Phi2Client(busy, attempts=1) as phi, pytest.raises(Phi2Error):
         phi.generate("x")
@@ -383,7 +383,7 @@ def test_a_closed_client_cannot_be_entered_again() -> None:
 
 
 @pytest.mark.parametrize("wrong", [None, ["a", "b"], 7])
-def test_what_is_no_prompt_is_refused_with_the_right_method_named(wrong: object) -> None:
+def test_an_invalid_prompt_is_refused_with_the_right_method_named(wrong: object) -> None:
     with (
         Phi2Client(ScriptedBackend(["x"])) as phi,
         pytest.raises(InvalidRequest, match=r"a prompt is a string or a Prompt.*generate_many"),
@@ -391,7 +391,7 @@ def test_what_is_no_prompt_is_refused_with_the_right_method_named(wrong: object)
         phi.generate(wrong)  # type: ignore[arg-type]
 
 
-def test_what_is_no_target_and_no_time_is_refused() -> None:
+def test_an_invalid_target_and_an_invalid_timeout_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="not NoneType"):
         Phi2Client(None)  # type: ignore[arg-type]
     with Phi2Client(ScriptedBackend(["x"]), timeout=0) as phi:

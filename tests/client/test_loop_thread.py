@@ -57,7 +57,7 @@ def loops_alive() -> list[threading.Thread]:
 
 
 def from_threads(count: int, work: Callable[[int], object]) -> list[object]:
-    """What ``work`` returned or raised in each of several threads that begin at the same moment."""
+    """Return what ``work`` returned or raised in several threads that start together."""
     barrier = threading.Barrier(count)
 
     def begin(number: int) -> object:
@@ -94,7 +94,7 @@ def test_a_client_first_used_by_eight_threads_at_once_takes_its_thread_along_whe
 
 
 @pytest.mark.usefixtures("eager_switches")
-def test_a_close_during_the_first_use_leaves_no_thread_and_no_call_that_waits_for_ever() -> None:
+def test_a_close_during_the_first_use_leaves_no_thread_and_no_waiting_call() -> None:
     for _ in range(40):
         client = Phi2Client(ScriptedBackend(["yes"]))
 

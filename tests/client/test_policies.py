@@ -64,7 +64,7 @@ async def test_the_last_error_says_how_many_attempts_there_were() -> None:
     assert len(inner.requests) == 3
 
 
-async def test_a_retry_after_is_honoured_and_an_absurd_one_ends_the_request() -> None:
+async def test_a_retry_after_is_honored_and_an_absurd_one_ends_the_request() -> None:
     inner = ScriptedBackend([RateLimited("slow", retry_after=0.01)], ["yes"])
     waits = [e.wait for e in await play(Retry(inner, base=0.0)) if isinstance(e, Retrying)]
     assert waits == [0.01]

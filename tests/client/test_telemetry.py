@@ -1,4 +1,4 @@
-"""What is emitted by OpenTelemetry, seen by its in-memory exporters."""
+"""Spans and metrics of OpenTelemetry, read from its in-memory exporters."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ SECRET_PROMPT = "Tell nobody of the red door."
 
 @dataclass
 class Seen:
-    """Where everything goes, and what came."""
+    """The in-memory exporters, with the spans and metrics that they received."""
 
     spans: InMemorySpanExporter
     reader: InMemoryMetricReader
@@ -397,7 +397,7 @@ def test_a_stream_that_is_forgotten_ends_its_span(seen: Seen) -> None:
     assert attributes(seen.one())["gen_ai.response.finish_reasons"] == ("cancelled",)
 
 
-async def test_a_stream_that_nobody_reads_makes_no_span(seen: Seen) -> None:
+async def test_a_stream_that_is_not_read_makes_no_span(seen: Seen) -> None:
     phi = client(seen, ScriptedBackend(ANSWER))
     async with phi.stream("x"):
         pass
@@ -504,7 +504,7 @@ async def test_generate_many_makes_a_span_for_each_request(seen: Seen) -> None:
         ("openai", "openai", "microsoft/phi-2"),
     ],
 )
-def test_each_provider_has_its_name_model_and_address(
+def test_each_provider_has_a_name_a_model_and_an_address(
     seen: Seen, phi2_emulator: Phi2Emulator, target: str, provider: str, model: str | None
 ) -> None:
     phi2_emulator.answers("Both guide.")

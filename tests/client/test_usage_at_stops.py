@@ -1,4 +1,4 @@
-"""What a provider billed is kept where our stop cuts; a stream that we end is estimated."""
+"""Billed usage is kept if the client cuts at a stop; usage of a closed stream is estimated."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ async def test_a_reply_that_is_cut_at_our_stop_keeps_usage_cost_and_settlement(
 
 
 async def test_tgis_completions_keep_their_usage_at_the_end_of_text(running: Emulator) -> None:
-    """Its stream shows the end-of-text token as text, which is a stop of ours."""
+    """Its stream shows the end-of-text token as text, which is also a stop."""
     running.hf.engine = ScriptedEngine("Tides follow the moon.")
     made = HFBackend(
         endpoint=running.hf.url, token=Secret(running.hf.key), route="completions", server="tgi"

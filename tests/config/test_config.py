@@ -53,7 +53,7 @@ def test_a_target_is_read_with_its_key_from_the_environment(
     assert "canary" not in repr(target) + repr(backend)
 
 
-def test_a_key_that_is_not_set_stands_in_the_way_of_its_own_target_only(tmp_path: Path) -> None:
+def test_a_key_that_is_not_set_disables_only_its_target(tmp_path: Path) -> None:
     other = '[targets.other]\nbackend = "openai"\nbase_url = "https://example.org"\n'
     targets = load_config(write(tmp_path, GOOD + other))
     assert targets["other"].open(environ={}).target == "other"
@@ -62,7 +62,7 @@ def test_a_key_that_is_not_set_stands_in_the_way_of_its_own_target_only(tmp_path
 
 
 def test_openais_key_from_the_environment_goes_to_no_other_host() -> None:
-    """It belongs to the address that stands beside it in the environment."""
+    """The key belongs to the address that is set with it in the environment."""
     environ = {"OPENAI_API_KEY": "sk-canary", "OPENAI_BASE_URL": "https://api.example.com/v1"}
     both = backends.build("openai", target="a", settings={}, environ=environ)
     assert _authorization(both) == "Bearer sk-canary"

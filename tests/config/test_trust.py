@@ -1,4 +1,4 @@
-"""A configuration file that somebody else wrote gets no secret of the user."""
+"""A configuration file from another person gets no secret of the user."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_a_confirmation_holds_for_its_file_its_host_and_its_variable_only(tmp_pa
 
 
 def opens(file: Path, **addresses: str) -> bool:
-    """Whether the file's target opens; where not, because nobody has confirmed it."""
+    """Return whether the file's target opens; if not, check that a confirmation is missing."""
     refused = ""
     try:
         load_config(file)["a"].open(environ={**ENVIRONMENT, **addresses})
@@ -184,7 +184,7 @@ def test_the_own_secret_of_a_backend_goes_to_its_own_hosts_without_a_confirmatio
 @pytest.mark.parametrize(
     ("backend", "lines"),
     [
-        # Another secret than the backend's own: anybody can have an endpoint at these hosts.
+        # A secret that is not the backend's: anyone can have an endpoint at these hosts.
         ("azure", f'endpoint = "{OURS}"\nkey = {AWS}'),
         ("azure", f'endpoint = "{OURS}"\nkey = {{ env = "HF_TOKEN" }}'),
         ("azure", f'endpoint = "{OURS}"\ndeployment = {AWS}'),
@@ -312,7 +312,7 @@ def test_a_file_does_not_divert_the_credential_of_a_program(tmp_path: Path) -> N
 
 
 def test_plain_http_to_a_host_of_the_environment_needs_a_confirmation(tmp_path: Path) -> None:
-    """The file's insecure_hosts would show the key to everybody on the way."""
+    """The file's insecure_hosts would send the key unencrypted."""
     lines = 'insecure_hosts = ["phi.example.com"]'
     named = {"AZURE_PHI2_ENDPOINT": "http://phi.example.com"}
     assert not opens(written(tmp_path, lines, "azure"), **named)

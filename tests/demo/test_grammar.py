@@ -58,7 +58,7 @@ def _without_remarks(text: str) -> str:
 
 
 def _read(text: str) -> set[str | None]:
-    """What the words of ``text`` alone say its summary is: the reading with the most facts."""
+    """Return the summary derived from the words of ``text``: the reading with the most facts."""
     text = _without_remarks(text)
     for facts in (3, 2, 1):
         readings = {_reading(kind, text) for kind in KINDS if len(kind.facts) == facts} - {None}

@@ -33,7 +33,7 @@ def _tiny(vocab_size: int) -> PhiForCausalLM:
     )
 
 
-def test_only_the_answer_and_its_end_are_learnt(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_only_the_answer_and_its_end_are_learned(tokenizer: PreTrainedTokenizerFast) -> None:
     examples = [
         Example("What is rain?", " Rain is water."),
         Example("A much longer prompt, of two clauses:", " x"),

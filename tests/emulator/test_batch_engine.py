@@ -60,7 +60,7 @@ async def test_a_dishonest_one_samples_at_its_own_temperature_and_is_greedy_when
         cold.close()
 
 
-async def test_who_goes_away_leaves_the_others_alone(engine: BatchEngine) -> None:
+async def test_a_client_that_leaves_does_not_affect_the_others(engine: BatchEngine) -> None:
     stream = engine.tokens(PROMPT, Decoding(max_tokens=500, temperature=1.0, seed=1))
     await anext(stream)
     await stream.aclose()

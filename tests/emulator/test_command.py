@@ -170,7 +170,7 @@ def test_sigterm_is_passed_to_the_command() -> None:
 
 
 def test_ctrl_c_is_left_to_the_command() -> None:
-    """A terminal sends it to both; an interactive command such as a shell goes on."""
+    """A terminal sends it to both; an interactive command such as a shell continues."""
     waits = (
         "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}); "
         "print('ready', flush=True); signal.sigwait({signal.SIGINT}); print('caught', flush=True)"

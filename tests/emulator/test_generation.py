@@ -1,4 +1,4 @@
-"""Where an answer ends, whatever the tokens it comes in."""
+"""The end of an answer does not depend on its tokens."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ STRANGE: list[Any] = [
 
 @pytest.mark.parametrize("form", NO_JSON)
 @pytest.mark.parametrize(("provider", "path"), [(p, path) for p, path, _ in GENERATING])
-async def test_a_body_that_is_no_json_is_a_bad_request_on_every_route(
+async def test_a_body_that_is_not_json_is_a_bad_request_on_every_route(
     emulator: Emulator, http: Session, provider: str, path: str, form: str
 ) -> None:
     server = getattr(emulator, provider)

@@ -263,7 +263,7 @@ async def test_score_drops_what_it_does_not_know_and_is_greedy_on_request(
     ],
     ids=str,
 )
-async def test_score_returns_the_models_own_error_as_424(
+async def test_score_returns_an_error_of_the_model_as_424(
     emulator: Emulator, http: Session, body: dict[str, Any]
 ) -> None:
     async with http.post(f"{emulator.azure.url}/score", json=body) as reply:

@@ -1,7 +1,7 @@
 """The bundled checkpoint, damaged in one way after the other.
 
 ``python -m tests.engine.damaged 500`` tries 500 of them (by default all), and
-writes what came of each.
+writes the outcome of each.
 """
 
 from __future__ import annotations
@@ -351,7 +351,7 @@ async def _use(folder: Path) -> None:
 
 
 def main(count: int | None) -> None:
-    """Write each damage with what came of it, then how often each kind came."""
+    """Write each damage with its outcome, then the count of each outcome."""
     kinds: Counter[str] = Counter()
     for name, damage in damages()[:count]:
         with tempfile.TemporaryDirectory() as parent:

@@ -20,11 +20,11 @@ Asked = tuple[Prompt, Sampling]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of the requests.
+    """The outcome of the requests.
 
     Attributes:
         requests: How many were answered.
-        tokens: Generated in all.
+        tokens: Number of generated tokens.
         different: Those that were not answered token by token as alone, by their numbers.
     """
 
@@ -34,7 +34,7 @@ class Outcome:
 
 
 def distinct(count: int, seed: int) -> list[Asked]:
-    """So many different requests: greedy and sampled, short and long, with stops and without."""
+    """Return different requests: greedy and sampled, short and long, with and without stops."""
     dice = random.Random(seed)
     paragraphs = [item.text for item in demo_workload().items]
     asked: list[Asked] = []
@@ -67,7 +67,7 @@ async def run(
     async def worker(phi: AsyncPhi2Client) -> None:
         for number in numbers:
             prompt, sampling = asked[drawn[number]]
-            if number % 10 == 9:  # leaves its slot early, while its neighbours go on
+            if number % 10 == 9:  # leaves its slot early, while others continue
                 async with phi.stream(prompt, sampling) as stream:
                     async for _ in stream:
                         break

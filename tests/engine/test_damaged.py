@@ -1,4 +1,4 @@
-"""A damaged checkpoint is refused by name, or it answers; nothing else comes of it."""
+"""A damaged checkpoint is refused with a typed error, or it answers."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_value_that_cannot_be_is_named(
 
 
 @pytest.mark.parametrize("ids", [-1, 3072, True, "0", [0, [1]], {"a": 1}, 1.0])
-def test_an_end_of_text_that_is_no_token_is_named(folder: Path, ids: object) -> None:
+def test_an_end_of_text_that_is_not_a_token_is_named(folder: Path, ids: object) -> None:
     edit(folder / "generation_config.json", eos_token_id=ids)
     with pytest.raises(ConfigurationError, match="eos_token_id must be tokens from 0 to 3071"):
         find_model(folder)

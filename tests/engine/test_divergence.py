@@ -1,4 +1,4 @@
-"""Exact divergences, held against sums over the whole vocabulary and against sampling."""
+"""Exact divergences, compared with sums over the whole vocabulary and with sampling."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_divergence_and_noise_add_up_to_what_the_text_says(
         assert one.drift + one.drift_noise == pytest.approx(other.drift[at], abs=2e-3)
 
 
-def test_nobody_diverges_from_himself(model: LocalModel) -> None:
+def test_a_model_does_not_diverge_from_itself(model: LocalModel) -> None:
     texts = _written(model, PLAIN, 3)
     for one in divergences(model, PLAIN, model, texts, texts):
         assert one.kl == pytest.approx(0, abs=1e-4)

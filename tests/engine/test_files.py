@@ -61,7 +61,7 @@ def test_a_model_that_is_not_a_phi_is_refused(folder: Path) -> None:
         load(folder)
 
 
-def test_what_the_engine_cannot_compute_is_refused_by_name(folder: Path) -> None:
+def test_an_unsupported_feature_is_refused_and_named(folder: Path) -> None:
     change(folder / "config.json", qk_layernorm=True)
     with pytest.raises(ConfigurationError, match="qk_layernorm"):
         load(folder)

@@ -103,7 +103,7 @@ def test_several_threads_may_generate_at_once(tiny: LocalModel) -> None:
         assert list(pool.map(ids, range(6))) == alone
 
 
-def test_cancelling_ends_generation_with_the_step_under_way(tiny: LocalModel) -> None:
+def test_canceling_ends_generation_with_the_current_step(tiny: LocalModel) -> None:
     cancelled = threading.Event()
     steps = tiny.tokens("a", Sampling(max_tokens=200), cancelled=cancelled)
     next(steps)

@@ -56,7 +56,7 @@ def test_a_width_without_groups_is_refused_in_int4() -> None:
 
 
 @pytest.mark.parametrize(("kind", "bound"), [("int8", 1e-3), ("int4", 5e-2)])
-def test_a_quantised_model_stays_close_to_float32(kind: str, bound: float) -> None:
+def test_a_quantized_model_stays_close_to_float32(kind: str, bound: float) -> None:
     """KL a token of open-ended text against float32."""
     exact = LocalModel.load("demo", dtype="float32", device="cpu")
     small = LocalModel.load("demo", quantize=kind, device="cpu")  # type: ignore[arg-type]
@@ -83,11 +83,11 @@ def distributions(model: LocalModel, ids: list[int]) -> torch.Tensor:
         return phi.logits(x[-len(ids) :]).log_softmax(-1)
 
 
-def test_a_quantised_model_serves_many_rows(tiny_folder: Path) -> None:
+def test_a_quantized_model_serves_many_rows(tiny_folder: Path) -> None:
     model = LocalModel.load(tiny_folder, quantize="int8", device="cpu")
     assert len(list(model.tokens("a", Sampling(max_tokens=5)))) <= 5
 
 
-def test_float32_and_quantised_at_once_is_refused(tiny_folder: Path) -> None:
+def test_float32_and_quantization_together_are_refused(tiny_folder: Path) -> None:
     with pytest.raises(ConfigurationError, match="auto, float16 or bfloat16"):
         LocalModel.load(tiny_folder, dtype="float32", quantize="int8", device="cpu")

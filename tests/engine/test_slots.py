@@ -158,7 +158,7 @@ def test_launching_ahead_changes_no_token(tiny: LocalModel) -> None:
 
 
 def test_rows_padded_to_a_captured_shape_change_no_token(tiny: LocalModel) -> None:
-    """What a GPU replays as graphs, without the capturing."""
+    """Test the steps that a GPU replays as graphs, without capturing."""
     padded = partial(GraphStep, capture=False)
     requests = [
         (text, Sampling(max_tokens=4 + index, temperature=float(index % 2), seed=index))
@@ -185,7 +185,7 @@ def test_a_compiled_step_changes_no_token(tiny: LocalModel) -> None:
     assert run(Slots(tiny.phi, 2, step=step), requests) == run(Slots(tiny.phi, 2), requests)
 
 
-def test_a_prompt_longer_than_a_piece_is_read_where_nobody_writes(tmp_path: Path) -> None:
+def test_a_prompt_longer_than_a_piece_is_processed_without_rows_in_decode(tmp_path: Path) -> None:
     """Steps that only read make no token."""
     model = LocalModel.load(
         save_tiny(tmp_path, max_position_embeddings=1024), dtype="float32", device="cpu"

@@ -6,7 +6,7 @@ from phi2sdk.backends.engine.threads import ThreadPace, Threads
 
 
 def passes(pace: ThreadPace, count: int, one: float, every: float) -> int:
-    """Runs passes that take so long on one thread and on all; how many of them used all."""
+    """Run passes of given durations on one thread and on all; return how many used all."""
     used = 0
     for _ in range(count):
         which = pace.pick()

@@ -106,7 +106,7 @@ def test_waiting_jobs_are_admitted_first_come_first_served(worker: Worker) -> No
     assert admitted == list(range(30))
 
 
-def test_a_failing_job_takes_nobody_with_it(tiny: LocalModel) -> None:
+def test_a_failing_job_does_not_affect_others(tiny: LocalModel) -> None:
     scheduler = Scheduler(tiny, 3)
     sampling = Sampling(max_tokens=10)
     healthy = [Asked([5, 6, 7], sampling), Asked([8] * 30, sampling)]

@@ -54,7 +54,7 @@ def test_the_client_knows_it_by_its_name(installed: Path, tmp_path: Path) -> Non
     assert (done.stdout, done.stderr) == ("SAY\n", "")
 
 
-def test_its_settings_stand_in_phi2_toml_and_the_environment(
+def test_its_settings_come_from_phi2_toml_and_the_environment(
     installed: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "phi2.toml").write_text('[targets.loud]\nbackend = "echo"\nvoice = "loud"\n')

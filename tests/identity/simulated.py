@@ -15,7 +15,7 @@ WORDS = 40
 
 
 def logits(calls: int, tokens: int, rng: np.random.Generator, *, scale: float = 2.5) -> Floats:
-    """``[calls, tokens, WORDS]``; the scale decides the entropy (2.5: about 1.5 nats a token)."""
+    """``[calls, tokens, WORDS]``; the scale decides the entropy (2.5: about 1.5 nats per token)."""
     return np.asarray(rng.normal(0, scale, (calls, tokens, WORDS)), dtype=np.float64)
 
 

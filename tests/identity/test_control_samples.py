@@ -52,5 +52,5 @@ def test_a_prompt_that_does_not_fit_is_refused_before_anything_is_computed(
         sample_texts(model, ["a " * 2048], SAMPLING, seed=0)
 
 
-def test_nothing_is_asked_of_nobody(model: LocalModel) -> None:
+def test_no_prompts_give_no_answers(model: LocalModel) -> None:
     assert sample_texts(model, [], SAMPLING, seed=0) == []

@@ -167,7 +167,7 @@ def test_whatever_is_answered_is_counted_and_reported(
         assert found.sentence.startswith(f"{name} is ") or found.verdict == "different"
 
 
-def test_a_target_whose_every_call_fails_is_undetermined_and_takes_nobody_with_it() -> None:
+def test_a_target_whose_every_call_fails_is_undetermined_and_affects_no_other() -> None:
     own = [f" {c} is a thing" for c in "abcdefghijkl"]
     records = sampled("broken", [None] * 12, list(PROMPTS)) + sampled("fine", own, list(PROMPTS))
     report = report_of(run_with(records, PROMPTS, calls=12))

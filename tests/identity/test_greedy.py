@@ -1,4 +1,4 @@
-"""Greedy answers of a run held against the bundled weights."""
+"""Greedy answers of a run, compared with the bundled weights."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ def records() -> list[Record]:
     return made
 
 
-def test_numerics_is_told_from_quantisation_and_another_template(records: list[Record]) -> None:
+def test_numerics_is_distinguished_from_quantization_and_another_template(
+    records: list[Record],
+) -> None:
     run = run_of(records)
     run.info["configuration"].update(prompts=PROMPTS, max_tokens=40)
     found = greedy_regrets(run, Loader(Weights(model="demo", device="cpu")))

@@ -150,7 +150,7 @@ def test_too_little_text_is_undetermined_and_none_at_all_too() -> None:
     assert judge({"none": None})["none"].p is None
 
 
-def test_calls_without_entropy_accuse_nobody() -> None:
+def test_calls_without_entropy_accuse_no_target() -> None:
     rng = np.random.default_rng(8)
     x = np.zeros((20, 10, 40))
     x[..., 0] = 200.0

@@ -17,7 +17,7 @@ LEAST = int(stats.binom.ppf(0.01, RUNS, ALPHA))
 
 
 def pool(temperature: float = 1.0, *, seed: int, calls: int = 3000) -> CallTable:
-    """Calls of which some tokens come back as others than were drawn."""
+    """Calls in which some tokens differ from those that were drawn."""
     rng = np.random.default_rng(seed)
     x = logits(calls, 30, rng)
     words = draw(x / temperature, rng)
@@ -84,7 +84,7 @@ def test_against_a_control_a_lower_temperature_is_found_and_its_interval_covers_
     assert covered >= stats.binom.ppf(0.01, RUNS, 0.95)
 
 
-def test_answers_that_end_early_accuse_nobody() -> None:
+def test_answers_that_end_early_accuse_no_target() -> None:
     rng = np.random.default_rng(7)
     accused = 0
     for seed in range(100):

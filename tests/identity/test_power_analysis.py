@@ -39,7 +39,7 @@ def parts(kl: float, n: int = 400, drift: float = 0.0) -> tuple[list[Part], dict
     )
 
 
-def test_the_planned_calls_have_the_power_in_the_very_tests() -> None:
+def test_the_planned_calls_have_the_planned_power() -> None:
     authors, control = parts(0.25)
     need = calls_needed(authors, control, instruments=3)
     assert need.calls is not None

@@ -112,7 +112,7 @@ async def test_an_endpoint_with_other_tokens_is_not_compared(model: LocalModel) 
 
 def test_the_bound_is_below_the_divergence_it_bounds(model: LocalModel) -> None:
     score = next(model.score_many([(model.encode(PAIRS[0][0]), model.encode(PAIRS[0][1]))]))
-    # An endpoint that finds the reference's likeliest token half as likely as it should.
+    # An endpoint with half the probability for the reference's most likely token.
     told = [
         TokenLogprob("x", own if id != best else own + math.log(0.5))
         for id, own, best in zip(score.ids, score.logprob, score.argmax, strict=True)

@@ -43,7 +43,7 @@ def test_the_spelling_is_at_least_as_likely_as_the_one_that_was_drawn(
     assert (found >= wrote - 1e-3).mean() > 0.97
 
 
-def test_most_texts_that_the_tokenizer_spells_otherwise_get_the_tokens_that_were_drawn(
+def test_most_texts_that_the_tokenizer_splits_differently_get_the_tokens_that_were_drawn(
     model: LocalModel, drawn: list[tuple[tuple[int, ...], str]]
 ) -> None:
     spelt = as_written(model, [(PROMPT, text) for _, text in drawn])
@@ -60,14 +60,14 @@ def test_every_spelling_reads_as_the_text(model: LocalModel) -> None:
     assert [model.decode(list(ids)) for ids in spelt] == texts
 
 
-def test_an_empty_text_has_no_tokens_and_stands_in_nobodys_way(model: LocalModel) -> None:
+def test_an_empty_text_has_no_tokens_and_does_not_affect_others(model: LocalModel) -> None:
     empty, text = as_written(model, [(PROMPT, ""), (PROMPT, " Tides")])
     assert empty == ()
     assert model.decode(list(text)) == " Tides"
     assert as_written(model, []) == []
 
 
-def test_a_text_that_fills_the_context_is_not_spelt_beyond_it(model: LocalModel) -> None:
+def test_a_text_that_fills_the_context_is_not_split_beyond_it(model: LocalModel) -> None:
     room = model.context_length - len(model.encode(PROMPT))
     ids = model.encode(" Tjxq" * model.context_length)
     full, beyond = model.decode(ids[:room]), model.decode(ids[: room + 50])

@@ -1,4 +1,4 @@
-"""Which weights stand in the line-up, one loaded at a time, and what they are asked."""
+"""The weights in the line-up: one is loaded at a time, and scores the same calls."""
 
 from __future__ import annotations
 
@@ -66,6 +66,6 @@ def test_nothing_to_score_is_an_empty_table() -> None:
     assert len(table.take([])) == 0
 
 
-def test_somebody_who_wants_it_to_end_is_heard() -> None:
+def test_a_stop_request_ends_the_loading() -> None:
     with pytest.raises(ConfigurationError, match="stopped"):
         Loader(Weights(model="demo"), stopped=lambda: True).load("float32")

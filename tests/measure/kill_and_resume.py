@@ -37,7 +37,7 @@ SETTINGS = Settings(repetitions=REPETITIONS, warmup=1, max_tokens=16, calibrate=
 
 @dataclass(frozen=True)
 class Found:
-    """What became of the killed runs."""
+    """The outcome of the killed runs."""
 
     kills: int
     kills_inside: int

@@ -20,7 +20,7 @@ from phi2sdk.sampling import Sampling
 
 
 async def answered(scenario: Scenario, route: str) -> tuple[Fold, reference.Answered]:
-    """What we see of one answer, and what the server did."""
+    """Return the measured times of one answer, and those of the server."""
     served = reference.Served(scenario)
     server = await asyncio.start_server(served.connected, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]

@@ -29,7 +29,7 @@ RECORDS = [
 ]
 
 
-def test_only_readings_while_a_request_was_under_way_count() -> None:
+def test_only_readings_while_a_request_was_in_flight_count() -> None:
     readings = health((50, 70), (120, 300), (299, 500), (400, 70), (950, 400), (1001, 70))
     assert watts_while_busy([readings], RECORDS) == 400.0
 
@@ -89,7 +89,7 @@ def test_readings_go_into_the_health_report() -> None:
     seen: list[Mapping[str, Any]] = []
     sampled: list[float] = []
     with Sampler(seen.append, 0, TwoReadings(sampled)) as sampler:
-        pass  # leaving waits for the reading under way
+        pass  # leaving waits for the current reading
     sampler.report({"lag": {}})
     assert [watts for _, watts in seen[0].get("watts", ())] == sampled
     sampler.report({"lag": {}})

@@ -49,7 +49,7 @@ class Clock:
         self.now += max(0.0, seconds) + self._late.pop(0)
 
 
-async def test_a_loop_that_is_held_up_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_delayed_event_loop_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, events = Clock(0.0, 0.001, 0.2, 0.0), list[Mapping[str, Any]]()
     monkeypatch.setattr(validity, "time", clock)
     monkeypatch.setattr(asyncio, "sleep", clock.sleep)

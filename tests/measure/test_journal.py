@@ -65,7 +65,7 @@ def test_characters_that_only_python_takes_for_line_breaks_do_not_end_an_event(
     assert read_journal(tmp_path / "r.jsonl").done[key("p")].text == text
 
 
-def test_a_file_cut_at_any_byte_can_be_read_and_gone_on_with(tmp_path: Path) -> None:
+def test_a_file_cut_at_any_byte_can_be_read_and_continued(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     filled(path, RECORDS)
     whole = path.read_bytes()

@@ -28,7 +28,7 @@ EVENT = b'data: {"choices": [{"text": "x", "finish_reason": "stop"}]}\n\ndata: [
 
 
 def departures(arrivals: list[float]) -> list[float]:
-    """When one worker is done with each request: Lindley's recursion."""
+    """Return the completion times of requests at one worker, by Lindley's recursion."""
     done: list[float] = []
     for number, arrival in enumerate(arrivals):
         service = SERVICE + (STALL if number == STALLED else 0.0)

@@ -1,4 +1,4 @@
-"""A run under a hard cap: counted as it goes, never exceeded, stopped in order, resumable."""
+"""A run under a hard cap: never exceeded, stopped cleanly, and resumable."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def metered(emulator: Emulator) -> float:
     return (meter.prompt_tokens * 100 + meter.completion_tokens * 200) / 1e6
 
 
-async def test_a_run_stops_in_order_at_its_budget_and_goes_on_with_a_larger_one(
+async def test_a_run_stops_cleanly_at_its_budget_and_resumes_with_a_larger_one(
     tmp_path: Path,
 ) -> None:
     async with Emulator(ScriptedEngine("one two three"), providers=["openai"]) as emulator:
@@ -118,7 +118,7 @@ async def test_the_forecast_is_an_upper_bound_of_what_the_run_costs(tmp_path: Pa
 
 @pytest.mark.parametrize("load", [Load("closed", 8), Load("poisson", rate=2000.0)])
 async def test_no_load_spends_more_than_the_cap_at_the_provider(tmp_path: Path, load: Load) -> None:
-    """Random lengths, faults and caps, many requests under way."""
+    """Random lengths, faults and caps, with many requests in flight."""
     rng = random.Random(load.kind)
     settings = Settings(
         load=load, repetitions=1, warmup=0, max_tokens=40, timeout=10.0, calibrate=False
@@ -139,7 +139,7 @@ async def test_no_load_spends_more_than_the_cap_at_the_provider(tmp_path: Path, 
             assert metered(emulator) <= budget.spending.spent <= cap
             assert budget.stopped
             spent.append(metered(emulator) / cap)
-    assert max(spent) > 0.1  # what is under way counts at its worst, of four calls each
+    assert max(spent) > 0.1  # a request in flight counts at its worst case, of four calls
 
 
 async def test_a_cancelled_run_leaves_its_open_requests_on_the_account(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ async def test_what_is_measured_is_what_the_server_did(tmp_path: Path) -> None:
     assert b.seen == list(done.values())
 
 
-async def test_a_closed_load_keeps_its_requests_under_way(tmp_path: Path) -> None:
+async def test_a_closed_load_keeps_its_number_of_requests_in_flight(tmp_path: Path) -> None:
     """The server holds every answer back until it has three requests: no clock has a part."""
     async with bench(tmp_path, engine=Together(3)) as b:
         done = await b.run(Load("closed", 3), [str(i) for i in range(9)], timeout=60)
@@ -156,7 +156,7 @@ async def test_a_retry_is_never_hidden(tmp_path: Path) -> None:
     assert e2e >= record.waited + 0.03
 
 
-async def test_a_cancelled_run_goes_on_where_it_was(tmp_path: Path) -> None:
+async def test_a_cancelled_run_resumes_where_it_stopped(tmp_path: Path) -> None:
     asked = [str(i) for i in range(8)]
     async with bench(tmp_path) as b:
         running = asyncio.create_task(b.run(Load(), asked))

@@ -47,7 +47,7 @@ def test_white_space_that_a_provider_trims_is_put_back() -> None:
     assert own.restored is None
 
 
-def test_answers_that_the_provider_counts_otherwise_are_told() -> None:
+def test_answers_that_the_provider_counts_differently_are_reported() -> None:
     usage = Usage(Count(3), Count(5))
     records = [sampled(" a b", usage=usage), sampled(" c d", usage=usage, finish_reason="length")]
     found = usable(records).spelt([(1, 2, 3, 4), (1, 2, 3, 4)])

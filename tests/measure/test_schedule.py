@@ -99,7 +99,7 @@ def test_a_load_that_makes_no_sense_is_refused(wrong: dict[str, object]) -> None
         Load(**wrong)  # type: ignore[arg-type]
 
 
-def test_for_a_time_the_prompts_come_over_and_over_and_nothing_done_comes_again() -> None:
+def test_with_a_duration_the_prompts_repeat_and_nothing_done_is_repeated() -> None:
     done = {Key("greedy", t, p, 0) for t in TARGETS for p in PROMPTS}
     (lane,) = cycle(Load(), TARGETS, PROMPTS, seconds=9, spent=4, done=done)
     assert isinstance(lane, Endless)

@@ -22,7 +22,7 @@ def test_the_demo_checkpoint_brings_its_own_tokenizer() -> None:
     assert tokenizer.encode("water and light") == tokenizer.encode("water and light")
 
 
-def test_a_file_that_is_no_tokenizer_is_refused(tmp_path: Path) -> None:
+def test_a_file_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="no tokenizer"):
         load_tokenizer(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{}")

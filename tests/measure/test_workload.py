@@ -178,7 +178,7 @@ def test_a_control_token_is_rendered_where_it_is_allowed() -> None:
         assert "a <|endoftext|> b" in rendered.text
 
 
-def test_the_task_decides_what_becomes_of_a_text() -> None:
+def test_the_task_determines_the_prompt_of_a_text() -> None:
     items = (Item("1", "Tides."),)
     summary = Workload("a", items).prompts()["1"].text
     assert summary == (
@@ -196,7 +196,7 @@ def test_whatever_was_written_as_jsonl_is_read_again(
     assert [item.text for item in read_input(path)] == texts
 
 
-def test_a_byte_that_is_no_utf_8_is_named_behind_a_byte_order_mark_too(tmp_path: Path) -> None:
+def test_a_byte_that_is_not_utf_8_is_named_also_after_a_byte_order_mark(tmp_path: Path) -> None:
     file = tmp_path / "input.jsonl"
     file.write_bytes(b"\xef\xbb\xbf{}\n\x80")
     with pytest.raises(ConfigurationError, match=r"line 2: not UTF-8 \(byte 0x80\)"):

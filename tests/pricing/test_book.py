@@ -1,4 +1,4 @@
-"""The price book: sourced, dated, overridden by one's own, and never in the code."""
+"""The price book has a source and a date for each price, and user entries override it."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_ones_own_entries_replace_and_extend_the_book(mine: Path) -> None:
     assert len(load_book(mine).prices) == len(price_book().prices) + 1
 
 
-def test_an_own_entry_in_another_currency_is_refused_by_its_place(mine: Path) -> None:
+def test_a_user_entry_in_another_currency_is_refused_with_its_position(mine: Path) -> None:
     mine.write_text(MINE.replace('currency = "USD"', 'currency = "EUR"', 1), encoding="utf-8")
     with pytest.raises(ConfigurationError, match=r"prices\.0\.currency"):
         load_config(mine)
@@ -156,7 +156,7 @@ def _numbers(tree: ast.AST) -> Iterator[tuple[str, float]]:
                 yield name, float(number)
 
 
-def test_no_price_stands_in_the_code() -> None:
+def test_the_code_contains_no_price() -> None:
     book = tomllib.loads((PACKAGE / "pricing" / "prices.toml").read_text(encoding="utf-8"))
     # Numbers such as 0.5 or 30 have a hundred meanings; these have one.
     telling = {one["value"] for one in book["prices"] if len(f"{one['value']:g}".strip("0.")) > 2}

@@ -57,12 +57,12 @@ def test_intervals_too_short_to_count_round_nothing() -> None:
 
 
 def test_a_rental_that_scales_to_zero_pays_its_start_and_its_wait() -> None:
-    # 2 min to start, 10 min of work, 15 min until it is let go: 27 of them, at $5 / 60 each.
+    # 2 min to start, 10 min of work, 15 min until it is released: 27 of them, at $5 / 60 each.
     price = rented(cold_start=120, idle=900, granularity=60)
     assert cents(price.rental(600)) == 225
 
 
-def test_a_stated_utilisation_pays_for_idle_hours() -> None:
+def test_a_stated_utilization_pays_for_idle_hours() -> None:
     assert cents(rented(utilisation=0.25).usd(Bill(seconds=3600))) == 2000
 
 
@@ -82,21 +82,21 @@ def test_measured_watts_take_the_place_of_stated_ones_and_say_so() -> None:
     assert isinstance(part, Owned)
     assert part.watts_measured
     assert "350 W measured" in price.source
-    # 0.35 kW less than stated: 0.35 x 1.3 x 12 = 5.46 cents an hour.
+    # 0.35 kW less than stated: 0.35 x 1.3 x 12 = 5.46 cents per hour.
     assert cents(part.usd(Bill(seconds=3600))) == pytest.approx(193.443358 - 5.46, abs=1e-3)
 
 
-def test_costs_stand_side_by_side() -> None:
+def test_all_costs_are_reported() -> None:
     price = Price(parts=(PerRequest(usd_per_request=0.01, **ON), rented(utilisation=0.5), owned()))
     bill = Bill(seconds=3600)
     assert cents(price.token_priced(bill)) == 1
     # $5 an hour, and an owned one at full use: $32,000 / 35,064 + $0.1092.
     assert cents(price.busy(bill)) == pytest.approx(1 + 500 + 91.2617 + 10.92, abs=1e-3)
-    assert price.reserved(bill, None) == price.usd(bill)  # both machines state their utilisation
+    assert price.reserved(bill, None) == price.usd(bill)  # both machines state their utilization
     assert cents(price.usd(bill)) == pytest.approx(1 + 1000 + 193.443358, abs=1e-3)
 
 
-def test_a_window_that_nobody_knows_gives_no_number() -> None:
+def test_an_unknown_window_gives_no_number() -> None:
     assert Price(parts=(rented(),)).reserved(Bill(seconds=1), None) is None
     assert Price(parts=(rented(),)).token_priced(Bill(seconds=1)) is None
     assert Price(parts=(PerRequest(usd_per_request=1, **ON),)).busy(Bill(seconds=1)) is None

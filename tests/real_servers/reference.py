@@ -1,4 +1,4 @@
-"""What the bundled checkpoint does on this machine in float32: what every server is held to."""
+"""The bundled checkpoint on this machine in float32, the reference for every server."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Reference:
         self._model = LocalModel.load(checkpoint_path(), dtype="float32", device="cpu")
 
     def close(self) -> None:
-        """Give back the model."""
+        """Release the model."""
         self._client.close()
 
     def answer(self, prompt: Prompt, sampling: Sampling) -> Completion:
@@ -52,7 +52,7 @@ class Reference:
         return self._model.score([first], rest).logprob
 
     def largest_regret(self, prompt: Prompt, text: str) -> float:
-        """How much likelier than a token of ``text`` another one was, at most, in nats."""
+        """Return the largest regret of a token of ``text``, in nats."""
         return max(self._client.score(prompt, text).regret)
 
     def first_token(self, prompt: Prompt, sampling: Sampling) -> dict[str, float]:
@@ -69,7 +69,7 @@ class Reference:
 
 
 def surprise(drawn: Iterable[str], expected: dict[str, float]) -> float:
-    """How many standard deviations the log-probability of draws lies from its expectation.
+    """Return how many standard deviations the log-probability of draws is from its mean.
 
     Args:
         drawn: First tokens.

@@ -138,7 +138,7 @@ class RealServer:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What a client needs to know."""
+        """Return the settings that a client needs."""
         return {"base_url": self.base_url, "model": MODEL, "server": self.kind.server}
 
     def post(self, path: str, body: Mapping[str, object]) -> int:

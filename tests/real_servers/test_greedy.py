@@ -65,7 +65,7 @@ def ask(phi: Phi2Client, prompt: Prompt, sampling: Sampling, *, streamed: bool) 
 
 
 def is_a_fork(reference: Reference, answer: Completion, expected: Completion) -> bool:
-    """Whether an answer differs only because the local model finds two tokens equally likely."""
+    """Return whether an answer differs only at a tie of two tokens of the local model."""
     if expected.raw_text.startswith(answer.raw_text):
         return False  # it ended early
     prompt = prompts.raw(expected.receipt.prompt)

@@ -1,4 +1,4 @@
-"""How two recorded calls differ, field by field and header by header."""
+"""Compare two recorded calls, field by field and header by header."""
 
 from __future__ import annotations
 

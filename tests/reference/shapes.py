@@ -21,9 +21,9 @@ class Shape:
     Attributes:
         name: What it is.
         source: Where the shape is shown.
-        target: Which backend of ours reads it; ``settings`` are its arguments.
+        target: The backend that reads it; ``settings`` are its arguments.
         body: The document, or the bytes of a stream.
-        text: What the answer is, as received but for an echo of the prompt.
+        text: The answer, as received except for an echo of the prompt.
         prompt: What was asked, where the reply repeats it.
         finish: Why it ended; ``None`` where the source does not tell.
         counts: (input, output) tokens, where the source tells them.

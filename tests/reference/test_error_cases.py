@@ -1,4 +1,4 @@
-"""What makes a vendor's SDK raise X makes ours raise the matching class.
+"""If a vendor's SDK raises an error, this package raises the matching class.
 
 Their side of the HTTP cases runs through respx where the SDK is built on httpx2 (openai,
 huggingface_hub), else against a server; ours always against a server: the same status, headers and
@@ -41,7 +41,7 @@ URL = "https://provider.example"
 
 @pytest.fixture
 async def refusing() -> AsyncIterator[Any]:
-    """A server that gives one refusal to whoever asks."""
+    """A server that gives the same refusal to every request."""
     running: list[TestServer] = []
 
     async def start(case: Case) -> str:
@@ -193,7 +193,7 @@ async def test_silence_is_a_timeout_for_both(httpx2_mock: respx.MockRouter) -> N
     assert type(error) is errors.Timeout
 
 
-async def test_a_body_that_is_no_json_leaks_from_openai_and_is_a_bad_response_for_us(
+async def test_a_body_that_is_not_json_leaks_from_openai_and_is_a_bad_response_here(
     refusing: Any, httpx2_mock: respx.MockRouter
 ) -> None:
     case = Case("no json", 200, '{"a":', json.JSONDecodeError, errors.BadResponse)

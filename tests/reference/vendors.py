@@ -1,7 +1,7 @@
 """The same request through a vendor's own SDK and through ours.
 
-Each pair names a backend of ours and drives the SDK that the vendor (or the protocol's author)
-publishes for the same route. Parameters stand here by hand, in the SDK's own words: they must not
+Each pair names one of our backends and drives the SDK that the vendor (or the protocol's author)
+publishes for the same route. Parameters are written by hand, in the SDK's own words: they must not
 come from our dialect tables, which are what is being tested.
 """
 
@@ -38,7 +38,7 @@ Drive = Callable[[Emulator, Sampling, bool], str]
 
 @dataclass(frozen=True)
 class Pair:
-    """One backend of ours beside one SDK.
+    """One of our backends beside one SDK.
 
     Attributes:
         name: ``backend route / SDK``.

@@ -27,7 +27,7 @@ class Pair:
 
 
 class Authority:
-    """Vouches for others; whoever trusts :attr:`pem` trusts them."""
+    """A certificate authority; clients that trust :attr:`pem` trust its certificates."""
 
     def __init__(self) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())

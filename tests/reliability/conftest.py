@@ -22,7 +22,7 @@ def emulator() -> Iterator[Emulator]:
 
 @pytest.fixture(scope="module")
 def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Where connections fail, by the name of the place."""
+    """Return addresses at which connections fail, by name."""
     folder: Path = tmp_path_factory.mktemp("places")
     with places(folder) as found:
         yield found

@@ -76,7 +76,7 @@ class Row:
     Attributes:
         name: In words, unique.
         cause: A scripted fault, or a place.
-        error: The class of the error, exactly; ``None``: the request is answered all the same.
+        error: The class of the error, exactly; ``None``: the request is still answered.
         calls: How many calls reach the server, of ``ATTEMPTS``.
         targets: The routes that can meet it.
         faces: ``generate``, ``stream``, or both.

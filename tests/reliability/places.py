@@ -69,7 +69,7 @@ def _tls(folder: Path) -> Iterator[int]:
 
 @contextmanager
 def _serving(context: ssl.SSLContext | None) -> Iterator[int]:
-    """A server that hangs up on whoever comes, on a thread of its own; its port."""
+    """Start a server on another thread that closes every connection; return its port."""
     loop = asyncio.new_event_loop()
     ready = threading.Event()
     stop = asyncio.Event()
@@ -102,7 +102,7 @@ def _serving(context: ssl.SSLContext | None) -> Iterator[int]:
 
 
 def _self_signed() -> bytes:
-    """A certificate for 127.0.0.1 that only itself vouches for, with its key, as PEM."""
+    """Return a self-signed certificate for 127.0.0.1 with its key, as PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.now(UTC)

@@ -63,7 +63,7 @@ VALUES: tuple[Any, ...] = (
 
 @dataclass
 class Found:
-    """What became of the mutations."""
+    """The outcome of the mutations."""
 
     mutations: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -85,7 +85,7 @@ def targets(urls: Mapping[str, str], key: str) -> list[Target]:
 
 
 def resume(folder: Path, asked: list[Target], *, again: bool = True) -> None:
-    """Run the comparison, or go on with it."""
+    """Run the comparison, or resume it."""
     asyncio.run(
         compare(
             WORKLOAD,

@@ -1,4 +1,4 @@
-"""Where cells are played: emulators that many share, and clients without waits."""
+"""Run cells of the matrix on shared emulators, with clients that do not wait."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _ADDRESS = {"azure": "endpoint", "hf": "endpoint", "openai": "base_url", "clarif
 
 @dataclass(slots=True)
 class Outcome:
-    """How one request ended.
+    """The outcome of one request.
 
     Attributes:
         text: What the caller had in hand: a stream's chunks, or the answer.
@@ -70,7 +70,7 @@ def open_backend(
 
 
 def url_of(emulator: Emulator, target: str) -> str:
-    """Where a route is served."""
+    """Return the address of a route."""
     backend = TARGETS[target][0]
     server = getattr(emulator, backend)
     return f"http://{server.url}" if backend == "clarifai" else str(server.url)

@@ -49,7 +49,7 @@ class CancelAt:
 
 
 class AbandonedGenerators:
-    """Notes async generators that nobody closed, so that the collector had to."""
+    """Records async generators that were not closed, so that the collector had to close them."""
 
     def __init__(self) -> None:
         self.found: list[str] = []
@@ -82,7 +82,7 @@ async def quiet_loop() -> list[str]:
 
 
 def open_files() -> set[str]:
-    """What this process holds open, apart from what comes and goes with reading that."""
+    """Return what this process has open, without the descriptors of this check."""
     found = set()
     for entry in Path("/proc/self/fd").iterdir():
         with suppress(OSError):

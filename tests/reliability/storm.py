@@ -32,7 +32,7 @@ RATIO, RESERVE = 0.2, 10.0
 
 @dataclass(slots=True)
 class Storm:
-    """What happened; times in seconds from the outage's beginning, unscaled.
+    """The events of a storm; times in seconds from the beginning of the outage, unscaled.
 
     Attributes:
         requests: Begun while the outage lasted, and each caller's one after it.
@@ -50,7 +50,7 @@ class Storm:
 
     @property
     def bound(self) -> float:
-        """Calls that the retry budget allows for so many requests."""
+        """Return the number of calls that the retry budget allows."""
         return self.requests * (1 + RATIO) + RESERVE
 
     @property

@@ -111,7 +111,7 @@ async def test_cancelling_at_any_step_leaves_nothing(
 
     def prepare() -> None:
         server.faults.clear()
-        server.faults.push(Fault("status", status=503), times=1)  # so that a retry is under way
+        server.faults.push(Fault("status", status=503), times=1)  # so that a retry is in progress
 
     # What gRPC and the resolver keep for the process is made now.
     await use_once(open_client, USES[use])

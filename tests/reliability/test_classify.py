@@ -76,7 +76,7 @@ def test_a_code_says_more_than_its_status(code: str) -> None:
 
 
 def test_a_known_type_is_heard_beside_a_number_that_repeats_the_status() -> None:
-    """What llama.cpp's server says of a prompt that is too long."""
+    """The reply of llama.cpp's server to a prompt that is too long."""
     said = {
         "code": 400,
         "message": "request (4476 tokens) exceeds the available context size (2048 tokens)",

@@ -78,7 +78,7 @@ def test_a_signal_ends_emulate_with_status_0(
 
 
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_compare_with_130_and_a_folder_that_goes_on(
+def test_a_signal_ends_compare_with_130_and_a_folder_that_can_be_resumed(
     by: signal.Signals, emulator: Emulator, tmp_path: Path
 ) -> None:
     (tmp_path / "in.txt").write_text("\n\n".join(f"A paragraph number {n}." for n in range(6)))

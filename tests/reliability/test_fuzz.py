@@ -1,4 +1,4 @@
-"""Bytes and texts drawn at random: read, or refused by name. Nothing else.
+"""Random bytes and texts are read, or refused with a typed error.
 
 A hundred examples each in CI, and every case that was ever found (``@example``). For longer::
 
@@ -185,7 +185,7 @@ ROUTES: dict[str, Any] = {
 @example(text="\ud800", format="raw", speaker="Bob", control=False)
 @example(text="<|endoftext|>", format="qa", speaker="Bob", control=False)
 @example(text="x", format="chat", speaker="\u2028", control=False)
-def test_any_text_is_a_prompt_or_refused_by_name(
+def test_any_text_is_a_prompt_or_is_refused(
     text: str, format: prompts.Format, speaker: str, control: bool
 ) -> None:
     made: list[Callable[[], Prompt]] = [
@@ -226,7 +226,7 @@ INPUT = st.lists(
 @example(data=b"9" * 5000, kind="jsonl")
 @example(data=b"text\n" + b"x" * 140_000, kind="csv")
 @example(data=b"text\r\r\n\x00", kind="csv")
-def test_any_input_is_read_or_refused_by_name(
+def test_any_input_is_read_or_refused(
     data: bytes, kind: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.getbasetemp() / f"hostile-{random.getrandbits(40)}.{kind}"

@@ -70,7 +70,7 @@ LINES = st.lists(
 @example(lines=["[targets.a]", "[targets.a.backend]"])
 @example(lines=["\x00"])
 @example(lines=["[targets.a]", 'backend = "azure"', "price = {}"])
-def test_any_configuration_is_read_or_refused_by_name(
+def test_any_configuration_is_read_or_refused(
     lines: list[str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.getbasetemp() / f"hostile-{random.getrandbits(40)}.toml"
@@ -134,7 +134,7 @@ TABLES = st.fixed_dictionaries(
 
 
 @given(tables=TABLES)
-def test_any_tables_are_read_or_refused_by_name(
+def test_any_tables_are_read_or_refused(
     tables: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.getbasetemp() / f"hostile-{random.getrandbits(40)}.toml"
@@ -193,7 +193,7 @@ def targets(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
 @example(target=("azure", {"endpoint": "https://h", "key": {"x": "y"}}))
 @example(target=("azure", {"endpoint": "https://h", "credential": 3}))
 @example(target=("openai", {"base_url": "https://h", "insecure_hosts": "example.com"}))
-def test_any_settings_make_a_backend_or_are_refused_by_name(
+def test_any_settings_make_a_backend_or_are_refused(
     target: tuple[str, dict[str, Any]],
 ) -> None:
     backend, settings = target

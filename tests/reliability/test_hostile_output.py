@@ -136,7 +136,7 @@ def test_what_machines_read_is_json_whatever_was_said(hostile: Ran, name: str) -
     assert "\x1b" not in text
 
 
-def test_the_markdown_report_has_no_markup_of_theirs(hostile: Ran, harmless: Ran) -> None:
+def test_the_markdown_report_has_no_hostile_markup(hostile: Ran, harmless: Ran) -> None:
     def kinds(text: str) -> set[str]:
         tokens = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(text)
         inner = [child for token in tokens for child in token.children or []]
@@ -178,7 +178,7 @@ class Page(HTMLParser):
             self.scripts[-1] = (attributes, text + data)
 
 
-def test_the_page_has_no_element_attribute_or_script_of_theirs(hostile: Ran, harmless: Ran) -> None:
+def test_the_page_has_no_hostile_element_attribute_or_script(hostile: Ran, harmless: Ran) -> None:
     text = hostile.read("report.html")
     theirs, usual = Page(text), Page(harmless.read("report.html"))
     assert set(steers(text)) <= set(steers(harmless.read("report.html"))), "the libraries' own"
@@ -225,13 +225,13 @@ def strings_of(document: str) -> Iterator[str]:
         yield from walk(value)
 
 
-def test_junit_is_xml_with_one_failure_and_nothing_of_theirs(hostile: Ran) -> None:
+def test_junit_is_xml_with_one_failure_and_no_hostile_markup(hostile: Ran) -> None:
     suite = ElementTree.fromstring(hostile.read("junit.xml"))
     assert [case.tag for case in suite] == ["testcase"]
     assert [element.tag for element in suite[0]] == ["failure"]
 
 
-def test_a_notebook_shows_the_report_without_markup_of_theirs(hostile: Ran, harmless: Ran) -> None:
+def test_a_notebook_shows_the_report_without_hostile_markup(hostile: Ran, harmless: Ran) -> None:
     shown = [
         ShownReport.model_validate_json(ran.read("report.json"))._repr_html_()
         for ran in (hostile, harmless)
@@ -274,7 +274,7 @@ def test_an_answer_steers_no_terminal(surface: str, emulator: Emulator, tmp_path
     emulator.openai.engine = ScriptedEngine(ANSWER)
 
 
-def test_a_notebook_shows_an_answer_without_markup_of_theirs(emulator: Emulator) -> None:
+def test_a_notebook_shows_an_answer_without_hostile_markup(emulator: Emulator) -> None:
     shown = {}
     with Phi2Client(open_backend("openai completions", emulator.openai.url)) as phi:
         for kind in (None, *SAYABLE):
@@ -328,7 +328,7 @@ def test_hostile_text_does_not_steer_a_terminal(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_hostile_text_is_no_markup_in_a_markdown_report(kind: str) -> None:
+def test_hostile_text_is_not_markup_in_a_markdown_report(kind: str) -> None:
     cell = for_markdown(HOSTILE[kind])
     assert steers(cell) == []
     assert not set("<>|`") & set(cell)
@@ -342,7 +342,7 @@ def test_hostile_text_is_no_markup_in_a_markdown_report(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", SAYABLE)
-def test_hostile_text_is_no_markup_in_junit(kind: str) -> None:
+def test_hostile_text_is_not_markup_in_junit(kind: str) -> None:
     text = HOSTILE[kind]
     result = RequirementReport(requirement=text, holds=False, outcome="fails", reason=text)
     case = ElementTree.fromstring(junit([result])).find("testcase")
@@ -369,7 +369,7 @@ def test_a_received_runs_date_version_and_hash_are_no_markup_in_a_markdown_repor
     assert kinds[0] == kinds[1]
 
 
-def test_hostile_text_is_no_markup_for_rich() -> None:
+def test_hostile_text_is_not_markup_for_rich() -> None:
     from rich.text import Text
 
     console = Console(record=True, width=120, file=io.StringIO())

@@ -1,4 +1,4 @@
-"""The run's folder in trouble: a full disk, a read-only or vanished folder, a second writer."""
+"""Problems of the run's folder: a full disk, a read-only or deleted folder, a second writer."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
     return process.returncode, err
 
 
-def test_a_full_disk_ends_the_run_by_name_and_it_goes_on_later(
+def test_a_full_disk_ends_the_run_with_an_error_and_it_resumes_later(
     emulator: Emulator, tmp_path: Path
 ) -> None:
     def small() -> None:
@@ -138,7 +138,7 @@ LINES = st.lists(
 @example(lines=[b'{"event":"intent","key":5}'], torn=False)
 @example(lines=[b'{"event":"intent","key":[[],"a","1",0]}'], torn=False)
 @example(lines=[b"\xff\xfe"], torn=False)
-def test_any_journal_is_read_or_refused_by_name(
+def test_any_journal_is_read_or_refused(
     lines: list[bytes], torn: bool, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "hostile.jsonl"

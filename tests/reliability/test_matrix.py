@@ -111,7 +111,7 @@ def assert_text(cell: Cell, text: str) -> None:
 
 
 def check_account(cell: Cell, outcome: Outcome, call: object) -> None:
-    """What the server counted agrees with what the client says."""
+    """Check that the server's count agrees with the client's."""
     sent = sum(size for _, size in call.sent)  # type: ignore[attr-defined]
     assert sent < ENOUGH_BYTES
     if outcome.completion is not None:

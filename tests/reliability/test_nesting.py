@@ -67,7 +67,7 @@ def test_a_price_book_is_refused_in_one_line(form: str) -> None:
 
 @pytest.mark.parametrize("backend", ["azure", "clarifai", "hf", "local", "openai"])
 @pytest.mark.parametrize("depth", [10, 200, 400])
-def test_a_setting_that_is_nested_as_deeply_as_toml_allows_is_refused_by_name(
+def test_a_setting_that_is_nested_as_deeply_as_toml_allows_is_refused(
     tmp_path: Path, backend: str, depth: int
 ) -> None:
     path = tmp_path / "phi2.toml"

@@ -17,7 +17,7 @@ REQUEST = Request(prompts.raw("x"), Sampling(), timeout=60.0)
 
 
 def spent(budget: RetryBudget) -> int:
-    """How many retries are allowed now."""
+    """Return the number of retries that are allowed now."""
     count = 0
     while budget.withdraw():
         count += 1

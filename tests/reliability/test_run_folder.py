@@ -1,4 +1,4 @@
-"""The folder of a run that somebody else made, and two processes that want the same one."""
+"""The folder of a run from another person, and two processes that use the same folder."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_a_link_to_a_file_that_does_not_exist_creates_none(run: RunFolder, tmp_p
 
 
 @pytest.mark.parametrize("name", OWN)
-def test_a_link_in_place_of_a_runs_own_file_is_refused_by_name(
+def test_a_link_in_place_of_a_file_of_the_run_is_refused(
     name: str, run: RunFolder, tmp_path: Path
 ) -> None:
     outside = tmp_path / name
@@ -126,7 +126,7 @@ def test_a_journal_that_is_a_link_in_an_empty_folder_begins_no_run(tmp_path: Pat
 
 
 @pytest.mark.parametrize("name", [*OWN, "report.json"])
-def test_a_pipe_in_place_of_a_file_keeps_nobody_waiting(name: str, run: RunFolder) -> None:
+def test_a_pipe_in_place_of_a_file_does_not_block(name: str, run: RunFolder) -> None:
     (run.path / name).unlink(missing_ok=True)
     os.mkfifo(run.path / name)
     done = CliRunner().invoke(app, ["report", str(run.path)])
@@ -188,7 +188,7 @@ def test_of_two_that_begin_a_run_in_one_folder_one_is_refused_and_leaves_no_trac
     assert (tmp_path / "run.json").read_bytes() == before
 
 
-def test_a_run_killed_between_its_two_files_begins_anew(tmp_path: Path) -> None:
+def test_a_run_killed_between_its_two_files_begins_again(tmp_path: Path) -> None:
     (tmp_path / "records.jsonl").touch()
     journal, recorded = RunFolder(tmp_path).open(info_of(RECORDS), resume=False)
     journal.close()
@@ -202,7 +202,7 @@ def test_a_second_process_on_the_log_probabilities_is_refused(tmp_path: Path) ->
     assert read_logprobs(tmp_path / "logprobs.jsonl") == ()
 
 
-# ------------------------------------------------------------------ no room, no right
+# ------------------------------------------------------------------ no space, no permission
 
 
 def limited() -> None:

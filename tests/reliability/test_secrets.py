@@ -57,7 +57,7 @@ def emulator() -> Iterator[Emulator]:
 
 @pytest.fixture
 def everything_logged() -> Iterator[io.StringIO]:
-    """What every library says at its most talkative."""
+    """Return the log of every library at its most verbose level."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(logging.Formatter("%(name)s %(levelname)s %(message)s %(args)r"))
@@ -185,7 +185,7 @@ def test_the_key_goes_into_headers_and_never_into_an_address(emulator: Emulator)
         assert found_in(f"{call.path}?{call.query} {call.raw!r}") == []
 
 
-def test_a_secret_shows_itself_to_nobody() -> None:
+def test_a_secret_is_never_shown() -> None:
     secret = Secret(KEY)
     assert found_in(f"{secret} {secret!r} {[secret]} {(secret,)}") == []
     for travel in (pickle.dumps, copy.copy, copy.deepcopy, json.dumps):

@@ -1,4 +1,4 @@
-"""What a raised error holds on to: no secret, whichever library failed and however."""
+"""A raised error references no secret, in any failure of any library."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What we run and load: no pickle, no code from a checkpoint, licenses that restrict users."""
+"""The package runs no pickle and no code of a checkpoint, and no license restricts its users."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from tests.reliability.matrix import KEY
 
 REPLY = b'{"choices":[{"text":" Both guide.","finish_reason":"stop"}],"model":"phi-2"}'
 
-# Asks each address once and prints what became of it.
+# Sends a request to each address and prints the outcome.
 CLIENT = """
 import os, sys
 from phi2sdk import Phi2Client
@@ -46,7 +46,7 @@ for backend, url in zip(sys.argv[1::2], sys.argv[2::2]):
 
 @dataclass
 class Heard:
-    """What reached a server behind its TLS."""
+    """The requests that reached a server through TLS."""
 
     requests: list[bytes] = field(default_factory=list)
 

@@ -40,7 +40,7 @@ def shown(report: Report) -> str:
     return out.getvalue()
 
 
-def test_the_matrix_has_equality_above_likeness_below_and_itself_between() -> None:
+def test_the_matrix_has_exact_match_above_and_similarity_below_its_diagonal() -> None:
     (section,) = sections(report_of(targets(3)))
     assert [column.title for column in section.columns] == ["target", "1", "2", "3"]
     rows = [[cell.text for cell in row] for row in section.rows]
@@ -75,7 +75,7 @@ def test_one_target_has_no_matrix() -> None:
     assert list(sections(report_of(targets(1)))) == []
 
 
-def test_a_diagnosis_stands_at_each_target_but_the_reference() -> None:
+def test_each_target_except_the_reference_has_a_diagnosis() -> None:
     records = [answer(f"p{i}", target="a", text="one two", raw=" one two") for i in range(8)]
     records += [answer(f"p{i}", target="b", text="one two", raw="one two") for i in range(8)]
     records += [failure(f"p{i}", target="c") for i in range(8)]
@@ -111,7 +111,7 @@ def test_what_local_weights_say_comes_from_the_runs_folder() -> None:
         build(replace(run, identity=damaged), estimating_tokenizer())
 
 
-def test_the_sentence_of_ties_and_one_that_is_none() -> None:
+def test_the_sentence_counts_ties_and_names_the_worst_difference() -> None:
     found = Diagnosis(
         "few unexplained",
         prompts=100,

@@ -37,7 +37,7 @@ def test_a_report_validates_against_the_published_schema_and_reads_back() -> Non
     assert type(report).model_validate(document) == report
 
 
-def test_latencies_stand_under_their_targets() -> None:
+def test_latencies_are_grouped_by_target() -> None:
     report = report_of(two_targets())
     fast, slow = report.targets["fast"].latency, report.targets["slow"].latency
     assert fast.e2e is not None
@@ -82,7 +82,7 @@ def test_a_target_agrees_with_itself_or_not() -> None:
     assert found.exact_cut.value == 0.75
 
 
-def test_warmup_stands_apart() -> None:
+def test_warmup_is_reported_separately() -> None:
     records = [
         answer("p", arm="warmup", chunks_ms=(9000,)),
         answer("p", arm="warmup", repetition=1, send_ms=9000, chunks_ms=(9010,)),
@@ -107,14 +107,14 @@ def test_an_unknown_price_is_null_and_a_known_one_has_source_and_date() -> None:
     assert report.targets["slow"].cost is None
 
 
-def test_a_run_that_left_late_is_invalid_and_says_so_first() -> None:
+def test_a_run_with_delayed_requests_is_invalid_and_says_so_first() -> None:
     records = [answer(f"p{i}", scheduled_ms=0, send_ms=80, chunks_ms=(100,)) for i in range(5)]
     validity = report_of(records).validity
     assert not validity.valid
     assert validity.sentence.startswith("INVALID: requests left late")
 
 
-def test_a_loop_that_came_late_makes_a_run_invalid() -> None:
+def test_a_delayed_event_loop_makes_a_run_invalid() -> None:
     lag = LagHistogram()
     for _ in range(100):
         lag.add(0.2)
@@ -124,7 +124,7 @@ def test_a_loop_that_came_late_makes_a_run_invalid() -> None:
     assert validity.cpu_share == 1.9
 
 
-def test_lags_are_held_against_the_latency_that_is_measured() -> None:
+def test_lags_are_compared_with_the_measured_latency() -> None:
     slow = [answer(f"p{i}", scheduled_ms=0, send_ms=80, chunks_ms=(60_000,)) for i in range(5)]
     assert report_of(slow).validity.valid  # 80 ms are less than 1 % of a minute
 

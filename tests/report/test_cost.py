@@ -83,7 +83,7 @@ def test_everything_fits_80_columns_and_the_decision_comes_first() -> None:
     assert places == sorted(places)
 
 
-def test_the_ratio_stands_beside_the_published_one_with_its_assumptions() -> None:
+def test_the_ratio_is_shown_with_the_published_one_and_its_assumptions() -> None:
     report = made()
     assert report.baseline is not None
     hosted = report.baseline.times_cheaper["hosted"]
@@ -103,7 +103,7 @@ def test_the_ratio_stands_beside_the_published_one_with_its_assumptions() -> Non
     assert "shut down on 2026-10-23" in text
 
 
-def test_costs_stand_side_by_side_and_what_is_missing_is_named() -> None:
+def test_all_costs_are_shown_and_missing_ones_are_explained() -> None:
     report = made()
     hosted, rented = report.targets["hosted"].cost, report.targets["rented"].cost
     home = report.targets["at_home"].cost
@@ -116,7 +116,7 @@ def test_costs_stand_side_by_side_and_what_is_missing_is_named() -> None:
     assert rented.busy == rented.per_summary
     assert rented.reserved is None
     assert "sequential load" in rented.unknown["reserved"]
-    assert home.reserved == home.per_summary  # its stated utilisation pays for idle time
+    assert home.reserved == home.per_summary  # its stated utilization pays for idle time
     assert home.busy is not None
     assert home.busy.value < home.per_summary.value
     assert report.targets["unpriced"].cost is None
@@ -151,7 +151,7 @@ def test_every_cost_carries_the_source_and_date_of_its_price_and_old_ones_are_ma
 def test_break_even_and_the_cheapest_at_the_volume_agree() -> None:
     report = made()
     pair = report.break_even["hosted:rented"]
-    # A cent an hour is 24 cents a day; hosted summaries are $0.000026.
+    # One cent per hour is 24 cents per day; hosted summaries are $0.000026.
     assert (pair.below, pair.above) == ("hosted", "rented")
     assert pair.volume is not None
     assert pair.volume.value == pytest.approx(0.24 / 0.000026, rel=1e-6)

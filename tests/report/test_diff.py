@@ -88,7 +88,7 @@ def test_targets_of_one_run_alone_and_other_settings_are_named() -> None:
 
 
 def test_names_and_settings_of_a_received_run_steer_no_terminal() -> None:
-    """However they came into the comparison: what prints it relies on nobody else."""
+    """Printing escapes them, independent of their origin."""
     name = "".join(HOSTILE[kind] for kind in ("ansi", "osc link", "bidi", "nul"))
     found = compared(records(), records(1.5))
     hostile = found.model_copy(

@@ -69,7 +69,7 @@ def test_a_quantile_above_the_limit_fails_what_had_to_be_below() -> None:
         "targets.azure.latency.e2e.p95 < nan",
     ],
 )
-def test_what_is_no_requirement_is_refused(text: str) -> None:
+def test_an_invalid_requirement_is_refused(text: str) -> None:
     with pytest.raises(ConfigurationError):
         Requirement.parse(text).check(["azure", "hf"])
 
@@ -96,7 +96,7 @@ def test_no_text_does_anything_but_parse_or_be_refused(text: str) -> None:
     assert requirement.operator in ("<", "<=", ">", ">=", "==", "!=")
 
 
-def test_results_stand_in_the_report_and_in_junit() -> None:
+def test_results_are_in_the_report_and_in_junit() -> None:
     asked = ("targets.azure.latency.e2e.p50 < 1", "targets.azure.latency.e2e.n < 1")
     analysis = Analysis(requirements=tuple(Requirement.parse(text) for text in asked))
     report = build(run_of(RECORDS), estimating_tokenizer(), analysis)

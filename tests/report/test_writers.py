@@ -116,7 +116,7 @@ def test_the_demo_says_so_and_ends_with_what_it_found(report: Report) -> None:
     assert "In short" not in shown(report)
 
 
-def test_no_colour_goes_where_no_terminal_is(report: Report) -> None:
+def test_there_is_no_color_without_a_terminal(report: Report) -> None:
     out = io.StringIO()
     show(report, Console(file=out))
     assert "\x1b" not in out.getvalue()

@@ -35,14 +35,14 @@ def failure(status: int, text: str = "", **headers: str) -> Failure:
 
 
 @pytest.mark.parametrize(("status", "kind"), BY_STATUS.items())
-def test_a_bare_status_has_its_name(status: int, kind: type[Phi2Error]) -> None:
+def test_a_status_alone_has_its_error_class(status: int, kind: type[Phi2Error]) -> None:
     error = error_for(failure(status))
     assert type(error) is kind
     assert (error.status, error.provider) == (status, "azure")
     assert error.message == "no explanation"
 
 
-def test_a_status_that_nobody_knows_is_named_by_its_hundred() -> None:
+def test_an_unknown_status_has_the_error_class_of_its_hundred() -> None:
     assert type(error_for(failure(499))) is InvalidRequest
     assert type(error_for(failure(599))) is ProviderFault
     assert type(error_for(failure(300))) is BadResponse
@@ -111,7 +111,7 @@ def test_a_request_has_a_name_under_any_usual_header() -> None:
     assert error.request_id == "r [31m7"
 
 
-def test_somebody_elses_words_are_one_short_line() -> None:
+def test_text_of_a_provider_becomes_one_short_line() -> None:
     assert untrusted("a\x1b[2J\r\n\u202eb\tc") == "a [2J b c"
     assert len(untrusted("x" * 10_000)) == 303
     error = error_for(failure(400, '{"error":{"code":"' + "c" * 9999 + '","message":"m"}}'))
@@ -131,7 +131,7 @@ def test_somebody_elses_words_are_one_short_line() -> None:
         ({"error": True}, ProviderFault),
     ],
 )
-def test_an_events_failure_has_its_name(document: Any, kind: type[Phi2Error]) -> None:
+def test_the_failure_in_an_event_has_its_error_class(document: Any, kind: type[Phi2Error]) -> None:
     found = Failure.in_event(document)
     assert found is not None
     assert type(error_for(found)) is kind
@@ -160,9 +160,7 @@ _JSON = st.recursive(
     st.text() | _JSON.map(repr),
     st.dictionaries(st.sampled_from(["Retry-After", "retry-after-ms", "x-request-id"]), st.text()),
 )
-def test_any_failure_gives_an_error_of_ours(
-    status: int, text: str, headers: dict[str, str]
-) -> None:
+def test_any_failure_gives_a_typed_error(status: int, text: str, headers: dict[str, str]) -> None:
     error = error_for(Failure(None, status, headers, text))
     assert str(error).isprintable()
     assert error.retry_after is None or error.retry_after >= 0
@@ -170,7 +168,7 @@ def test_any_failure_gives_an_error_of_ours(
 
 @pytest.mark.fuzz
 @given(_JSON)
-def test_any_event_gives_an_error_of_ours_or_none(document: Any) -> None:
+def test_any_event_gives_a_typed_error_or_none(document: Any) -> None:
     found = Failure.in_event(document)
     assert found is None or str(error_for(found))
 

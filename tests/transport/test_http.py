@@ -101,7 +101,7 @@ async def test_a_connection_serves_the_next_call_also_after_a_stream() -> None:
     assert len(peers) == 1
 
 
-async def test_a_body_that_does_not_end_after_done_holds_nobody_up() -> None:
+async def test_a_body_that_does_not_end_after_done_delays_no_caller() -> None:
     async def script(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
         writer.write(b"data: [DONE]\n\n")
@@ -214,7 +214,7 @@ async def test_a_connection_that_breaks_is_a_failed_connection(sent: bytes) -> N
         b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}",
     ],
 )
-async def test_what_is_no_http_is_named(sent: bytes) -> None:
+async def test_a_reply_that_is_not_http_is_named(sent: bytes) -> None:
     async def script(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(sent)
         await writer.drain()
@@ -224,7 +224,7 @@ async def test_what_is_no_http_is_named(sent: bytes) -> None:
             await post(url)
 
 
-async def test_nobody_there_is_a_failed_connection(unused_tcp_port: int) -> None:
+async def test_an_absent_server_is_a_failed_connection(unused_tcp_port: int) -> None:
     with pytest.raises(ConnectionFailed, match=str(unused_tcp_port)) as raised:
         await post(f"http://127.0.0.1:{unused_tcp_port}")
     assert raised.value.provider == "p"
@@ -252,7 +252,7 @@ async def test_a_redirect_is_refused_and_the_key_does_not_follow(status: int) ->
 
 
 @pytest.mark.parametrize("body", ["", " \n", "<html>", "{", "\x00", '{"a":1}{"b":2}'])
-async def test_a_reply_that_is_no_json_is_a_bad_response(body: str) -> None:
+async def test_a_reply_that_is_not_json_is_a_bad_response(body: str) -> None:
     async with serving(answers(text=body)) as url:
         with pytest.raises(BadResponse) as raised:
             await post(url)

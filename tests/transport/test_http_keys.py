@@ -116,7 +116,7 @@ def test_plain_http_is_taken_to_a_host_that_was_named() -> None:
         HttpTransport("http://gpu2.lan", provider="p", insecure_hosts=("gpu.lan",))
 
 
-async def test_a_certificate_that_nobody_signed_is_refused(tmp_path: Path) -> None:
+async def test_an_unsigned_certificate_is_refused(tmp_path: Path) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.now(UTC)

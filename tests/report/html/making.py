@@ -169,7 +169,7 @@ def hostile_run() -> Run:
 
 
 def large_run(prompts: int = 2000, targets: int = 5, repetitions: int = 2) -> Run:
-    """As many records as somebody who measures in earnest has."""
+    """Return as many records as a large run has."""
     return run_of(
         list(_many(prompts, targets, repetitions)), load="closed", repetitions=repetitions
     )
@@ -223,7 +223,7 @@ EVERYTHING = Analysis(
 
 
 def examined_as(reference: str, other: str) -> dict[str, Any]:
-    """Parts of a report in which ``other`` is another model than ``reference``."""
+    """Return parts of a report in which ``other`` is a different model from ``reference``."""
     identity = {
         reference: IdentityReport(verdict="reference", sentence="The reference."),
         other: IdentityReport(

@@ -1,4 +1,4 @@
-"""What the page's scripts get to draw and to show."""
+"""The data that the scripts of the page draw and show."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_a_long_text_is_cut_with_a_word_about_it() -> None:
     assert len(shown("\x1b" * 10_000_000)) < 5 * LONGEST
 
 
-def test_of_many_repetitions_those_that_tell_something_are_kept() -> None:
+def test_of_many_repetitions_the_informative_ones_are_kept() -> None:
     records = [answer("p", target="a", repetition=i) for i in range(50)]
     records += [answer("p", target="b", repetition=i) for i in range(50)]
     records[50 + 17] = answer("p", target="b", repetition=17, text="another")
@@ -132,7 +132,7 @@ def test_the_usual_route_is_told_once() -> None:
 # ------------------------------------------------------------------ parting
 
 
-def test_answers_part_as_kaplan_and_meier_say() -> None:
+def test_the_divergence_curve_is_the_kaplan_meier_estimate() -> None:
     texts = ["a b c d", "a x c d", "a b x d", "a b c d"]
     records = [answer(f"p{i}", target="a", text="a b c d") for i in range(4)]
     records += [answer(f"p{i}", target="b", text=text) for i, text in enumerate(texts)]

@@ -1,4 +1,4 @@
-"""What others wrote is text on the page, wherever it stands."""
+"""Text from outside is shown as text, everywhere on the page."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ CHARTS = ("cost-p95", "cost-same", "ecdf", "ladder", "time", "curve", "parting")
 
 
 @pytest.mark.parametrize("look", LOOKS)
-def test_it_opens_without_network_and_without_complaint(
+def test_it_opens_without_network_and_without_errors(
     look: dict[str, object], open_page: Open, varied: Path
 ) -> None:
     opened = open_page(varied, **look)
@@ -230,7 +230,7 @@ def test_the_keyboard_reaches_and_works_everything(open_page: Open, varied: Path
     assert focusable == 0
 
 
-def test_a_run_with_next_to_nothing_opens_too(open_page: Open, tmp_path: Path) -> None:
+def test_a_run_with_almost_no_data_opens_too(open_page: Open, tmp_path: Path) -> None:
     opened = open_page(write_page(tmp_path, run_of([answer("only")])))
     assert opened.complaints == []
     assert opened.page.locator("h1").inner_text() == "No decision"

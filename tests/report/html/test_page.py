@@ -22,7 +22,7 @@ def text() -> str:
 
 
 def cells(text: str, target: str) -> list[str]:
-    """What stands in a target's row of the decision table."""
+    """Return the row of a target in the decision table."""
     table = text[text.index('id="decision-table"') :]
     row = re.search(rf'data-target="{target}".*?</tr>', table, re.S)
     assert row is not None
@@ -62,7 +62,7 @@ def test_a_target_that_mostly_fails_is_above_its_limit_not_fast(text: str) -> No
     assert broken[-1] == "27 / 80"
 
 
-def test_intervals_stand_under_their_values(text: str) -> None:
+def test_intervals_are_shown_under_their_values(text: str) -> None:
     assert re.search(r"\d+ – \d+ ms", cells(text, "hourly")[3])
 
 
@@ -110,7 +110,7 @@ def test_an_effective_temperature_beyond_the_requested_one_is_explained_beside_i
     assert "An interval that excludes 1 rejects no target alone" in definition
 
 
-def test_the_local_weights_stand_in_the_same_test(examined: str) -> None:
+def test_the_page_shows_the_tests_of_the_local_weights(examined: str) -> None:
     section = examined[examined.index("The same tests on the local weights") :]
     for said in (
         "&lt;model&gt;",
@@ -134,7 +134,7 @@ def test_the_libraries_are_those_that_the_readme_names() -> None:
         assert "Permission to use, copy, modify" in folder.joinpath(license_file).read_text()
 
 
-def test_quality_stands_beside_what_chance_alone_would_give() -> None:
+def test_quality_is_shown_with_the_value_expected_by_chance() -> None:
     likeness = LikenessReport(
         prompts=9, value=Interval(value=0.9, low=0.8, high=0.95), baseline=0.125, above_chance=0.88
     )

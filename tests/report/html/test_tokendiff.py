@@ -47,7 +47,7 @@ def test_pieces_are_the_text(tokenizer: ReferenceTokenizer, text: str) -> None:
     assert all(pieces)
 
 
-def test_a_loss_stands_before_the_gain_that_takes_its_place() -> None:
+def test_a_deletion_comes_before_its_insertion() -> None:
     found = token_diff("the big cat sat", "the small cat sat", estimating_tokenizer())
     assert found.segments == (
         (SAME, "the"),
