@@ -13,15 +13,16 @@ PAGE = Path(__file__).parents[2] / "docs" / "contributing" / "fault-matrix.md"
 _INTRODUCTION = f"""\
 # Fault matrix
 
-What goes wrong, and what a caller then sees. Each line is played against the emulated providers
-on every route that can meet it, for `generate` and `stream`, by the synchronous and the
-asynchronous client: {len(list(cells()))} cells.
+This page lists each fault of a provider or a connection, and the error that the client raises for
+it. The tests emulate each fault on every route on which it can occur, for `generate` and `stream`,
+with the synchronous and the asynchronous client: {len(list(cells()))} combinations.
 
-`calls` are counted at the server, of at most {ATTEMPTS} that the tests allow; `-` is an address
-at which no call arrives. Where a stream had delivered text, the error keeps it in `partial`, and
-nothing is asked again. After every fault the same client asks once more and gets the right answer.
+The calls are counted at the server; the tests allow at most {ATTEMPTS}. `-` means that no call
+reaches a server. If a stream has delivered text, the error has the text in `partial`, and the
+request is not retried. After every fault, the same client sends another request and receives the
+right answer.
 
-The page and the tests have one source, the rows in `tests/reliability/`:
+The page and the tests are made from the rows in `tests/reliability/`:
 
     python -m pytest tests/reliability/test_matrix.py
     python -m tests.reliability.published > docs/contributing/fault-matrix.md
@@ -29,14 +30,14 @@ The page and the tests have one source, the rows in `tests/reliability/`:
 
 
 def page() -> str:
-    """The whole page."""
+    """Return the page."""
     return "\n".join([_INTRODUCTION, *_tables()]) + "\n"
 
 
 def _tables() -> Iterator[str]:
     for title, rows in GROUPS.items():
         yield f"## {title}\n"
-        yield "| what goes wrong | where | error | tried again | calls | text kept |"
+        yield "| fault | routes | error | retried | calls | keeps the text |"
         yield "|---|---|---|---|---|---|"
         for row in rows:
             yield _line(row)
@@ -63,7 +64,7 @@ def _line(row: Row) -> str:
 
 
 def _error(error: type[Exception] | None) -> str:
-    return "none, it is answered" if error is None else f"`{error.__name__}`"
+    return "none, the request succeeds" if error is None else f"`{error.__name__}`"
 
 
 def _kept(row: Row) -> str:

@@ -47,13 +47,13 @@ CONNECTING = (
     Row("connection refused", Place("refused"), ConnectionFailed, 0),
     Row("unknown host name", Place("unknown"), ConnectionFailed, 0),
     Row(
-        "TLS with a certificate nobody vouches for",
+        "TLS with an untrusted certificate",
         Place("untrusted"),
         ConfigurationError,
         0,
         but={"clarifai": (ConnectionFailed, 0, _GRPC_TELLS_LESS)},
     ),
-    Row("TLS with a server that speaks none", Place("not tls"), ConnectionFailed, 0),
+    Row("TLS with a server without TLS", Place("not tls"), ConnectionFailed, 0),
     Row(
         "connect timeout",
         Place("full"),

@@ -1,4 +1,4 @@
-"""The whole fault matrix, and its cells."""
+"""The fault matrix and its cells."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from tests.reliability.rows_status import CLARIFAI, STATUSES
 from tests.reliability.rows_wire import BREAKING, CONNECTING, REPLIES
 
 GROUPS: Mapping[str, tuple[Row, ...]] = {
-    "Before a connection stands": CONNECTING,
-    "Connections that break, stall or drip": BREAKING,
+    "Faults while connecting": CONNECTING,
+    "Interrupted and slow connections": BREAKING,
     "HTTP statuses": STATUSES,
-    "Replies and events that are not the protocol": REPLIES,
-    "Clarifai's statuses and gRPC's codes": CLARIFAI,
+    "Responses and events that violate the protocol": REPLIES,
+    "Statuses of Clarifai and codes of gRPC": CLARIFAI,
 }
 
 ROWS: tuple[Row, ...] = tuple(row for rows in GROUPS.values() for row in rows)
 
 
 def cells() -> Iterator[Cell]:
-    """All cells, route by route within a row."""
+    """Yield all cells, by route within a row."""
     for row in ROWS:
         for target in row.targets:
             for face in row.faces:
