@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import io
+import random
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -81,10 +83,89 @@ def test_targets_of_one_run_alone_and_other_settings_are_named() -> None:
     found = diff_runs(before, after, estimating_tokenizer())
     assert (found.only_a, found.only_b) == (("gone",), ("new",))
     assert any(line.startswith("seed: 0 -> 7") for line in found.configuration)
+    shown = on_screen(found)
+    assert "Different setting: seed: 0 -> 7" in shown
+    assert "Only run A has these targets: gone." in shown
+    assert "Only run B has these targets: new." in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def on_screen(found: Diff, width: int = 80) -> str:
     out = io.StringIO()
-    show(found, Console(file=out, width=80))
-    assert "only in A: gone" in out.getvalue()
-    assert max(map(len, out.getvalue().splitlines())) <= 80
+    show(found, Console(file=out, width=width))
+    return out.getvalue()
+
+
+def test_an_invalid_run_is_named_before_anything_else() -> None:
+    late = [answer(f"p{i}", scheduled_ms=0, send_ms=500, chunks_ms=(510, 550)) for i in range(20)]
+    found = compared(records(), late)
+    assert (found.a.valid, found.b.valid) == (True, False)
+    first = " ".join(on_screen(found, 200).splitlines()[0].split())
+    assert first.startswith("Run B is not valid, so do not trust its latencies. ")
+    assert found.b.sentence in first
+    assert on_screen(compared(records(), records())).startswith("Both runs are valid.\n")
+
+
+def test_an_open_row_says_how_many_prompts_would_decide_it() -> None:
+    chance = random.Random(1)
+    noisy = [
+        answer(f"p{i}", chunks_ms=(10, 50 * chance.uniform(0.5, 2.2)), text="same")
+        for i in range(20)
+    ]
+    found = compared(records(), noisy)
+    open_row = change(found, "e2e")
+    assert open_row.verdict == "not shown"
+    assert open_row.prompts_needed is not None
+    assert open_row.prompts_needed > 20
+    assert f"E2E {open_row.prompts_needed:,}" in on_screen(found)
+    assert change(compared(records(), records(1.5)), "e2e").prompts_needed is None
+
+
+def per_request(usd: float) -> dict[str, Any]:
+    price = {"model": "per-request", "usd": usd, "source": "invoice", "date": "2026-11-01"}
+    return {"t": {"parts": [price]}}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "verdict"),
+    [(0.01, 0.02, "more expensive"), (0.02, 0.01, "cheaper"), (0.01, 0.01, "equivalent")],
+)
+def test_the_cost_of_both_runs_is_compared(before: float, after: float, verdict: str) -> None:
+    runs = [run_of(records(), prices=per_request(usd)) for usd in (before, after)]
+    found = diff_runs(*runs, estimating_tokenizer())
+    cost = found.targets["t"].cost
+    assert (cost.a, cost.b) == (pytest.approx(before), pytest.approx(after))
+    assert cost.ratio is not None
+    assert cost.ratio.value == pytest.approx(after / before)
+    assert cost.verdict == verdict
+    changed = verdict != "equivalent"
+    assert (f"t is {verdict}" in on_screen(found)) == changed
+
+
+def test_a_cost_that_one_run_does_not_know_is_unknown() -> None:
+    found = diff_runs(
+        run_of(records(), prices=per_request(0.01)), run_of(records()), estimating_tokenizer()
+    )
+    assert found.targets["t"].cost.verdict == "unknown"
+
+
+def test_a_verdict_on_the_identity_that_changed_is_in_the_first_lines() -> None:
+    found = compared(records(), records())
+    target = found.targets["t"].model_copy(
+        update={"identity_a": "consistent", "identity_b": "different"}
+    )
+    shown = on_screen(found.model_copy(update={"targets": {"t": target}}), 200)
+    assert "the identity verdict of t is different, and was consistent" in shown.splitlines()[1]
+    assert "consistent -> different" in shown
+
+
+def test_eight_targets_fit_one_screen() -> None:
+    names = [f"target_{i}" for i in range(8)]
+    before = [r for name in names for r in records(target=name)]
+    after = [r for name in names for r in records(1.5, target=name)]
+    shown = on_screen(compared(before, after)).splitlines()
+    assert len(shown) <= 40
+    assert max(map(len, shown)) <= 80
 
 
 def test_names_and_settings_of_a_received_run_steer_no_terminal() -> None:
@@ -102,4 +183,4 @@ def test_names_and_settings_of_a_received_run_steer_no_terminal() -> None:
     out = io.StringIO()
     show(hostile, Console(file=out, width=200))
     assert steers(out.getvalue()) == []
-    assert out.getvalue().count("click") == 8, "shown, and not obeyed"
+    assert out.getvalue().count("click") == 7, "shown, and not obeyed"
