@@ -335,14 +335,15 @@ class Completion:
 
         usage, timing, cost = self.usage, self.timing, self.cost
         about = [
-            f"by {self.receipt.target}",
-            f"{usage.input or '?'} + {usage.output_billed or '?'} tokens",
-            f"{timing.e2e:.3g} s",
+            f"target {self.receipt.target}",
+            f"{usage.input or 'unknown'} input tokens",
+            f"{usage.output_billed or 'unknown'} output tokens",
+            f"E2E {timing.e2e:.3g} s",
         ]
         if timing.ttft is not None:
-            about.append(f"the first token after {timing.ttft:.3g} s")
+            about.append(f"TTFT {timing.ttft:.3g} s")
         if cost is not None:
-            about.append(f"{'about ' * cost.estimated}${cost.usd:.3g}")
+            about.append(f"cost {'about ' * cost.estimated}${cost.usd:.3g}")
         if self.finish_reason:
-            about.append(self.finish_reason)
+            about.append(f"finish reason {self.finish_reason}")
         return answer_html(self.text, about)

@@ -1,7 +1,7 @@
-"""HTML for notebooks: small, and in the page's own colors.
+"""Small HTML for notebooks, in the colors of the notebook.
 
-All text is escaped, and characters that would steer a page or a terminal are shown by their
-number. There is no script, no style sheet and nothing to load.
+All text is escaped, and control characters are shown by their number. The HTML has no script, no
+style sheet and no external resource.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from phi2sdk.text import for_html
 __all__ = ["LONGEST", "SMALL", "answer_html", "block", "line", "table"]
 
 LONGEST = 5000
-"""Characters of an answer that are shown."""
+"""The largest number of characters of an answer that is shown."""
 
 _QUOTE = (
     "white-space:pre-wrap;overflow-wrap:anywhere;unicode-bidi:isolate;max-width:60em;"
@@ -24,10 +24,10 @@ _CELL = "padding:.15em .8em .15em 0;border-bottom:1px solid rgba(128,128,128,.4)
 
 
 def answer_html(text: str, about: Sequence[str]) -> str:
-    """An answer, and under it facts about it: who gave it, in what time, at what cost."""
+    """Return an answer with facts below it, such as its target, latency and cost."""
     more = ""
     if len(text) > LONGEST:
-        text, more = text[:LONGEST], f" … and {len(text) - LONGEST} characters more"
+        text, more = text[:LONGEST], f" … and {len(text) - LONGEST:,} more characters"
     return block(
         f'<div style="{_QUOTE}">{for_html(text)}{more}</div>',
         line(" · ".join(about), SMALL),
@@ -35,12 +35,12 @@ def answer_html(text: str, about: Sequence[str]) -> str:
 
 
 def block(*parts: str) -> str:
-    """Parts under each other, each HTML already."""
+    """Return HTML parts as one block."""
     return f'<div style="line-height:1.4">{"".join(parts)}</div>'
 
 
 def table(titles: Sequence[tuple[str, str]], rows: Iterable[Sequence[str]]) -> str:
-    """A table of text; each title has a meaning, shown on hovering."""
+    """Return a table of text. A title is a header and its definition, which a tooltip shows."""
     head = "".join(
         f'<th title="{for_html(meaning)}" style="{_side(n)}">{for_html(title)}</th>'
         for n, (title, meaning) in enumerate(titles)
@@ -62,5 +62,5 @@ def _side(column: int) -> str:
 
 
 def line(text: str, style: str = "") -> str:
-    """A line of text."""
+    """Return a line of text."""
     return f'<div style="{style}">{for_html(text)}</div>'

@@ -93,11 +93,11 @@ def inert(html: str) -> Page:
     return page
 
 
-def test_an_answer_shows_its_text_and_its_account() -> None:
+def test_an_answer_shows_its_text_tokens_latency_and_cost() -> None:
     page = inert(COMPLETION._repr_html_())
     assert page.text == (
-        "Tides rise.by azure · 12 + about 30 tokens · 1.5 s · the first token after 0.25 s · "
-        "about $0.000123 · stop"
+        "Tides rise.target azure · 12 input tokens · about 30 output tokens · E2E 1.5 s · "
+        "TTFT 0.25 s · cost about $0.000123 · finish reason stop"
     )
 
 
@@ -105,7 +105,9 @@ def test_facts_that_are_not_reported_are_left_out() -> None:
     bare = replace(
         COMPLETION, usage=Usage(), timing=Timing(0, None, 10**9), cost=None, finish_reason=None
     )
-    assert inert(bare._repr_html_()).text == "Tides rise.by azure · ? + ? tokens · 1 s"
+    assert inert(bare._repr_html_()).text == (
+        "Tides rise.target azure · unknown input tokens · unknown output tokens · E2E 1 s"
+    )
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
@@ -137,7 +139,7 @@ def test_a_report_is_small_and_a_long_answer_is_cut() -> None:
     assert len(report_of(records)._repr_html_()) < 20_000
     long = replace(COMPLETION, text="x" * 1_000_000)._repr_html_()
     assert len(long) < 10_000
-    assert "and 995000 characters more" in long
+    assert "and 995,000 more characters" in long
 
 
 def test_no_color_is_set_so_that_light_and_dark_pages_are_readable() -> None:

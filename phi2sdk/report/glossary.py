@@ -141,7 +141,7 @@ GLOSSARY: Mapping[str, Term] = {
     "valid": Term(
         "valid run",
         "A run is valid if this machine sent the requests on schedule and read the answers without "
-        "delay, so that its own error is small.",
+        "delay, so that the measurement error is small.",
         "Measure again if a run is invalid.",
     ),
     "measurement_error": Term(
@@ -262,12 +262,12 @@ GLOSSARY: Mapping[str, Term] = {
     ),
     "volume": Term(
         "volume",
-        "The volume is a number of answers a day; the cost at a volume pays for whole machines, "
+        "The volume is a number of answers per day; the cost at a volume pays for whole machines, "
         "idle time included.",
     ),
     "break_even": Term(
         "break-even",
-        "The break-even is the volume, in answers a day, from which one target is cheaper than "
+        "The break-even is the volume, in answers per day, from which one target is cheaper than "
         "another.",
         "Machines work at the measured speed, for whole days, and are paid for while they idle.",
     ),
@@ -358,7 +358,7 @@ GLOSSARY: Mapping[str, Term] = {
     ),
     "kl": Term(
         "KL",
-        "KL, the Kullback-Leibler divergence, measures in nats a token how different two models' "
+        "KL, the Kullback-Leibler divergence, measures in nats per token how different two models' "
         "probabilities are; 0 means equal.",
     ),
     "power": Term(
@@ -390,8 +390,8 @@ GLOSSARY: Mapping[str, Term] = {
     "finding": Term("finding", "The finding states the result of a test in a sentence."),
     "entropy": Term(
         "entropy",
-        "The entropy of an answer, in nats a token, says how much choice the model had; near 0 an "
-        "answer tells nothing about the model.",
+        "The entropy of an answer, in nats per token, is a measure of its randomness; near 0 "
+        "an answer carries no information about the model.",
     ),
     "prompt": Term("prompt", "The prompt is named by its id in the input."),
     # Quality.

@@ -1,4 +1,4 @@
-"""What was sent to each target, and how its requests ended."""
+"""The requests to each target: the route, the model and how they ended."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["TargetReceipt", "receipts"]
 
 @dataclass(frozen=True, slots=True)
 class TargetReceipt:
-    """What was sent to a target, and how its requests ended."""
+    """The requests to one target, and how they ended."""
 
     name: str
     backend: str

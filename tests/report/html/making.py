@@ -1,4 +1,4 @@
-"""Runs for the page: one with something of everything, one that is hostile, and large ones."""
+"""Runs for the tests of the page: one with every kind of result, a hostile one, and large ones."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ HOSTILE = (
     "</style><style>body{display:none}</style>",
     "half \ud800 of a pair",
 )
-"""Texts that act where they are not mere text."""
+"""Texts that have an effect if a page does not treat them as plain text."""
 
 _SENTENCE = "tides follow the moon and sun rise twice a day where deep seas meet narrow coasts"
 _WORDS = _SENTENCE.split()
@@ -73,9 +73,9 @@ _PRICES = {
 
 
 def varied_run(prompts: int = 80) -> Run:
-    """Five targets: a reference, one that differs and retries, one without a stream, a broken one.
+    """Return a run of five targets; one differs and retries, one does not stream, one is broken.
 
-    ``hourly`` and ``cheap`` have prices, ``cheap`` is simulated, the others' costs are unknown.
+    ``hourly`` and ``cheap`` have prices, ``cheap`` is simulated, the cost of the others is unknown.
     """
     chance = random.Random(1)
     records: list[Record] = []
@@ -139,7 +139,7 @@ def _failing(id: str, number: int) -> Record:
 
 
 def hostile_run() -> Run:
-    """Every payload wherever others' text goes: prompts, ids, answers, errors, names, settings."""
+    """Return a run with every payload in prompts, ids, answers, errors, names and settings."""
     records: list[Record] = []
     for number, payload in enumerate(HOSTILE):
         id = f"{number} {payload}"
@@ -196,14 +196,14 @@ def _many(prompts: int, targets: int, repetitions: int) -> Iterator[Record]:
 
 
 def page_of(run: Run, analysis: Analysis | None = None, **changes: Any) -> tuple[Report, str]:
-    """The report of a run and its page; ``changes`` replace parts of the report."""
+    """Return the report of a run and its page; ``changes`` replace parts of the report."""
     measured = Measured.of(run, estimating_tokenizer(), analysis)
     report = build_from(measured).model_copy(update=changes)
     return report, html_page(report, measured)
 
 
 def write_page(folder: Path, run: Run, analysis: Analysis | None = None, **changes: Any) -> Path:
-    """``report.html`` of a run."""
+    """Write ``report.html`` of a run."""
     path = folder / "report.html"
     path.write_text(page_of(run, analysis, **changes)[1], encoding="utf-8")
     return path
@@ -219,7 +219,7 @@ EVERYTHING = Analysis(
         Requirement.parse("targets.hourly.latency.e2e.p50 < 0.01"),
     ),
 )
-"""Every question that can be asked of a run."""
+"""Options that use every part of the report."""
 
 
 def examined_as(reference: str, other: str) -> dict[str, Any]:

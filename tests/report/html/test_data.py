@@ -32,7 +32,7 @@ def entries(records: list[Record], target: str = "b", prompt: int = 0) -> list[d
 # ------------------------------------------------------------------ series
 
 
-def test_a_distribution_is_scipys_and_failures_keep_it_below_one() -> None:
+def test_a_distribution_equals_scipy_and_failures_keep_it_below_one() -> None:
     times = [10, 20, 20, 40, 80]
     records = [answer(f"p{i}", chunks_ms=(ms,)) for i, ms in enumerate(times)]
     records += [failure(f"f{i}") for i in range(5)]
@@ -61,12 +61,12 @@ def test_many_requests_are_thinned_evenly_and_failures_are_kept() -> None:
     assert steps["x"][-1] == pytest.approx(0.009999)
 
 
-def test_sessions_follow_one_another() -> None:
+def test_sessions_are_placed_one_after_the_other() -> None:
     records = [answer("p", chunks_ms=(1000,)), answer("q", session=2, chunks_ms=(500,))]
     assert series(run_of(records), by_target(records), TOKENIZER)["time"]["t"]["t"] == [0, 1]
 
 
-def test_nothing_in_the_data_is_infinite() -> None:
+def test_the_data_has_no_infinite_number() -> None:
     records = [failure("p"), answer("p", target="b", streamed=False)]
     found = series(run_of(records), by_target(records), TOKENIZER)
     json.dumps(found, allow_nan=False)
@@ -76,7 +76,7 @@ def test_nothing_in_the_data_is_infinite() -> None:
 # ------------------------------------------------------------------ side by side
 
 
-def test_an_equal_answer_is_named_and_another_one_differs_in_tokens() -> None:
+def test_an_equal_answer_is_marked_and_a_different_one_has_a_token_diff() -> None:
     records = [answer("p", target="a", text="one two"), answer("p", target="b", text="one two")]
     assert entries(records)[0]["same"] is True
     assert "text" not in entries(records)[0]
@@ -85,7 +85,7 @@ def test_an_equal_answer_is_named_and_another_one_differs_in_tokens() -> None:
     assert entries(records)[0]["at"] == 1
 
 
-def test_without_an_answer_of_the_reference_the_text_stands_alone() -> None:
+def test_without_an_answer_of_the_reference_the_text_has_no_diff() -> None:
     records = [failure("p", target="a"), answer("p", target="b", text="one")]
     assert entries(records)[0]["text"] == "one"
     failed = entries(records, "a")[0]
@@ -94,7 +94,7 @@ def test_without_an_answer_of_the_reference_the_text_stands_alone() -> None:
     assert "e2e" not in failed
 
 
-def test_what_lies_past_the_cut_is_apart_and_short() -> None:
+def test_the_text_after_the_cut_is_separate_and_short() -> None:
     records = [answer("p", target="b", text="one", raw=" one\nInstruct: two" + " x" * 1000)]
     found = str(entries(records)[0]["past"])
     assert found.startswith("Instruct: two x")
@@ -102,7 +102,7 @@ def test_what_lies_past_the_cut_is_apart_and_short() -> None:
     assert len(found) < 500
 
 
-def test_a_long_text_is_cut_with_a_word_about_it() -> None:
+def test_a_long_text_is_cut_and_says_so() -> None:
     assert shown("x" * LONGEST) == "x" * LONGEST
     assert shown("x" * 10_000_000).endswith("[... 9,980,000 more characters]")
     assert len(shown("\x1b" * 10_000_000)) < 5 * LONGEST
@@ -120,7 +120,7 @@ def test_of_many_repetitions_the_informative_ones_are_kept() -> None:
     assert found["more"] == {"a": 46, "b": 46}
 
 
-def test_the_usual_route_is_told_once() -> None:
+def test_the_usual_route_is_written_once() -> None:
     records = [answer(f"p{i}", target="a") for i in range(3)]
     records[1] = replace(records[1], route="elsewhere")
     found = answers_of(measured_of(records))
@@ -143,5 +143,5 @@ def test_the_divergence_curve_is_the_kaplan_meier_estimate() -> None:
     assert (found["b"]["parted"], found["b"]["prompts"]) == (2, 4)
 
 
-def test_without_a_reference_nothing_parts() -> None:
+def test_without_a_reference_there_is_no_share_of_equal_answers() -> None:
     assert parting(measured_of([answer("p", target="b")], reference=None)) == {}

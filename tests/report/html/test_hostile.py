@@ -31,14 +31,14 @@ def path(text: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def parts_of(text: str) -> tuple[str, str]:
-    """The page without its scripts and style, and its block of data."""
+    """Return the page without its scripts and style, and its block of data."""
     data = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)
     assert data is not None
     rest = re.sub(r"<(script|style)\b[^>]*>.*?</\1>", "", text, flags=re.S)
     return rest, data[1]
 
 
-def test_no_character_in_it_steers(text: str) -> None:
+def test_the_page_has_no_control_character(text: str) -> None:
     markup, data = parts_of(text)
     assert STEERING.findall(markup) == []
     assert STEERING.findall(data) == []
@@ -101,7 +101,7 @@ def test_no_payload_acts_in_a_browser(open_page: Open, path: Path) -> None:
     assert page.locator("a").evaluate_all("es => es.every(e => e.hash && e.protocol === 'file:')")
 
 
-def test_every_payload_is_shown_as_what_it_is(open_page: Open, path: Path) -> None:
+def test_every_payload_is_shown_as_text(open_page: Open, path: Path) -> None:
     page = open_page(path).page
     expand(page)
     for number, payload in enumerate(HOSTILE):
@@ -114,8 +114,8 @@ def test_every_payload_is_shown_as_what_it_is(open_page: Open, path: Path) -> No
         assert message.count(for_terminal(payload)) == 2
 
 
-def test_the_page_runs_no_script_but_its_own(open_page: Open, path: Path) -> None:
-    """The policy is tried, not read: a script and a style put in by force stay dead."""
+def test_the_page_runs_only_its_own_scripts(open_page: Open, path: Path) -> None:
+    """The policy is tested in the browser: an injected script and handler do not run."""
     opened = open_page(path)
     opened.page.evaluate(
         "const s = document.createElement('script'); s.textContent = 'window.hacked = 1';"

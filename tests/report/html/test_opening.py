@@ -57,7 +57,7 @@ def test_axe_finds_no_violation(look: dict[str, object], open_page: Open, varied
 
 
 @pytest.mark.parametrize("viewport", [DESKTOP, PHONE, ViewportSize(width=768, height=1024)])
-def test_nothing_sticks_out_sideways(viewport: ViewportSize, open_page: Open, varied: Path) -> None:
+def test_the_page_fits_the_screen(viewport: ViewportSize, open_page: Open, varied: Path) -> None:
     page = open_page(varied, viewport=viewport).page
     assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
     expand(page)
@@ -178,8 +178,8 @@ def test_the_theme_follows_the_system_and_the_switch(open_page: Open, varied: Pa
     assert button.inner_text() == "Theme: dark"
 
 
-def test_it_prints_whole(open_page: Open, varied: Path) -> None:
-    """A4 and Letter, landscape: no table is wider than the paper, no chart is missing."""
+def test_everything_is_printed(open_page: Open, varied: Path) -> None:
+    """No table is wider than A4 or Letter paper in landscape, and no chart is missing."""
     page = open_page(varied, viewport={"width": 1032, "height": 700}).page
     expand(page)
     page.emulate_media(media="print")
@@ -204,7 +204,7 @@ def test_printing_opens_the_sections_and_closes_them_again(open_page: Open, vari
     assert page.locator("details.fold[open]").count() == 0
 
 
-def test_the_keyboard_reaches_and_works_everything(open_page: Open, varied: Path) -> None:
+def test_the_keyboard_reaches_every_control(open_page: Open, varied: Path) -> None:
     page = open_page(varied).page
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"

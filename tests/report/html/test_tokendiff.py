@@ -1,4 +1,4 @@
-"""Two answers, token by token."""
+"""The token diff of two answers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TEXTS = st.text(st.sampled_from("ab \n.é日😀😃\u0301_1²\u202e"), max_size
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS, ids=lambda t: t.name)
 @given(reference=TEXTS, other=TEXTS)
-def test_the_segments_make_both_answers(
+def test_the_segments_form_both_answers(
     tokenizer: ReferenceTokenizer, reference: str, other: str
 ) -> None:
     found = token_diff(reference, other, tokenizer)
@@ -58,7 +58,7 @@ def test_a_deletion_comes_before_its_insertion() -> None:
     assert found.divergence == 1
 
 
-def test_tokens_that_share_a_character_are_never_torn() -> None:
+def test_tokens_that_share_a_character_are_never_split() -> None:
     found = token_diff("a 😀 b", "a 😃 b", TOKENIZERS[1])
     assert (GONE, "😀") in found.segments
     assert (NEW, "😃") in found.segments

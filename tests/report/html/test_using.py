@@ -25,7 +25,7 @@ def first_column(page: Page) -> list[str]:
     return page.locator("#decision-table tbody .name").all_inner_texts()
 
 
-def test_a_column_is_sorted_both_ways_with_the_unknown_last(page: Page) -> None:
+def test_a_column_is_sorted_in_both_directions_with_unknown_values_last(page: Page) -> None:
     cost = page.locator("#decision-table th", has_text="USD").locator("button")
     cost.click()
     assert first_column(page)[:2] == ["cheap", "hourly"]
@@ -75,7 +75,7 @@ def test_prompts_are_sorted(page: Page) -> None:
 
 
 def open_only(page: Page) -> None:
-    """Open the one prompt that is listed."""
+    """Open the only prompt that is listed."""
     page.locator(".prompt summary").click()
     expect(page.locator(".answer")).to_have_count(5)
 
@@ -101,7 +101,7 @@ def test_the_difference_is_marked_from_the_first_divergence_on(page: Page) -> No
     assert "differs after 1 tokens" in card.inner_text()
 
 
-def test_receipts_tell_attempts_waits_and_what_lies_past_the_cut(page: Page) -> None:
+def test_receipts_state_attempts_waits_and_the_text_after_the_cut(page: Page) -> None:
     page.select_option("#filter", "retried")
     open_only(page)
     card = page.locator(".answer", has_text="hourly").inner_text()

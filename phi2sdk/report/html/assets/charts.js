@@ -79,7 +79,7 @@ function logTicks(low, high, width) {
   return ticks.length > 2 ? ticks : d3.ticks(low, high, width < 250 ? 2 : 5);
 }
 
-/** Return a logarithmic scale over these values, with some room at both ends. */
+/** Return a logarithmic scale over these values, with a margin at both ends. */
 function logScale(values, format, label, width, room = 1.15) {
   const known = values.filter((value) => value > 0 && Number.isFinite(value));
   const domain = [Math.min(...known) / room, Math.max(...known) * room];

@@ -117,7 +117,7 @@ function costOverVolume(width) {
     height: 380,
     marginLeft: 66,
     marginBottom: 44,
-    x: { ...logScale([least, most], (v) => d3.format("~s")(v), "answers a day", width - 80, 1), grid: true },
+    x: { ...logScale([least, most], (v) => d3.format("~s")(v), "answers per day", width - 80, 1), grid: true },
     y: { ...logScale(rows.map((row) => row.usd), dollars, "US dollars per 1,000 answers", 200), grid: true },
     color: colors(),
     marks: [
@@ -131,7 +131,7 @@ function costOverVolume(width) {
       ...(data.per_day === null ? [] : [
         Plot.ruleX([data.per_day], { stroke: "var(--soft)", strokeDasharray: "2 3" }),
         Plot.text([data.per_day], { x: (d) => d, frameAnchor: "top", dx: 5, dy: 4, textAnchor: "start",
-          text: (d) => `${thousands(d)} a day`, fill: "var(--soft)" }),
+          text: (d) => `${thousands(d)} per day`, fill: "var(--soft)" }),
       ]),
       Plot.text(labels, { x: "volume", y: "usd", text: (d) => marked(d.target), fill: "target", dy: -10, ...halo }),
       Plot.tip(changes, Plot.pointer({ x: "volume", y: (d) => d.usd * 1000, title: "sentence" })),

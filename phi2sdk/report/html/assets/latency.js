@@ -19,7 +19,7 @@ function ecdf(width) {
   const found = distributions();
   if (!found.length) return null;
   const byMedian = [...found].sort((a, b) => a.x[a.x.length >> 1] - b.x[b.x.length >> 1]);
-  // The name of each curve stands beside it, at different heights so that names do not overlap.
+  // The names of the curves are at different heights, so that they do not overlap.
   const labels = byMedian.map((one, rank) => {
     const height = 0.9 - (0.8 * (rank + 0.5)) / byMedian.length;
     const place = Math.max(0, one.y.findIndex((y) => y >= height));
