@@ -117,7 +117,7 @@ def test_prompt_tokens_told_at_the_start_survive_a_cut() -> None:
 
 
 def test_an_attempt_that_failed_before_a_call_is_no_call() -> None:
-    """A token that cannot be had, a paused endpoint: nothing went over the wire."""
+    """If there is no token or the endpoint is paused, nothing is sent."""
     early = Retrying(1 * S, Overloaded("waking"), 1.0)
     done = folded(early, Sent(2 * S, RECEIPT, False), Done(3 * S, "stop")).completion()
     assert [a.error for a in done.receipt.attempts] == [None]

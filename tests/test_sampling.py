@@ -89,9 +89,7 @@ def test_every_parameter_has_exactly_one_fate_and_the_wire_is_their_sum(
     assert summed == wire
 
 
-def test_neutral_values_are_sent_where_the_route_has_a_word_for_them_and_left_out_elsewhere() -> (
-    None
-):
+def test_neutral_values_are_sent_if_the_route_has_one_and_left_out_otherwise() -> None:
     wire, fates = translate(Sampling(temperature=1.0), FULL, stops=())
     fate = {f.name: f for f in fates}
     assert wire["top_k"] == -1

@@ -65,7 +65,7 @@ def test_an_answer_is_found_in_each_form(document: Any) -> None:
     assert isinstance(done, Done)
 
 
-def test_the_echoed_prompt_is_taken_off_once() -> None:
+def test_the_echoed_prompt_is_removed_once() -> None:
     read = list(ScoreRoute().read_reply(["abababc"], 0, "ab"))
     assert [e.text for e in read if isinstance(e, Chunk)] == ["ababc"]
     read = list(ScoreRoute().read_reply(["ab"], 0, "ab"))

@@ -249,7 +249,7 @@ async def test_whatever_a_backend_raises_the_hold_is_settled(raised: BaseExcepti
     [*IMPOSSIBLE, float("nan"), float("inf"), None, object()],
     ids=lambda value: repr(value)[:8],
 )
-async def test_whatever_a_backend_counts_the_hold_is_settled_at_its_worst(value: Any) -> None:
+async def test_whatever_a_backend_counts_the_hold_is_settled_at_its_worst_case(value: Any) -> None:
     spending = Spending(10.0)
     usage = Usage(Count(value), Count(value), Count(value), Count(value))
     await drain(Budget(Broken(usage, None), price=PRICE, spending=spending))

@@ -156,7 +156,7 @@ async def test_the_first_failure_of_many_cancels_the_rest_and_is_raised() -> Non
     assert backend.closed_early == 1
 
 
-async def test_failures_can_be_had_in_place_of_answers() -> None:
+async def test_failures_can_be_returned_instead_of_answers() -> None:
     backend = ScriptedBackend(["one"], [InvalidRequest("no")], ["three"])
     async with AsyncPhi2Client(backend) as phi:
         got = dict([x async for x in phi.generate_many("abc", concurrency=1, return_errors=True)])

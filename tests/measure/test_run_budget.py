@@ -69,7 +69,9 @@ async def test_what_an_earlier_session_spent_counts(tmp_path: Path) -> None:
         assert metered(emulator) <= 0.08
 
 
-async def test_requests_that_a_killed_run_left_open_count_at_their_worst(tmp_path: Path) -> None:
+async def test_requests_that_a_killed_run_left_open_count_at_their_worst_case(
+    tmp_path: Path,
+) -> None:
     async with Emulator(ScriptedEngine("one two three"), providers=["openai"]) as emulator:
         candidate = Candidate.of(target(emulator))
         comparison = Comparison(PARAGRAPHS, [candidate], estimating_tokenizer(), QUICK)

@@ -56,7 +56,7 @@ def test_the_pins_are_in_order_and_there_is_one_for_each() -> None:
     assert names == sorted(set(names))
 
 
-def test_a_pin_can_be_had_by_every_python_that_we_promise() -> None:
+def test_a_pin_can_be_installed_on_every_supported_python() -> None:
     """As far as it is installed here: a version that asks for 3.11.5 shuts out Debian's 3.11.2."""
     oldest = PYPROJECT["project"]["requires-python"].removeprefix(">=") + ".0"
     too_new = {}

@@ -36,7 +36,7 @@ def test_cell(cell: Cell, emulator: Emulator, addresses: dict[str, str]) -> None
     counted: list[int] = []
 
     def between() -> None:
-        with suppress(TimeoutError):  # a call that was given up may still be on its way in
+        with suppress(TimeoutError):  # a call that was given up may still arrive
             server.calls.wait_for(len(seen) + expected, 2.0)
         server.faults.clear()
         counted.append(server.meter.requests - before)

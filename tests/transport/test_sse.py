@@ -90,7 +90,7 @@ def streams(draw: st.DrawFn) -> tuple[bytes, list[bytes]]:
         noise = draw(_NOISE)
         stream += noise + end if noise else b""
         for line in lines:
-            # A space of the text's own needs the one that is taken off in front of it.
+            # A space of the text's own needs the one that the parser removes before it.
             space = b" " if line.startswith(" ") or draw(st.booleans()) else b""
             stream += b"data:" + space + line.encode() + end
         stream += end
