@@ -103,7 +103,7 @@ def test_a_command_of_the_documentation_is_valid(page: Path, command: str) -> No
         case [("mkdocs" | "mypy" | "ruff") as tool, *_]:
             assert importlib.util.find_spec(tool) is not None
         case [program, *_]:
-            assert program in NOT_OURS | set(project["scripts"]), (
+            assert program in NOT_OURS | set(project.get("scripts", ())), (
                 f"{program} is not a known program"
             )
 
