@@ -384,8 +384,8 @@ GLOSSARY: Mapping[str, Term] = {
     ),
     "p_by_precision": Term(
         "p by precision",
-        "The p of a test against each honest precision; the largest of them counts, so numerical "
-        "differences alone accuse no target.",
+        "The p by precision is the p of a test against each honest precision; the largest of them "
+        "counts, so numerical differences alone reject no target.",
     ),
     "finding": Term("finding", "The finding states the result of a test in a sentence."),
     "entropy": Term(
