@@ -12,7 +12,7 @@ from playwright.sync_api import ViewportSize, expect
 
 from tests.measure.making import answer, failure
 from tests.report.html.conftest import DESKTOP, PHONE, Opened, expand
-from tests.report.html.making import large_run, page_of, varied_run, write_page
+from tests.report.html.making import examined_as, large_run, page_of, varied_run, write_page
 from tests.report.making import run_of
 
 Open = Callable[..., Opened]
@@ -63,6 +63,19 @@ def test_the_page_fits_the_screen(viewport: ViewportSize, open_page: Open, varie
     expand(page)
     page.locator(".prompt summary").first.click()
     assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
+
+
+def test_a_long_sentence_in_a_table_is_not_wrapped_word_by_word_on_a_phone(
+    open_page: Open, tmp_path: Path
+) -> None:
+    parts = examined_as("local", "hourly")
+    one = parts["identity"]["hourly"]
+    long = one.evidence["score"].model_copy(update={"sentence": "A long sentence. " * 8})
+    parts["identity"]["hourly"] = one.model_copy(update={"evidence": {"score": long}})
+    page = open_page(write_page(tmp_path, varied_run(), **parts), viewport=PHONE).page
+    expand(page)
+    heights = page.locator("#identity tr").evaluate_all("rows => rows.map(e => e.offsetHeight)")
+    assert 0 < max(heights) < 250
 
 
 ON_SCREEN = (
