@@ -33,6 +33,7 @@ __all__ = [
     "Request",
     "Retrying",
     "Sent",
+    "ServerSoftware",
     "Timing",
     "Usage",
 ]
@@ -81,6 +82,22 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerSoftware:
+    """The software of a server, which decides on the sampling parameters that it takes.
+
+    Attributes:
+        name: Such as ``vllm`` or ``ollama``; ``unknown`` where it was not recognized.
+        source: How the name is known: by a setting, by the host, or detected from a path.
+    """
+
+    name: str
+    source: str
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.source})"
+
+
+@dataclass(frozen=True, slots=True)
 class Receipt:
     """What was really asked, and how often.
 
@@ -93,6 +110,7 @@ class Receipt:
         attempts: Every call, failed ones included.
         finish_reason: The provider's own word for the end of the answer (``eos_token``,
             ``repetition``), where it gave one.
+        server: The software of the server, where the backend tells several apart.
     """
 
     target: str
@@ -103,6 +121,7 @@ class Receipt:
     parameters: tuple[ParameterFate, ...] = ()
     attempts: tuple[Attempt, ...] = ()
     finish_reason: str | None = None
+    server: ServerSoftware | None = None
 
     @property
     def waited(self) -> float:

@@ -169,12 +169,14 @@ class Dialect:
         greedy: The keys that mean greedy decoding on a route that refuses temperature 0; they
             replace temperature, top_p, top_k, min_p and seed, which do not matter then.
         sampled: Keys that go along when the answer is sampled (``do_sample``).
+        advice: Further sentences for the error about a parameter that the route does not have.
     """
 
     name: str
     rules: Mapping[str, Rule]
     greedy: Mapping[str, JSON] | None = None
     sampled: Mapping[str, JSON] = field(default_factory=dict)
+    advice: str = ""
 
 
 _MOOT_WHEN_GREEDY = ("top_p", "top_k", "min_p", "seed")
@@ -236,9 +238,9 @@ def _fate(
     if strict:
         able = [n for n in PARAMETERS if dialect.rules.get(n, Rule()).key is not None]
         raise UnsupportedParameter(
-            f"{name}={value!r}: the route {dialect.name} has no such parameter "
-            f"(it takes {', '.join(able)}); leave it out, choose another route, or pass "
-            'on_unsupported="warn" to go without it'
+            f"{name}={value!r} cannot be sent: the route {dialect.name} has no such parameter (it "
+            f"takes {', '.join(able)}). Leave it out, choose another route, or pass "
+            f'on_unsupported="warn" to go without it. {dialect.advice}'.rstrip()
         )
     return ParameterFate(name, value, "unsupported", note=f"{dialect.name} has no such parameter")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, ClassVar, Literal
 
-from phi2sdk.completion import Event, Receipt, Request
+from phi2sdk.completion import Event, Receipt, Request, ServerSoftware
 from phi2sdk.errors import InvalidRequest
 from phi2sdk.logprobs import Score, TokenLogprob
 from phi2sdk.sampling import Dialect, ParameterFate, Sampling, translate
@@ -134,6 +134,14 @@ class Backend(ABC):
         return None
 
     @property
+    def software(self) -> ServerSoftware | None:
+        """The server's software and how it is known; ``None`` where this makes no difference.
+
+        It may be unknown until the first request, :meth:`detect` or :meth:`check`.
+        """
+        return None
+
+    @property
     def most_calls(self) -> int:
         """How many calls over the wire one request may make at most."""
         return 1
@@ -184,6 +192,7 @@ class Backend(ABC):
             prompt=request.prompt.text,
             wrapped=self.capabilities.wraps,
             parameters=fates,
+            server=self.software,
         )
         return dict(wire), receipt
 
@@ -231,6 +240,12 @@ class Backend(ABC):
             "and the completions route of vLLM and SGLang",
             provider=self.provider,
         )
+
+    async def detect(self) -> None:
+        """Detect the server's software, where requests depend on it and no setting names it.
+
+        No prompt and no key is sent. Where the server cannot be reached, :attr:`software` says so.
+        """
 
     async def check(self) -> str:
         """One cheap call that shows whether the provider is reachable; what it said.

@@ -7,7 +7,7 @@ An endpoint that runs vLLM or SGLang speaks OpenAI's protocol: give it ``route="
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from types import ModuleType
@@ -16,20 +16,20 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from phi2sdk.backends import missing_dependency
 from phi2sdk.backends.base import Capabilities, OnUnsupported
 from phi2sdk.backends.finish import finish_of, told
-from phi2sdk.backends.http import EventReader, HTTPBackend, HttpCall, Route
+from phi2sdk.backends.http import EventReader, HttpCall, Route
 from phi2sdk.backends.openai import (
     CHAT,
     COMPLETIONS,
-    SERVERS,
     Chat,
     Completions,
-    Server,
     count,
+    dialect_for,
     served,
 )
 from phi2sdk.backends.prompt_logprobs import ask_prefill, read_prefill
+from phi2sdk.backends.servers import DetectingBackend, Server, known_software
 from phi2sdk.backends.settings import without_aliases
-from phi2sdk.completion import Chunk, Count, Done, Usage
+from phi2sdk.completion import Chunk, Count, Done, ServerSoftware, Usage
 from phi2sdk.errors import (
     AuthenticationFailed,
     BadResponse,
@@ -148,7 +148,7 @@ class _Reader(EventReader):
             yield _done(details, t_ns)
 
 
-class HFBackend(HTTPBackend):
+class HFBackend(DetectingBackend):
     """Text Generation Inference, or another server, on Hugging Face or anywhere else.
 
     Args:
@@ -159,7 +159,8 @@ class HFBackend(HTTPBackend):
         api_key: Sent as a bearer token; may be left out where the server wants none.
         token: Alias of ``api_key``.
         route: ``tgi`` (TGI's own), ``completions`` or ``chat`` (OpenAI's protocol).
-        server: What runs there, for the sampling parameters of an OpenAI route.
+        server: What runs there, for the sampling parameters of an OpenAI route. Left out, it is
+            detected, which an endpoint that wants a token for everything does not allow.
         model: The model's name on an OpenAI route.
         wake: Resume a paused endpoint (only by ``name``), and have its proxy hold a request
             while it starts, up to 600 seconds, which then counts towards its latency. The idle
@@ -181,6 +182,7 @@ class HFBackend(HTTPBackend):
         "router.huggingface.co",
     )
     extra: ClassVar[str | None] = "hf"
+    api_path: ClassVar[str] = "/v1"
 
     def __init__(
         self,
@@ -191,7 +193,7 @@ class HFBackend(HTTPBackend):
         api_key: Secret | None = None,
         token: Secret | None = None,
         route: Literal["tgi", "completions", "chat"] = "tgi",
-        server: Server = "vllm",
+        server: Server | None = None,
         model: str = "microsoft/phi-2",
         wake: bool = False,
         target: str | None = None,
@@ -211,15 +213,19 @@ class HFBackend(HTTPBackend):
         self._name, self._namespace, self._token = name, namespace, api_key
         self._redact = Redactor((api_key,))
         self._wake = wake
-        self._server = server
         self._insecure_hosts = insecure_hosts
         self._timeouts = timeouts
         if wake:
             idle, attempt = timeouts.idle + HOLD_SECONDS, timeouts.attempt + HOLD_SECONDS
             self._timeouts = replace(timeouts, idle=idle, attempt=attempt)
+        software = known_software(server, endpoint or "", self.provider)
+        if route == "tgi":
+            software = ServerSoftware("tgi", "named by the setting route")
         super().__init__(
-            route=_route(route, server, model),
+            make_route=_routes(route, model),
+            software=software,
             wire=self._wire_to(endpoint) if name is None and endpoint is not None else None,
+            insecure_hosts=insecure_hosts,
             target=target,
             on_unsupported=on_unsupported,
         )
@@ -274,9 +280,10 @@ class HFBackend(HTTPBackend):
         return f"{state}; {said}" if state else said
 
     async def _ask(self) -> str:
+        await self.detect()
         wire = await self.connect()
         if not isinstance(self._route, TGI):
-            return await served(wire, "/v1/models", self._server)
+            return await served(wire, "/v1/models", self.software)
         async with wire.get("/info", timeout=10) as reply:
             _, document = await reply.json()
         if not isinstance(document, dict):
@@ -314,20 +321,20 @@ class HFBackend(HTTPBackend):
         )
 
 
-def _route(route: str, server: Server, model: str) -> Route:
-    if server not in SERVERS:
+def _routes(route: str, model: str) -> Callable[[Server | None], Route]:
+    """Return what makes the wire format of a route for a server."""
+    makers: Mapping[str, Callable[[Server | None], Route]] = {
+        "tgi": lambda server: TGI(),
+        "completions": lambda server: Completions(
+            model, dialect_for(server, COMPLETIONS), "/v1/completions"
+        ),
+        "chat": lambda server: Chat(model, dialect_for(server, CHAT), "/v1/chat/completions"),
+    }
+    if route not in makers:
         raise ConfigurationError(
-            f"there is no server {server!r}: use one of {', '.join(SERVERS)}", provider="hf"
+            f"There is no route {route!r}. Use tgi, completions or chat.", provider="hf"
         )
-    if route == "tgi":
-        return TGI()
-    if route == "completions":
-        return Completions(model, COMPLETIONS[server], "/v1/completions")
-    if route == "chat":
-        return Chat(model, CHAT[server], "/v1/chat/completions")
-    raise ConfigurationError(
-        f"there is no route {route!r}: use tgi, completions or chat", provider="hf"
-    )
+    return makers[route]
 
 
 def _classify(failure: Failure) -> Phi2Error | None:

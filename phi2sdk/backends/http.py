@@ -185,7 +185,16 @@ class HTTPBackend(Backend):
         assert self._wire is not None, "a backend without a wire finds one here"
         return self._wire
 
+    async def ready(self, request: Request) -> Request:
+        """Find out what must be known before a request is prepared; return it with the time left.
+
+        Raises:
+            Phi2Error: The request cannot be prepared without it.
+        """
+        return request
+
     async def stream(self, request: Request) -> AsyncGenerator[Event, None]:
+        request = await self.ready(request)
         keys, receipt = self.prepare(request)
         call = self._call(request, keys)
         wire = await self.connect()

@@ -12,9 +12,10 @@ from typing import Any, ClassVar, Literal
 
 from phi2sdk.backends.base import Capabilities, OnUnsupported
 from phi2sdk.backends.finish import finish_of, told
-from phi2sdk.backends.http import EventReader, HTTPBackend, HttpCall, Route
+from phi2sdk.backends.http import EventReader, HttpCall, Route
 from phi2sdk.backends.prompt_logprobs import ask_echo, read_echo
-from phi2sdk.completion import Chunk, Count, Done, Usage
+from phi2sdk.backends.servers import DetectingBackend, Server, known_software
+from phi2sdk.completion import Chunk, Count, Done, ServerSoftware, Usage
 from phi2sdk.errors import BadResponse, ConfigurationError, ContentFiltered, ProviderFault
 from phi2sdk.logprobs import TokenLogprob
 from phi2sdk.sampling import Dialect, Rule
@@ -27,16 +28,13 @@ __all__ = [
     "CHAT",
     "COMPLETIONS",
     "DIALECTS",
-    "SERVERS",
     "Chat",
     "Completions",
     "OpenAIBackend",
-    "Server",
     "count",
+    "dialect_for",
     "served",
 ]
-
-Server = Literal["vllm", "sglang", "llamacpp", "ollama", "tgi", "openai", "transformers"]
 
 _STANDARD: Mapping[str, Rule] = {
     "max_tokens": Rule("max_tokens"),
@@ -82,8 +80,6 @@ _SAMPLED: Mapping[Server, Mapping[str, Any]] = {
 }
 """What goes along when the answer is sampled."""
 
-SERVERS: tuple[Server, ...] = tuple(_SAMPLERS)
-
 
 def _dialects(route: str) -> Mapping[Server, Dialect]:
     return {
@@ -98,6 +94,20 @@ def _dialects(route: str) -> Mapping[Server, Dialect]:
 
 COMPLETIONS: Mapping[Server, Dialect] = _dialects("completions")
 CHAT: Mapping[Server, Dialect] = _dialects("chat")
+
+
+def dialect_for(server: Server | None, dialects: Mapping[Server, Dialect]) -> Dialect:
+    """Return the dialect of a server; for an unknown one that of OpenAI, with advice to name it."""
+    if server is not None:
+        return dialects[server]
+    more = " or ".join(name for name, rules in _SAMPLERS.items() if "top_k" in rules)
+    return replace(
+        dialects["openai"],
+        advice="The server at this address is not known, so only the standard OpenAI parameters "
+        f"are sent. If it is {more}, set server to that name.",
+    )
+
+
 ECHOING: frozenset[str] = frozenset(COMPLETIONS[name].name for name in ("vllm", "sglang", "openai"))
 """Dialects of servers that send a prompt back with its log-probabilities."""
 CLOSING: frozenset[str] = frozenset((COMPLETIONS["llamacpp"].name, CHAT["llamacpp"].name))
@@ -216,7 +226,7 @@ class _Reader(EventReader):
         return replace(self._done, usage=self._usage) if self._done else None
 
 
-class OpenAIBackend(HTTPBackend):
+class OpenAIBackend(DetectingBackend):
     """Any OpenAI-compatible server.
 
     Args:
@@ -224,7 +234,9 @@ class OpenAIBackend(HTTPBackend):
         api_key: Sent as a bearer token; may be left out where the server wants none.
         model: The model's name on the server.
         route: ``completions`` (the prompt as it is) or ``chat`` (wrapped in a template).
-        server: Which server it is, for its sampling parameters: one of :data:`SERVERS`.
+        server: Which server it is, for its sampling parameters: one of
+            :data:`~phi2sdk.backends.servers.SERVERS`. Left out, it is detected before the first
+            request (:class:`~phi2sdk.backends.servers.Detection`).
     """
 
     provider: ClassVar[str] = "openai"
@@ -245,23 +257,24 @@ class OpenAIBackend(HTTPBackend):
         api_key: Secret | None = None,
         model: str = "microsoft/phi-2",
         route: Literal["completions", "chat"] = "completions",
-        server: Server = "vllm",
+        server: Server | None = None,
         target: str | None = None,
         timeouts: Timeouts = Timeouts(),
         insecure_hosts: tuple[str, ...] = (),
         on_unsupported: OnUnsupported = "raise",
     ) -> None:
-        if server not in SERVERS:
-            known = ", ".join(SERVERS)
-            raise ConfigurationError(f"there is no server {server!r}: use one of {known}")
         if route not in ("completions", "chat"):
             raise ConfigurationError(f"there is no route {route!r}: use completions or chat")
         headers = {"Authorization": Secret(f"Bearer {api_key.reveal()}")} if api_key else {}
-        self._server = server
+
+        def make_route(server: Server | None) -> Route:
+            if route == "chat":
+                return Chat(model, dialect_for(server, CHAT))
+            return Completions(model, dialect_for(server, COMPLETIONS))
+
         super().__init__(
-            route=Chat(model, CHAT[server])
-            if route == "chat"
-            else Completions(model, COMPLETIONS[server]),
+            make_route=make_route,
+            software=known_software(server, base_url, self.provider),
             wire=HttpTransport(
                 base_url,
                 provider=self.provider,
@@ -269,15 +282,17 @@ class OpenAIBackend(HTTPBackend):
                 timeouts=timeouts,
                 insecure_hosts=insecure_hosts,
             ),
+            insecure_hosts=insecure_hosts,
             target=target,
             on_unsupported=on_unsupported,
         )
 
     async def check(self) -> str:
-        return await served(await self.connect(), "/models", self._server)
+        await self.detect()
+        return await served(await self.connect(), "/models", self.software)
 
 
-async def served(wire: HttpTransport, path: str, server: Server) -> str:
+async def served(wire: HttpTransport, path: str, software: ServerSoftware) -> str:
     """Ask a server for its list of models; return what it said, as a sentence for a person.
 
     ``transformers serve`` lists its download cache, which need not hold the model that it serves,
@@ -290,7 +305,7 @@ async def served(wire: HttpTransport, path: str, server: Server) -> str:
         async with wire.get(path, timeout=10) as reply:
             _, document = await reply.json()
     except ProviderFault as error:
-        if server == "transformers" and error.status == 500:
+        if software.name == "transformers" and error.status == 500:
             return "reachable; it cannot list its models, since its download cache is missing"
         raise
     if not isinstance(document, dict):
@@ -298,7 +313,7 @@ async def served(wire: HttpTransport, path: str, server: Server) -> str:
     data = document.get("data")
     models = data if isinstance(data, list) else []
     names = ", ".join(str(m.get("id")) for m in models if isinstance(m, dict))
-    if server == "transformers":
+    if software.name == "transformers":
         return untrusted(f"reachable; its download cache holds {names or 'no model'}")
     return untrusted(f"serves {names or 'no model'}")
 

@@ -121,6 +121,7 @@ async def _explained(
 ) -> tuple[Receipt, RequestPreview | None]:
     backend = target.open(on_unsupported=on_unsupported)
     try:
+        await backend.detect()
         return backend.explain(request), backend.outgoing(request)
     finally:
         await backend.close()
@@ -162,6 +163,8 @@ def _show(receipt: Receipt, call: RequestPreview | None, console: Console) -> No
     }
     if call is None:
         del about["reply"]
+    if receipt.server is not None:
+        about["server"] = str(receipt.server)
     if receipt.wrapped:
         about["wrapped"] = "goes as a chat message: the model reads it inside a template"
     for name, value in about.items():

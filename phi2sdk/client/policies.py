@@ -12,7 +12,7 @@ from tenacity import RetryCallState, wait_random_exponential
 
 from phi2sdk.backends.base import Backend, Capabilities
 from phi2sdk.backends.counts import believed
-from phi2sdk.completion import Chunk, Event, Receipt, Request, Retrying
+from phi2sdk.completion import Chunk, Event, Receipt, Request, Retrying, ServerSoftware
 from phi2sdk.errors import (
     AuthenticationFailed,
     BadResponse,
@@ -77,6 +77,10 @@ class Wrapper(Backend):
         return self.inner.dialect
 
     @property
+    def software(self) -> ServerSoftware | None:
+        return self.inner.software
+
+    @property
     def most_calls(self) -> int:
         return self.inner.most_calls
 
@@ -90,6 +94,9 @@ class Wrapper(Backend):
         self, text: str, *, timeout: float | None = None
     ) -> tuple[TokenLogprob, ...]:
         return await self.inner.prompt_logprobs(text, timeout=timeout)
+
+    async def detect(self) -> None:
+        await self.inner.detect()
 
     async def check(self) -> str:
         return await self.inner.check()
@@ -228,6 +235,10 @@ class Fallback(Backend):
         return self.backends[0].dialect
 
     @property
+    def software(self) -> ServerSoftware | None:
+        return self.backends[0].software
+
+    @property
     def most_calls(self) -> int:
         return sum(backend.most_calls for backend in self.backends)
 
@@ -264,6 +275,10 @@ class Fallback(Backend):
         self, text: str, *, timeout: float | None = None
     ) -> tuple[TokenLogprob, ...]:
         return await self.backends[0].prompt_logprobs(text, timeout=timeout)
+
+    async def detect(self) -> None:
+        for backend in self.backends:
+            await backend.detect()
 
     async def check(self) -> str:
         said = [f"{backend.target}: {await backend.check()}" for backend in self.backends]

@@ -149,6 +149,8 @@ class ServerState:
     Attributes:
         engine: What answers. May be exchanged while running, as may ``key`` and ``schedule``.
         calls: Every call, in order. ``meter`` is the provider's bill.
+        detections: The GET requests without a key by which clients detect the server's software.
+            They are not among ``calls``, are not metered, and meet no faults.
         faults: What goes wrong with the next calls.
         stopping: The server ends what is running.
     """
@@ -158,6 +160,7 @@ class ServerState:
         self.key = key
         self.schedule = schedule
         self.calls = CallLog()
+        self.detections = CallLog()
         self.faults = FaultQueue()
         self.meter = Meter()
         self.stopping = False

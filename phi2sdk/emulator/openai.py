@@ -25,22 +25,26 @@ class OpenAIServer(HttpServer):
 
     Attributes:
         server: Which server answers: its sampling keys, its limits, its errors. ``openai`` takes
-            the sampling keys of vLLM too, and refuses what does not fit the context.
+            the sampling keys of vLLM, is detected as vLLM, and refuses what does not fit the
+            context.
         chat_template: False answers the chat route as a server whose model has no template.
     """
 
     provider: ClassVar[str] = "openai"
-    open_paths: ClassVar[frozenset[str]] = frozenset({"/health"})
     server: Server = "openai"
     chat_template: bool = True
 
     def routes(self) -> Mapping[tuple[str, str], tuple[Handler, bool]]:
         return {
             ("GET", "/health"): (self._health, False),
+            ("GET", "/version"): (self._version, False),
             ("GET", "/v1/models"): (self._models, False),
             ("POST", "/v1/completions"): (self._completions, True),
             ("POST", "/v1/chat/completions"): (self._chat, True),
         }
+
+    def admits(self, path: str) -> bool:
+        return path in SERVERS[self.server].open_paths
 
     def error(self, exchange: HttpExchange, refusal: Refusal) -> web.Response:
         return json_response(SERVERS[self.server].error(refusal), status=refusal.status)
@@ -67,14 +71,20 @@ class OpenAIServer(HttpServer):
     async def _health(self, exchange: HttpExchange) -> web.StreamResponse:
         return web.Response()
 
+    async def _version(self, exchange: HttpExchange) -> web.StreamResponse:
+        if (version := SERVERS[self.server].version) is None:
+            raise Refusal(404, "There is no such route.", code="not_found")
+        return json_response({"version": version})
+
     async def _models(self, exchange: HttpExchange) -> web.StreamResponse:
-        if not SERVERS[self.server].lists_models:
+        kind = SERVERS[self.server]
+        if not kind.lists_models:
             return web.Response(status=500, text="Internal Server Error")
         card = {
             "id": self.engine.model,
             "object": "model",
             "created": int(time.time()),
-            "owned_by": "emulator",
+            "owned_by": kind.owner,
             "max_model_len": self.engine.context_length,
         }
         return json_response({"object": "list", "data": [card]})

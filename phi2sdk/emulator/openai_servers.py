@@ -50,6 +50,9 @@ class ServerKind:
         ends_with_done: Whether a stream ends with ``[DONE]``, after a chunk with the usage where
             that was asked for. Otherwise the last chunk always has the usage.
         lists_models: False answers ``/v1/models`` with status 500.
+        owner: What its list of models names as the models' owner.
+        version: Its version at ``/version``; ``None``: it has no such path.
+        open_paths: What it answers without a key.
     """
 
     read: Callable[[dict[str, Any]], dict[str, Any]]
@@ -61,6 +64,9 @@ class ServerKind:
     keeps_stops: bool = False
     ends_with_done: bool = True
     lists_models: bool = True
+    owner: str = "vllm"
+    version: str | None = None
+    open_paths: frozenset[str] = frozenset({"/health", "/version"})
 
 
 def _as_it_is(body: dict[str, Any]) -> dict[str, Any]:
@@ -123,14 +129,16 @@ def _transformers_error(refusal: Refusal) -> dict[str, Any]:
 
 
 SERVERS: Mapping[Server, ServerKind] = {
-    "openai": ServerKind(_as_it_is, _openai_error),
-    "vllm": ServerKind(_as_it_is, _vllm_error, context="clip"),
+    "openai": ServerKind(_as_it_is, _openai_error, version="0.32.0"),
+    "vllm": ServerKind(_as_it_is, _vllm_error, context="clip", version="0.32.0"),
     "llamacpp": ServerKind(
         _read_llamacpp,
         _llamacpp_error,
         extensions=frozenset({"top_k", "min_p", "repeat_penalty", "repeat_last_n"}),
         unknown_keys="drop",
         context="clip",
+        owner="llamacpp",
+        open_paths=frozenset({"/health", "/v1/models"}),
     ),
     "transformers": ServerKind(
         _read_transformers,

@@ -21,6 +21,7 @@ from phi2sdk.parsing import parse_json
 __all__ = ["HttpServer", "json_response"]
 
 _MAX_BODY_BYTES = 64 << 20
+_DETECTING = frozenset({"/v1/models", "/version", "/props", "/api/version", "/info"})
 _SECRET_HEADERS = frozenset({"authorization", "api-key", "x-api-key", "proxy-authorization"})
 
 
@@ -28,7 +29,6 @@ class HttpServer(HttpState):
     """One emulated HTTP provider on a port of its own."""
 
     provider: ClassVar[str]
-    open_paths: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, engine: Engine, *, key: str, schedule: Schedule) -> None:
         super().__init__(engine, key=key, schedule=schedule)
@@ -40,6 +40,10 @@ class HttpServer(HttpState):
     @abstractmethod
     def routes(self) -> Mapping[tuple[str, str], tuple[Handler, bool]]:
         """``(method, path)`` to its handler and whether it generates (and so meets faults)."""
+
+    def admits(self, path: str) -> bool:
+        """Whether a path is answered without a key."""
+        return False
 
     def authorized(self, request: web.Request) -> bool:
         """Whether the request carries the right key."""
@@ -89,6 +93,8 @@ class HttpServer(HttpState):
             t_received_ns=time.perf_counter_ns(),
             authorized=self.authorized(request),
         )
+        if self._detects(request, call):
+            return await self._handle(HttpExchange(self, request, call), self._handler(request))
         self.meter.requests += 1
         task = asyncio.current_task()
         assert task is not None
@@ -108,7 +114,7 @@ class HttpServer(HttpState):
 
     async def _answer(self, request: web.Request, call: Call) -> web.StreamResponse:
         exchange = HttpExchange(self, request, call)
-        handler, generating = self._routes.get((request.method, request.path), (None, False))
+        _, generating = self._routes.get((request.method, request.path), (None, False))
         try:
             if self._admitted(call):  # nobody else's body is read
                 raw = await request.read()
@@ -122,7 +128,7 @@ class HttpServer(HttpState):
         try:
             response = await play_before(exchange)
             if response is None:
-                response = await self._handle(exchange, handler)
+                response = await self._handle(exchange, self._handler(request))
             if not response.prepared and isinstance(response, web.Response):
                 response.headers.setdefault("x-request-id", exchange.request_id)
                 call.status = response.status
@@ -132,8 +138,19 @@ class HttpServer(HttpState):
         call.status = response.status
         return response
 
+    def _detects(self, request: web.Request, call: Call) -> bool:
+        """Keep a request by which a client detects the server's software; whether it is one."""
+        found = request.method == "GET" and request.path in _DETECTING
+        if not found or not _SECRET_HEADERS.isdisjoint(call.headers):
+            return False
+        self.detections.append(call)
+        return True
+
+    def _handler(self, request: web.Request) -> Handler | None:
+        return self._routes.get((request.method, request.path), (None, False))[0]
+
     def _admitted(self, call: Call) -> bool:
-        return call.authorized or call.path in self.open_paths
+        return call.authorized or self.admits(call.path)
 
     async def _handle(self, exchange: HttpExchange, handler: Handler | None) -> web.StreamResponse:
         try:

@@ -169,6 +169,7 @@ class Comparison:
         """
         for candidate in self.candidates.values():
             self._check_lengths(candidate)
+            await candidate.client.backend.detect()
             for key in self._one_each(candidate.name):
                 candidate.client.backend.explain(self.request(key))
             try:

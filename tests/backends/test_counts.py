@@ -57,7 +57,7 @@ ROUTES: dict[str, tuple[str, dict[str, Any]]] = {
 def target_at(url: str, route: str) -> Target:
     backend, settings = ROUTES[route]
     addresses: dict[str, dict[str, Any]] = {
-        "openai": {"base_url": f"{url}/v1"},
+        "openai": {"base_url": f"{url}/v1", "server": "vllm"},
         "hf": {"endpoint": url},
         "azure": {"endpoint": url, "key": Secret("test-key")},
     }

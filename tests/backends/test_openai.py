@@ -14,7 +14,8 @@ from phi2sdk import Secret
 from phi2sdk.backends.azure import AzureChat, ScoreRoute
 from phi2sdk.backends.hf import TGI
 from phi2sdk.backends.http import Route
-from phi2sdk.backends.openai import CHAT, COMPLETIONS, SERVERS, Chat, Completions, OpenAIBackend
+from phi2sdk.backends.openai import CHAT, COMPLETIONS, Chat, Completions, OpenAIBackend
+from phi2sdk.backends.servers import SERVERS
 from phi2sdk.completion import Chunk, Count, Done
 from phi2sdk.emulator import Emulator, Fault
 from phi2sdk.errors import (

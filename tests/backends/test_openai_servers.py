@@ -9,7 +9,8 @@ import pytest
 from aiohttp import web
 
 from phi2sdk.backends.hf import HFBackend
-from phi2sdk.backends.openai import OpenAIBackend, Server
+from phi2sdk.backends.openai import OpenAIBackend
+from phi2sdk.backends.servers import Server
 from phi2sdk.cli.doctor import examine
 from phi2sdk.emulator import Emulator
 from phi2sdk.errors import UnsupportedParameter

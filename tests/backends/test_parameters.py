@@ -14,7 +14,8 @@ from phi2sdk import Secret, prompts
 from phi2sdk.backends.azure import AzureBackend
 from phi2sdk.backends.hf import HFBackend
 from phi2sdk.backends.http import HTTPBackend
-from phi2sdk.backends.openai import SERVERS, OpenAIBackend
+from phi2sdk.backends.openai import OpenAIBackend
+from phi2sdk.backends.servers import SERVERS
 from phi2sdk.completion import Request
 from phi2sdk.emulator import Emulator
 from phi2sdk.emulator.score import ScoreStyle

@@ -273,7 +273,7 @@ def test_a_missing_setting_names_its_environment_variable(monkeypatch: pytest.Mo
 def test_explain_tells_the_fate_of_each_parameter_without_a_call(
     phi2_emulator: Phi2Emulator,
 ) -> None:
-    with Phi2Client("openai") as phi:
+    with Phi2Client("openai", server="vllm") as phi:
         receipt = phi.explain(Sampling(temperature=0.7, top_k=40), "question")
         assert receipt.fate("top_k").wire == {"top_k": 40}
         assert receipt.fate("seed").fate == "neutral"

@@ -45,7 +45,7 @@ def _nothing_is_confirmed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 @contextmanager
 def thief() -> Iterator[tuple[str, list[str]]]:
-    """A server on loopback; notes the Authorization header of every request."""
+    """A server on loopback; notes the Authorization header of every request, empty for none."""
     taken: list[str] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -123,7 +123,7 @@ def test_phi2_trust_shows_file_host_and_variable_and_what_it_confirmed_is_sent(
         )
         assert taken == []
         assert phi2("doctor", cwd=tmp_path, AWS_SECRET_ACCESS_KEY=SECRET)[0] == 0
-        assert taken == [f"Bearer {SECRET}"]
+        assert [sent for sent in taken if sent] == [f"Bearer {SECRET}"]
         status, _, err = phi2("trust", "phi2.toml", cwd=tmp_path)
         assert (status, "Everything is confirmed" in err) == (0, True)
 
@@ -387,8 +387,8 @@ def test_on_a_terminal_a_command_asks_once_and_no_is_the_default(
         for shown in (str(file), url, "AWS_SECRET_ACCESS_KEY", "[y/N]"):
             assert shown in said
         on_a_terminal(command, tmp_path, "y\n")
-        assert bool(taken) == (command[0] != "explain")
-        assert set(taken) <= {f"Bearer {SECRET}"}
+        assert any(taken) == (command[0] != "explain")
+        assert {*filter(None, taken)} <= {f"Bearer {SECRET}"}
         assert "[y/N]" not in on_a_terminal(command, tmp_path, None)[1]
 
 

@@ -25,7 +25,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_f
 
 from bench.common import peer_python, peer_versions
 from phi2sdk import AsyncPhi2Client, Phi2Client
-from phi2sdk.backends.openai import Server
+from phi2sdk.backends.servers import Server
 from phi2sdk.demo import checkpoint_path
 
 BENCH = Path(__file__).resolve().parents[2] / "bench"
