@@ -225,6 +225,7 @@ class HFBackend(DetectingBackend):
             make_route=_routes(route, model),
             software=software,
             wire=self._wire_to(endpoint) if name is None and endpoint is not None else None,
+            timeouts=timeouts,
             insecure_hosts=insecure_hosts,
             target=target,
             on_unsupported=on_unsupported,

@@ -282,6 +282,7 @@ class OpenAIBackend(DetectingBackend):
                 timeouts=timeouts,
                 insecure_hosts=insecure_hosts,
             ),
+            timeouts=timeouts,
             insecure_hosts=insecure_hosts,
             target=target,
             on_unsupported=on_unsupported,

@@ -111,11 +111,14 @@ class Detection:
 
     Args:
         provider: Named in errors.
+        timeouts: Limits of the backend's own requests, where they are shorter.
         insecure_hosts: Hosts that may be called over plain http though they are not loopback.
     """
 
-    def __init__(self, provider: str, insecure_hosts: tuple[str, ...]) -> None:
+    def __init__(self, provider: str, timeouts: Timeouts, insecure_hosts: tuple[str, ...]) -> None:
         self._provider = provider
+        limits = (timeouts.connect, timeouts.idle, timeouts.attempt)
+        self._timeouts = Timeouts(*(min(limit, _PROBE) for limit in limits))
         self._insecure_hosts = insecure_hosts
         self._task: asyncio.Task[ServerSoftware | Phi2Error] | None = None
 
@@ -142,7 +145,7 @@ class Detection:
         wire = HttpTransport(
             root,
             provider=self._provider,
-            timeouts=Timeouts(connect=_PROBE, idle=_PROBE, attempt=_PROBE),
+            timeouts=self._timeouts,
             max_response_bytes=_MOST_BYTES,
             insecure_hosts=self._insecure_hosts,
         )
@@ -168,6 +171,7 @@ class DetectingBackend(HTTPBackend):
     Args:
         make_route: Makes the wire format for a server; for ``None`` the standard one.
         software: The server's software; ``None``: it is detected.
+        timeouts: Limits of one request.
         insecure_hosts: Hosts that may be called over plain http though they are not loopback.
         others: Arguments of :class:`~phi2sdk.backends.http.HTTPBackend`.
     """
@@ -181,6 +185,7 @@ class DetectingBackend(HTTPBackend):
         make_route: Callable[[Server | None], Route],
         software: ServerSoftware | None,
         wire: HttpTransport | None,
+        timeouts: Timeouts,
         insecure_hosts: tuple[str, ...],
         target: str | None,
         on_unsupported: OnUnsupported,
@@ -191,7 +196,7 @@ class DetectingBackend(HTTPBackend):
         )
         self._software = software or UNDETECTED
         self._make_route = make_route
-        self._detection = None if software else Detection(self.provider, insecure_hosts)
+        self._detection = None if software else Detection(self.provider, timeouts, insecure_hosts)
 
     @property
     def software(self) -> ServerSoftware:

@@ -235,7 +235,7 @@ async def test_an_unrecognized_server_gets_the_standard_parameters_and_the_error
     async with server_of({}) as server, backend_at(server.url) as backend:
         with pytest.raises(
             UnsupportedParameter,
-            match=r"not known.* If it is vllm or sglang or llamacpp, set server",
+            match=r"not known.* If it is vllm or sglang",
         ):
             await ask(backend, request(stream=False, temperature=0.7, top_k=5))
         assert server.sent == []

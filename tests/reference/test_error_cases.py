@@ -188,7 +188,7 @@ async def test_silence_is_a_timeout_for_both(httpx2_mock: respx.MockRouter) -> N
     silent = await asyncio.start_server(accept, "127.0.0.1", 0)
     async with silent:
         url = f"http://127.0.0.1:{silent.sockets[0].getsockname()[1]}/v1"
-        error = await raised("openai", base_url=url, timeouts=Timeouts(idle=0.05))
+        error = await raised("openai", server="vllm", base_url=url, timeouts=Timeouts(idle=0.05))
         await left.wait()
     assert type(error) is errors.Timeout
 
