@@ -79,7 +79,7 @@ def explain(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print it all as JSON.")] = False,
 ) -> None:
-    """Show what generate would send, and what becomes of each parameter. Neither prompt nor key is sent.
+    """Show what generate would send, and what becomes of each parameter. No prompt is sent.
 
     Exit status:
 
