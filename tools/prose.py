@@ -20,16 +20,23 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-__all__ = ["Finding", "check", "files", "main", "prose"]
+__all__ = ["Finding", "check", "files", "main", "phrases", "prose"]
 
 ROOT = Path(__file__).resolve().parents[1]
 LISTS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 
-_SPACE = r"[^\S\n]*(?:\s|\n)[^\S\n]*"  # at most one line break: a phrase ends with its paragraph
-_PHRASES = [
-    (re.compile(rf"(?<![\w-])(?:{phrase.replace(' ', _SPACE)})(?![\w-])", re.IGNORECASE), instead)
-    for phrase, instead in LISTS["phrases"].items()
-]
+_INSTEAD = list(LISTS["phrases"].values())
+_SPACE = r"(?: ?\n ?| )"  # at most one line break: a phrase ends with its paragraph
+
+
+def _group(number: int, phrase: str) -> str:
+    return f"(?P<p{number}>{re.sub(_CAPTURING, '(?:', phrase)})".replace(" ", _SPACE)
+
+
+_CAPTURING = re.compile(r"(?<!\\)\((?!\?)")
+_PHRASES = re.compile(
+    rf"(?<![\w-])(?:{'|'.join(_group(*item) for item in enumerate(LISTS['phrases']))})(?![\w-])"
+)
 
 _PYTHON = re.compile(
     r"(?P<comment>\#[^\n]*)"
@@ -42,7 +49,7 @@ _JAVASCRIPT = re.compile(
     r"|(?P<string>\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'|`(?:\\.|[^`\\])*`)",
     re.DOTALL,
 )
-_QUOTED = re.compile(r"\"[^\"\n]* [^\"\n]*\"|'[^'\n]* [^'\n]*'")
+_QUOTED = re.compile(r"\"[^\"\n]*\"|'[^'\n]*'")
 _TEST = re.compile(r"^\s*(?:async )?def (test_\w+)", re.MULTILINE)
 
 
@@ -79,7 +86,7 @@ def only(pieces: Iterator[tuple[int, str]], text: str) -> str:
 
 def expression(code: str) -> str:
     """Return an embedded expression with only its quoted sentences left."""
-    return only(((m.start(), m[0]) for m in _QUOTED.finditer(code)), code)
+    return only(((m.start(), m[0]) for m in _QUOTED.finditer(code) if " " in m[0]), code)
 
 
 def in_braces(opening: str, text: str) -> str:
@@ -120,12 +127,15 @@ def python(text: str, *, strings: bool = True) -> str:
     docs = docstrings(text)
 
     def pieces() -> Iterator[tuple[int, str]]:
+        end = 0
         for m in _PYTHON.finditer(text):
             doc = text.count("\n", 0, m.start()) + 1 in docs
             prefix = m["prefix"].lower() if m["string"] else ""
             if m["comment"]:
                 yield m.start(), comment(m[0])
-            elif " " in m["string"] and "b" not in prefix and (strings or doc):
+                continue
+            sentence = " " in m["string"] or (end and text[end : m.start()].isspace())
+            if sentence and "b" not in prefix and (strings or doc):
                 found = " " * len(prefix) + re.sub(r"^['\"]+|['\"]+$", _spaces, m["string"])
                 if doc:  # names of arguments and lines of code are no prose
                     found = without(r"^ +(\w+(, \w+)*:(?=\s)|\w+ = [^\n]*)", found)
@@ -133,6 +143,7 @@ def python(text: str, *, strings: bool = True) -> str:
                 if "f" in prefix:
                     found = in_braces(r"(?<!\{)\{(?!\{)", found)
                 yield m.start(), without(r"^\s*(>>>|\.\.\.) [^\n]*|``[^`]*``|`[^`\n]*`", found)
+                end = m.end()
 
     kept = only(pieces(), text)
     for m in _TEST.finditer(text):
@@ -194,7 +205,7 @@ def prose(path: Path) -> Iterator[tuple[str, str]]:
             read = markdown if cell["cell_type"] == "markdown" else python
             yield f"{path}: cell {number}", read("".join(cell["source"]))
         return
-    if path.name == "CHANGELOG.md":  # what older releases said stays as it was
+    if path.name == "CHANGELOG.md":  # older entries stay unchanged
         text = re.sub(r"(?s)(\n## Unreleased.*?)(\n## .*)", lambda m: m[1], text)
     data = in_list(path, "data")
     readers: dict[str, Callable[[str], str]] = {
@@ -218,13 +229,20 @@ def files(paths: list[Path]) -> Iterator[Path]:
                 yield file
 
 
+def phrases(text: str) -> Iterator[tuple[int, str, str]]:
+    """Yield line, phrase, and the words to write instead, for each phrase in prose."""
+    text = re.sub(r"[\0 \t]*\0[\0 \t]*", "\0", text.lower())
+    text = re.sub(r"[^\S\n]+", " ", text)
+    for m in _PHRASES.finditer(text):
+        line = text.count("\n", 0, m.start()) + 1
+        yield line, " ".join(m[0].strip("\2").split()), _INSTEAD[int(str(m.lastgroup)[1:])]
+
+
 def check(path: Path) -> Iterator[Finding]:
     """Yield the phrases found in a file."""
     for place, text in prose(path):
-        for pattern, instead in _PHRASES:
-            for m in pattern.finditer(text):
-                line = text.count("\n", 0, m.start()) + 1
-                yield Finding(f"{place}:{line}", " ".join(m[0].split()), instead)
+        for line, found, instead in phrases(text):
+            yield Finding(f"{place}:{line}", found, instead)
 
 
 def main(names: list[str]) -> int:

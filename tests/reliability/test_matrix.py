@@ -59,7 +59,7 @@ def test_cell(cell: Cell, emulator: Emulator, addresses: dict[str, str]) -> None
 
 
 def check(cell: Cell, outcome: Outcome, *, calls: int) -> None:
-    """Hold an outcome against the matrix."""
+    """Compare an outcome with the matrix."""
     error, expected_calls = cell.row.expected(cell.target)
     assert outcome.failed == []
     assert calls == expected_calls, outcome.error
