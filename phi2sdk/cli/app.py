@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
@@ -13,6 +14,7 @@ from phi2sdk.cli.doctor import doctor
 from phi2sdk.cli.emulate import CONTEXT, emulate
 from phi2sdk.cli.explain import explain
 from phi2sdk.cli.generate import generate
+from phi2sdk.cli.init import init
 from phi2sdk.cli.memory import memory
 from phi2sdk.cli.plan import plan
 from phi2sdk.cli.prices import prices
@@ -23,7 +25,7 @@ __all__ = ["app"]
 
 app = typer.Typer(
     name="phi2",
-    help="Run Phi-2 anywhere, and compare the places.",
+    help="Run Phi-2 on this machine or at a provider, and compare providers.",
     epilog="Example: phi2 compare --demo",
     no_args_is_help=True,
     rich_markup_mode="rich",
@@ -34,29 +36,29 @@ app = typer.Typer(
 
 @app.callback(invoke_without_command=True)
 def _version(
-    version: Annotated[bool, typer.Option("--version", help="Show the version and leave.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", metavar="", help="Print the version and exit.")
+    ] = False,
 ) -> None:
     if version:
         typer.echo(f"phi2sdk {__version__}")
         raise typer.Exit
 
 
-app.command(epilog="Example: phi2 compare paragraphs.txt --target gpu --target azure -o run/")(
-    compare
-)
-app.command(epilog="Example: phi2 report run/ --volume 10000 --baseline gpt-4")(report)
-app.command(epilog="Example: phi2 diff run-monday run-tuesday")(diff)
-app.command(epilog="Example: phi2 plan --detect int4 --power 0.95 --prompts asked.txt")(plan)
-app.command(epilog='Example: phi2 generate "Explain tides." --target local --max-tokens 100')(
-    generate
-)
-app.command(epilog='Example: phi2 explain "Explain tides." --target azure --top-k 50 --curl')(
-    explain
-)
-app.command(epilog="Example: phi2 doctor --config phi2.toml")(doctor)
-app.command(epilog="Example: phi2 trust phi2.toml")(trust)
-app.command(epilog="Example: phi2 memory --context 2048 --batch 8 --dtype float16")(memory)
-app.command(epilog="Example: phi2 prices gpt-4 --check")(prices)
-app.command(
-    epilog="Example: phi2 emulate --model demo -- python my_program.py", context_settings=CONTEXT
-)(emulate)
+def _add(panel: str, command: Callable[..., Any], example: str, **settings: Any) -> None:
+    app.command(epilog=f"Example: phi2 {example}", rich_help_panel=panel, **settings)(command)
+
+
+COMPARE, ASK, SET_UP = "Compare providers", "Ask the model", "Set up and test"
+_add(COMPARE, compare, "compare paragraphs.txt --target gpu --target azure --output run/")
+_add(COMPARE, report, "report run/ --volume 10000 --baseline gpt-4")
+_add(COMPARE, diff, "diff run-monday/ run-tuesday/")
+_add(COMPARE, plan, "plan --detect int4 --power 0.95 --prompts prompts.txt")
+_add(COMPARE, prices, "prices gpt-4 --check")
+_add(ASK, generate, 'generate "Explain tides." --target local --max-tokens 100')
+_add(ASK, explain, 'explain "Explain tides." --target azure --top-k 50 --curl')
+_add(SET_UP, init, "init --output phi2.toml")
+_add(SET_UP, doctor, "doctor --config phi2.toml")
+_add(SET_UP, trust, "trust phi2.toml")
+_add(SET_UP, memory, "memory --context 2048 --batch 8 --dtype float16")
+_add(SET_UP, emulate, "emulate --model demo -- python my_program.py", context_settings=CONTEXT)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 from collections import Counter
 from collections.abc import Coroutine
@@ -17,7 +16,7 @@ from rich.console import Console
 from phi2sdk.cli.compare_options import CompareOptions, takes
 from phi2sdk.cli.errors import DONE, FAILED, INTERRUPTED, REQUIREMENT_FAILS, leaving_at_once
 from phi2sdk.cli.options import IN_THE_TABLE, advice_as_options
-from phi2sdk.cli.output import console, print_document
+from phi2sdk.cli.output import console, log_to, print_document
 from phi2sdk.cli.trust import ask_first
 from phi2sdk.text import for_terminal
 
@@ -54,7 +53,7 @@ def compare(options: CompareOptions, context: typer.Context) -> None:
 
     say = Console(stderr=True, soft_wrap=True, quiet=options.quiet, markup=False, highlight=False)
     if options.verbose:
-        _log_to(say)
+        log_to(say)
     given = {
         name
         for name in context.params
@@ -197,20 +196,3 @@ def _show(report: Report, *, json: bool) -> None:
     from phi2sdk.report.terminal import show
 
     show(report, console())
-
-
-class _Log(logging.Handler):
-    """Prints the package's log: a line for each request, retry and fallback."""
-
-    def __init__(self, say: Console) -> None:
-        super().__init__()
-        self._say = say
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._say.print(for_terminal(record.getMessage()), style="dim")
-
-
-def _log_to(say: Console) -> None:
-    logger = logging.getLogger("phi2sdk")
-    logger.setLevel(logging.DEBUG)
-    logger.addHandler(_Log(say))

@@ -10,34 +10,26 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_type_hints
+from typing import Annotated, Literal, TypeVar, get_type_hints
 
 import typer
 
-from phi2sdk.cli.options import complete_formats, complete_targets
+from phi2sdk.cli.options import FLAG, complete_formats, complete_targets, panel
 from phi2sdk.prompts import FORMATS
 
 __all__ = ["KEPT", "CompareOptions", "takes"]
 
 
-def _panel(name: str) -> Callable[..., Any]:
-    """Options of one group of the help; a default is a part of the help text."""
-    return partial(typer.Option, rich_help_panel=name, show_default=False)
-
-
-_input = _panel("Input")
-_targets = _panel("Targets")
-_load = _panel("Load")
-_sampling = _panel("Sampling")
-_cost = _panel("Cost")
-_identity = _panel("Identity")
-_quality = _panel("Quality")
-_requirements = _panel("Requirements")
-_output = _panel("Output")
-_FLAG = ""
-"""The metavar of an option that takes no value."""
+_input = panel("Input")
+_targets = panel("Targets")
+_load = panel("Load")
+_sampling = panel("Sampling")
+_cost = panel("Cost")
+_identity = panel("Identity")
+_quality = panel("Quality")
+_requirements = panel("Requirements")
+_output = panel("Output")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +58,7 @@ class CompareOptions:
     ] = "instruct"
     allow_control_tokens: Annotated[
         bool,
-        _input("--allow-control-tokens", metavar=_FLAG, help="Allow <|endoftext|> in the texts."),
+        _input("--allow-control-tokens", metavar=FLAG, help="Allow <|endoftext|> in the texts."),
     ] = False
     target: Annotated[
         list[str] | None,
@@ -83,7 +75,7 @@ class CompareOptions:
         _targets(metavar="FILE", help="Configuration (default: phi2.toml).", dir_okay=False),
     ] = None
     demo: Annotated[
-        bool, _targets("--demo", metavar=_FLAG, help="Compare the targets of the demo.")
+        bool, _targets("--demo", metavar=FLAG, help="Compare the targets of the demo.")
     ] = False
     reference: Annotated[
         str | None,
@@ -120,7 +112,7 @@ class CompareOptions:
     ] = None
     unique_prefix: Annotated[
         bool,
-        _load("--unique-prefix", metavar=_FLAG, help="Defeat caches by a prefix per repetition."),
+        _load("--unique-prefix", metavar=FLAG, help="Defeat caches by a prefix per repetition."),
     ] = False
     max_tokens: Annotated[
         int, _sampling(metavar="N", help="Maximum number of output tokens (default: 128).")
@@ -139,7 +131,7 @@ class CompareOptions:
         float | None, _cost(metavar="USD", help="Stop the run before it costs more.")
     ] = None
     yes: Annotated[
-        bool, _cost("--yes", "-y", metavar=_FLAG, help="Accept --budget-usd without a question.")
+        bool, _cost("--yes", "-y", metavar=FLAG, help="Accept --budget-usd without a question.")
     ] = False
     tokenizer_ratio: Annotated[
         float,
@@ -227,16 +219,14 @@ class CompareOptions:
     out: Annotated[Path | None, typer.Option("--out", hidden=True)] = None
     resume: Annotated[
         bool,
-        _output("--resume", metavar=_FLAG, help="Continue the run in --output."),
+        _output("--resume", metavar=FLAG, help="Continue the run in --output."),
     ] = False
-    json: Annotated[bool, _output("--json", metavar=_FLAG, help="Print the report as JSON.")] = (
-        False
-    )
+    json: Annotated[bool, _output("--json", metavar=FLAG, help="Print the report as JSON.")] = False
     quiet: Annotated[
-        bool, _output("--quiet", "-q", metavar=_FLAG, help="Print the report only.")
+        bool, _output("--quiet", "-q", metavar=FLAG, help="Print the report only.")
     ] = False
     verbose: Annotated[
-        bool, _output("--verbose", "-v", metavar=_FLAG, help="Print each request and retry.")
+        bool, _output("--verbose", "-v", metavar=FLAG, help="Print each request and retry.")
     ] = False
 
 

@@ -1,4 +1,4 @@
-"""Which targets are configured, installed and reachable, and what to do about the rest."""
+"""The command line of ``phi2 doctor``, which checks the configured targets."""
 
 from __future__ import annotations
 
@@ -12,19 +12,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from phi2sdk import backends
 from phi2sdk.cli.errors import FAILED
-from phi2sdk.cli.options import Config
-from phi2sdk.cli.output import print_json
+from phi2sdk.cli.options import FLAG, Config, panel
+from phi2sdk.cli.output import console, print_json, print_table
 from phi2sdk.cli.trust import ask_first
-from phi2sdk.config.lookup import configured
+from phi2sdk.config.lookup import configured, in_environment
 from phi2sdk.config.target import Target
 from phi2sdk.errors import ConfigurationError, Phi2Error
-from phi2sdk.text import for_terminal
 
 __all__ = [
     "Finding",
@@ -35,14 +31,15 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found out about one target.
+    """The result of the check of one target.
 
     Attributes:
-        target: Its name; backend: its backend's.
-        ok: Whether it can be used.
-        state: What it said, or what is wrong; empty where that is said by ``configured``.
-        remedy: What to do; empty where nothing need be done.
-        configured: Whether somebody asked for it, in the file or in the environment.
+        target: The name of the target.
+        backend: The name of its backend.
+        ok: Whether the target can be used.
+        state: The answer of the target, or what is wrong; empty if it is not configured.
+        remedy: The next step; empty if none is needed.
+        configured: Whether the file or the environment configures the target.
     """
 
     target: str
@@ -56,10 +53,10 @@ class Finding:
 async def examine(
     config: str | Path | None = None, environ: Mapping[str, str] | None = None
 ) -> list[Finding]:
-    """Look at every target of the file, and at every backend that the environment configures.
+    """Check every target of the file, and every backend that the environment configures.
 
-    A backend that neither of them configures has a row too, which says how to. Each target that
-    can be built is asked once whether it is there (no tokens are spent).
+    A backend that neither of them configures is listed too, with the steps to configure it. Each
+    target that can be opened is asked once whether it is available, which costs no tokens.
     """
     environ = os.environ if environ is None else environ
     asked = _asked(config, environ)
@@ -67,34 +64,15 @@ async def examine(
 
 
 def _asked(config: str | Path | None, environ: Mapping[str, str]) -> list[tuple[Target, bool]]:
-    """Whom to look at, and whether somebody configured it."""
+    """Return the targets to check, each with whether it is configured."""
     written = configured(config)
     used = {target.backend for target in written.values()}
     asked = [(target, True) for target in written.values()]
     for name in backends.known():
-        found = _in_environment(name, environ)
+        found = in_environment(name, environ)
         if name not in written and (found or name not in used):
             asked.append((Target(name, name), found))
     return asked
-
-
-def _in_environment(name: str, environ: Mapping[str, str]) -> bool:
-    """Whether the environment has a setting without which the backend cannot be built."""
-    try:
-        cls = backends.find(name)
-    except Phi2Error:
-        return False
-    if any(environ.get(cls.environment.get(setting, ""), "").strip() for setting in cls.required):
-        return True
-    return _opens(name, environ) and not _opens(name, {})
-
-
-def _opens(name: str, environ: Mapping[str, str]) -> bool:
-    try:
-        Target(name, name).open(environ=environ)
-    except Phi2Error:
-        return False
-    return True
 
 
 async def _examine(target: Target, configured: bool, environ: Mapping[str, str]) -> Finding:
@@ -103,7 +81,7 @@ async def _examine(target: Target, configured: bool, environ: Mapping[str, str])
         backend = target.open(environ=environ)
     except Phi2Error as error:
         if configured:
-            return finding(False, "it cannot be opened", error.message)
+            return finding(False, "cannot be opened", error.message)
         return finding(False, "", _how_to_configure(target.backend) or error.message)
     try:
         said = await backend.check()
@@ -112,7 +90,9 @@ async def _examine(target: Target, configured: bool, environ: Mapping[str, str])
         state, _, remedy = error.message.partition(": ")
         return finding(False, state, remedy)
     except Phi2Error as error:
-        remedy = _REMEDY.get(type(error).__name__, "look at the endpoint's own log or status page")
+        remedy = _REMEDY.get(
+            type(error).__name__, "check the log or the status page of the endpoint"
+        )
         return finding(False, str(error), remedy)
     finally:
         with suppress(Phi2Error):
@@ -120,7 +100,7 @@ async def _examine(target: Target, configured: bool, environ: Mapping[str, str])
 
 
 def _how_to_configure(name: str) -> str:
-    """Empty where no setting is missing but, say, a package."""
+    """Return the variables to set; empty if something else is missing, such as a package."""
     try:
         cls = backends.find(name)
     except Phi2Error:
@@ -133,42 +113,43 @@ def _how_to_configure(name: str) -> str:
 
 
 _REMEDY = {
-    "AuthenticationFailed": "give a key that the provider accepts",
-    "PermissionDenied": "ask for the permission, or use another account",
-    "ModelNotFound": "check the model's name and the endpoint's path",
-    "ConnectionFailed": "check the endpoint's host and port, and that it is up",
-    "Timeout": "check that the endpoint is up, or give it more time",
-    "ModelLoading": "wait until it has loaded",
+    "AuthenticationFailed": "set a key that the provider accepts",
+    "PermissionDenied": "request the permission from the provider, or use another account",
+    "ModelNotFound": "check the name of the model and the path of the endpoint",
+    "ConnectionFailed": "check the host and port of the endpoint, and that it is running",
+    "Timeout": "check that the endpoint is running, or increase timeouts",
+    "ModelLoading": "wait until the model is loaded",
 }
 
 
 def doctor(
     config: Config = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    json: Annotated[
+        bool, panel()("--json", metavar=FLAG, help="Print the results as JSON.")
+    ] = False,
 ) -> None:
-    """Say which targets are configured, installed and reachable, and what to do about the rest.
+    """Check which targets are ready, and show the next step for the others.
+
+    The command checks the targets of phi2.toml and the backends that the environment
+    configures. Each target is asked once whether it is available; no tokens are used.
 
     Exit status:
-
-    - 0: every target that phi2.toml or the environment configures is ready, or there is none
-
-    - 2: phi2.toml is wrong
-
-    - 3: a configured target is not ready
-
-    - 130: interrupted
+      0    Every configured target is ready, or none is configured.
+      2    The configuration file is wrong.
+      3    A configured target is not ready.
+      130  Interrupted.
     """
     ask_first(list(configured(config)), config)
     findings = asyncio.run(examine(config))
     if json:
         print_json(findings)
     else:
-        table = Table(box=None, pad_edge=False)
-        for column in ("target", "backend", "state", "what to do"):
-            table.add_column(column, overflow="fold")
-        for finding in findings:
-            table.add_row(*(Text(for_terminal(cell)) for cell in _cells(finding)))
-        Console().print(table)
+        print_table(
+            ("target", "backend", "state", "next step"),
+            map(_cells, findings),
+            console(),
+            fold=("state", "next step"),
+        )
     if any(finding.configured and not finding.ok for finding in findings):
         raise typer.Exit(FAILED)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from phi2sdk.cli.errors import leaving_at_once
+from phi2sdk.cli.options import FLAG, panel
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.secret import EMULATOR_KEY
 
@@ -18,104 +19,82 @@ if TYPE_CHECKING:
 __all__ = ["CONTEXT", "app", "emulate"]
 
 
+_answers, _server, _output = panel("Answers"), panel("Server"), panel("Output")
+
+
 def emulate(
     command: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="COMMAND",
-            help="Run this command with the environment variables of the emulators, and stop when "
-            "it ends. Default: print the variables, and serve until Ctrl-C.",
+            help="Run this command with the variables of the emulators, and stop when it ends.",
             show_default=False,
         ),
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(
+        _answers(
             "--model",
             "-m",
-            help="Weights that answer: a checkpoint folder, or demo for the bundled checkpoint.",
-            rich_help_panel="Answers",
+            metavar="NAME",
+            help="Weights that answer: a checkpoint folder, or demo (default: a fixed text).",
         ),
     ] = None,
     script: Annotated[
         Path | None,
-        typer.Option(
-            help="File with the answers: a JSON text, list or object, or plain text.",
-            rich_help_panel="Answers",
-        ),
+        _answers(metavar="FILE", help="Answers: a JSON text, list or object, or plain text."),
     ] = None,
     ttft: Annotated[
-        float,
-        typer.Option(
-            help="Time to the first token, in seconds.",
-            metavar="SECONDS",
-            rich_help_panel="Answers",
-        ),
+        float, _answers(metavar="SECONDS", help="Time to first token (default: 0).")
     ] = 0.0,
     per_token: Annotated[
-        float,
-        typer.Option(
-            help="Time between tokens, in seconds.", metavar="SECONDS", rich_help_panel="Answers"
-        ),
+        float, _answers(metavar="SECONDS", help="Time between tokens (default: 0).")
     ] = 0.0,
     provider: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Provider to serve: azure, clarifai, hf or openai. Repeatable. Default: all that "
-            "are installed.",
-            rich_help_panel="Server",
+        _server(
+            metavar="NAME",
+            help="azure, clarifai, hf or openai; repeatable (default: all that are installed).",
         ),
     ] = None,
     key: Annotated[
-        str, typer.Option(help="API key that every provider accepts.", rich_help_panel="Server")
+        str,
+        _server(
+            metavar="KEY", help=f"API key that every provider accepts (default: {EMULATOR_KEY})."
+        ),
     ] = EMULATOR_KEY,
     port_base: Annotated[
-        int,
-        typer.Option(
-            help="First of consecutive ports. 0 takes free ports.",
-            metavar="PORT",
-            rich_help_panel="Server",
-        ),
+        int, _server(metavar="PORT", help="First of consecutive ports (default: free ports).")
     ] = 0,
     host: Annotated[
-        str, typer.Option(help="Address to listen on.", rich_help_panel="Server")
+        str, _server(metavar="HOST", help="Address to listen on (default: 127.0.0.1).")
     ] = "127.0.0.1",
     allow_public_bind: Annotated[
         bool,
-        typer.Option(
+        _server(
             "--allow-public-bind",
+            metavar=FLAG,
             help="Allow a --host that other machines can reach.",
-            rich_help_panel="Server",
         ),
     ] = False,
     seconds: Annotated[
         float | None,
-        typer.Option(
-            "--for",
-            help="Stop after this many seconds.",
-            metavar="SECONDS",
-            rich_help_panel="Server",
-        ),
+        _server("--for", metavar="SECONDS", help="Stop after this time (default: until Ctrl-C)."),
     ] = None,
     json: Annotated[
         bool,
-        typer.Option(
-            "--json", help="Print the variables as one line of JSON.", rich_help_panel="Output"
-        ),
+        _output("--json", metavar=FLAG, help="Print the variables as one line of JSON."),
     ] = False,
 ) -> None:
-    """Serve emulators of Azure, Clarifai, Hugging Face and OpenAI on this machine, for tests.
+    """Serve emulators of Azure, Clarifai, Hugging Face and OpenAI on loopback, for tests.
 
-    The command prints the environment variables that point clients at the emulators, and serves
-    until Ctrl-C. With COMMAND, it runs COMMAND with these variables set instead.
+    The command prints the environment variables that point clients at the emulators,
+    and serves until Ctrl-C. With COMMAND, it runs COMMAND with these variables set.
 
     Exit status:
-
-    - 0: the emulators were stopped, also by Ctrl-C
-
-    - 2: an option is wrong, a port is taken, or COMMAND cannot be started
-
-    - otherwise the exit status of COMMAND
+      0  The emulators were stopped, also by Ctrl-C.
+      2  The usage is wrong, a port is taken, or COMMAND cannot be started.
+      The exit status of COMMAND is passed on.
     """
     with leaving_at_once():
         from phi2sdk.emulator.serve import serve

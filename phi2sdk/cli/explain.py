@@ -1,4 +1,4 @@
-"""``phi2 explain``: what would be sent, without sending it."""
+"""The command line of ``phi2 explain``, which shows a request without sending it."""
 
 from __future__ import annotations
 
@@ -9,58 +9,57 @@ import sys
 from collections.abc import Mapping
 from typing import Annotated
 
-import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text as Line
-
 from phi2sdk import backends
 from phi2sdk import config as configuration
 from phi2sdk.cli.options import (
+    FLAG,
     AllowControlTokens,
-    Config,
     Format,
     MaxTokens,
     MinP,
+    Model,
     OnUnsupported,
     RepetitionPenalty,
     Seed,
     Stop,
     Target,
+    TargetConfig,
     Temperature,
     Text,
     TopK,
     TopP,
     advice_as_options,
     asked_prompt,
+    panel,
 )
-from phi2sdk.cli.output import plain, print_json
+from phi2sdk.cli.output import console, plain, print_json
+from phi2sdk.cli.receipt import print_receipt
 from phi2sdk.cli.trust import ask_first
 from phi2sdk.completion import Receipt, Request
 from phi2sdk.config.environment import FromEnvironment
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.sampling import Sampling
 from phi2sdk.secret import Secret
-from phi2sdk.text import for_terminal
 from phi2sdk.transport.preview import RequestPreview, command
 
 __all__ = ["explain"]
 
 _NO_CALL = {
-    True: "answers in this process: there is no wire",
-    False: "has a backend that does not tell what it sends: there is no call to show",
+    True: "runs in this process: there is no request to show",
+    False: "has a backend that does not show its requests",
 }
-"""By whether the target is local."""
+"""Why there is no request, by whether the target is local."""
+
+_output = panel("Output")
 
 
 def explain(
     text: Text = None,
     target: Target = "local",
-    config: Config = None,
+    model: Model = None,
+    config: TargetConfig = None,
     format: Format = "instruct",
-    stream: Annotated[
-        bool, typer.Option(help="The call for a stream, as generate makes it, or for one reply.")
-    ] = True,
+    allow_control_tokens: AllowControlTokens = False,
     max_tokens: MaxTokens = 256,
     temperature: Temperature = 0.0,
     top_p: TopP = 1.0,
@@ -70,22 +69,36 @@ def explain(
     seed: Seed = None,
     stop: Stop = None,
     on_unsupported: OnUnsupported = "raise",
-    allow_control_tokens: AllowControlTokens = False,
+    stream: Annotated[
+        bool,
+        _output(
+            "--stream/--no-stream",
+            metavar=FLAG,
+            help="Show the request for a stream, as generate sends it, or for one reply "
+            "(default: --stream).",
+        ),
+    ] = True,
     curl: Annotated[
         bool,
-        typer.Option(
-            "--curl", help="Print the very call as a cURL command, its key as a shell variable."
+        _output(
+            "--curl",
+            metavar=FLAG,
+            help="Print the exact request as a cURL command, with the key as a shell variable.",
         ),
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print it all as JSON.")] = False,
+    json: Annotated[
+        bool,
+        _output("--json", metavar=FLAG, help="Print the request and its receipt as JSON."),
+    ] = False,
 ) -> None:
-    """Show what generate would send, and what becomes of each parameter. No prompt is sent.
+    """Show the request that generate would send, and how each parameter is sent.
+
+    The prompt is not sent. An OpenAI-compatible server may be asked for its software.
 
     Exit status:
-
-    - 0: shown
-
-    - 2: bad usage or configuration, a parameter that the route cannot do, or no wire for --curl
+      0    The request was shown.
+      2    The usage or the configuration is wrong, the route does not support a
+           parameter, or there is no request to show with --curl.
     """
     ask_first([target], config)
     with advice_as_options():
@@ -102,24 +115,29 @@ def explain(
         )
         chosen = configuration.resolve(target, config)
         request = Request(prompt, sampling, stream)
-        receipt, call = asyncio.run(_explained(chosen, request, on_unsupported))
+        receipt, call = asyncio.run(_explained(chosen, request, on_unsupported, model))
     said = None if call is None else command(call, _variables(chosen, os.environ))
     if json:
         print_json({**plain(receipt), "call": _plain_call(call), "command": said})
         return
     if curl and said is None:
         raise ConfigurationError(
-            f"the target {target} {_NO_CALL[receipt.provider == 'local']}, and so no command"
+            f"there is no cURL command: the target {target} "
+            f"{_NO_CALL[receipt.provider == 'local']}. Leave out --curl"
         )
-    _show(receipt, call, Console(stderr=curl, highlight=False, soft_wrap=False))
+    print_receipt(receipt, _described(receipt, call), console(stderr=curl))
     if said is not None and curl:
         sys.stdout.write(f"{said}\n")
 
 
 async def _explained(
-    target: configuration.Target, request: Request, on_unsupported: OnUnsupported
+    target: configuration.Target,
+    request: Request,
+    on_unsupported: OnUnsupported,
+    model: str | None,
 ) -> tuple[Receipt, RequestPreview | None]:
-    backend = target.open(on_unsupported=on_unsupported)
+    program = {} if model is None else {"model": model}
+    backend = target.open(on_unsupported=on_unsupported, program=program)
     try:
         await backend.detect()
         return backend.explain(request), backend.outgoing(request)
@@ -128,7 +146,7 @@ async def _explained(
 
 
 def _variables(target: configuration.Target, environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables that may hold the target's keys: those of the file, then the backend's own."""
+    """Return the variables that may hold the keys of a target: those of the file come first."""
     named = [
         setting.variable
         for setting in target.settings.values()
@@ -153,37 +171,7 @@ def _plain_call(call: RequestPreview | None) -> object:
     }
 
 
-def _show(receipt: Receipt, call: RequestPreview | None, console: Console) -> None:
-    about = {
-        "target": f"{receipt.target} ({receipt.provider})",
-        "route": receipt.route,
-        "call": _NO_CALL[receipt.provider == "local"] if call is None else call.url,
-        "reply": "a stream" if call is not None and call.streamed else "whole",
-        "prompt": f"{len(receipt.prompt.encode())} bytes: {_short(receipt.prompt)}",
-    }
+def _described(receipt: Receipt, call: RequestPreview | None) -> dict[str, str]:
     if call is None:
-        del about["reply"]
-    if receipt.server is not None:
-        about["server"] = str(receipt.server)
-    if receipt.wrapped:
-        about["wrapped"] = "goes as a chat message: the model reads it inside a template"
-    for name, value in about.items():
-        console.print(Line(f"{name:<8} {for_terminal(value)}"))
-    console.print()
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for title in ("parameter", "fate", "on the wire", "note"):
-        table.add_column(title, overflow="fold", no_wrap=title in ("parameter", "fate"))
-    for fate in receipt.parameters:
-        wire = ", ".join(f"{key}={_json(value)}" for key, value in fate.wire.items())
-        cells = (fate.name, fate.fate, wire or "-", fate.note)
-        table.add_row(*(Line(for_terminal(cell)) for cell in cells))
-    console.print(table)
-
-
-def _json(value: object) -> str:
-    return jsons.dumps(value, ensure_ascii=False)
-
-
-def _short(text: str, most: int = 160) -> str:
-    shown = _json(text)
-    return shown if len(shown) <= most else f"{shown[:most]}..."
+        return {"request": f"The target {_NO_CALL[receipt.provider == 'local']}."}
+    return {"request": call.url, "reply": "stream" if call.streamed else "whole"}

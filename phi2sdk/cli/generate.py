@@ -1,36 +1,38 @@
-"""``phi2 generate``: one prompt, one answer."""
+"""The command line of ``phi2 generate``, which answers one prompt."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.pretty import pprint
 
 from phi2sdk.cli.options import (
+    FLAG,
     AllowControlTokens,
-    Config,
     Format,
     MaxTokens,
     MinP,
+    Model,
     OnUnsupported,
     RepetitionPenalty,
     Seed,
     Stop,
     Target,
+    TargetConfig,
     Temperature,
     Text,
     TopK,
     TopP,
     advice_as_options,
     asked_prompt,
+    panel,
 )
-from phi2sdk.cli.output import plain, print_json
+from phi2sdk.cli.output import console, log_to, plain, print_json
+from phi2sdk.cli.receipt import print_answered
 from phi2sdk.cli.trust import ask_first
 from phi2sdk.client.async_client import AsyncPhi2Client
-from phi2sdk.completion import Completion, Receipt
+from phi2sdk.completion import Completion
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.prompts import Prompt
 from phi2sdk.sampling import Sampling
@@ -38,13 +40,16 @@ from phi2sdk.text import for_terminal
 
 __all__ = ["generate"]
 
+_output = panel("Output")
+
 
 def generate(
     text: Text = None,
     target: Target = "local",
-    config: Config = None,
+    model: Model = None,
+    config: TargetConfig = None,
     format: Format = "instruct",
-    stream: Annotated[bool, typer.Option("--stream", help="Print the text as it comes.")] = False,
+    allow_control_tokens: AllowControlTokens = False,
     max_tokens: MaxTokens = 256,
     temperature: Temperature = 0.0,
     top_p: TopP = 1.0,
@@ -54,28 +59,41 @@ def generate(
     seed: Seed = None,
     stop: Stop = None,
     on_unsupported: OnUnsupported = "raise",
-    allow_control_tokens: AllowControlTokens = False,
+    stream: Annotated[
+        bool, _output("--stream", metavar=FLAG, help="Print the text as it arrives.")
+    ] = False,
     receipt: Annotated[
-        bool, typer.Option("--receipt", help="Show on standard error what was really asked.")
+        bool,
+        _output(
+            "--receipt",
+            metavar=FLAG,
+            help="Print what was sent, with latency, tokens and cost, on standard error.",
+        ),
     ] = False,
     json: Annotated[
-        bool, typer.Option("--json", help="Print the answer with its account as JSON.")
+        bool,
+        _output("--json", metavar=FLAG, help="Print the answer and its receipt as JSON."),
+    ] = False,
+    verbose: Annotated[
+        bool,
+        _output(
+            "--verbose", "-v", metavar=FLAG, help="Print each request and retry on standard error."
+        ),
     ] = False,
 ) -> None:
     """Answer one prompt.
 
     Exit status:
-
-    - 0: answered
-
-    - 2: bad usage or configuration; nothing was sent
-
-    - 3: the request failed
-
-    - 130: interrupted
+      0    The prompt was answered.
+      2    The usage or the configuration is wrong; nothing was sent.
+      3    The request failed.
+      130  Interrupted.
     """
     if stream and json:
-        raise ConfigurationError("--json is the whole answer at once: leave out --stream")
+        raise ConfigurationError("--json prints the whole answer at once: leave out --stream")
+    if verbose:
+        log_to(console(stderr=True))
+    settings: dict[str, Any] = {} if model is None else {"model": model}
 
     async def answer(prompt: Prompt) -> None:
         sampling = Sampling(
@@ -88,7 +106,9 @@ def generate(
             seed=seed,
             stop=tuple(stop or ()),
         )
-        async with AsyncPhi2Client(target, config=config, on_unsupported=on_unsupported) as phi:
+        async with AsyncPhi2Client(
+            target, config=config, on_unsupported=on_unsupported, **settings
+        ) as phi:
             running = phi.stream(prompt, sampling)
             midway = False
             try:
@@ -99,15 +119,15 @@ def generate(
                             midway = True
             except BaseException:
                 if midway:
-                    typer.echo()  # what comes now begins a line of its own
+                    typer.echo()  # the message of the failure begins on a line of its own
                 raise
             completion = running.completion
             if json:
                 print_json(_plain(completion))
-            else:
-                typer.echo("" if stream else for_terminal(completion.text))
+                return
+            typer.echo("" if stream else for_terminal(completion.text))
             if receipt:
-                _show_receipt(completion.receipt)
+                print_answered(completion, console(stderr=True))
 
     ask_first([target], config)
     with advice_as_options():
@@ -117,11 +137,7 @@ def generate(
 
 
 def _plain(completion: Completion) -> dict[str, object]:
-    """The answer for programs, with the two times that its clock readings stand for."""
+    """Return an answer as JSON types, with its latencies in seconds in place of clock readings."""
     account: dict[str, object] = plain(completion)
     timing = completion.timing
     return {**account, "timing": {"ttft": timing.ttft, "e2e": timing.e2e}}
-
-
-def _show_receipt(receipt: Receipt) -> None:
-    pprint(plain(receipt), console=Console(stderr=True), expand_all=True)

@@ -1,40 +1,54 @@
-"""``phi2 memory``: how much Phi-2 needs, and what fits."""
+"""The command line of ``phi2 memory``, which shows how much memory Phi-2 needs."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-from rich.console import Console
-from rich.table import Table
-
 from phi2sdk.backends.engine import memory as sizes
-from phi2sdk.cli.output import plain, print_json
+from phi2sdk.cli.options import FLAG, panel
+from phi2sdk.cli.output import console, plain, print_json, print_table
 
 __all__ = ["memory"]
+
+_option = panel()
+_NUMBERS = ("context (tokens)", "weights (GB)", "KV cache (GB)", "working (MB)", "total (GB)")
 
 
 def memory(
     dtype: Annotated[
         list[str] | None,
-        typer.Option(help="float32, float16, bfloat16, int8, int4; all by default."),
+        _option(
+            metavar="NAME",
+            help="float32, float16, bfloat16, int8 or int4; repeatable (default: all).",
+        ),
     ] = None,
     context: Annotated[
-        list[int] | None, typer.Option(help="Tokens of a sequence, prompt and answer together.")
+        list[int] | None,
+        _option(
+            metavar="N",
+            help="Tokens of one sequence, prompt and answer together; repeatable "
+            f"(default: {', '.join(map(str, sizes.CONTEXTS))}).",
+        ),
     ] = None,
-    batch: Annotated[int, typer.Option(help="Sequences at once.")] = 1,
+    batch: Annotated[
+        int, _option(metavar="N", help="Number of sequences in one batch (default: 1).")
+    ] = 1,
     device: Annotated[
-        str, typer.Option(help="Of this machine: cuda, cpu, or auto, the GPU if there is one.")
+        str,
+        _option(
+            metavar="NAME",
+            help="Device of this machine: cuda, cpu or auto, which prefers a GPU (default: auto).",
+        ),
     ] = "auto",
-    json: Annotated[bool, typer.Option("--json", help="Print bytes as JSON.")] = False,
+    json: Annotated[
+        bool, _option("--json", metavar=FLAG, help="Print the numbers as JSON, in bytes.")
+    ] = False,
 ) -> None:
-    """Show how much memory Phi-2 needs, which GPUs hold it, and whether it fits here.
+    """Show how much memory Phi-2 needs, and which GPUs are large enough.
 
     Exit status:
-
-    - 0: shown
-
-    - 2: bad usage
+      0    The table was printed.
+      2    The usage is wrong.
     """
     here = sizes.this_device(device)
     rows = list(
@@ -46,27 +60,34 @@ def memory(
         needs = [_plain(need, here, devices) for need, devices in rows]
         print_json({"here": here, "needs": needs})
         return
-    free = f"here: {here.name}, {here.memory_bytes / 1e9:.2f} GB free"
-    table = Table(
-        box=None,
-        pad_edge=False,
-        title=f"Memory of Phi-2 in GB (1e9 bytes); {free}",
-        caption="fits: peak with the runtime. int8 and int4 are asked for by the setting quantize= "
-        "of the backend local.",
+    to = console()
+    to.print(
+        f"Memory of Phi-2 (1 GB is 1e9 bytes). {here.name} of this machine: "
+        f"{here.memory_bytes / 1e9:.2f} GB free.",
     )
-    for column in ("dtype", "context", "weights", "KV cache", "working", "total", "here", "fits"):
-        left = column in ("dtype", "here", "fits")
-        table.add_column(column, justify="left" if left else "right")
-    for need, devices in rows:
-        numbers = (need.weights_bytes, need.kv_bytes, need.working_bytes, need.total_bytes)
-        table.add_row(
-            need.dtype,
-            f"{need.context:,}",
-            *(_size(number) for number in numbers),
-            "yes" if _fits(need, here) else "no",
-            " ".join(devices) or "none of them",
-        )
-    Console().print(table)
+    print_table(
+        ("dtype", *_NUMBERS, "fits here", "large enough GPUs"),
+        (
+            (
+                need.dtype,
+                f"{need.context:,}",
+                f"{need.weights_bytes / 1e9:.2f}",
+                f"{need.kv_bytes / 1e9:.2f}",
+                f"{need.working_bytes / 1e6:.1f}",
+                f"{need.total_bytes / 1e9:.2f}",
+                "yes" if _fits(need, here) else "no",
+                " ".join(devices) or "none of the list",
+            )
+            for need, devices in rows
+        ),
+        to,
+        right=_NUMBERS,
+        fold=("large enough GPUs",),
+    )
+    to.print(
+        "A GPU is large enough if it holds the total and the CUDA runtime. The setting quantize "
+        "of the backend local selects int8 and int4.",
+    )
 
 
 def _plain(need: sizes.Plan, here: sizes.ComputeDevice, devices: object) -> dict[str, object]:
@@ -75,11 +96,6 @@ def _plain(need: sizes.Plan, here: sizes.ComputeDevice, devices: object) -> dict
 
 
 def _fits(need: sizes.Plan, here: sizes.ComputeDevice) -> bool:
-    """On a CPU there is no runtime beside the model, as CUDA is one."""
+    """Return whether the device has enough free memory. Only a GPU holds the CUDA runtime too."""
     runtime = need.runtime_bytes if here.name == "CPU" else 0
     return need.peak_bytes - runtime <= here.memory_bytes
-
-
-def _size(number: float) -> str:
-    """In GB; what would be 0.00 in MB."""
-    return f"{number / 1e9:.2f}" if number >= 0.01e9 else f"{number / 1e6:.1f} MB"

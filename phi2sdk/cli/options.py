@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -18,15 +19,18 @@ from phi2sdk.prompts import FORMATS, Prompt, known_format
 __all__ = [
     "AllowControlTokens",
     "Config",
+    "FLAG",
     "Format",
     "IN_THE_TABLE",
     "MaxTokens",
     "MinP",
+    "Model",
     "OnUnsupported",
     "RepetitionPenalty",
     "Seed",
     "Stop",
     "Target",
+    "TargetConfig",
     "Temperature",
     "Text",
     "TopK",
@@ -35,14 +39,15 @@ __all__ = [
     "asked_prompt",
     "complete_formats",
     "complete_targets",
+    "panel",
     "percent",
 ]
 
 
 def complete_targets(ctx: typer.Context, incomplete: str) -> Iterator[tuple[str, str]]:
-    """Targets of the configuration that the line names, and the backends, with what they are.
+    """Yield the names of targets and backends that complete ``incomplete``, with descriptions.
 
-    A configuration that cannot be read offers nothing: Tab is no place for a complaint.
+    A configuration that cannot be read adds no names and raises no error.
     """
     try:
         configured = load_config(ctx.params.get("config") or DEFAULT_CONFIG)
@@ -50,65 +55,127 @@ def complete_targets(ctx: typer.Context, incomplete: str) -> Iterator[tuple[str,
         configured = {}
     for name, target in configured.items():
         if name.startswith(incomplete):
-            yield name, f"{target.backend}, of {ctx.params.get('config') or DEFAULT_CONFIG}"
+            yield name, f"{target.backend}, in {ctx.params.get('config') or DEFAULT_CONFIG}"
     for name in backends.known():
         if name.startswith(incomplete) and name not in configured:
             yield name, "backend"
 
 
 def complete_formats(incomplete: str) -> list[str]:
-    """Prompt formats."""
+    """Return the names of prompt formats that complete ``incomplete``."""
     return [name for name in FORMATS if name.startswith(incomplete)]
 
 
+def panel(name: str | None = None) -> Callable[..., Any]:
+    """Return a function that declares an option in one panel of the help.
+
+    The help text of the option states its default, as in ``(default: 256)``.
+    """
+    return partial(typer.Option, rich_help_panel=name, show_default=False)
+
+
+FLAG = ""
+"""The metavar of an option without a value."""
+
+_prompt, _target, _sampling = panel("Prompt"), panel("Target"), panel("Sampling")
+_CONFIG: dict[str, Any] = {
+    "metavar": "FILE",
+    "help": "Configuration file (default: phi2.toml).",
+    "dir_okay": False,
+}
+
 Text = Annotated[
-    str | None, typer.Argument(help="The prompt's text; standard input when left out or -.")
+    str | None,
+    typer.Argument(
+        metavar="TEXT", help="Prompt; - or no TEXT reads standard input.", show_default=False
+    ),
 ]
 Target = Annotated[
     str,
-    typer.Option(
+    _target(
         "--target",
         "-t",
-        help="A target of phi2.toml, or a backend.",
+        metavar="NAME",
+        help="Target of phi2.toml, or a backend (default: local).",
         autocompletion=complete_targets,
     ),
 ]
-Config = Annotated[
-    Path | None,
-    typer.Option("--config", help="The configuration; phi2.toml here by default.", dir_okay=False),
+Model = Annotated[
+    str | None,
+    _target(
+        "--model",
+        "-m",
+        metavar="NAME",
+        help="Model to request from the target (default: the model that the target names).",
+    ),
 ]
+TargetConfig = Annotated[Path | None, _target("--config", **_CONFIG)]
+Config = Annotated[Path | None, panel()("--config", **_CONFIG)]
 Format = Annotated[
-    str, typer.Option(help=f"Prompt format: {', '.join(FORMATS)}.", autocompletion=complete_formats)
+    str,
+    _prompt(
+        metavar="NAME",
+        help=f"Prompt format: {', '.join(FORMATS)} (default: instruct).",
+        autocompletion=complete_formats,
+    ),
 ]
-MaxTokens = Annotated[int, typer.Option(help="At most so many tokens.")]
-Temperature = Annotated[float, typer.Option(help="0 is greedy.")]
-TopP = Annotated[float, typer.Option(help="1 is off.")]
-TopK = Annotated[int | None, typer.Option(help="Off when left out.")]
-MinP = Annotated[float, typer.Option(help="0 is off.")]
-RepetitionPenalty = Annotated[float, typer.Option(help="1 is off.")]
-Seed = Annotated[int | None, typer.Option(help="Makes a sampled answer repeatable.")]
+MaxTokens = Annotated[
+    int, _sampling(metavar="N", help="Maximum number of output tokens (default: 256).")
+]
+Temperature = Annotated[
+    float,
+    _sampling(metavar="T", help="Sampling temperature; 0 is greedy decoding (default: 0)."),
+]
+TopP = Annotated[
+    float,
+    _sampling(metavar="P", help="Nucleus sampling: cumulative probability (default: 1, off)."),
+]
+TopK = Annotated[
+    int | None, _sampling(metavar="K", help="Sample from the K most likely tokens (default: off).")
+]
+MinP = Annotated[
+    float,
+    _sampling(
+        metavar="P",
+        help="Minimum probability, relative to the most likely token (default: 0, off).",
+    ),
+]
+RepetitionPenalty = Annotated[
+    float, _sampling(metavar="X", help="Penalty for repeated tokens (default: 1, off).")
+]
+Seed = Annotated[
+    int | None, _sampling(metavar="N", help="Seed for reproducible sampling (default: random).")
+]
 Stop = Annotated[
     list[str] | None,
-    typer.Option(help="End the answer before this text, as before the format's; repeatable."),
+    _sampling(
+        metavar="TEXT",
+        help="End the answer before this text; repeatable (default: the stops of --format).",
+    ),
 ]
 OnUnsupported = Annotated[
     Literal["raise", "warn"],
-    typer.Option(help="About a parameter that the route cannot do: refuse, or go without."),
+    _sampling(
+        metavar="raise|warn",
+        help="Refuse a parameter that the route does not support, or leave it out "
+        "(default: raise).",
+    ),
 ]
 AllowControlTokens = Annotated[
-    bool, typer.Option("--allow-control-tokens", help="Allow <|endoftext|> in prompts.")
+    bool,
+    _prompt("--allow-control-tokens", metavar=FLAG, help="Allow <|endoftext|> in the prompt."),
 ]
 
 IN_THE_TABLE = 'set on_unsupported = "warn" in the target\'s table of phi2.toml'
-"""The advice of a command that has no ``--on-unsupported``."""
+"""The advice that replaces ``--on-unsupported`` in commands without this option."""
 
 
 def asked_prompt(text: str | None, format: str, *, allow_control_tokens: bool) -> Prompt:
-    """The prompt that was asked for, from standard input where the text is left out or ``-``.
+    """Return the prompt of a command, from standard input if ``text`` is ``None`` or ``-``.
 
     Raises:
-        InvalidRequest: It is empty, is not UTF-8, or holds a control token.
-        ConfigurationError: There is no such format.
+        InvalidRequest: The prompt is empty, is not UTF-8, or contains a control token.
+        ConfigurationError: The format does not exist.
     """
     given = _standard_input() if text in (None, "-") else str(text)
     return prompts.render(given, known_format(format), allow_control_tokens=allow_control_tokens)
@@ -118,10 +185,10 @@ def asked_prompt(text: str | None, format: str, *, allow_control_tokens: bool) -
 def advice_as_options(
     *, on_unsupported: str = "give --on-unsupported warn"
 ) -> Generator[None, None, None]:
-    """Let errors that advise a programmer advise the option of the command instead.
+    """Replace the Python arguments that an error message advises by options of the command.
 
     Args:
-        on_unsupported: What to do about a parameter that a route cannot do.
+        on_unsupported: The advice for a parameter that the route does not support.
     """
     options = {
         "pass allow_control_tokens=True": "give --allow-control-tokens",

@@ -1,4 +1,4 @@
-"""The command line of ``phi2 plan``: how many calls and dollars a verdict needs."""
+"""The command line of ``phi2 plan``, which estimates the calls that an identity test needs."""
 
 from __future__ import annotations
 
@@ -7,90 +7,139 @@ from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from phi2sdk.cli.options import (
+    FLAG,
     AllowControlTokens,
+    Format,
     advice_as_options,
-    complete_formats,
     complete_targets,
+    panel,
 )
+from phi2sdk.cli.output import console, print_table
 from phi2sdk.errors import ConfigurationError
-from phi2sdk.prompts import FORMATS, Format, known_format
+from phi2sdk.prompts import Format as PromptFormat
+from phi2sdk.prompts import known_format
 from phi2sdk.text import for_terminal
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from phi2sdk.identity.power_plan import PlannedCalls, Plans
 
 __all__ = ["plan"]
+
+
+_test, _model, _prompts_panel = panel("Test"), panel("Model"), panel("Prompt")
+_cost, _output = panel("Cost"), panel("Output")
 
 
 @advice_as_options()
 def plan(
     detect: Annotated[
         list[str] | None,
-        typer.Option(
-            help="What must be found: t=0.8, top_p=0.9, top_k=20, int8, int4, template=qa, "
-            "other=FOLDER, route=0.2:int4, route=0.2:FOLDER; repeatable. [int4]"
+        _test(
+            metavar="CHANGE",
+            help="Change to detect: t=0.8, top_p=0.9, top_k=20, int8, int4, template=qa, "
+            "other=FOLDER, route=0.2:int4, route=0.2:FOLDER; repeatable (default: int4).",
         ),
     ] = None,
-    power: Annotated[float, typer.Option(help="The probability that it is found.")] = 0.95,
-    prompts: Annotated[
-        Path | None,
-        typer.Option(
-            help="What will be asked: a .jsonl, .csv or .txt file. [the demo's]", dir_okay=False
-        ),
-    ] = None,
-    format: Annotated[
-        str,
-        typer.Option(help=f"Prompt format: {', '.join(FORMATS)}.", autocompletion=complete_formats),
-    ] = "instruct",
-    allow_control_tokens: AllowControlTokens = False,
-    model: Annotated[str, typer.Option(help="The weights: a folder, a hub id, or demo.")] = "demo",
-    honest: Annotated[
-        str, typer.Option(help="Precisions in which the model counts as itself.")
-    ] = "float32,float16,bfloat16",
-    max_tokens: Annotated[int, typer.Option(help="At most so many tokens an answer.")] = 64,
-    targets: Annotated[int, typer.Option(help="That will be tested in the same run.")] = 1,
+    power: Annotated[
+        float,
+        _test(metavar="P", help="Probability that the change is detected (default: 0.95)."),
+    ] = 0.95,
     alpha: Annotated[
-        float, typer.Option(help="The probability that any honest target at all is accused.")
+        float,
+        _test(
+            metavar="P",
+            help="Probability that any unchanged target of the run is reported (default: 0.05).",
+        ),
     ] = 0.05,
-    pilot: Annotated[
-        int, typer.Option(help="Texts of each author that are sampled here to find out.")
-    ] = 256,
-    seed: Annotated[int, typer.Option(help="Of the pilot's texts.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cuda, cpu or mps.")] = "auto",
+    targets: Annotated[
+        int, _test(metavar="N", help="Number of targets that the run tests (default: 1).")
+    ] = 1,
     run: Annotated[
         Path | None,
-        typer.Option(
-            help="Take everything from the calibration in a run's folder; no weights are loaded. "
-            "For what stands in its line-up.",
+        _test(
+            metavar="DIR",
+            help="Run whose calibration is used, without loading weights. --detect names "
+            "candidates of that run.",
             file_okay=False,
         ),
     ] = None,
+    model: Annotated[
+        str,
+        _model(
+            "--model",
+            "-m",
+            metavar="NAME",
+            help="Local weights: a folder, a hub id, or demo (default: demo).",
+        ),
+    ] = "demo",
+    honest: Annotated[
+        str,
+        _model(
+            metavar="LIST",
+            help="Precisions of the local weights that count as the same model (default: "
+            "float32,float16,bfloat16).",
+        ),
+    ] = "float32,float16,bfloat16",
+    pilot: Annotated[
+        int,
+        _model(
+            metavar="N",
+            help="Answers that are sampled here from each candidate (default: 256).",
+        ),
+    ] = 256,
+    seed: Annotated[int, _model(metavar="N", help="Seed of these answers (default: 0).")] = 0,
+    device: Annotated[
+        str, _model(metavar="NAME", help="auto, cuda, cpu or mps (default: auto).")
+    ] = "auto",
+    prompts: Annotated[
+        Path | None,
+        _prompts_panel(
+            metavar="FILE",
+            help="Prompts of the planned run: .jsonl, .csv or .txt (default: those of the demo).",
+            dir_okay=False,
+        ),
+    ] = None,
+    format: Format = "instruct",
+    allow_control_tokens: AllowControlTokens = False,
+    max_tokens: Annotated[
+        int,
+        _prompts_panel(metavar="N", help="Maximum number of output tokens (default: 64)."),
+    ] = 64,
     target: Annotated[
         str | None,
-        typer.Option("--target", "-t", help="Whose price counts.", autocompletion=complete_targets),
+        _cost(
+            "--target",
+            "-t",
+            metavar="NAME",
+            help="Target whose price is used (default: no price).",
+            autocompletion=complete_targets,
+        ),
     ] = None,
     price: Annotated[
-        str | None, typer.Option(help="A price of the price book, as together/phi-2.")
+        str | None,
+        _cost(metavar="ID", help="Price of the price book to use, such as together/phi-2."),
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option(help="The configuration; phi2.toml here by default.", dir_okay=False),
+        _cost(metavar="FILE", help="Configuration file (default: phi2.toml).", dir_okay=False),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
+    json: Annotated[bool, _output("--json", metavar=FLAG, help="Print the plan as JSON.")] = False,
+    quiet: Annotated[
+        bool, _output("--quiet", "-q", metavar=FLAG, help="Print the plan only, no progress.")
+    ] = False,
 ) -> None:
-    """Say how many calls, tokens and dollars it takes to see that a target is not the model.
+    """Estimate how many calls, tokens and dollars an identity test needs.
+
+    An identity test detects that a target serves a different model or other sampling
+    parameters than it claims. The command samples answers from local weights; it
+    sends no request to a target.
 
     Exit status:
-
-    - 0: the plan is printed
-
-    - 2: bad usage or configuration
+      0  The plan was printed.
+      2  The usage or the configuration is wrong.
     """
     from phi2sdk.identity.power_plan import PlanSetting, from_run, from_weights
     from phi2sdk.identity.weights import Weights, parse_honest
@@ -100,10 +149,11 @@ def plan(
     usd = _price(target, price, config)
     if run is not None:
         if prompts is not None:
-            raise ConfigurationError("--run brings its own prompts: leave --prompts out")
+            raise ConfigurationError("--run uses the prompts of that run: leave out --prompts")
         found = from_run(run, wanted, asked, usd)
     else:
-        say = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
+        say = console(stderr=True)
+        say.quiet = quiet
         asked_for = _prompts(
             prompts, known_format(format), allow_control_tokens=allow_control_tokens, say=say
         )
@@ -122,11 +172,11 @@ def plan(
     if json:
         sys.stdout.write(dumps(found.to_json(), indent=2) + "\n")
     else:
-        _show(found, Console(width=None if sys.stdout.isatty() else 80, highlight=False))
+        _show(found, console())
 
 
 def _prompts(
-    path: Path | None, format: Format, *, allow_control_tokens: bool, say: Console
+    path: Path | None, format: PromptFormat, *, allow_control_tokens: bool, say: Console
 ) -> tuple[str, ...]:
     from phi2sdk.demo import open_ended_path
     from phi2sdk.measure.workload import read_workload
@@ -142,34 +192,42 @@ def _prompts(
 
 
 def _price(target: str | None, name: str | None, config: Path | None) -> Any:
-    """The price that is asked for; ``None`` where none is."""
+    """Return the price that the options choose; ``None`` without such an option."""
     from phi2sdk.config.lookup import load_book, resolve
     from phi2sdk.pricing.price import resolve as resolve_price
 
     if name is not None:
         if target is not None:
-            raise ConfigurationError("give --target or --price, not both")
+            raise ConfigurationError(
+                "--target and --price both choose a price: leave one of them out"
+            )
         return resolve_price({"book": name}, load_book(config))
     if target is None:
         return None
     found = resolve(target, config).price
     if found is None:
         raise ConfigurationError(
-            f"the target {target!r} has no price: write one into its table, or give --price"
+            f"the target {target!r} has no price: add price to its table in phi2.toml, or use "
+            "--price"
         )
     return found
 
 
-def _show(found: Plans, console: Console) -> None:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for title in ("to find", "calls", "likely", "output tokens", "USD", "nats/token", "found by"):
-        left = title in ("to find", "found by")
-        table.add_column(Text(title, style="bold"), justify="left" if left else "right")
-    for one in found.plans:
-        table.add_row(*(Text(for_terminal(cell)) for cell in _cells(one)))
-    console.print(table)
+_NUMBERS = ("calls", "95 % interval", "output tokens", "cost (USD)", "nats per token")
+
+
+def _show(found: Plans, to: Console) -> None:
+    from rich.text import Text
+
+    print_table(
+        ("change", *_NUMBERS, "test"),
+        map(_cells, found.plans),
+        to,
+        right=_NUMBERS,
+        fold=("change", "test"),
+    )
     for line in found.notes():
-        console.print(Text(for_terminal(line)))
+        to.print(Text(for_terminal(line)))
 
 
 def _cells(one: PlannedCalls) -> tuple[str, ...]:

@@ -1,78 +1,90 @@
-"""``phi2 prices``: the price book with one's own entries, and whether it can be relied on."""
+"""The command line of ``phi2 prices``, which lists the price book and checks it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date as Date  # noqa: N812 - a field is called `date`
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from phi2sdk.cli.errors import DONE, REQUIREMENT_FAILS
-from phi2sdk.cli.output import print_json
+from phi2sdk.cli.options import FLAG, Config, panel
+from phi2sdk.cli.output import console, print_json, print_table
 from phi2sdk.config.lookup import load_book, own_prices
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.pricing import genai_prices as genai_source
 from phi2sdk.pricing.book import STALE_AFTER, PriceBook, Quote
 from phi2sdk.text import for_terminal
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 __all__ = ["against_genai_prices", "prices"]
+
+
+_option = panel()
 
 
 def prices(
     pattern: Annotated[
-        str, typer.Argument(help="Only entries whose id holds this.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="PATTERN",
+            help="List only prices whose id contains PATTERN.",
+            show_default=False,
+        ),
     ] = "",
-    config: Annotated[
-        Path | None,
-        typer.Option("--config", help="The configuration; phi2.toml here by default."),
-    ] = None,
+    config: Config = None,
     check: Annotated[
         bool,
-        typer.Option(
-            "--check", help="Status 1 if an entry is too old, or differs from genai-prices."
+        _option(
+            "--check",
+            metavar=FLAG,
+            help=f"Exit with status 1 if a price is older than {STALE_AFTER.days} days, or differs "
+            "from the package genai-prices.",
         ),
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the prices as JSON.")] = False,
+    json: Annotated[
+        bool, _option("--json", metavar=FLAG, help="Print the prices as JSON.")
+    ] = False,
 ) -> None:
-    """List the prices that this package knows, yours over its own, and check them.
+    """List the known prices, each with its unit, date and source.
+
+    Prices of phi2.toml replace prices of the package with the same id.
 
     Exit status:
-
-    - 0: listed
-
-    - 1: with --check, a price is old or differs
-
-    - 2: bad usage or configuration
+      0  The prices were listed.
+      1  With --check: a price is too old, or differs from genai-prices.
+      2  The usage or the configuration is wrong.
     """
     book, own = load_book(config), {quote.id for quote in own_prices(config).prices}
     shown = [quote for quote in book.prices if pattern in quote.id]
     if not shown:
-        raise ConfigurationError(f"the price book has nothing with {pattern!r} in its id")
+        raise ConfigurationError(
+            f"no id of the price book contains {pattern!r}: run phi2 prices to list all prices"
+        )
     today = Date.today()
     old = [quote.id for quote in shown if quote.stale(today)]
     if json:
         differences = _print_json(shown, own, old, list(against_genai_prices(book, pattern)))
         raise typer.Exit(REQUIREMENT_FAILS if check and (old or differences) else DONE)
-    console = Console(highlight=False)
-    console.print(_table(shown, own, today))
-    console.print(
-        Text(
-            f"{len(shown)} prices, {len(own)} of them yours; {len(old)} older than "
-            f"{STALE_AFTER.days} days{': check their sources' if old else ''}."
-        )
+    to = console()
+    print_table(
+        ("id", "USD", "per", "date", "source"),
+        (_row(quote, own, old) for quote in shown),
+        to,
+        right=("USD",),
+        fold=("per", "source"),
     )
-    differences = _tell_genai_prices(console, book, pattern)
+    _say(to, *_summary(shown, own, old))
+    differences = _compare_with_genai_prices(to, book, pattern)
     if check and (old or differences):
         raise typer.Exit(REQUIREMENT_FAILS)
 
 
 def against_genai_prices(book: PriceBook, pattern: str = "") -> Iterator[tuple[str, float, float]]:
-    """``(id, our value, its value)`` for each token price that genai-prices has too."""
+    """Yield the id, our value and the value of genai-prices for each price in both."""
     for quote in book.prices:
         if quote.unit != "1M tokens" or pattern not in quote.id:
             continue
@@ -80,24 +92,25 @@ def against_genai_prices(book: PriceBook, pattern: str = "") -> Iterator[tuple[s
         try:
             table = genai_source.token_price(f"{genai_source.PREFIX}{_their_name(model)}")
         except ConfigurationError:
-            continue  # it does not know the model
+            continue  # genai-prices does not have the model
         if table is not None and direction in table:
             yield quote.id, quote.value, table[direction]
 
 
 def _their_name(model: str) -> str:
-    """A host's copy of a model goes by its maker's name there."""
+    """Return the name of a model in genai-prices, which includes the model's author."""
     return {"together/phi-2": "together/microsoft/phi-2"}.get(model, model)
 
 
 def _print_json(
     quotes: list[Quote], own: set[str], old: list[str], genai: list[tuple[str, float, float]]
 ) -> int:
-    """Print the prices; how many differ from genai-prices."""
+    """Print the prices as JSON; return how many of them differ from genai-prices."""
     theirs = {id: value for id, _, value in genai}
     prices = [
         {
             **quote.model_dump(mode="json"),
+            "applies_to": applies_to(quote),
             "yours": quote.id in own,
             "old": quote.id in old,
             "genai_prices": theirs.get(quote.id),
@@ -108,43 +121,66 @@ def _print_json(
     return sum(ours != value for _, ours, value in genai)
 
 
-def _tell_genai_prices(console: Console, book: PriceBook, pattern: str) -> int:
+def _compare_with_genai_prices(to: Console, book: PriceBook, pattern: str) -> int:
+    """Print how the prices compare with genai-prices; return how many differ."""
     version = genai_source.version()
     if version is None:
-        console.print(
-            Text("genai-prices is not installed (phi2sdk[prices]): nothing to compare with.")
+        _say(
+            to,
+            "The prices were not compared with genai-prices, which is not installed: "
+            "python -m pip install 'phi2sdk[prices]'",
         )
         return 0
     found = list(against_genai_prices(book, pattern))
     if not found:
         return 0
     other = [(id, ours, theirs) for id, ours, theirs in found if ours != theirs]
-    console.print(
-        Text(f"genai-prices {version}: {len(found) - len(other)} agree, {len(other)} differ.")
+    _say(
+        to,
+        f"{len(found) - len(other)} prices agree with genai-prices {version}, and {len(other)} "
+        "differ.",
+        *(f"{id}: {ours:g} here, {theirs:g} in genai-prices" for id, ours, theirs in other),
     )
-    for id, ours, theirs in other:
-        console.print(Text(for_terminal(f"{id}: {ours:g} here, {theirs:g} there")))
     return len(other)
 
 
-def _table(quotes: list[Quote], own: set[str], today: Date) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for title in ("id", "USD", "per", "date", "", "source"):
-        table.add_column(
-            title,
-            justify="right" if title == "USD" else "left",
-            overflow="fold",
-            no_wrap=title in ("USD", "per", "date", ""),
-        )
-    for quote in quotes:
-        marks = ["yours"] * (quote.id in own) + ["old"] * quote.stale(today)
-        cells = (
-            quote.id,
-            f"{quote.value:g}",
-            quote.unit,
-            quote.date.isoformat(),
-            " ".join(marks),
-            f"{quote.source}; {quote.note}" if quote.note else quote.source,
-        )
-        table.add_row(*(Text(for_terminal(cell)) for cell in cells))
-    return table
+def applies_to(quote: Quote) -> str:
+    """Return what a price is for, such as ``1M input tokens`` or ``machine hour``."""
+    if quote.unit == "1M tokens":
+        kind = quote.id.rpartition("/")[2]
+        return f"1M {kind} tokens" if kind in ("input", "output", "cached") else quote.unit
+    return {"hour": "machine hour", "device": "device bought"}.get(quote.unit, quote.unit)
+
+
+def _row(quote: Quote, own: set[str], old: list[str]) -> tuple[str, ...]:
+    marks = ["yours"] * (quote.id in own) + ["old"] * (quote.id in old)
+    notes = [quote.note] * bool(quote.note)
+    return (
+        quote.id,
+        f"{quote.value:g}",
+        applies_to(quote),
+        quote.date.isoformat(),
+        "; ".join([*marks, quote.source, *notes]),
+    )
+
+
+def _summary(shown: list[Quote], own: set[str], old: list[str]) -> Iterator[str]:
+    mine = sum(quote.id in own for quote in shown)
+    check = ": check their sources" if old else ""
+    yield (
+        f"{len(shown)} prices, {mine} of them from your phi2.toml; {len(old)} older than "
+        f"{STALE_AFTER.days} days{check}."
+    )
+    yield (
+        "A target has one of these prices only if its table in phi2.toml names the price, as in "
+        'price = { book = "hf/aws-t4" } for a machine hour, price = { book = "together/phi-2" } '
+        'for tokens, or price = { model = "owned", device = "H200" } for a device that runs the '
+        "target and that you own."
+    )
+
+
+def _say(to: Console, *lines: str) -> None:
+    from rich.text import Text
+
+    for line in lines:
+        to.print(Text(for_terminal(line)))

@@ -4,6 +4,7 @@ from phi2sdk.config.environment import FromEnvironment
 from phi2sdk.config.lookup import (
     DEFAULT_CONFIG,
     configured,
+    in_environment,
     load_book,
     load_config,
     own_prices,
@@ -16,6 +17,7 @@ __all__ = [
     "FromEnvironment",
     "Target",
     "configured",
+    "in_environment",
     "load_book",
     "load_config",
     "own_prices",

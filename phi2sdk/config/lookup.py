@@ -1,17 +1,18 @@
-"""Targets by name, from ``phi2.toml`` or the environment, and the prices that the file brings.
+"""Find targets by name in ``phi2.toml`` and the environment, and read the prices of the file.
 
-The reader of the file needs pydantic. It is imported on use, so that a client without a file does
-without.
+The reader of the file needs pydantic and is imported on use, so that a client without a file does
+not load it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phi2sdk import backends
 from phi2sdk.config.target import Target
-from phi2sdk.errors import ConfigurationError
+from phi2sdk.errors import ConfigurationError, Phi2Error
 
 if TYPE_CHECKING:
     from phi2sdk.pricing.book import Entries, PriceBook
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_CONFIG",
     "configured",
+    "in_environment",
     "load_book",
     "load_config",
     "own_prices",
@@ -26,21 +28,21 @@ __all__ = [
 ]
 
 DEFAULT_CONFIG = "phi2.toml"
-"""Read from the working directory where nothing else is said."""
+"""The configuration file that is read from the working directory by default."""
 
 
 def load_config(path: str | Path) -> dict[str, Target]:
-    """The targets of a configuration file, by name.
+    """Return the targets of a configuration file, by name.
 
-    What stands as ``{ env = "NAME" }`` is looked up when its target is opened: a key that is not
-    set stands in the way of its own target only.
+    A value written as ``{ env = "NAME" }`` is read from the environment when its target is opened,
+    so that a variable that is not set affects only its own target.
 
     Args:
         path: The file.
 
     Raises:
-        ConfigurationError: The file is missing, is no TOML, holds a key in clear, or a table of
-            it is wrong; the message names the place.
+        ConfigurationError: The file is missing, is not TOML, contains a secret in plain text, or
+            has a wrong table; the message names the table.
     """
     from phi2sdk.config.file import targets
 
@@ -48,10 +50,10 @@ def load_config(path: str | Path) -> dict[str, Target]:
 
 
 def configured(config: str | Path | None = None) -> dict[str, Target]:
-    """The targets of the configuration; none where there is no file and none was asked for.
+    """Return the targets of the configuration file; none if there is no default file.
 
     Args:
-        config: The file; by default ``phi2.toml`` of the working directory, if there is one.
+        config: The file; by default ``phi2.toml`` of the working directory, if it exists.
     """
     if config is None and not Path(DEFAULT_CONFIG).is_file():
         return {}
@@ -59,10 +61,10 @@ def configured(config: str | Path | None = None) -> dict[str, Target]:
 
 
 def load_book(path: str | Path | None = None) -> PriceBook:
-    """The price book, with the entries of a configuration file over its own.
+    """Return the price book with the prices of a configuration file, which have precedence.
 
     Args:
-        path: The file; ``phi2.toml`` of the working directory by default, if there is one.
+        path: The file; by default ``phi2.toml`` of the working directory, if it exists.
 
     Raises:
         ConfigurationError: The file is missing or wrong.
@@ -73,7 +75,7 @@ def load_book(path: str | Path | None = None) -> PriceBook:
 
 
 def own_prices(path: str | Path | None = None) -> Entries:
-    """The entries of the price book that a configuration file brings; none without a file."""
+    """Return the price book entries of a configuration file; none without a file."""
     from phi2sdk.config.file import read
     from phi2sdk.pricing.book import Entries
 
@@ -83,14 +85,14 @@ def own_prices(path: str | Path | None = None) -> Entries:
 
 
 def resolve(target: str, config: str | Path | None = None) -> Target:
-    """A target by its name in the configuration file, or a backend by its own name.
+    """Return a target of the configuration file, or a backend that is named like a target.
 
     Args:
         target: The name.
-        config: The file; by default ``phi2.toml`` of the working directory, if there is one.
+        config: The file; by default ``phi2.toml`` of the working directory, if it exists.
 
     Raises:
-        ConfigurationError: There is neither a target nor a backend of that name.
+        ConfigurationError: Neither a target nor a backend has that name.
     """
     targets = configured(config)
     if target in targets:
@@ -99,3 +101,25 @@ def resolve(target: str, config: str | Path | None = None) -> Target:
         return Target(target, target)
     names = (*targets, *(name for name in backends.known() if name not in targets))
     raise ConfigurationError(f"there is no target {target!r}: use one of {', '.join(names)}")
+
+
+def in_environment(name: str, environ: Mapping[str, str]) -> bool:
+    """Return whether the environment configures a backend.
+
+    It does if it has a setting without which the backend cannot be built.
+    """
+    try:
+        cls = backends.find(name)
+    except Phi2Error:
+        return False
+    if any(environ.get(cls.environment.get(setting, ""), "").strip() for setting in cls.required):
+        return True
+    return _opens(name, environ) and not _opens(name, {})
+
+
+def _opens(name: str, environ: Mapping[str, str]) -> bool:
+    try:
+        Target(name, name).open(environ=environ)
+    except Phi2Error:
+        return False
+    return True

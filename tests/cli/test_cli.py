@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import os
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from phi2sdk.emulator import Fault
 from phi2sdk.testing import Phi2Emulator
 from phi2sdk.text import for_terminal
-
-
-def phi2(*arguments: str, stdin: str = "", cwd: Path | None = None) -> tuple[int, str, str]:
-    """Status, standard output and standard error of one command."""
-    done = subprocess.run(
-        [sys.executable, "-m", "phi2sdk.cli", *arguments],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env={**os.environ, "NO_COLOR": "1", "COLUMNS": "120"},
-        check=False,
-    )
-    return done.returncode, done.stdout, done.stderr
+from tests.commands import phi2
 
 
 def test_generate_prints_the_answer_and_nothing_else(phi2_emulator: Phi2Emulator) -> None:
@@ -47,12 +35,54 @@ def test_hostile_output_does_not_reach_the_terminal(phi2_emulator: Phi2Emulator)
     assert for_terminal("tab\tand\nline") == "tab\tand\nline"
 
 
-def test_the_receipt_shows_what_was_asked(phi2_emulator: Phi2Emulator) -> None:
+def test_the_receipt_is_a_table_of_what_was_sent(phi2_emulator: Phi2Emulator) -> None:
     phi2_emulator.answers("ok")
-    status, out, err = phi2("generate", "x", "-t", "openai", "--receipt")
+    phi2_emulator.openai.faults.push(Fault("status", status=503, headers={"Retry-After": "0"}))
+    status, out, err = phi2("generate", "x", "-t", "openai", "--receipt", "--top-k", "5")
     assert (status, out) == (0, "ok\n")
-    assert "max_tokens" in err
+    rows = [line.split() for line in err.splitlines()]
+    assert ["target", "openai"] in rows
+    assert ["prompt", "19", "bytes:", '"Instruct:', 'x\\nOutput:"'] in rows
+    assert ["parameter", "value", "outcome", "sent", "as", "note"] in rows
+    assert ["max_tokens", "256", "sent", "max_tokens=256"] in rows
+    assert [row[1:4] for row in rows if row[:1] in (["1"], ["2"])] == [
+        ["openai", "Overloaded", "503"],
+        ["openai", "answered", "-"],
+    ]
+    for repr_of in ("ParameterFate", "'", "t_send_ns", "{", "None"):
+        assert repr_of not in err
     assert phi2_emulator.key not in err
+
+
+def test_json_has_the_receipt_and_prints_no_table(phi2_emulator: Phi2Emulator) -> None:
+    status, out, err = phi2("generate", "x", "-t", "openai", "--receipt", "--json")
+    assert (status, err) == (0, "")
+    assert json.loads(out)["receipt"]["route"] == "openai.completions (vllm)"
+
+
+@pytest.mark.parametrize("option", ["-m", "--model"])
+def test_the_model_can_be_named(option: str, phi2_emulator: Phi2Emulator) -> None:
+    status, _, err = phi2("generate", "x", "-t", "openai", option, "phi-2-awq")
+    assert (status, "`phi-2-awq` does not exist" in err) == (3, True)
+    assert phi2_emulator.openai.calls[0].body["model"] == "phi-2-awq"
+    status, out, err = phi2("explain", "x", "-t", "openai", option, "phi-2-awq", "--json")
+    assert status == 0, err
+    assert json.loads(out)["call"]["body"]["model"] == "phi-2-awq"
+
+
+def test_the_bundled_model_answers_as_demo() -> None:
+    status, out, err = phi2("generate", "Describe rivers.", "-m", "demo", "--max-tokens", "8")
+    assert (status, err) == (0, "")
+    assert out.strip()
+
+
+def test_verbose_prints_each_retry_without_the_prompt(phi2_emulator: Phi2Emulator) -> None:
+    phi2_emulator.openai.faults.push(Fault("status", status=503, headers={"Retry-After": "0"}))
+    status, _, err = phi2("generate", "canary", "-t", "openai", "-v")
+    assert status == 0
+    assert "Overloaded (status 503" in err
+    assert "openai answered in" in err
+    assert "canary" not in err
 
 
 @pytest.mark.parametrize(
@@ -136,16 +166,20 @@ def test_doctor_ends_with_3_when_one_configured_target_is_not_ready(
     monkeypatch.setenv("HF_TOKEN", "wrong")
     status, out, _ = phi2("doctor", cwd=tmp_path)
     assert status == 3
-    assert "give a key that the provider accepts" in " ".join(out.split())
+    assert "set a key that the provider accepts" in " ".join(out.split())
 
 
 def test_memory_names_its_units_and_how_fewer_bits_are_asked_for() -> None:
-    status, out, _ = phi2("memory", "--context", "512")
+    status, out, _ = phi2("memory", "--context", "512", COLUMNS="")
     assert status == 0
-    assert "in GB (1e9 bytes)" in out.splitlines()[0]
+    first, header, *rows, last = out.splitlines()
+    assert "1 GB is 1e9 bytes" in first
+    assert "weights (GB)" in header
+    assert "working (MB)" in header
+    assert len(rows) == 5
     assert " 0.00 " not in out
-    assert " MB" in out
-    assert "quantize=" in out
+    assert " 0.0 " not in out
+    assert "setting quantize" in last
 
 
 def test_help_shows_every_command_with_an_example() -> None:

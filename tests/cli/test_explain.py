@@ -211,10 +211,10 @@ def test_a_quoted_text_is_one_word_and_itself(text: str, shell: str) -> None:
 def test_local_has_no_wire_and_says_so(tmp_path: Path) -> None:
     status, out, err = phi2("explain", "x", "-t", "local", "--curl", cwd=tmp_path)
     assert (status, out) == (2, "")
-    assert "there is no wire" in err
+    assert "there is no request to show" in err
     status, out, _ = phi2("explain", "x", "-t", "local", "--temperature", "1", cwd=tmp_path)
     assert status == 0
-    assert "answers in this process: there is no wire" in out
+    assert "runs in this process: there is no request to show" in out
 
 
 def test_nothing_is_sent_and_json_holds_it_all(emulator: Phi2Emulator, tmp_path: Path) -> None:

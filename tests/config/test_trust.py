@@ -125,7 +125,7 @@ def test_phi2_trust_shows_file_host_and_variable_and_what_it_confirmed_is_sent(
         assert phi2("doctor", cwd=tmp_path, AWS_SECRET_ACCESS_KEY=SECRET)[0] == 0
         assert [sent for sent in taken if sent] == [f"Bearer {SECRET}"]
         status, _, err = phi2("trust", "phi2.toml", cwd=tmp_path)
-        assert (status, "Everything is confirmed" in err) == (0, True)
+        assert (status, "Every secret is confirmed" in err) == (0, True)
 
 
 def test_a_confirmation_holds_for_its_file_its_host_and_its_variable_only(tmp_path: Path) -> None:

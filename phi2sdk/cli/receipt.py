@@ -1,0 +1,120 @@
+"""Print a receipt: what was sent for a request, and what happened to each parameter."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from phi2sdk.cli.output import print_table
+from phi2sdk.completion import Attempt, Completion, Receipt
+from phi2sdk.text import for_terminal
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["print_answered", "print_receipt"]
+
+
+def print_receipt(receipt: Receipt, call: dict[str, str], to: Console) -> None:
+    """Print the route, the prompt, and a table of the parameters.
+
+    Args:
+        receipt: The receipt.
+        call: Further lines about the request, by their labels.
+        to: The console.
+    """
+    provider = "" if receipt.provider == receipt.target else f" ({receipt.provider})"
+    lines = {
+        "target": f"{receipt.target}{provider}",
+        "route": receipt.route,
+        **call,
+        "prompt": f"{len(receipt.prompt.encode())} bytes: {_short(receipt.prompt)}",
+    }
+    if receipt.server is not None:
+        lines["server"] = str(receipt.server)
+    if receipt.wrapped:
+        lines["template"] = (
+            "The prompt is sent as a chat message, which the server puts into a chat template."
+        )
+    _print_lines(lines, to)
+    _write(to)
+    print_table(
+        ("parameter", "value", "outcome", "sent as", "note"),
+        (
+            (fate.name, _value(fate.value), fate.fate, _wire(fate.wire), fate.note)
+            for fate in receipt.parameters
+        ),
+        to,
+        fold=("value", "sent as", "note"),
+    )
+
+
+def print_answered(completion: Completion, to: Console) -> None:
+    """Print the receipt of an answer, with its attempts, tokens, latency and cost."""
+    print_receipt(completion.receipt, dict(_measured(completion)), to)
+    attempts = completion.receipt.attempts
+    if not attempts:
+        return
+    _write(to)
+    print_table(
+        ("attempt", "target", "result", "status", "duration (s)", "wait (s)"),
+        ((str(number), *_attempt(one)) for number, one in enumerate(attempts, start=1)),
+        to,
+        right=("status", "duration (s)", "wait (s)"),
+    )
+
+
+def _attempt(one: Attempt) -> tuple[str, ...]:
+    return (
+        one.target,
+        one.error or "answered",
+        "-" if one.status is None else str(one.status),
+        f"{(one.t_end_ns - one.t_send_ns) / 1e9:.3f}",
+        f"{one.wait:.3f}" if one.wait else "-",
+    )
+
+
+def _measured(completion: Completion) -> Iterator[tuple[str, str]]:
+    usage, timing, cost = completion.usage, completion.timing, completion.cost
+    provider = completion.receipt.finish_reason
+    yield "finish", f"{completion.finish_reason}{f' ({provider})' if provider else ''}"
+    counts = ((usage.input, "input"), (usage.output_billed, "output"), (usage.cached, "cached"))
+    known = ", ".join(f"{count} {name}" for count, name in counts if count is not None)
+    yield "tokens", known or "not reported"
+    first = "" if timing.ttft is None else f"TTFT {timing.ttft:.3f} s, "
+    yield "latency", f"{first}end to end {timing.e2e:.3f} s"
+    if cost is not None:
+        about = "about " if cost.estimated else ""
+        yield "cost", f"{about}{cost.usd:.2g} USD, {cost.source} ({cost.date})"
+
+
+def _print_lines(lines: dict[str, str], to: Console) -> None:
+    width = max(map(len, lines))
+    for label, value in lines.items():
+        _write(to, f"{label:<{width}}  {value}")
+
+
+def _write(to: Console, line: str = "") -> None:
+    from rich.text import Text
+
+    to.print(Text(for_terminal(line)))
+
+
+def _value(value: object) -> str:
+    if value is None:
+        return "-"
+    return ", ".join(map(_json, value)) or "-" if isinstance(value, tuple) else _json(value)
+
+
+def _wire(wire: Mapping[str, object]) -> str:
+    return ", ".join(f"{key}={_json(value)}" for key, value in wire.items()) or "-"
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _short(text: str, most: int = 160) -> str:
+    shown = _json(text)
+    return shown if len(shown) <= most else f"{shown[:most]}..."
