@@ -18,6 +18,7 @@ from phi2sdk.cli.errors import FAILED
 from phi2sdk.cli.options import FLAG, Config, panel
 from phi2sdk.cli.output import console, print_json, print_table
 from phi2sdk.cli.trust import ask_first
+from phi2sdk.completion import ServerSoftware
 from phi2sdk.config.lookup import configured, in_environment
 from phi2sdk.config.target import Target
 from phi2sdk.errors import ConfigurationError, Phi2Error
@@ -40,6 +41,8 @@ class Finding:
         state: The answer of the target, or what is wrong; empty if it is not configured.
         remedy: The next step; empty if none is needed.
         configured: Whether the file or the environment configures the target.
+        server: The server software of a ready target and how it is known, for backends that
+            depend on it.
     """
 
     target: str
@@ -48,6 +51,7 @@ class Finding:
     state: str
     remedy: str = ""
     configured: bool = True
+    server: ServerSoftware | None = None
 
 
 async def examine(
@@ -85,7 +89,7 @@ async def _examine(target: Target, configured: bool, environ: Mapping[str, str])
         return finding(False, "", _how_to_configure(target.backend) or error.message)
     try:
         said = await backend.check()
-        return finding(True, said)
+        return finding(True, said, server=backend.software)
     except ConfigurationError as error:
         state, _, remedy = error.message.partition(": ")
         return finding(False, state, remedy)
@@ -157,4 +161,6 @@ def doctor(
 def _cells(finding: Finding) -> tuple[str, str, str, str]:
     state = "ready" if finding.ok else "not ready" if finding.configured else "not configured"
     said = f"{state}: {finding.state}" if finding.state else state
+    if finding.server is not None:
+        said += f"; server: {finding.server}"
     return finding.target, finding.backend, said, finding.remedy

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -167,6 +168,21 @@ def test_doctor_ends_with_3_when_one_configured_target_is_not_ready(
     status, out, _ = phi2("doctor", cwd=tmp_path)
     assert status == 3
     assert "set a key that the provider accepts" in " ".join(out.split())
+
+
+@pytest.mark.parametrize("server", ["vllm", "llamacpp"])
+def test_doctor_names_the_server_software_of_a_target(
+    server: Literal["vllm", "llamacpp"], phi2_emulator: Phi2Emulator, tmp_path: Path
+) -> None:
+    phi2_emulator.openai.server = server
+    status, out, err = phi2("doctor", cwd=tmp_path, COLUMNS="")
+    assert status == 0, err
+    (line,) = [line for line in out.splitlines() if line.startswith("openai")]
+    assert f"server: {server} (detected" in line
+    _, out, _ = phi2("doctor", "--json", cwd=tmp_path)
+    servers = {one["target"]: one["server"] for one in json.loads(out)}
+    assert servers["openai"]["name"] == server
+    assert servers["azure"] is None
 
 
 def test_memory_names_its_units_and_how_fewer_bits_are_asked_for() -> None:
