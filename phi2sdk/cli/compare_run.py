@@ -98,21 +98,26 @@ class Asked:
             named,
         )
 
+    @property
+    def folder(self) -> Path:
+        """The folder of the run, or of the sweep."""
+        assert self.options.output is not None, "set by Asked.of"
+        return self.options.output
+
     def run(self, load: Load, out: Path | None = None) -> ComparisonRun:
         """Return the run under a load.
 
         Args:
             load: The load.
-            out: Its folder, if it is one of a sweep; :attr:`options` names it otherwise.
+            out: Its folder; :attr:`folder` by default.
 
         Raises:
             ConfigurationError: An option is wrong.
         """
         options = self.options
-        assert options.output is not None
         return ComparisonRun(
             workload=self.workload,
-            out=out or options.output,
+            out=out or self.folder,
             targets=options.target or [],
             config=options.config,
             tokenizer=options.tokenizer,
@@ -176,11 +181,29 @@ def _check_together(options: CompareOptions) -> None:
         raise ConfigurationError(
             "--repeat and --duration both say when the run ends: give one of them"
         )
+    if options.sweep is not None:
+        _check_sweep(options)
     no_format = options.task == "summarize" and known_format(options.format) != "instruct"
     if no_format and options.identity_prompts is None:
         raise ConfigurationError(
             f"--format {options.format} has no effect on --task summarize, whose template is "
             "fixed: add --task prompt, or leave out --format"
+        )
+
+
+def _check_sweep(options: CompareOptions) -> None:
+    for name, why in (
+        ("rate", "it has its own rates"),
+        ("load", "its load is always poisson"),
+        ("budget_usd", "a budget is for one run: make a run with --rate for each rate"),
+        ("identity", "identity does not depend on the rate: make one run without --sweep"),
+        ("logprobs", "identity does not depend on the rate: make one run without --sweep"),
+    ):
+        if getattr(options, name):
+            raise ConfigurationError(f"--sweep does not take --{name.replace('_', '-')}: {why}")
+    if options.concurrency != 1:
+        raise ConfigurationError(
+            "--sweep does not take --concurrency: it sends requests at fixed rates"
         )
 
 

@@ -228,6 +228,11 @@ GLOSSARY: Mapping[str, Term] = {
         "Goodput is the number of requests per second that meet every service level of --slo.",
         "The good fraction is the share of all requests that do; a failed request is not good.",
     ),
+    "request_rate": Term(
+        "request rate",
+        "The request rate is the number of requests per second that are sent to a target.",
+        "The achieved rate is the number of answered requests per second.",
+    ),
     "failures": Term(
         "failures",
         "Failures are the requests without an acceptable answer, of all requests that were sent.",

@@ -131,10 +131,10 @@ def per_request(usd: float) -> dict[str, Any]:
     [(0.01, 0.02, "more expensive"), (0.02, 0.01, "cheaper"), (0.01, 0.01, "equivalent")],
 )
 def test_the_cost_of_both_runs_is_compared(before: float, after: float, verdict: str) -> None:
-    runs = [run_of(records(), prices=per_request(usd)) for usd in (before, after)]
-    found = diff_runs(*runs, estimating_tokenizer())
+    a, b = (run_of(records(), prices=per_request(usd)) for usd in (before, after))
+    found = diff_runs(a, b, estimating_tokenizer())
     cost = found.targets["t"].cost
-    assert (cost.a, cost.b) == (pytest.approx(before), pytest.approx(after))
+    assert [cost.a, cost.b] == pytest.approx([before, after])
     assert cost.ratio is not None
     assert cost.ratio.value == pytest.approx(after / before)
     assert cost.verdict == verdict
