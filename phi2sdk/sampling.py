@@ -9,11 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from difflib import get_close_matches
+from typing import Any, Literal, TypedDict
 
 from phi2sdk.errors import InvalidRequest, UnsupportedParameter
 
-__all__ = ["OMIT", "Dialect", "Fate", "ParameterFate", "Rule", "Sampling", "translate"]
+__all__ = [
+    "OMIT",
+    "Dialect",
+    "Fate",
+    "ParameterFate",
+    "Rule",
+    "Sampling",
+    "SamplingParameters",
+    "translate",
+]
 
 JSON = Any  # what json.dumps takes; the wire's own value type
 
@@ -94,7 +104,37 @@ class Sampling:
         return name in _NEUTRAL and getattr(self, name) == _NEUTRAL[name]
 
 
+class SamplingParameters(TypedDict, total=False):
+    """The fields of :class:`Sampling`, as keyword arguments of a client's methods."""
+
+    max_tokens: int
+    temperature: float
+    top_p: float
+    top_k: int | None
+    min_p: float
+    repetition_penalty: float
+    seed: int | None
+    stop: str | Iterable[str]
+
+
 PARAMETERS: tuple[str, ...] = tuple(f.name for f in fields(Sampling))
+
+
+def refuse_unknown_parameters(names: Iterable[str]) -> None:
+    """Raise an error that suggests the nearest name for a sampling parameter that does not exist.
+
+    Raises:
+        InvalidRequest: One of the names is no field of :class:`Sampling`.
+    """
+    for name in names:
+        if name not in PARAMETERS:
+            near = get_close_matches(name, PARAMETERS, n=1, cutoff=0.5)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise InvalidRequest(
+                f"There is no sampling parameter {name}.{hint} "
+                f"The parameters are {', '.join(PARAMETERS)}."
+            )
+
 
 _NEUTRAL: Mapping[str, object] = {
     "temperature": 1.0,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter_ns
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Never, Self, TypeVar, Unpack, overload
 
 from phi2sdk import prompts
 from phi2sdk.backends.base import Backend, OnUnsupported
@@ -23,7 +23,7 @@ from phi2sdk.fold import Fold
 from phi2sdk.log import answered
 from phi2sdk.logprobs import Score
 from phi2sdk.prompts import Prompt
-from phi2sdk.sampling import Sampling
+from phi2sdk.sampling import Sampling, SamplingParameters, refuse_unknown_parameters
 from phi2sdk.stops import cut_at_stops
 
 if TYPE_CHECKING:  # they need pydantic, which a client without a price does without
@@ -32,6 +32,8 @@ if TYPE_CHECKING:  # they need pydantic, which a client without a price does wit
     from phi2sdk.pricing.price import Price
 
 __all__ = ["AsyncPhi2Client", "Targets"]
+
+T = TypeVar("T")
 
 _GREEDY = Sampling()
 
@@ -105,7 +107,7 @@ class AsyncPhi2Client:
         sampling: Sampling | None = None,
         *,
         timeout: float | None = None,
-        **parameters: Any,
+        **parameters: Unpack[SamplingParameters],
     ) -> Completion:
         """The answer to a prompt, in one piece.
 
@@ -135,7 +137,7 @@ class AsyncPhi2Client:
         sampling: Sampling | None = None,
         *,
         timeout: float | None = None,
-        **parameters: Any,
+        **parameters: Unpack[SamplingParameters],
     ) -> CompletionStream:
         """The answer in pieces, as they arrive.
 
@@ -152,7 +154,40 @@ class AsyncPhi2Client:
         request = self.request(prompt, sampling, timeout=timeout, stream=True, **parameters)
         return CompletionStream(self.events(request), Fold(request), self._finish)
 
-    async def generate_many(
+    @overload
+    def generate_many(
+        self,
+        prompts: str,
+        sampling: Sampling | None = None,
+        *,
+        concurrency: int = 8,
+        return_errors: bool = False,
+        timeout: float | None = None,
+        **parameters: Unpack[SamplingParameters],
+    ) -> Never: ...
+    @overload
+    def generate_many(
+        self,
+        prompts: Iterable[str | Prompt],
+        sampling: Sampling | None = None,
+        *,
+        concurrency: int = 8,
+        return_errors: Literal[False] = False,
+        timeout: float | None = None,
+        **parameters: Unpack[SamplingParameters],
+    ) -> AsyncGenerator[tuple[int, Completion], None]: ...
+    @overload
+    def generate_many(
+        self,
+        prompts: Iterable[str | Prompt],
+        sampling: Sampling | None = None,
+        *,
+        concurrency: int = 8,
+        return_errors: bool,
+        timeout: float | None = None,
+        **parameters: Unpack[SamplingParameters],
+    ) -> AsyncGenerator[tuple[int, Completion | Phi2Error], None]: ...
+    def generate_many(
         self,
         prompts: Iterable[str | Prompt],
         sampling: Sampling | None = None,
@@ -160,21 +195,32 @@ class AsyncPhi2Client:
         concurrency: int = 8,
         return_errors: bool = False,
         timeout: float | None = None,
-        **parameters: Any,
+        **parameters: Unpack[SamplingParameters],
     ) -> AsyncGenerator[tuple[int, Completion | Phi2Error], None]:
-        """Answers to many prompts, each with its index, as they complete.
+        """Yield ``(index, completion)`` for each of many prompts, as the requests complete.
 
         Args:
-            prompts: Taken one by one, so an endless iterator will do.
+            prompts: Taken one by one, so an endless iterator is possible. A single string is
+                refused, since its characters would be taken for prompts.
             sampling: As for :meth:`generate`.
-            concurrency: Requests under way at most.
-            return_errors: Give a failed request's error in place of its answer. Otherwise the
-                first failure cancels the others and is raised.
+            concurrency: Largest number of requests in flight.
+            return_errors: Yield the error of a failed request instead of its completion. Otherwise
+                the first failure cancels the other requests and is raised.
             timeout: Seconds for each request.
             parameters: As for :meth:`generate`.
+
+        Raises:
+            InvalidRequest: ``prompts`` is a single string, or a parameter is unknown.
+            ConfigurationError: ``concurrency`` is below 1.
         """
+        if isinstance(prompts, str | bytes | Prompt):
+            raise InvalidRequest(
+                f"generate_many takes several prompts, not one {type(prompts).__name__}. "
+                "Pass a list of prompts, or use generate for a single one."
+            )
         if concurrency < 1:
-            raise ConfigurationError(f"concurrency={concurrency!r} must be at least 1")
+            raise ConfigurationError(f"concurrency={concurrency!r} must be at least 1.")
+        refuse_unknown_parameters(parameters)
 
         async def one(prompt: str | Prompt) -> Completion | Phi2Error:
             try:
@@ -184,21 +230,7 @@ class AsyncPhi2Client:
                     return error
                 raise
 
-        waiting = iter(enumerate(prompts))
-        running: dict[asyncio.Task[Completion | Phi2Error], int] = {}
-        try:
-            while True:
-                while len(running) < concurrency and (item := next(waiting, None)):
-                    running[asyncio.ensure_future(one(item[1]))] = item[0]
-                if not running:
-                    return
-                finished, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                for task in finished:
-                    yield running.pop(task), task.result()
-        finally:
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+        return _as_they_complete(one, prompts, concurrency)
 
     async def summarize(
         self,
@@ -206,7 +238,7 @@ class AsyncPhi2Client:
         sampling: Sampling | None = None,
         *,
         timeout: float | None = None,
-        **parameters: Any,
+        **parameters: Unpack[SamplingParameters],
     ) -> Completion:
         """A one-sentence summary, by the fixed template :data:`~phi2sdk.prompts.SUMMARY_TEMPLATE`.
 
@@ -233,7 +265,7 @@ class AsyncPhi2Client:
         self,
         sampling: Sampling | None = None,
         prompt: str | Prompt = "...",
-        **parameters: Any,
+        **parameters: Unpack[SamplingParameters],
     ) -> Receipt:
         """What would be sent, and what would become of each parameter, without a call.
 
@@ -253,7 +285,7 @@ class AsyncPhi2Client:
         *,
         timeout: float | None = None,
         stream: bool = True,
-        **parameters: Any,
+        **parameters: Unpack[SamplingParameters],
     ) -> Request:
         """A request as the other methods build it.
 
@@ -261,14 +293,11 @@ class AsyncPhi2Client:
             InvalidRequest: The prompt is empty, or a parameter is unknown or out of its range.
         """
         prompt = _prompt(prompt)
-        if unknown := parameters.keys() - Sampling.__dataclass_fields__.keys():
-            raise InvalidRequest(
-                f"there is no sampling parameter {', '.join(sorted(unknown))}: "
-                f"use {', '.join(Sampling.__dataclass_fields__)}"
-            )
         chosen = sampling or _GREEDY
         if parameters:
-            chosen = replace(chosen, **parameters)
+            refuse_unknown_parameters(parameters)
+            changes: dict[str, Any] = {**parameters}
+            chosen = replace(chosen, **changes)
         limit = self._timeout if timeout is None else timeout
         if limit is not None and not limit > 0:
             raise InvalidRequest(f"timeout={limit!r} must be above 0 seconds, or None for no limit")
@@ -345,6 +374,29 @@ class AsyncPhi2Client:
         from phi2sdk.pricing.price import cost_of
 
         return replace(completion, cost=cost_of(price, completion.usage, completion.timing.e2e))
+
+
+async def _as_they_complete(
+    one: Callable[[str | Prompt], Coroutine[Any, Any, T]],
+    prompts: Iterable[str | Prompt],
+    concurrency: int,
+) -> AsyncGenerator[tuple[int, T], None]:
+    """Yield each prompt's index and result; at most ``concurrency`` run at the same time."""
+    waiting = iter(enumerate(prompts))
+    running: dict[asyncio.Task[T], int] = {}
+    try:
+        while True:
+            while len(running) < concurrency and (item := next(waiting, None)):
+                running[asyncio.create_task(one(item[1]))] = item[0]
+            if not running:
+                return
+            finished, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for task in finished:
+                yield running.pop(task), task.result()
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
 
 
 def _spending(budget: float | Spending | None) -> Spending | None:

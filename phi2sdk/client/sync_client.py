@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Never, Self, TypeVar, Unpack, overload
 
 from phi2sdk.backends.base import Backend, OnUnsupported
 from phi2sdk.client.async_client import AsyncPhi2Client, Targets
@@ -16,13 +16,15 @@ from phi2sdk.completion import Chunk, Completion, Receipt
 from phi2sdk.errors import ConfigurationError, Phi2Error
 from phi2sdk.logprobs import Score
 from phi2sdk.prompts import Prompt
-from phi2sdk.sampling import Sampling
+from phi2sdk.sampling import Sampling, SamplingParameters
 
 if TYPE_CHECKING:
     from phi2sdk.client.budget import Spending
     from phi2sdk.client.telemetry import Telemetry
 
 __all__ = ["AsyncPhi2Client", "CompletionStream", "Phi2Client", "SyncCompletionStream"]
+
+T = TypeVar("T")
 
 
 class Phi2Client:
@@ -83,7 +85,7 @@ class Phi2Client:
         sampling: Sampling | None = None,
         *,
         timeout: float | None = None,
-        **parameters: Any,
+        **parameters: Unpack[SamplingParameters],
     ) -> Completion:
         """See :meth:`AsyncPhi2Client.generate`."""
         return self._loop().run(
@@ -96,12 +98,45 @@ class Phi2Client:
         sampling: Sampling | None = None,
         *,
         timeout: float | None = None,
-        **parameters: Any,
+        **parameters: Unpack[SamplingParameters],
     ) -> SyncCompletionStream:
         """See :meth:`AsyncPhi2Client.stream`; here with a plain ``for``."""
         stream = self._inner.stream(prompt, sampling, timeout=timeout, **parameters)
         return SyncCompletionStream(self._loop(), stream)
 
+    @overload
+    def generate_many(
+        self,
+        prompts: str,
+        sampling: Sampling | None = None,
+        *,
+        concurrency: int = 8,
+        return_errors: bool = False,
+        timeout: float | None = None,
+        **parameters: Unpack[SamplingParameters],
+    ) -> Never: ...
+    @overload
+    def generate_many(
+        self,
+        prompts: Iterable[str | Prompt],
+        sampling: Sampling | None = None,
+        *,
+        concurrency: int = 8,
+        return_errors: Literal[False] = False,
+        timeout: float | None = None,
+        **parameters: Unpack[SamplingParameters],
+    ) -> Iterator[tuple[int, Completion]]: ...
+    @overload
+    def generate_many(
+        self,
+        prompts: Iterable[str | Prompt],
+        sampling: Sampling | None = None,
+        *,
+        concurrency: int = 8,
+        return_errors: bool,
+        timeout: float | None = None,
+        **parameters: Unpack[SamplingParameters],
+    ) -> Iterator[tuple[int, Completion | Phi2Error]]: ...
     def generate_many(
         self,
         prompts: Iterable[str | Prompt],
@@ -110,10 +145,11 @@ class Phi2Client:
         concurrency: int = 8,
         return_errors: bool = False,
         timeout: float | None = None,
-        **parameters: Any,
+        **parameters: Unpack[SamplingParameters],
     ) -> Iterator[tuple[int, Completion | Phi2Error]]:
         """See :meth:`AsyncPhi2Client.generate_many`."""
-        answers = self._inner.generate_many(
+        completed: AsyncGenerator[tuple[int, Completion | Phi2Error], None]
+        completed = self._inner.generate_many(
             prompts,
             sampling,
             concurrency=concurrency,
@@ -121,7 +157,7 @@ class Phi2Client:
             timeout=timeout,
             **parameters,
         )
-        yield from Pump(self._loop(), answers)
+        return self._pumped(completed)
 
     def summarize(
         self,
@@ -129,7 +165,7 @@ class Phi2Client:
         sampling: Sampling | None = None,
         *,
         timeout: float | None = None,
-        **parameters: Any,
+        **parameters: Unpack[SamplingParameters],
     ) -> Completion:
         """See :meth:`AsyncPhi2Client.summarize`."""
         return self._loop().run(
@@ -144,7 +180,7 @@ class Phi2Client:
         self,
         sampling: Sampling | None = None,
         prompt: str | Prompt = "...",
-        **parameters: Any,
+        **parameters: Unpack[SamplingParameters],
     ) -> Receipt:
         """See :meth:`AsyncPhi2Client.explain`."""
         return self._inner.explain(sampling, prompt, **parameters)
@@ -179,6 +215,9 @@ class Phi2Client:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.target!r})"
+
+    def _pumped(self, source: AsyncGenerator[T, None]) -> Iterator[T]:
+        yield from Pump(self._loop(), source)
 
     def _refuse_if_closed(self) -> None:
         if self._closed:

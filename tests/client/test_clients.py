@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
+from typing import Any
 
 import pytest
 
@@ -156,10 +157,49 @@ async def test_the_first_failure_of_many_cancels_the_rest_and_is_raised() -> Non
     assert backend.closed_early == 1
 
 
+@pytest.mark.parametrize("single", ["Explain", b"Explain", prompts.instruct("Explain")], ids=type)
+async def test_generate_many_refuses_a_single_prompt_before_anything_is_sent(single: Any) -> None:
+    backend = ScriptedBackend(["one"])
+    said = r"takes several prompts, not one \w+\. Pass a list of prompts, or use generate"
+    async with AsyncPhi2Client(backend) as phi:
+        with pytest.raises(InvalidRequest, match=said):
+            phi.generate_many(single)
+    with Phi2Client(backend) as sync, pytest.raises(InvalidRequest, match=said):
+        sync.generate_many(single)
+    assert backend.requests == []
+
+
+@pytest.mark.parametrize(
+    ("method", "given"),
+    [
+        ("generate", "x"),
+        ("stream", "x"),
+        ("generate_many", ["x"]),
+        ("summarize", "x"),
+        ("explain", Sampling()),
+    ],
+)
+def test_every_method_suggests_the_nearest_name_for_an_unknown_parameter(
+    method: str, given: Any
+) -> None:
+    backend = ScriptedBackend(["one"])
+    with Phi2Client(backend) as phi:
+        for wrong, right in (("max_token", "max_tokens"), ("temprature", "temperature")):
+            with pytest.raises(
+                InvalidRequest, match=rf"parameter {wrong}\. Did you mean {right}\?"
+            ):
+                getattr(phi, method)(given, **{wrong: 5})
+        with pytest.raises(InvalidRequest, match=r"no sampling parameter q\. The parameters are "):
+            getattr(phi, method)(given, q=5)
+    assert backend.requests == []
+
+
 async def test_failures_can_be_returned_instead_of_answers() -> None:
     backend = ScriptedBackend(["one"], [InvalidRequest("no")], ["three"])
     async with AsyncPhi2Client(backend) as phi:
-        got = dict([x async for x in phi.generate_many("abc", concurrency=1, return_errors=True)])
+        got = dict(
+            [x async for x in phi.generate_many([*"abc"], concurrency=1, return_errors=True)]
+        )
     assert [type(got[i]) for i in range(3)] == [Completion, InvalidRequest, Completion]
 
 
@@ -257,9 +297,10 @@ def test_an_unknown_setting_or_target_or_parameter_is_named_with_the_known_ones(
         Phi2Client("openai", base_url="http://127.0.0.1:1", colour="red")
     with pytest.raises(ConfigurationError, match="no target 'mars': use one of local, azure"):
         Phi2Client("mars")
+    unknown: Any = {"topk": 3}
     with Phi2Client(ScriptedBackend(["x"])) as phi:
-        with pytest.raises(InvalidRequest, match=r"no sampling parameter topk: use .*top_k"):
-            phi.generate("x", topk=3)
+        with pytest.raises(InvalidRequest, match=r"parameter topk\. Did you mean top_k\?"):
+            phi.generate("x", **unknown)
         with pytest.raises(InvalidRequest, match="temperature"):
             phi.generate("x", temperature=-1)
 
