@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from phi2sdk.analysis.cost import DAY, Spend, usd_per_day
-from phi2sdk.analysis.statistics import CONFIDENCE, Estimate
+from phi2sdk.analysis.statistics import CONFIDENCE, FEWEST_PROMPTS, Estimate
 from phi2sdk.pricing.price import Price
 
 __all__ = [
@@ -119,7 +119,7 @@ def break_even(a: Option, b: Option) -> BreakEven | None:
     if changes:
         # A resample that begins with the other one has it cheaper from the start.
         first = np.where(low_end == meant[below], drawn.first_change(volumes, signs), 0.0)
-        volume = _interval(changes[0][0], first, n) if n > 1 else Estimate(changes[0][0])
+        volume = _interval(changes[0][0], first, n)
     return BreakEven(below, above, volume, changes, float(agree.mean()))
 
 
@@ -140,8 +140,6 @@ def over_prompts(n: int, of: Callable[[Floats], Floats]) -> Estimate | None:
     value = float(of(np.ones((1, n)))[0])
     if not np.isfinite(value):
         return None
-    if n < 2:
-        return Estimate(value)
     return _interval(value, np.concatenate([of(weights) for weights in _resampled(n)]), n)
 
 
@@ -270,6 +268,8 @@ def _interval(value: float, resampled: Floats, n: int) -> Estimate:
     spread and of a normal quantile in place of Student's; both are made up for (the expanded
     percentile interval, Hesterberg 2015, The American Statistician 69).
     """
+    if n < FEWEST_PROMPTS:
+        return Estimate(value)
     student = float(stats.t.ppf(0.5 + CONFIDENCE / 2, n - 1))
     tail = NormalDist().cdf(-math.sqrt(n / (n - 1)) * student)
     ordered = np.sort(resampled)

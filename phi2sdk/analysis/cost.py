@@ -104,14 +104,14 @@ def cost_per_summary(
 
 
 def why_unknown(price: Price | None, records: Sequence[Record]) -> str:
-    """Why a target has no cost per summary."""
+    """Return why the cost of a target is unknown, as a clause after "because"."""
     if price is None:
-        return "no price is given"
+        return "no price is configured"
     if not records:
-        return "nothing was asked"
+        return "no request was sent"
     if not any(acceptable(record) for record in records):
-        return "no answer was acceptable"
-    return "something that is charged for was not measured"
+        return "no request was answered"
+    return "a charged quantity was not measured"
 
 
 def cost_ratio(a: Spend, b: Spend) -> Estimate | None:

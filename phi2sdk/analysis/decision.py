@@ -1,37 +1,52 @@
-"""Which target to choose, and what would have to be different for another to be better.
+"""Which target to choose, why none can be chosen, and what would change the decision.
 
-A target is *dominated* where another is at least as good in everything and better in something
-(Pareto). Something that is known of only one of the two proves nothing. The *winner* is the
-cheapest of those that meet every requirement; equal costs are decided by the p95.
+The *winner* is the cheapest target that can be chosen; equal costs are decided by the p95 latency.
+A target *can be chosen* if it meets every requirement, is not another model, and answered enough
+requests. An invalid run has no winner.
+
+A target is *dominated* if another target is at least as good in every respect and better in one
+(Pareto). A value that is known for only one of the two targets proves nothing.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from phi2sdk.analysis.breakeven import BreakEven
-from phi2sdk.analysis.statistics import Estimate
+from phi2sdk.analysis.statistics import FEWEST_PROMPTS, Estimate
 
-__all__ = ["Choice", "dominated_by", "what_would_change", "winner"]
+__all__ = [
+    "Choice",
+    "dominated_by",
+    "no_decision",
+    "ranked",
+    "too_few",
+    "what_would_change",
+    "winner",
+]
 
+ENOUGH_ANSWERED = 0.5
+"""The share of its planned requests that a target must have answered to be chosen."""
 _IDENTITY = {"reference": 1.0, "consistent": 1.0, "different": 0.0}
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A target as far as a choice is concerned.
+    """The properties of a target on which the decision is based.
 
     Attributes:
-        name: The target's name.
-        cost: US dollars a summary, at the volume if one was given; ``None``: unknown.
-        p95: End-to-end seconds; infinite where too many requests failed; ``None``: not measured.
+        name: The name of the target.
+        cost: US dollars per answer, at the volume if one is given; ``None``: unknown.
+        p95: End-to-end latency in seconds, infinite if too many requests failed; ``None``: not
+            measured.
         agreement: Share of answers equal to the reference's; ``None``: not measured.
-        identity: The verdict on its model; ``not-tested`` where nobody looked.
-        fails: The requirements that it does not meet.
-        stale: Its price is too old to rely on.
-        simulated: Its figures are an emulator's.
+        identity: The verdict of the identity tests; ``not-tested`` without them.
+        fails: The requirements that the target does not meet.
+        stale: Whether its price is older than 180 days.
+        simulated: Whether an emulator answered.
+        too_few: Why its answers are too few to choose it, as :func:`too_few` says.
     """
 
     name: str
@@ -42,9 +57,15 @@ class Choice:
     fails: tuple[str, ...] = ()
     stale: bool = False
     simulated: bool = False
+    too_few: str | None = None
+
+    @property
+    def eligible(self) -> bool:
+        """Whether the target can be chosen, if its cost is known."""
+        return not self.fails and self.identity != "different" and self.too_few is None
 
     def _merits(self) -> tuple[float | None, ...]:
-        """More is better."""
+        """Return the values that are compared; a larger value is better."""
         return (
             None if self.cost is None else -self.cost.value,
             None if self.p95 is None else -self.p95,
@@ -53,9 +74,9 @@ class Choice:
         )
 
     def dominates(self, other: Choice) -> bool:
-        """Whether it is at least as good in everything, and better in something.
+        """Return whether this target is at least as good in every respect, and better in one.
 
-        A cost that nobody knows may be any: it proves nothing, whoever's it is.
+        A target with an unknown cost neither dominates nor is dominated.
         """
         if self.cost is None or other.cost is None:
             return False
@@ -69,8 +90,23 @@ class Choice:
         return better
 
 
+def too_few(answered: int, planned: int, prompts: int) -> str | None:
+    """Return why a target has too few answers to be chosen; ``None`` if it has enough.
+
+    Args:
+        answered: Requests that were answered.
+        planned: Requests that the run was to send to the target.
+        prompts: Prompts with an answer.
+    """
+    if answered < ENOUGH_ANSWERED * planned:
+        return f"only {answered:,} of {planned:,} requests were answered"
+    if prompts < FEWEST_PROMPTS:
+        return f"only {prompts} of at least {FEWEST_PROMPTS} prompts were answered"
+    return None
+
+
 def dominated_by(candidate: Choice, others: Sequence[Choice]) -> tuple[str, ...]:
-    """Who dominates it: nobody that is another model."""
+    """Return the targets that dominate a target; a target with another model never does."""
     return tuple(
         other.name
         for other in others
@@ -78,13 +114,51 @@ def dominated_by(candidate: Choice, others: Sequence[Choice]) -> tuple[str, ...]
     )
 
 
-def winner(candidates: Sequence[Choice]) -> Choice | None:
-    """The cheapest that meets every requirement and is not known to be another model.
+def ranked(candidates: Sequence[Choice]) -> list[Choice]:
+    """Return the targets that can be chosen, the cheapest first."""
+    return sorted((c for c in candidates if c.eligible and c.cost is not None), key=_order)
 
-    ``None`` where there is none: all fail, or of none the cost is known.
+
+def winner(candidates: Sequence[Choice], *, valid: bool = True) -> Choice | None:
+    """Return the target to choose; ``None`` if :func:`no_decision` has a reason.
+
+    Args:
+        candidates: All targets.
+        valid: Whether the run is valid.
     """
-    eligible = [c for c in candidates if _eligible(c) and c.cost is not None]
-    return min(eligible, key=_order, default=None)
+    return next(iter(ranked(candidates)), None) if valid else None
+
+
+def no_decision(
+    candidates: Sequence[Choice], *, valid: bool = True, answered: bool = True
+) -> tuple[str, str]:
+    """Return why no target can be chosen, and the next step; both as clauses of a sentence.
+
+    Args:
+        candidates: All targets; :func:`winner` found none among them.
+        valid: Whether the run is valid.
+        answered: Whether any request was answered.
+    """
+    if not answered:
+        return "no request was answered", "Check the targets with `phi2 doctor` and run again."
+    if not valid:
+        return (
+            "the run is invalid",
+            "Close other programs or lower the load (--concurrency or --rate) and run again.",
+        )
+    if thin := [c for c in candidates if c.too_few and c.identity != "different" and not c.fails]:
+        return (
+            f"there are too few answers ({thin[0].name}: {thin[0].too_few})",
+            "Continue the run with --resume, or repeat it with more prompts.",
+        )
+    if all(c.identity == "different" for c in candidates):
+        return "every target serves another model", "Compare other targets."
+    if any(c.eligible for c in candidates):
+        return (
+            "the cost of every target that can be chosen is unknown",
+            "Add a price to the targets in phi2.toml (`phi2 prices` lists known prices).",
+        )
+    return "no target meets every requirement", "Relax a requirement or add a target."
 
 
 def what_would_change(
@@ -93,81 +167,101 @@ def what_would_change(
     pairs: Mapping[frozenset[str], BreakEven],
     volume: float | None,
 ) -> list[str]:
-    """The assumptions that the choice rests on, the tightest first; one sentence each.
+    """Return a sentence for each assumption that the decision depends on.
 
     Args:
         chosen: The winner.
-        candidates: All, the winner among them.
+        candidates: All targets, including the winner.
         pairs: The break-even of each pair that has one.
-        volume: Summaries a day, if they were given.
+        volume: Answers per day, if a volume is given.
     """
     assert chosen.cost is not None
-    rivals = [c for c in candidates if c.name != chosen.name and _eligible(c)]
-    priced = sorted((c for c in rivals if c.cost is not None), key=_order)
-    said = []
-    if priced:
-        said += _against(chosen, chosen.cost, priced[0])
-    for rival in priced:
-        if found := pairs.get(frozenset((chosen.name, rival.name))):
-            said += _volumes(chosen, rival, found, volume)
+    rivals = [c for c in candidates if c.name != chosen.name and c.eligible]
+    priced = ranked(rivals)
+    said = list(_volumes(chosen, priced, pairs, volume))
     if unknown := [rival.name for rival in rivals if rival.cost is None]:
         said.append(
-            f"{', '.join(unknown)}: cost unknown; below {_usd(chosen.cost.value)} a summary it "
-            "would be chosen."
+            f"The decision would change if the unknown cost of {' or '.join(unknown)} were below "
+            f"{_usd(chosen.cost.value)} per 1,000 answers."
         )
-    for one in (chosen, *priced):
-        if one.stale:
-            said.append(f"A new price for {one.name}: the one used is older than 180 days.")
-    excluded = [c for c in candidates if c.fails and c.cost and c.cost.value < chosen.cost.value]
-    for one in excluded:
-        said.append(f"{one.name} is cheaper and fails {one.fails[0]}: without that it is chosen.")
-    if any(one.simulated for one in (chosen, *priced)):
-        said.append("Real figures in place of simulated ones: these choose among emulators only.")
-    return said
-
-
-def _against(chosen: Choice, cost: Estimate, rival: Choice) -> list[str]:
-    assert rival.cost is not None
-    if rival.cost.value == 0 or cost.value == rival.cost.value:
-        return [f"{chosen.name} and {rival.name} cost the same: the p95 decided."]
-    if cost.value == 0:
-        return [f"{chosen.name} costs nothing at its price; {rival.name} is next."]
-    said = [
-        f"{rival.name} costs {_factor(rival.cost.value / cost.value)} times as much; it would be "
-        "chosen if its price, or its time on a machine, fell by more than that factor."
-    ]
-    if _overlap(cost, rival.cost):
+    cheaper = [c for c in candidates if c.cost and c.cost.value < chosen.cost.value]
+    for one in cheaper:
+        if one.fails:
+            said.append(
+                f"The decision would change if the requirement {one.fails[0]!r} were dropped: "
+                f"{one.name} is cheaper and does not meet it."
+            )
+        elif one.too_few:
+            said.append(f"The decision may change with more answers of {one.name}: {one.too_few}.")
+    if priced:
+        said += _against(chosen, chosen.cost, priced[0])
+    if stale := [one.name for one in (chosen, *priced) if one.stale]:
         said.append(
-            f"The intervals of {chosen.name} and {rival.name} overlap: more prompts could change "
-            "the order."
+            f"The decision may change with current prices of {', '.join(stale)}: the prices used "
+            "are older than 180 days."
+        )
+    if simulated := [one.name for one in (chosen, *priced) if one.simulated]:
+        said.append(
+            f"The decision may change with measured latencies of {', '.join(simulated)}, for "
+            "which emulators answered."
         )
     return said
+
+
+def _volumes(
+    chosen: Choice,
+    rivals: Sequence[Choice],
+    pairs: Mapping[frozenset[str], BreakEven],
+    volume: float | None,
+) -> Iterator[str]:
+    """Yield the nearest volumes below and above which a rival is cheaper than the winner."""
+    below: list[tuple[float, str]] = []
+    above: list[tuple[float, str]] = []
+    for rival in rivals:
+        found = pairs.get(frozenset((chosen.name, rival.name)))
+        changes = () if found is None else found.changes
+        if volume is None:
+            before = after = changes[:1]
+        else:
+            before = tuple(change for change in changes if change[0] <= volume)[-1:]
+            after = tuple(change for change in changes if change[0] > volume)[:1]
+        below += [(at, rival.name) for at, then in before if then == chosen.name]
+        above += [(at, rival.name) for at, then in after if then == rival.name]
+    idle = " with machine idle time included" if volume is None else ""
+    for side, found_ in (("below", max(below, default=None)), ("above", min(above, default=None))):
+        if found_ is not None:
+            at, name = found_
+            yield (
+                f"The decision would change {side} {at:,.0f} answers per day{idle}: {name} is "
+                "cheaper there."
+            )
+
+
+def _against(chosen: Choice, cost: Estimate, rival: Choice) -> Iterator[str]:
+    assert rival.cost is not None
+    if rival.cost.value == cost.value:
+        yield (
+            f"The decision would change if the E2E p95 of {rival.name} were lower than that of "
+            f"{chosen.name}, which costs the same."
+        )
+        return
+    if _overlap(cost, rival.cost):
+        yield (
+            f"The decision may change with more prompts: the 95 % intervals of the costs of "
+            f"{chosen.name} and {rival.name} overlap."
+        )
+    if cost.value == 0:
+        yield f"The decision would change if {chosen.name}, whose price is zero, had a cost."
+    else:
+        yield (
+            f"The decision would change if the price of {rival.name}, or its time per answer, "
+            f"fell to less than 1/{_factor(rival.cost.value / cost.value)} of its present value."
+        )
 
 
 def _factor(value: float) -> str:
-    """Three digits, whole ones from 100 on."""
+    """Return a factor with three significant digits, and no decimals from 100 on."""
     return f"{value:,.0f}" if 100 <= value < 1e9 else f"{value:.3g}"
-
-
-def _volumes(chosen: Choice, rival: Choice, found: BreakEven, volume: float | None) -> list[str]:
-    if not found.changes or found.volume is None:
-        return []
-    if volume is None:
-        at, then = found.changes[0]
-        return [f"From {at:,.0f} summaries a day on {then} is cheaper than {found.below}."]
-    # The changes that bound the stretch in which the given volume lies.
-    said = []
-    above = [(at, name) for at, name in found.changes if at > volume]
-    below = [(at, name) for at, name in found.changes if at <= volume]
-    if below and below[-1][1] == chosen.name:
-        said.append(f"Below {below[-1][0]:,.0f} a day {rival.name} is cheaper.")
-    if above and above[0][1] == rival.name:
-        said.append(f"From {above[0][0]:,.0f} a day on {rival.name} is cheaper.")
-    return said
-
-
-def _eligible(candidate: Choice) -> bool:
-    return not candidate.fails and candidate.identity != "different"
 
 
 def _order(candidate: Choice) -> tuple[float, float]:
@@ -182,4 +276,5 @@ def _overlap(a: Estimate, b: Estimate) -> bool:
 
 
 def _usd(value: float) -> str:
-    return f"${value:.2g}" if value >= 1e-4 else f"${value:.1e}"
+    """Return the US dollars for 1,000 answers."""
+    return f"${value * 1000:.3g}"

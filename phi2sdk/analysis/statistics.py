@@ -1,7 +1,8 @@
-"""Quantiles, rates and means, each with an interval that keeps its promise.
+"""Quantiles, rates and means, each with a 95 % interval over the prompts.
 
-The unit is the prompt: repetitions of a prompt are not independent, and every interval here
-counts prompts, not requests. That is exact where repetitions agree, and wide where they differ.
+The unit of every interval is the prompt, not the request, because repetitions of a prompt are not
+independent. The interval is exact where repetitions agree, and wide where they differ. No interval
+is computed from fewer than :data:`FEWEST_PROMPTS` prompts.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from scipy import stats
 
 __all__ = [
     "CONFIDENCE",
+    "FEWEST_PROMPTS",
     "Estimate",
     "Quantile",
     "bootstrap_ratio",
@@ -31,6 +33,8 @@ __all__ = [
 Floats = NDArray[np.float64]
 CONFIDENCE = 0.95
 RESAMPLES = 2000
+FEWEST_PROMPTS = 6
+"""The fewest prompts for which any interval is given: :func:`smallest_n` of a median."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +42,10 @@ class Quantile:
     """An order statistic and its interval.
 
     Attributes:
-        value: ``None`` where it is censored: that many requests never answered.
-        low, high: The interval; both ``None`` where n is too small for one, ``high`` alone where
-            it has no upper end, since it reaches into the censored.
-        censored_above: Where ``value`` is ``None``: it is above this.
+        value: ``None`` if the quantile is censored, because too many requests were not answered.
+        low, high: The interval; both are ``None`` if n is too small for one. ``high`` alone is
+            ``None`` if the interval has no upper end, because it includes censored values.
+        censored_above: The value is above this limit, if ``value`` is ``None``.
     """
 
     value: float | None
@@ -52,7 +56,7 @@ class Quantile:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A value with its interval; ``None`` ends where there is no interval."""
+    """A value with its interval; both ends are ``None`` if there is no interval."""
 
     value: float
     low: float | None = None
@@ -66,17 +70,17 @@ def quantile(
     prompts: int | None = None,
     limit: float | None = None,
 ) -> Quantile:
-    """The p-quantile of ``values``, where infinity stands for what never came.
+    """Return the p-quantile of ``values``; a request that was not answered is infinite.
 
     The value is the order statistic of rank ``ceil(n p)``. The interval is that of
     ``scipy.stats.quantile_test``: order statistics whose ranks bracket the quantile with 95 %
     confidence by the binomial distribution, for as many independent values as there are prompts.
 
     Args:
-        values: In any order; at least one.
-        p: In (0, 1).
-        prompts: How many independent values there are; ``None``: all of them.
-        limit: Where a request that never answered was given up.
+        values: The values in any order; at least one.
+        p: The probability, in (0, 1).
+        prompts: The number of independent values; ``None``: all values are independent.
+        limit: The time limit in seconds, after which a request counts as not answered.
     """
     ordered = np.sort(np.asarray(values, dtype=np.float64))
     n = len(ordered)
@@ -98,8 +102,8 @@ def quantile(
 
 @lru_cache(maxsize=4096)
 def _ranks(n: int, p: float) -> tuple[int, int] | None:
-    """Ranks (from 1) of the two-sided 95 % interval; ``None`` where n is too small for one."""
-    if n < 2:
+    """Return the ranks (from 1) of the 95 % interval; ``None`` if n is too small for one."""
+    if n < FEWEST_PROMPTS:
         return None
     found = stats.quantile_test(np.arange(1, n + 1), p=p).confidence_interval(CONFIDENCE)
     if math.isnan(found.low) or math.isnan(found.high):
@@ -109,19 +113,21 @@ def _ranks(n: int, p: float) -> tuple[int, int] | None:
 
 @lru_cache(maxsize=64)
 def smallest_n(p: float) -> int:
-    """The fewest independent values with a two-sided 95 % interval for the p-quantile.
+    """Return the fewest independent values that give the p-quantile a 95 % interval.
 
     >>> smallest_n(0.5), smallest_n(0.95)
     (6, 72)
     """
-    n = 2
+    n = FEWEST_PROMPTS
     while _ranks(n, p) is None:
         n += 1
     return n
 
 
 def wilson(successes: int, n: int) -> Estimate:
-    """A rate with Wilson's score interval (Wilson 1927); ``n`` at least 1."""
+    """Return a rate over ``n`` prompts with Wilson's score interval (Wilson 1927)."""
+    if n < FEWEST_PROMPTS:
+        return Estimate(successes / n)
     z = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
     rate = successes / n
     centre = (rate + z * z / (2 * n)) / (1 + z * z / n)
@@ -132,13 +138,13 @@ def wilson(successes: int, n: int) -> Estimate:
 
 
 def mean_over_prompts(scores: Sequence[float]) -> Estimate:
-    """The mean of scores in [0, 1], one a prompt, with a BCa interval (Efron 1987).
+    """Return the mean of scores in [0, 1], one per prompt, with a BCa interval (Efron 1987).
 
-    Where all scores are equal BCa has no answer, and Wilson's interval stands in.
+    BCa is not defined if all scores are equal; Wilson's interval is used instead.
     """
     values = np.round(np.asarray(scores, dtype=np.float64), 9)
     mean = float(values.mean())
-    if len(values) < 2:
+    if len(values) < FEWEST_PROMPTS:
         return Estimate(mean)
     if np.all(values == values[0]):
         return Estimate(mean, *_wilson_of_mean(mean, len(values)))
@@ -163,10 +169,10 @@ def _wilson_of_mean(mean: float, n: int) -> tuple[float | None, float | None]:
 
 
 def bootstrap_ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Estimate | None:
-    """Sum over sum, both given per prompt, with a percentile bootstrap over prompts.
+    """Return a ratio of two sums over prompts, with a percentile bootstrap over prompts.
 
-    ``None`` where the denominators add up to nothing. A resample without denominator counts as
-    infinite; where more than 2.5 % are, there is no upper end.
+    Returns ``None`` if the denominators add up to zero. A resample whose denominator is zero
+    counts as infinite; if more than 2.5 % of them do, the interval has no upper end.
     """
     return _bootstrap_sums((numerators, denominators), _ratio)
 
@@ -177,7 +183,7 @@ def bootstrap_ratio_of_ratios(
     b_top: Sequence[float],
     b_bottom: Sequence[float],
 ) -> Estimate | None:
-    """``(sum b_top / sum b_bottom) / (sum a_top / sum a_bottom)``, as :func:`bootstrap_ratio`."""
+    """Return the ratio of b to a, each a ratio of sums, as :func:`bootstrap_ratio` does."""
 
     def ratio(sums: Floats) -> Floats:
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -194,13 +200,13 @@ def _ratio(sums: Floats) -> Floats:
 def _bootstrap_sums(
     columns: Sequence[Sequence[float]], of: Callable[[Floats], Floats]
 ) -> Estimate | None:
-    """A function of sums over prompts (first axis: columns), with a percentile bootstrap."""
+    """Return a function of sums over prompts (axis 0: columns), with a percentile bootstrap."""
     table = np.asarray(columns, dtype=np.float64)
     n = table.shape[1]
     value = float(of(table.sum(axis=1, keepdims=True))[0]) if n else math.nan
     if not math.isfinite(value):
         return None
-    if n < 2:
+    if n < FEWEST_PROMPTS:
         return Estimate(value)
     rng = np.random.default_rng(0)
     resampled = np.empty(RESAMPLES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -72,8 +73,7 @@ def _compare(asked: Asked, program: str, say: Console) -> int:
         cap = BudgetPrompt(options.budget_usd, options.yes, say)
     report, interrupted = interruptible(measure(run, say, cap))
     if report is not None:
-        _show(report, json=options.json)
-        say.print(for_terminal(f"The run is in {run.out}"))
+        _show(report, run.out, json=options.json)
     if cap is not None:
         cap.tell()
     if interrupted:
@@ -86,10 +86,10 @@ def _compare(asked: Asked, program: str, say: Console) -> int:
     return status_of(report, stopped=cap is not None and cap.stopped)
 
 
-def _show(report: Report, *, json: bool) -> None:
+def _show(report: Report, folder: Path, *, json: bool) -> None:
     if json:
         print_document(report.to_json())
         return
     from phi2sdk.report.terminal import show
 
-    show(report, console())
+    show(report, console(), folder)

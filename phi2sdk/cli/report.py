@@ -1,14 +1,17 @@
-"""The command line of ``phi2 report``: the reports of a run, made again from its records."""
+"""The command line of ``phi2 report``, which prints the result of a run."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from phi2sdk.cli.errors import DONE, REQUIREMENT_FAILS
+from phi2sdk.cli.output import console, print_document
 from phi2sdk.errors import ConfigurationError
+from phi2sdk.text import for_terminal
 
 if TYPE_CHECKING:
     from phi2sdk.measure.folder import RunFolder
@@ -19,46 +22,92 @@ if TYPE_CHECKING:
 __all__ = ["analysis_like", "report"]
 
 
+SECTIONS = "cost, identity, agreement, quality, latency or all"
+_SHOW, _ANALYSIS = "Output", "Analysis"
+
+
 def report(
-    run: Annotated[Path, typer.Argument(help="The folder of the run.", metavar="RUN")],
+    run: Annotated[Path, typer.Argument(help="Folder of the run.", metavar="RUN")],
+    section: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help=f"Print a section instead of the overview: {SECTIONS}; repeatable.",
+            rich_help_panel=_SHOW,
+        ),
+    ] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the report as JSON.", rich_help_panel=_SHOW)
+    ] = False,
     volume: Annotated[
-        float | None, typer.Option(help="Summaries a day: who is cheapest there.")
+        float | None,
+        typer.Option(
+            metavar="N", help="Compare costs at N summaries per day.", rich_help_panel=_ANALYSIS
+        ),
     ] = None,
     baseline: Annotated[
         str | None,
-        typer.Option(help="How many times cheaper than it: a model as gpt-4, or a target."),
+        typer.Option(
+            metavar="NAME",
+            help="Compare costs with a model, such as gpt-4, or with a target.",
+            rich_help_panel=_ANALYSIS,
+        ),
     ] = None,
     margin: Annotated[
         str | None,
-        typer.Option(help="Latencies within it count as equivalent.", metavar="PERCENT"),
+        typer.Option(
+            metavar="PERCENT",
+            help="Difference in latency that counts as equivalent.",
+            rich_help_panel=_ANALYSIS,
+        ),
     ] = None,
     slo: Annotated[
-        str | None, typer.Option(help="Service levels, as in ttft=0.5,e2e=5 (seconds): goodput.")
+        str | None,
+        typer.Option(
+            metavar="LIST",
+            help="Latency limits in seconds, such as ttft=0.5,e2e=5.",
+            rich_help_panel=_ANALYSIS,
+        ),
     ] = None,
     require: Annotated[
         list[str] | None,
-        typer.Option(help="What must hold, as in 'targets.azure.latency.e2e.p95 < 2'; repeatable."),
+        typer.Option(
+            metavar="RULE",
+            help="Exit with status 1 unless the rule holds, such as "
+            "'targets.gpu.latency.e2e.p95 < 2'; repeatable.",
+            rich_help_panel=_ANALYSIS,
+        ),
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option(help="Where own prices are; phi2.toml here by default.", dir_okay=False),
+        typer.Option(
+            metavar="FILE",
+            help="Configuration with prices (default: phi2.toml).",
+            dir_okay=False,
+            rich_help_panel=_ANALYSIS,
+        ),
     ] = None,
     tokenizer: Annotated[
         Path | None,
-        typer.Option(help="The tokenizer.json that answers are counted with.", dir_okay=False),
+        typer.Option(
+            metavar="FILE",
+            help="tokenizer.json to count with (default: that of the run).",
+            dir_okay=False,
+            rich_help_panel=_ANALYSIS,
+        ),
     ] = None,
 ) -> None:
-    """Make the reports of a run again, asking otherwise of the same numbers; nothing is sent.
+    """Print the result of a run, and rebuild its reports with other options. No request is sent.
 
-    What is not asked anew stays as the run's report.json has it. Prints the page to open.
+    An option that is not given keeps the value that it has in the run's report.json.
 
     Exit status:
 
-    - 0: done, and every requirement holds
+    - 0: done, and every requirement is met
 
-    - 1: a requirement fails
+    - 1: a requirement is not met
 
-    - 2: this is not the folder of a run, or an option is wrong
+    - 2: the folder has no run, or an option is wrong
     """
     from dataclasses import replace
 
@@ -67,9 +116,9 @@ def report(
     from phi2sdk.config.lookup import load_book
     from phi2sdk.measure.folder import RunFolder
     from phi2sdk.pipeline import report_of
-    from phi2sdk.report.files import HTML
     from phi2sdk.report.requirements import Requirement
 
+    subjects = _subjects(section or [])
     folder = RunFolder(run)
     asked = replace(analysis_like(_written(run)), book=load_book(config))
     if volume is not None:
@@ -84,13 +133,40 @@ def report(
         asked = replace(asked, requirements=tuple(Requirement.parse(text) for text in require))
     asked.check(list(folder.read_info()["configuration"]["targets"]))
     made = report_of(folder, _tokenizer(folder, tokenizer), asked)
-    typer.echo(run / HTML)
+    _print(made, run, subjects, json=json)
     failed = any(not result.holds for result in made.requirements)
     raise typer.Exit(REQUIREMENT_FAILS if failed else DONE)
 
 
+def _subjects(named: Sequence[str]) -> list[str]:
+    """Return the subjects that ``--section`` names, which may be joined by commas."""
+    from phi2sdk.report.overview import SUBJECTS
+
+    names = [name.strip() for text in named for name in text.split(",")]
+    for name in names:
+        if name not in SUBJECTS and name != "all":
+            raise ConfigurationError(f"--section {name!r} does not exist: use {SECTIONS}")
+    return list(SUBJECTS) if "all" in names else names
+
+
+def _print(report: Report, run: Path, subjects: Sequence[str], *, json: bool) -> None:
+    from phi2sdk.report.requirements import requirement_line
+    from phi2sdk.report.terminal import print_sections, show
+
+    if not json and not subjects:
+        show(report, console(), run)
+        return
+    if json:
+        print_document(report.to_json())
+    else:
+        print_sections(report, subjects, console())
+    for result in report.requirements:
+        if not result.holds:
+            typer.echo(for_terminal(requirement_line(result)), err=True)
+
+
 def analysis_like(report: Report | None) -> Analysis:
-    """What was asked of the numbers when this report was made."""
+    """Return the options of the analysis from which a report was built."""
     from phi2sdk.report.options import Analysis
     from phi2sdk.report.requirements import Requirement
 
@@ -109,7 +185,7 @@ def analysis_like(report: Report | None) -> Analysis:
 
 
 def _written(run: Path) -> Report | None:
-    """The run's ``report.json``; ``None`` where there is none, or one of another version."""
+    """Return the run's ``report.json``; ``None`` if it is missing or of another version."""
     from phi2sdk.measure.files import read_json
     from phi2sdk.report.schema import Report
 
@@ -120,7 +196,7 @@ def _written(run: Path) -> Report | None:
 
 
 def _tokenizer(folder: RunFolder, given: Path | None) -> ReferenceTokenizer:
-    """The run's own tokenizer, or the one that is given in its place."""
+    """Return the tokenizer of the run, or the one that is given instead."""
     from phi2sdk.pipeline import run_tokenizer
 
     run = folder.read()
@@ -128,6 +204,7 @@ def _tokenizer(folder: RunFolder, given: Path | None) -> ReferenceTokenizer:
     counted = run.configuration["tokenizer"]
     if given is None and found.name != counted:
         raise ConfigurationError(
-            f"the run counted with {counted!r}, and here is {found.name!r}: give --tokenizer"
+            f"the run counted tokens with {counted!r}, and this machine has {found.name!r}; name "
+            "the tokenizer.json of the run with --tokenizer"
         )
     return found

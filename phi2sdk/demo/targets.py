@@ -1,8 +1,8 @@
-"""The demo's targets: a model of this package, run here and behind every provider's protocol.
+"""The targets of the demo: a small bundled model, run here and behind every provider's protocol.
 
-Two of them are not what they say, so that there is something to find. No account is needed. What
-the emulated providers answer is real model output over their real wire protocols; how fast they
-are and what they cost is simulated.
+No account is needed. The emulated providers answer with the output of the bundled model over their
+real wire protocols, but their latency is simulated. Two of them do not serve the model that they
+claim to serve, so that the identity tests have something to detect. All prices are examples.
 """
 
 from __future__ import annotations
@@ -49,38 +49,49 @@ DEMO_TARGETS = (
     "hf_int4",
     "openai_t08",
 )
-"""The last two are dishonest: one rounds the weights to int4, one samples at temperature 0.8
-whenever it is to sample, and is honest where it is not."""
+"""The last two do not serve the model that they claim: ``hf_int4`` quantizes the weights to int4,
+and ``openai_t08`` samples at temperature 0.8 whatever temperature is requested. Its greedy answers
+are those of the model."""
 
 IDENTITY = 80
-"""Sampled answers a target: enough to find both, and to be quick."""
+"""Sampled answers per target: enough to detect both of them in about a minute."""
 IDENTITY_CONCURRENCY = 16
 HONEST = ("float32", "bfloat16")
-"""Those of its local targets; float16 as well would take some seconds more."""
+"""The precisions that count as the same model; testing float16 too would take longer."""
 REFERENCE = "local_float32"
 _NEEDED = ("torch", "clarifai_grpc", "grpc")
 
 
 @dataclass(frozen=True, slots=True)
 class _Emulated:
-    """One emulated provider: when its tokens leave (seconds), and a price as in phi2.toml.
+    """One emulated provider.
 
-    ``quantize`` and ``temperature`` are what a dishonest one does and does not tell.
+    Attributes:
+        first: Seconds until its first token.
+        per_token: Seconds between tokens.
+        price: Its price, as in ``phi2.toml``.
+        provider: The provider whose protocol it serves.
+        quantize: The quantization that it uses and does not disclose.
+        temperature: The temperature that it samples at, whatever is requested.
     """
 
     first: float
     per_token: float
-    price: Mapping[str, Any] | None
+    price: Mapping[str, Any]
     provider: Provider
     quantize: Literal["int4"] | None = None
     temperature: float | None = None
 
 
+_EXAMPLE = {"source": "example price of the demo, not a quotation", "date": "2026-11-20"}
+LOCAL_PRICE = {"model": "hourly", "usd": 0.25, "utilisation": 0.05, **_EXAMPLE}
+"""An example: a rented machine with two cores that works for 5 % of the time."""
+_CLARIFAI = {"model": "per-token", "input": 0.15, "output": 0.15, **_EXAMPLE}
 _HF_L4 = {"book": "hf/aws-l4", "idle": 900, "cold_start": 60}
 _EMULATED = {
     "azure": _Emulated(0.03, 0.002, {"book": "azure/Standard_NC4as_T4_v3"}, "azure"),
-    "clarifai": _Emulated(0.05, 0.0015, None, "clarifai"),
-    # Scales to zero: for a few summaries a day cheaper than a machine that is always on.
+    "clarifai": _Emulated(0.05, 0.0015, _CLARIFAI, "clarifai"),
+    # Scales to zero, so that it is cheaper than the always-on machine at low volumes.
     "hf": _Emulated(0.025, 0.002, _HF_L4, "hf"),
     "openai": _Emulated(0.02, 0.0015, {"book": "together/phi-2"}, "openai"),
     "hf_int4": _Emulated(0.02, 0.001, _HF_L4, "hf", quantize="int4"),
@@ -89,7 +100,7 @@ _EMULATED = {
 
 
 def demo_workload(workload: Workload | None = None) -> Workload:
-    """The bundled paragraphs, to be summarised."""
+    """Return the bundled paragraphs, to summarize them."""
     if workload is not None:
         return workload
     from phi2sdk.demo import paragraphs_path
@@ -99,7 +110,7 @@ def demo_workload(workload: Workload | None = None) -> Workload:
 
 
 def demo_identity_workload() -> Workload:
-    """Open-ended instructions: the summaries are nearly certain, and tell nothing."""
+    """Return open-ended instructions; the summaries have too little entropy for identity tests."""
     from phi2sdk.demo import open_ended_path
 
     path = open_ended_path()
@@ -114,7 +125,7 @@ async def demo_candidates(
 
     Args:
         names: Some of :data:`DEMO_TARGETS`; all if none is named.
-        notice: Is told what takes a while.
+        notice: Receives a sentence about each step that takes a while.
 
     Raises:
         ConfigurationError: A name is unknown, or a package of the demo is not installed.
@@ -139,7 +150,8 @@ async def demo_candidates(
             if name in local:
                 client = AsyncPhi2Client(local[name])
                 settings = {"model": "demo", "dtype": name.removeprefix("local_")}
-                candidates.append(Candidate(name, "local", client, settings))
+                price = resolve(LOCAL_PRICE)
+                candidates.append(Candidate(name, "local", client, settings, price))
             else:
                 candidates.append(_candidate(name, servers[name]))
                 stack.push_async_callback(candidates[-1].client.close)
@@ -147,14 +159,14 @@ async def demo_candidates(
 
 
 def demo_tokenizer() -> ReferenceTokenizer:
-    """The bundled checkpoint's own tokenizer."""
+    """Return the tokenizer of the bundled checkpoint."""
     from phi2sdk.demo import checkpoint_path
 
     return load_tokenizer(checkpoint_path(), "the demo checkpoint's own")
 
 
 def choose(names: Sequence[str]) -> list[str]:
-    """The demo's targets of these names, all if none is named.
+    """Return the targets of the demo with these names, all if none is named.
 
     Raises:
         ConfigurationError: A name is unknown, or a package of the demo is not installed.
@@ -174,10 +186,9 @@ def choose(names: Sequence[str]) -> list[str]:
 
 
 def _start(names: Sequence[str], honest: LocalModel, stack: AsyncExitStack) -> dict[str, Any]:
-    """The servers of some emulated providers; those of one engine share a thread.
+    """Start the servers of some emulated providers; those with one engine share a thread.
 
-    The threads are not the caller's: the emulators' work must not delay the loop that reads the
-    clock.
+    They run in threads of their own, so that they do not delay the event loop that reads the clock.
     """
     from phi2sdk.backends.engine.model import LocalModel
     from phi2sdk.emulator import Emulator, Schedule
@@ -213,7 +224,7 @@ def _candidate(name: str, server: Any) -> Candidate:
         "hf": {"endpoint": server.url, "api_key": key},
         "openai": {"base_url": f"{server.url}/v1", "api_key": key, "model": server.engine.model},
     }
-    price = resolve(kind.price) if kind.price else None
+    price = resolve(kind.price)
     target = Target(name, backend, settings[backend], price, simulated=True)
     described = {
         "protocol": "azure.score" if backend == "azure" else backend,

@@ -1,4 +1,4 @@
-"""Agreement of greedy answers: the numbers, why they differ in words, and the tables."""
+"""Agreement of greedy answers: the numbers, the causes of differences, and the tables."""
 
 from __future__ import annotations
 
@@ -43,26 +43,26 @@ __all__ = [
 ]
 
 _HEADLINES: Mapping[Cause, str] = {
-    "equal": "answers as the reference does",
-    "white space": "white space trimmed",
-    "stop kept": "goes on past the stop, which our cut removes",
-    "numerics": "ties only: numerics",
-    "cut short": "ends before the reference does",
-    "runs on": "goes on where the reference ends",
-    "empty": "answers with nothing",
-    "another template": "another template",
-    "beginning": "differs from the first tokens on; local weights would tell why",
-    "sampling": "samples, though greedy answers were asked for",
-    "another precision": "another precision, or light quantisation",
-    "another model": "another model or heavy quantisation",
-    "few unexplained": "few answers are unexplained",
-    "not scored": "not explained without the weights",
-    "mixed": "small causes of several kinds",
+    "equal": "all answers equal those of the reference",
+    "white space": "the provider trims white space",
+    "stop kept": "answers continue after the stop sequence; the client removes that text",
+    "numerics": "answers differ only at ties, because of numerical precision",
+    "cut short": "answers end before those of the reference",
+    "runs on": "answers continue where the reference ends",
+    "empty": "answers are empty",
+    "another template": "the provider uses another prompt template",
+    "beginning": "answers differ from the first tokens; the cause is unknown without local weights",
+    "sampling": "the provider samples, although greedy decoding was requested",
+    "another precision": "the provider uses another precision or light quantization",
+    "another model": "the provider uses another model or heavy quantization",
+    "few unexplained": "a few differences are unexplained",
+    "not scored": "the cause is unknown without local weights",
+    "mixed": "differences have several small causes",
 }
 
 
 def agreement_report(found: Agreement) -> AgreementReport:
-    """An agreement as the report has it."""
+    """Return an agreement in the form of the report."""
     middle = found.first_divergence
     return AgreementReport(
         prompts=found.prompts,
@@ -80,9 +80,9 @@ def agreement_report(found: Agreement) -> AgreementReport:
 
 
 def self_agreement(measured: Measured, name: str) -> AgreementReport | None:
-    """Each later repetition of a target against its first one: the ceiling for other targets.
+    """Return the agreement of each later repetition of a target with its first repetition.
 
-    ``None`` where nothing was repeated, or each repetition was another prompt.
+    Returns ``None`` if nothing was repeated, or each repetition had another prompt.
     """
     if measured.unique_prefix:
         return None
@@ -99,9 +99,9 @@ def self_agreement(measured: Measured, name: str) -> AgreementReport | None:
 
 
 def diagnoses(measured: Measured) -> dict[str, DiagnosisReport]:
-    """Why the answers of each target differ from those of the reference.
+    """Return why the answers of each target differ from those of the reference.
 
-    Empty where each repetition was another prompt, since there is no one cause then.
+    Empty if each repetition had another prompt, because then the differences have no common cause.
 
     Raises:
         ConfigurationError: ``identity.json`` is damaged.
@@ -126,26 +126,26 @@ def _regrets(run: Run) -> dict[str, TargetRegret]:
         return {name: TargetRegret.from_json(plain) for name, plain in found.items()}
     except ValidationError as error:
         raise ConfigurationError(
-            f"{IDENTITY} is damaged: regret: {first_mistake(error)}. Examine the run again"
+            f"{IDENTITY} is damaged: regret: {first_mistake(error)}. Repeat the identity tests"
         ) from None
 
 
 def sentence(found: Diagnosis) -> str:
-    """What the answers look like, and what they come to.
+    """Return the cause of the differences and how often each kind of difference occurs.
 
-    ``Ties only: numerics. 12 of 100 answers differ; in 12 the reference was within 0.01 nat of a
-    tie.``
+    ``Answers differ only at ties, because of numerical precision. 12 of 100 answers differ; in 12
+    the reference was within 0.01 nat of a tie.``
     """
     headline = _HEADLINES[found.cause]
     if found.cut_at is not None:
-        headline = f"cut at {found.cut_at} tokens"
+        headline = f"the provider cuts answers at {found.cut_at} tokens"
     elif found.cause == "another template":
-        headline = f"another template: {found.template}"
+        headline = f"the provider uses another prompt template: {found.template}"
     elif found.cause == "beginning" and found.tie is not None:
-        headline = "differs from the first tokens on: another model, or an unknown template"
+        headline = "answers differ from the first tokens: another model or an unknown template"
     headline = headline[0].upper() + headline[1:]
     if not found.differ:
-        return f"{headline}: all {found.prompts}."
+        return f"{headline} ({found.prompts} prompts)."
     said = [f"{found.differ} of {found.prompts} answers differ", *_parts(found)]
     return f"{headline}. {'; '.join(said)}."
 
@@ -155,33 +155,33 @@ def _parts(found: Diagnosis) -> Iterator[str]:
     if n := kinds.get("tie", 0):
         yield f"in {n} the reference was within {found.tie:.2g} nat of a tie"
     for kind, text in (
-        ("white space", "in white space only"),
-        ("past the stop", "past the stop only"),
-        ("shorter", "by ending early"),
-        ("longer", "by going on"),
-        ("empty", "by being empty"),
+        ("white space", "differ only in white space"),
+        ("past the stop", "differ only after the stop sequence"),
+        ("shorter", "end early"),
+        ("longer", "continue longer"),
+        ("empty", "are empty"),
     ):
         if n := kinds.get(kind, 0):  # type: ignore[call-overload]
             yield f"{n} {text}"
     early = kinds.get("beginning", 0)
     apart = found.tie is None or found.cause in ("another template", "beginning")
     if early and apart:
-        yield f"{early} from the first or second token on"
+        yield f"{early} differ from the first or second token"
     unclear = kinds.get("unexplained", 0) + (0 if apart else early)
     if unclear and found.tie is None:
-        yield f"{unclear} for a reason that needs the weights to be told"
+        yield f"{unclear} cannot be explained without the weights"
     elif unclear:
         worst = found.unexplained
         where = ""
         if worst is not None:
-            which = "" if unclear == 1 else "the worst in "
+            which = "" if unclear == 1 else "the largest difference is in "
             where = (
                 f": {which}prompt {worst.prompt}, token {worst.token}, "
                 f"regret {worst.regret:.2g} nats"
             )
         yield f"{unclear} {'is' if unclear == 1 else 'are'} unexplained{where}"
     if found.varies:
-        yield f"{found.varies} prompts got more than one answer"
+        yield f"the answers to {found.varies} prompts vary between repetitions"
 
 
 def _regret(found: TargetRegret) -> RegretReport:
@@ -219,7 +219,7 @@ def _diagnosis(found: Diagnosis, regret: TargetRegret | None) -> DiagnosisReport
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A measure of agreement: its name in the report, its title, and its term."""
+    """A measure of agreement: its field in the report, its title, and its term."""
 
     key: str
     title: str
@@ -232,35 +232,35 @@ class Measure:
 
 
 MEASURES = (
-    Measure("exact_cut", "exact match", "exact_match"),
-    Measure("exact_bytes", "exact bytes", "exact_bytes"),
+    Measure("exact_cut", "exact match (%)", "exact_match"),
+    Measure("exact_bytes", "exact bytes (%)", "exact_bytes"),
     Measure("edit_similarity", "edit similarity", "edit_similarity"),
     Measure("prefix_fraction", "common prefix", "common_prefix"),
-    Measure("first_divergence", "first divergence", "first_divergence"),
+    Measure("first_divergence", "first divergence (tokens)", "first_divergence"),
 )
 WIDEST = 12
-"""So many targets side by side fit into 80 columns."""
+"""The number of targets whose columns fit side by side into 80 characters."""
 
 
 def with_reference(report: Report, name: str) -> AgreementReport | None:
-    """The agreement of a target with the reference."""
+    """Return the agreement of a target with the reference."""
     pair = report.pairs.get(f"{report.run.reference}:{name}")
     return pair.agreement if pair else None
 
 
 def matrix(report: Report, measure: Measure) -> Section:
-    """A measure for each pair of targets; the diagonal is each target with itself."""
+    """Return a table of a measure for each pair of targets, with each target's repetitions."""
     names = list(report.targets)
     rows = [
         (words(a), *(_measured(_between(report, a, b), measure.key) for b in names)) for a in names
     ]
     title = f"Agreement: {measure.title}"
     columns = (target_column(), *(Column(name, measure.term) for name in names))
-    return Section(title, columns, rows, [measure.meaning], detail=True)
+    return Section(title, columns, rows, [measure.meaning])
 
 
 def sections(report: Report) -> Iterator[Section]:
-    """The matrix in short, and why answers differ from the reference's."""
+    """Yield the matrix of exact match and edit similarity, and the causes of differences."""
     names = list(report.targets)
     if len(names) < 2 or not report.pairs:
         return
@@ -272,7 +272,8 @@ def sections(report: Report) -> Iterator[Section]:
         ]
         columns = (Column(str(n + 1), "exact_match") for n in range(start, start + len(shown)))
         yield Section(
-            "Equal answers, in % (below the diagonal: edit similarity)",
+            "Agreement between targets: exact match (%), and below the diagonal edit similarity "
+            "(%)",
             (target_column(), *columns),
             rows,
             list(_lines(report)) if start + WIDEST >= len(names) else (),
@@ -280,18 +281,20 @@ def sections(report: Report) -> Iterator[Section]:
 
 
 def facts(found: DiagnosisReport) -> Facts:
-    """The numbers behind a diagnosis."""
+    """Return the numbers that a diagnosis is based on."""
     said: list[tuple[str, str]] = []
     if found.kinds:
-        said.append(("they differ by", ", ".join(f"{n} {k}" for k, n in found.kinds.items())))
+        said.append(("kinds of difference", ", ".join(f"{n} {k}" for k, n in found.kinds.items())))
     if found.varies:
-        said.append(("contradicts itself", f"on {found.varies} prompts"))
+        said.append(("answers vary between repetitions", f"{found.varies} prompts"))
     if (regret := found.regret) is not None:
-        said.append(("tokens off", f"{regret.off:,} of {regret.tokens:,}"))
-        said.append(("regret", f"at most {regret.maximum:.3g} nats; a tie to {regret.tie:.2g}"))
+        said.append(("tokens that are not the likeliest", f"{regret.off:,} of {regret.tokens:,}"))
+        said.append(
+            ("regret", f"at most {regret.maximum:.3g} nats; up to {regret.tie:.2g} is a tie")
+        )
     if (worst := found.unexplained) is not None:
         where = f"prompt {worst.prompt}, token {worst.token}: {worst.regret:.3g} nats"
-        said.append(("unexplained", where))
+        said.append(("largest unexplained difference", where))
     return said
 
 
@@ -317,7 +320,7 @@ def _measured(found: AgreementReport | None, key: str) -> Cell:
     if found is None or not found.prompts:
         return score(None)
     if found.first_divergence is None:
-        return words("not reached", about="most answers do not part")
+        return words("none", about="fewer than half of the answers differ")
     low, high = found.first_divergence_low, found.first_divergence_high
     ends = None if low is None else (f"{low:.0f}", "no end" if high is None else f"{high:.0f}")
     return Cell(f"{found.first_divergence:.0f}", ends)
@@ -328,6 +331,6 @@ def _lines(report: Report) -> Iterator[str]:
         if target.diagnosis is not None:
             yield f"{name}: {target.diagnosis.sentence}"
     yield (
-        "Diagonal: a target with itself, the ceiling of what it can have in common with others. "
-        "Answers are cut at the stop first; edit similarity is in tokens."
+        "The diagonal compares the repetitions of one target, which limits its agreement with "
+        "other targets. Answers are cut at the stop sequence before they are compared."
     )

@@ -1,4 +1,4 @@
-"""The baseline: how many times cheaper each target is, under which assumptions, and its tables."""
+"""The cost of each target relative to the baseline, its assumptions, and the tables."""
 
 from __future__ import annotations
 
@@ -16,7 +16,15 @@ from phi2sdk.analysis.baseline import (
 from phi2sdk.pricing.book import PriceBook
 from phi2sdk.pricing.models import PerToken
 from phi2sdk.report.cost import Options
-from phi2sdk.report.format import SIMULATED, dollars, grouped, seconds, times
+from phi2sdk.report.format import (
+    SIMULATED,
+    dollars,
+    grouped,
+    listed,
+    percent,
+    seconds,
+    times,
+)
 from phi2sdk.report.measured import Measured
 from phi2sdk.report.schema import (
     BaselineQuality,
@@ -41,13 +49,13 @@ def baseline_report(
     targets: Mapping[str, TargetReport],
     pairs: Mapping[str, PairReport],
 ) -> BaselineReport | None:
-    """Every target against the baseline; ``None`` where none was asked for.
+    """Compare the cost of every target with the baseline's; ``None`` if there is no baseline.
 
     Args:
         measured: The run.
         options: The targets with a known cost.
-        targets: All targets, for the failures of a live baseline.
-        pairs: All pairs, for its agreement with the reference.
+        targets: All targets, for the failures of a baseline that is a target.
+        pairs: All pairs, for the agreement of such a baseline with the reference.
     """
     baseline = measured.analysis.found_baseline(list(targets))
     if baseline is None:
@@ -80,7 +88,7 @@ def baseline_report(
             ratios[name] = Interval.of(times_cheaper_than(live, option))
         if ratios.get(name) is None:
             unknown[name] = (
-                "it costs nothing at its price"
+                "its cost is zero"
                 if live is not None or not baseline.live
                 else f"the cost of {baseline.name} is unknown"
             )
@@ -122,7 +130,7 @@ def _published(options: Options, book: PriceBook) -> ClaimReport:
 
 
 def _output_per_input(options: Options) -> float | None:
-    """Measured over the acceptable answers of all targets with a known cost."""
+    """Return output tokens per input token, over the answers of targets with a known cost."""
     bills = [bill for option in options.known.values() for _, bill in option.spend.answered]
     read = sum(bill.input or 0 for bill in bills)
     return sum(bill.output or 0 for bill in bills) / read if read else None
@@ -131,34 +139,33 @@ def _output_per_input(options: Options) -> float | None:
 def _assumptions(baseline: Baseline, options: Options, volume: float | None) -> Sequence[str]:
     said = []
     if baseline.live:
-        said.append(f"{baseline.name} was measured on the same prompts; its quality stands below.")
+        said.append(f"{baseline.name} was measured on the same prompts.")
     else:
         if baseline.note:
             said.append(f"{baseline.name}: {baseline.note}.")
-        stated = "" if baseline.tokenizer_ratio == 1 else ", as stated"
         said.append(
-            f"{baseline.name} would have answered as each target did: the same prompts, the "
-            f"measured token counts, {baseline.tokenizer_ratio:g} of its tokens for each of "
-            f"theirs{stated}; at the first attempt. Equal quality is assumed, not measured."
+            f"{baseline.name} is charged for the prompts and answers of each target, without "
+            f"retries, with {baseline.tokenizer_ratio:g} tokens per measured token "
+            "(--tokenizer-ratio). Equal quality is assumed, not measured."
         )
     by_time = [name for name, option in options.known.items() if option.price.by_time]
     if by_time:
         said.append(
-            f"{', '.join(by_time)}: a machine is paid for busy seconds, or at its stated "
-            "utilisation"
+            f"The machines of {listed(by_time)} are paid for busy seconds, or at the stated "
+            "utilization. "
             + (
-                "; at the volume for whole days, idle or not, and without the warm-up."
+                "At the volume they are paid for whole days, idle time included, without warm-up."
                 if volume is not None
-                else "; with --volume N for whole days, idle or not."
+                else "With --volume N they are paid for whole days, idle time included."
             )
         )
     if any(option.spend.estimated for option in options.known.values()):
         estimated = [n for n, option in options.known.items() if option.spend.estimated]
-        said.append(f"{', '.join(estimated)}: token counts are partly estimates.")
+        said.append(f"Some token counts of {listed(estimated)} are estimates.")
     if simulated := [name for name in options.known if name in options.simulated]:
         said.append(
-            f"{', '.join(simulated)}: simulated; speed and tokens are an emulator's, and the "
-            "ratio is arithmetic on them."
+            f"Emulators answered for {listed(simulated)}: the ratios are computed from simulated "
+            "latencies."
         )
     return said
 
@@ -185,7 +192,7 @@ def _quality(
 
 
 def sections(report: Report) -> Iterator[Section]:
-    """Times cheaper than the baseline, and how that depends on assumptions."""
+    """Yield how many times cheaper each target is, and how that depends on assumptions."""
     if report.baseline is not None:
         yield _against(report, report.baseline)
         if report.baseline.sensitivity:
@@ -202,9 +209,10 @@ def _against(report: Report, baseline: BaselineReport) -> Section:
         rows.append(tuple(cells))
     columns = [target_column(), Column("times cheaper", "times_cheaper")]
     if baseline.at_volume and report.volume is not None:
-        title = f"{report.volume.per_day:,.0f}/day"
+        title = f"times cheaper at {report.volume.per_day:,.0f}/day"
         columns.append(Column(title, "times_cheaper", "volume"))
-    return Section(f"Against {baseline.name}", columns, rows, list(_baseline_lines(baseline)))
+    title = f"Cost compared with {baseline.name}"
+    return Section(title, columns, rows, list(_baseline_lines(baseline)))
 
 
 def _times(value: Interval | None, mark: str) -> Cell:
@@ -218,31 +226,30 @@ def _times(value: Interval | None, mark: str) -> Cell:
 
 def _baseline_lines(baseline: BaselineReport) -> Iterator[str]:
     claim = baseline.published
-    yield f"Published: {claim.value:g} times cheaper than GPT-4, {claim.note}."
+    yield f"Published ratio: {claim.value:g} times cheaper than GPT-4 ({claim.note})."
     if claim.original is not None and claim.output_per_input is not None:
         yield (
-            f"The original's arithmetic at this run's {claim.output_per_input:.3f} output tokens "
-            f"per input token: {times(claim.original)} times."
+            f"The formula of the published ratio gives {times(claim.original)} at the "
+            f"{claim.output_per_input:.3f} output tokens per input token of this run."
         )
     if baseline.usd_input is not None and baseline.usd_output is not None:
         old = "; older than 180 days" if baseline.stale else ""
         yield (
-            f"{baseline.name}: {dollars(baseline.usd_input)} in, {dollars(baseline.usd_output)} "
-            f"out per 1M tokens ({baseline.source}, {baseline.date}{old})."
+            f"Price of {baseline.name} per 1M tokens: {dollars(baseline.usd_input)} input, "
+            f"{dollars(baseline.usd_output)} output ({baseline.source}, {baseline.date}{old})."
         )
     if (quality := baseline.quality) is not None:
         same = quality.exact_cut
         alike = (
-            ""
-            if same is None
-            else f"; {same.value:.0%} of its answers equal those of {quality.reference}"
+            "" if same is None else f"; exact match with {quality.reference}: {percent(same.value)}"
         )
         near = quality.edit_similarity
         edit = "" if near is None else f", edit similarity {near.value:.3f}"
-        yield f"{baseline.name} answered {quality.ok} of {quality.attempted}{alike}{edit}."
-    for who, why in grouped(baseline.unknown):
-        yield f"{who}: unknown, since {why}."
-    yield from (f"Assumed: {text}" for text in baseline.assumptions)
+        answered = f"answered {quality.ok} of {quality.attempted} requests"
+        yield f"{baseline.name} {answered}{alike}{edit}."
+    for names, why in grouped(baseline.unknown):
+        yield f"The ratio of {names} is unknown because {why}."
+    yield from (f"Assumption: {text}" for text in baseline.assumptions)
 
 
 def _sensitivity(report: Report, baseline: BaselineReport) -> Section:
@@ -269,8 +276,8 @@ def _sensitivity(report: Report, baseline: BaselineReport) -> Section:
         ),
         rows,
         [
-            "GPU: rented, at the speed that was measured; in brackets how long a summary may "
-            f"take there to be {baseline.published.value:g} times cheaper."
+            "GPU: a rented GPU at the measured speed; in parentheses, the time per answer on that "
+            f"GPU at which it is {baseline.published.value:g} times cheaper."
         ]
         if any(row.factor == "GPU" for row in baseline.sensitivity)
         else [],

@@ -1,4 +1,4 @@
-"""From the records of a run to its report: each subject is asked once. Writes nothing."""
+"""Builds the report of a run from its records. Writes no files."""
 
 from __future__ import annotations
 
@@ -48,19 +48,19 @@ __all__ = ["build", "build_from"]
 
 
 def build(run: Run, tokenizer: ReferenceTokenizer, analysis: Analysis | None = None) -> ShownReport:
-    """The report of a run as it stands, complete or not.
+    """Return the report of a run, complete or not.
 
     Args:
-        run: From :meth:`phi2sdk.measure.folder.RunFolder.read`.
-        tokenizer: The reference tokenizer, for all targets.
-        analysis: How to evaluate the numbers.
+        run: The run, from :meth:`phi2sdk.measure.folder.RunFolder.read`.
+        tokenizer: The reference tokenizer, which counts the tokens of all targets.
+        analysis: The options of the analysis.
     """
     with paused_collector():
         return build_from(Measured.of(run, tokenizer, analysis))
 
 
 def build_from(measured: Measured) -> ShownReport:
-    """The report of a run whose records have been grouped already."""
+    """Return the report of a run whose records are grouped by target."""
     quality, why = quality_reports(measured), diagnoses(measured)
     targets = {
         name: _target(measured, name, why.get(name), quality.get(name)) for name in measured.targets
@@ -87,7 +87,7 @@ def build_from(measured: Measured) -> ShownReport:
     return ShownReport(
         **dict(found),
         requirements=requirements,
-        decision=decision_report(found, requirements, evens),
+        decision=decision_report(measured, found, requirements, evens),
     )
 
 

@@ -1,4 +1,4 @@
-"""Cost: tokens, cost of an answer, break-even, cost at a volume; the numbers and their tables."""
+"""Cost: tokens, cost per answer, break-even, cost at a volume; the numbers and their tables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from phi2sdk.analysis.breakeven import HIGHEST, BreakEven, Option, break_even, cost_at, cost_curve
 from phi2sdk.analysis.cost import acceptable, cost_per_summary, machines
 from phi2sdk.analysis.statistics import Estimate
-from phi2sdk.report.format import SIMULATED, UNKNOWN, grouped
+from phi2sdk.report.format import SIMULATED, UNKNOWN, grouped, usd
 from phi2sdk.report.measured import Measured
 from phi2sdk.report.schema import (
     BreakEvenReport,
@@ -39,13 +39,13 @@ __all__ = [
 ]
 
 CURVE = tuple(float(f"{v:.4g}") for v in np.geomspace(10, 1e7, 121))
-"""Summaries a day of the curve."""
+"""Volumes of the cost curve, in answers per day."""
 
 # ------------------------------------------------------------------------- numbers
 
 
 def tokens_report(measured: Measured, name: str) -> TokensReport:
-    """The tokens of a target's answers, as billed and as counted by the reference tokenizer."""
+    """Return the tokens of a target, as billed and as counted by the reference tokenizer."""
     prompts, tokenizer = measured.run.prompts, measured.tokenizer
     records = measured.greedy[name]
     totals: Counter[str] = Counter()
@@ -80,7 +80,7 @@ def tokens_report(measured: Measured, name: str) -> TokensReport:
 
 
 def cost_report(measured: Measured, name: str) -> CostReport | None:
-    """What an acceptable answer of a target costs; ``None`` as :func:`why_unknown` says."""
+    """Return the cost per acceptable answer; ``None`` if :func:`why_unknown` has a reason."""
     price, records = measured.prices[name], measured.greedy[name]
     found = cost_per_summary(
         price,
@@ -107,19 +107,19 @@ def cost_report(measured: Measured, name: str) -> CostReport | None:
         source=price.source,
         date=price.date,
         estimated=found.estimated,
-        simulated=measured.simulated(name),
+        simulated=measured.simulated(name) or measured.demo,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The targets with a known cost, and why the others have none.
+    """The targets with a known cost, and why the cost of the others is unknown.
 
     Attributes:
-        known: By name, in the order of the run.
-        unknown: By name, why.
+        known: The targets with a known cost by name, in the order of the run.
+        unknown: The reason by the name of each other target.
         simulated: The names of simulated targets.
-        today: When the run began: a price is old or not on that day.
+        today: The day on which the run began, for which the age of a price is computed.
     """
 
     known: Mapping[str, Option]
@@ -129,7 +129,7 @@ class Options:
 
     @classmethod
     def of(cls, measured: Measured, targets: Mapping[str, TargetReport]) -> Options:
-        """The options of a run."""
+        """Return the options of a run."""
         known = {}
         for name, price in measured.prices.items():
             spend = measured.spends[name]
@@ -145,7 +145,7 @@ class Options:
         )
 
     def break_even(self) -> dict[tuple[str, str], BreakEven]:
-        """Each pair's."""
+        """Return the break-even of each pair of targets."""
         found = {}
         for a, b in combinations(self.known, 2):
             if (one := break_even(self.known[a], self.known[b])) is not None:
@@ -156,7 +156,7 @@ class Options:
 def break_even_report(
     options: Options, pairs: Mapping[tuple[str, str], BreakEven]
 ) -> dict[str, BreakEvenReport]:
-    """Each pair's break-even, in numbers and words."""
+    """Return the break-even of each pair, with a sentence."""
     return {
         f"{a}:{b}": BreakEvenReport(
             below=found.below,
@@ -176,13 +176,15 @@ def _sentence(a: str, b: str, found: BreakEven) -> str:
         return f"{a} and {b} cost the same at every volume."
     if not found.changes:
         other = b if found.below == a else a
-        return f"{found.below} is cheaper than {other} at every volume up to {HIGHEST:,.0f} a day."
+        return (
+            f"{found.below} is cheaper than {other} at every volume up to {HIGHEST:,.0f} per day."
+        )
     first = found.changes[0][1]
-    said = f"{first} is cheaper than {found.below} from {_volume(found.volume)} a day on"
-    later = [f"{name} from {at:,.0f}" for at, name in found.changes[1:3]]
+    said = f"{first} is cheaper than {found.below} above {_volume(found.volume)} per day"
+    later = [f"{name} is cheaper above {at:,.0f}" for at, name in found.changes[1:3]]
     if later:
-        more = f", then {len(found.changes) - 3} more changes" if len(found.changes) > 3 else ""
-        said += f"; one more machine makes {', '.join(later)}{more}"
+        more = f", with {len(found.changes) - 3} later changes" if len(found.changes) > 3 else ""
+        said += f"; because another machine is needed, {', '.join(later)}{more}"
     return f"{said}."
 
 
@@ -195,7 +197,7 @@ def _volume(volume: Estimate | None) -> str:
 
 
 def volume_report(options: Options, volume: float) -> VolumeReport:
-    """What each option costs at a volume, and which is cheapest."""
+    """Return the cost of each option at a volume, and the cheapest option."""
     costs = {name: cost_at(option, volume) for name, option in options.known.items()}
     known = {name: cost.value for name, cost in costs.items() if cost is not None}
     cheapest = min(known, key=known.__getitem__, default=None)
@@ -206,10 +208,9 @@ def volume_report(options: Options, volume: float) -> VolumeReport:
             seconds = np.asarray([option.spend.seconds.sum() / good])
             counts[name] = int(machines(np.asarray([volume]), seconds)[0])
     sentence = (
-        "No cost is known at this volume."
+        "The cost of every target is unknown at this volume."
         if cheapest is None
-        else f"At {volume:,.0f} summaries a day {cheapest} is the cheapest of those whose cost is "
-        "known."
+        else f"At {volume:,.0f} per day, {cheapest} has the lowest known cost."
     )
     reported = {name: Interval.of(cost) for name, cost in costs.items()}
     reported |= dict.fromkeys(options.unknown)
@@ -223,7 +224,7 @@ def volume_report(options: Options, volume: float) -> VolumeReport:
 
 
 def curve_report(options: Options) -> CurveReport | None:
-    """Cost over volume of each option; ``None`` where none is known."""
+    """Return the cost of each option over the volume; ``None`` if no cost is known."""
     if not options.known:
         return None
     return CurveReport(
@@ -239,7 +240,7 @@ def curve_report(options: Options) -> CurveReport | None:
 
 
 def sections(report: Report) -> Iterator[Section]:
-    """What an answer costs, and from which volume on another target is cheaper."""
+    """Yield the table of costs, and the break-even volumes of each pair of targets."""
     if any(target.cost for target in report.targets.values()):
         yield _costs(report)
         if report.break_even:
@@ -253,25 +254,22 @@ def _costs(report: Report) -> Section:
             rows.append((words(name), money(None), *(words(UNKNOWN) for _ in range(3))))
             continue
         parts = (cost.token_priced, cost.busy, cost.reserved)
-        cells = (words(UNKNOWN) if one is None else Cell(money(one).text) for one in parts)
+        cells = (words(UNKNOWN) if one is None else Cell(usd(one.value * 1000)) for one in parts)
         rows.append((words(name), money(cost.per_summary, simulated=cost.simulated), *cells))
     reasons = {n: t.cost_unknown for n, t in report.targets.items() if t.cost_unknown}
-    lines = [f"{who}: unknown, since {why}; it is not zero." for who, why in grouped(reasons)]
+    lines = [f"The cost of {names} is unknown because {why}." for names, why in grouped(reasons)]
     lines += _sources(report)
-    lines += [
-        "tokens: tokens and calls alone; busy: machines paid for the seconds used; idle incl.: "
-        "for idle time too, in the window or at a stated utilisation; failures, retries and the "
-        "warm-up are paid for in each."
-    ]
     lines += _why_not(report)
+    lines.append("Every cost includes failed requests, retries and the warm-up.")
+    per = f"USD per 1,000 {report.run.answers}"
     columns = (
         target_column(),
-        Column("$/1000", "cost"),
-        Column("tokens", "token_cost"),
-        Column("busy", "busy"),
-        Column("idle incl.", "idle"),
+        Column(f"cost ({per})", "cost"),
+        Column("tokens and calls only (USD)", "token_cost"),
+        Column("machine busy time only (USD)", "busy"),
+        Column("idle time included (USD)", "idle"),
     )
-    return Section("Cost of 1000 summaries (USD)", columns, rows, lines)
+    return Section(f"Cost ({per})", columns, rows, lines)
 
 
 def _sources(report: Report) -> list[str]:
@@ -279,19 +277,23 @@ def _sources(report: Report) -> list[str]:
     for name, target in report.targets.items():
         if (cost := target.cost) is not None:
             old = "; older than 180 days" if cost.stale else ""
-            about = "; token counts partly estimated" if cost.estimated else ""
-            said.append(f"{name}: {cost.model}, {cost.source}, {cost.date}{old}{about}")
+            about = "; some token counts are estimates" if cost.estimated else ""
+            said.append(
+                f"Price of {name}: {cost.model}, {cost.source}, dated {cost.date}{old}{about}."
+            )
     return said
 
 
 def _why_not(report: Report) -> list[str]:
-    """Why a number of the table is missing: each reason once."""
+    """Return why a number of the table is missing, each reason once."""
     reasons = {}
     for name, target in report.targets.items():
         cost: CostReport | None = target.cost
         if cost is not None and "reserved" in cost.unknown and cost.busy is not None:
             reasons[name] = cost.unknown["reserved"]
-    return [f"idle incl. of {who} unknown: {why}." for who, why in grouped(reasons)]
+    return [
+        f"The cost of {names} with idle time is unknown: {why}." for names, why in grouped(reasons)
+    ]
 
 
 def _break_even(report: Report) -> Section:
@@ -302,7 +304,7 @@ def _break_even(report: Report) -> Section:
     if report.volume is not None:
         lines.append(report.volume.sentence)
     lines.append(
-        "Machines work as fast as measured, for whole days; requests come at random. The page "
-        "draws the curve."
+        "Assumptions: each machine works as fast as in this run and is paid for whole days; "
+        "requests arrive at random. report.html shows the cost over the volume."
     )
-    return Section("Break-even, in summaries a day", lines=lines)
+    return Section(f"Break-even volumes ({report.run.answers} per day)", lines=lines)

@@ -7,8 +7,19 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from phi2sdk.analysis.breakeven import BreakEven
-from phi2sdk.analysis.decision import Choice, dominated_by, what_would_change, winner
+from phi2sdk.analysis.decision import (
+    Choice,
+    dominated_by,
+    no_decision,
+    ranked,
+    too_few,
+    what_would_change,
+    winner,
+)
 from phi2sdk.analysis.statistics import Estimate
+from phi2sdk.report.format import dollars, times
+from phi2sdk.report.identity_sentences import candidate_name
+from phi2sdk.report.measured import Measured
 from phi2sdk.report.schema import (
     ChoiceReport,
     DecisionReport,
@@ -26,42 +37,56 @@ __all__ = ["cost_of", "decision_report", "outcome", "sections"]
 
 
 def decision_report(
+    measured: Measured,
     found: Findings,
     requirements: Sequence[RequirementReport],
     pairs: Mapping[tuple[str, str], BreakEven],
 ) -> DecisionReport:
-    """The cheapest target that meets every requirement, and what would change that.
+    """Return the cheapest target that can be chosen, and what would change the decision.
 
     Args:
+        measured: The run.
         found: All other findings.
-        requirements: What had to hold, and whether it does.
+        requirements: The requirements, and whether each one holds.
         pairs: The break-even of each pair of targets.
     """
-    candidates = [_candidate(found, requirements, name) for name in found.targets]
-    chosen = winner(candidates)
+    valid = found.validity.valid
+    candidates = [_candidate(measured, found, requirements, name) for name in found.targets]
+    chosen = winner(candidates, valid=valid)
     volume = found.volume.per_day if found.volume else None
-    basis = "busy time" if volume is None else f"{volume:,.0f} summaries a day"
     by_names = {frozenset(names): even for names, even in pairs.items()}
     return DecisionReport(
-        basis=basis,
+        basis=_basis(found),
         choices={
             one.name: _choice(found, one, dominated_by(one, candidates)) for one in candidates
         },
         winner=chosen.name if chosen else None,
-        sentence=_sentence(found, requirements, chosen, candidates),
+        sentence=_sentence(found, chosen, candidates),
+        excluded={one.name: why for one in candidates if (why := _excluded(found, one))},
         would_change=()
         if chosen is None
         else tuple(what_would_change(chosen, candidates, by_names, volume)),
     )
 
 
-def _candidate(found: Findings, requirements: Sequence[RequirementReport], name: str) -> Choice:
+def _basis(found: Findings) -> str:
+    if found.volume is None:
+        return "cost without machine idle time"
+    return f"cost at {found.volume.per_day:,.0f} {found.run.answers} per day"
+
+
+def _candidate(
+    measured: Measured, found: Findings, requirements: Sequence[RequirementReport], name: str
+) -> Choice:
     target = found.targets[name]
     if found.volume is not None:
         cost = found.volume.usd_per_summary.get(name)
     else:
         cost = target.cost.per_summary if target.cost else None
     agreement = 1.0 if target.reference else _agreement(found, name)
+    answered = [record for record in measured.greedy[name] if record.ok]
+    run = found.run
+    planned = target.errors.attempted if run.duration else run.prompts * run.repetitions
     return Choice(
         name=name,
         cost=_estimate(cost),
@@ -71,6 +96,7 @@ def _candidate(found: Findings, requirements: Sequence[RequirementReport], name:
         fails=tuple(r.requirement for r in requirements if not r.holds and _about(r, name, found)),
         stale=bool(target.cost and target.cost.stale),
         simulated=target.simulated,
+        too_few=too_few(len(answered), planned, len({record.key.prompt for record in answered})),
     )
 
 
@@ -82,10 +108,10 @@ def _identity(found: Findings, name: str, target: TargetReport) -> str:
 
 
 def _about(result: RequirementReport, name: str, found: Findings) -> bool:
-    """Whether a requirement is about this target: it names it, or names none at all."""
+    """Return whether a requirement applies to a target: it names the target, or no target."""
     named = set(re.split(r"[.:\s<>=!]+", result.requirement)) & set(found.targets)
     if len(named) > 1 and found.run.reference is not None:
-        named.discard(found.run.reference)  # of a pair with the reference, the other is judged
+        named.discard(found.run.reference)  # a pair with the reference is about the other target
     return not named or name in named
 
 
@@ -114,25 +140,49 @@ def _choice(found: Findings, one: Choice, dominated: tuple[str, ...]) -> ChoiceR
         valid=found.validity.valid,
         dominated_by=dominated,
         fails=one.fails,
+        too_few=one.too_few,
         simulated=one.simulated,
     )
 
 
-def _sentence(
-    found: Findings,
-    requirements: Sequence[RequirementReport],
-    chosen: Choice | None,
-    candidates: Sequence[Choice],
-) -> str:
+def _sentence(found: Findings, chosen: Choice | None, candidates: Sequence[Choice]) -> str:
     if chosen is None:
-        if all(one.cost is None for one in candidates):
-            return "No choice by cost: of no target the cost is known."
-        return "No target meets every requirement at a known cost."
-    required = " that meets every requirement" if requirements else ""
-    unknown = [one.name for one in candidates if one.cost is None]
-    but = f"; unknown: {', '.join(unknown)}" if unknown else ""
-    doubt = "" if found.validity.valid else " This run is invalid: measure again."
-    return f"{chosen.name} is the cheapest{required}, of those whose cost is known{but}.{doubt}"
+        answered = any(target.errors.ok for target in found.targets.values())
+        reason, remedy = no_decision(candidates, valid=found.validity.valid, answered=answered)
+        return f"No decision, because {reason}. {remedy}"
+    assert chosen.cost is not None
+    cost = f"{dollars(chosen.cost.value * 1000)} per 1,000 {found.run.answers}"
+    if found.volume is None:
+        cost += " without machine idle time"
+    else:
+        cost += f" at {found.volume.per_day:,.0f} per day"
+    in_order = ranked(candidates)
+    if len(in_order) == 1:
+        return f"Choose {chosen.name}: it is the only target that can be chosen ({cost})."
+    return (
+        f"Choose {chosen.name}: it has the lowest cost of {len(in_order)} targets, {cost}; "
+        f"{_next(chosen.cost, in_order[1])}."
+    )
+
+
+def _next(cost: Estimate, rival: Choice) -> str:
+    assert rival.cost is not None
+    if rival.cost.value == cost.value:
+        return f"{rival.name} costs the same and has a higher E2E p95"
+    ratio = "" if cost.value == 0 else f" ({times(rival.cost.value / cost.value)} times as much)"
+    return f"the next is {rival.name} at {dollars(rival.cost.value * 1000)}{ratio}"
+
+
+def _excluded(found: Findings, one: Choice) -> str | None:
+    if one.identity == "different":
+        closest = found.identity[one.name].closest
+        return "another model" + (f"; closest: {candidate_name(closest)}" if closest else "")
+    if one.fails:
+        more = f" and {len(one.fails) - 1} more" if len(one.fails) > 1 else ""
+        return f"does not meet {one.fails[0]!r}{more}"
+    if one.too_few is not None:
+        return one.too_few
+    return "unknown cost" if one.cost is None else None
 
 
 def _estimate(found: Interval | None) -> Estimate | None:
@@ -143,7 +193,7 @@ def _estimate(found: Interval | None) -> Estimate | None:
 
 
 def cost_of(report: Report, name: str) -> Interval | None:
-    """What the decision goes by: US dollars an answer, at the volume if one was given."""
+    """Return the cost that the decision is based on: USD per answer, at the volume if given."""
     if report.decision is not None and name in report.decision.choices:
         return report.decision.choices[name].cost
     cost = report.targets[name].cost
@@ -151,17 +201,21 @@ def cost_of(report: Report, name: str) -> Interval | None:
 
 
 def outcome(report: Report, name: str) -> Cell:
-    """What became of a target in the decision."""
+    """Return the outcome of a target in the decision."""
     decision = report.decision
     choice = decision.choices.get(name) if decision else None
     if decision is None or choice is None:
         return words("", 9, kind="none")
     if name == decision.winner:
         return words("chosen", 0, kind="chosen")
-    if choice.fails:
-        return words("fails", 3, about="; ".join(choice.fails), kind="fails")
     if choice.identity == "different":
-        return words("another model", 4, kind="fails")
+        return words("another model", 5, kind="fails")
+    if choice.fails:
+        return words("fails", 4, about="; ".join(choice.fails), kind="fails")
+    if not choice.valid:
+        return words("run invalid", 6, kind="open")
+    if choice.too_few is not None:
+        return words("too few answers", 3, about=choice.too_few, kind="open")
     if choice.dominated_by:
         about = f"by {', '.join(choice.dominated_by)}"
         return words("dominated", 2, about=about, kind="dominated")
@@ -169,13 +223,6 @@ def outcome(report: Report, name: str) -> Cell:
 
 
 def sections(report: Report) -> Iterator[Section]:
-    """The decision in sentences; the table of targets has each one's outcome."""
-    decision = report.decision
-    if decision is None:
-        return
-    lines = [decision.sentence]
-    lines += [
-        f"{name} fails: {text}" for name, one in decision.choices.items() for text in one.fails
-    ]
-    lines += [f"It would change: {text}" for text in decision.would_change]
-    yield Section(f"Decision, by {decision.basis}", lines=lines)
+    """Yield what would change the decision; the table of targets has each target's outcome."""
+    if report.decision is not None and report.decision.would_change:
+        yield Section("What would change the decision", lines=report.decision.would_change)

@@ -1,77 +1,100 @@
-"""How numbers are written, in the same way by every writer of a report."""
+"""The format of numbers, which all writers of a report share."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
 
 __all__ = [
     "SIMULATED",
     "TOO_FEW",
     "UNKNOWN",
+    "TimeUnit",
     "dollars",
     "grouped",
+    "in_unit",
+    "listed",
     "p_value",
     "percent",
     "seconds",
-    "seconds_interval",
+    "time_unit",
     "times",
+    "usd",
 ]
 
 UNKNOWN = "-"
 SIMULATED = "~"
 TOO_FEW = "*"
+TimeUnit = Literal["ms", "s"]
 
 
 def seconds(value: float) -> str:
-    """Three significant digits, in ms below a second."""
+    """Return seconds with three significant digits and their unit: ms below one second."""
     if value < 1:
         return f"{_digits(value * 1e3)} ms"
     return f"{_digits(value)} s"
 
 
-def seconds_interval(low: float | None, high: float | None) -> tuple[str, str]:
-    """The ends of an interval; the unit stands once where both ends have the same."""
-    bottom = "0" if low is None else seconds(low)
-    top = "no end" if high is None else seconds(high)
-    if bottom.split(" ")[-1] == top.split(" ")[-1]:
-        bottom = bottom.rsplit(" ", 1)[0]
-    return bottom, top
+def time_unit(values: Iterable[float]) -> TimeUnit:
+    """Return the unit in which all of these seconds are written: ms if all are below 1 s."""
+    return "ms" if all(value < 1 for value in values) else "s"
+
+
+def in_unit(value: float, unit: TimeUnit) -> str:
+    """Return seconds as a number in a unit, with three significant digits."""
+    if unit == "ms":
+        return _digits(value * 1e3)
+    return f"{value:#.3g}" if value < 1 else _digits(value)
 
 
 def dollars(value: float) -> str:
-    """US dollars with three significant digits, whatever the size."""
+    """Return US dollars with three significant digits and the dollar sign."""
+    return f"${usd(value)}"
+
+
+def usd(value: float) -> str:
+    """Return US dollars with three significant digits, for a column whose header has the unit."""
     if value == 0:
-        return "$0"
+        return "0"
     if value >= 1000:
-        return f"${value:,.0f}"
-    return f"${value:.3g}" if value >= 1e-4 else f"${value:.2e}"
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if value >= 1e-4 else f"{value:.2e}"
 
 
 def times(value: float) -> str:
-    """A ratio with as many digits as its size deserves."""
+    """Return a ratio with two or three significant digits."""
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2g}"
 
 
 def percent(share: float) -> str:
-    """A share in percent; only what is all or nothing reads as 100 % or 0 %."""
+    """Return a share as a percentage; only exactly 1 and 0 are written as 100% and 0%."""
     return f"{min(99.0, max(1.0, share * 100)) if 0 < share < 1 else share * 100:.0f}%"
 
 
 def p_value(value: float | None) -> str:
-    """A p-value with two digits."""
+    """Return a p-value with two significant digits."""
     if value is None:
         return UNKNOWN
     return f"{value:.2g}" if value >= 1e-4 else f"{value:.0e}"
 
 
 def grouped(reasons: Mapping[str, str]) -> list[tuple[str, str]]:
-    """``(names, reason)`` from reasons by name: each reason once."""
+    """Return ``(names, reason)`` pairs, each reason once, from reasons by name."""
     names: dict[str, list[str]] = {}
     for name, reason in reasons.items():
         names.setdefault(reason, []).append(name)
-    return [(", ".join(those), reason) for reason, those in names.items()]
+    return [(listed(those), reason) for reason, those in names.items()]
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names as a list in a sentence.
+
+    >>> listed(["a", "b", "c"])
+    'a, b and c'
+    """
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
 def _digits(value: float) -> str:

@@ -22,7 +22,7 @@ from phi2sdk.analysis.metrics import (
 )
 from phi2sdk.analysis.statistics import mean_over_prompts, quantile
 from phi2sdk.measure.records import Record
-from phi2sdk.report.format import SIMULATED
+from phi2sdk.report.format import SIMULATED, UNKNOWN, TimeUnit, seconds
 from phi2sdk.report.measured import Measured
 from phi2sdk.report.schema import (
     GoodputReport,
@@ -35,7 +35,16 @@ from phi2sdk.report.schema import (
     TokensReport,
     WarmupReport,
 )
-from phi2sdk.report.section import Cell, Column, Section, count, target_column, words
+from phi2sdk.report.section import (
+    Cell,
+    Column,
+    Section,
+    count,
+    rate,
+    target_column,
+    unit_of,
+    words,
+)
 from phi2sdk.report.section import quantile as quantile_cell
 
 __all__ = [
@@ -44,6 +53,7 @@ __all__ = [
     "goodput_report",
     "latency_report",
     "sections",
+    "tables",
     "throughput_report",
     "verdicts",
     "warmup_report",
@@ -63,7 +73,7 @@ TITLES = {
 
 
 def latency_report(measured: Measured, name: str) -> LatencyReport:
-    """The quantiles of each latency of a target, over all requests, failures included."""
+    """Return the quantiles of each latency of a target, over all requests, failures included."""
     records, timeout = measured.greedy[name], measured.run.configuration["timeout"]
     return LatencyReport(**{m.name: _summary(m, records, timeout) for m in measured.latencies})
 
@@ -88,7 +98,7 @@ def _summary(metric: Metric, records: Sequence[Record], timeout: float) -> Laten
 
 
 def throughput_report(measured: Measured, name: str, tokens: TokensReport) -> ThroughputReport:
-    """Output tokens per second of a target, and how its chunks arrived."""
+    """Return the output tokens per second of a target, and statistics of its chunks."""
     records = measured.greedy[name]
     answers = [record for record in records if record.ok]
     busy = measured.basis == "busy"
@@ -105,7 +115,7 @@ def throughput_report(measured: Measured, name: str, tokens: TokensReport) -> Th
 
 
 def goodput_report(measured: Measured, name: str) -> GoodputReport | None:
-    """Requests that met the service levels; ``None`` without any.
+    """Return how many requests met the service levels; ``None`` if none are set.
 
     The prompt is the unit of the interval.
     """
@@ -117,18 +127,18 @@ def goodput_report(measured: Measured, name: str) -> GoodputReport | None:
         shares[record.key.prompt].append(float(is_good(record, slo, metrics)))
     good = round(sum(sum(one) for one in shares.values()))
     spread = mean_over_prompts([sum(one) / len(one) for one in shares.values()])
-    seconds = window_seconds(records)
+    window = window_seconds(records)
     return GoodputReport(
         slo=dict(slo),
         good=good,
         attempted=len(records),
         fraction=Interval(value=good / len(records), low=spread.low, high=spread.high),
-        per_second=good / seconds if seconds > 0 else None,
+        per_second=good / window if window > 0 else None,
     )
 
 
 def warmup_report(records: Sequence[Record]) -> WarmupReport:
-    """The first requests of a target, which are in no statistic."""
+    """Return the latency of a target's warm-up requests, which no other statistic includes."""
     ordered = sorted(records, key=lambda r: (r.session, r.t_scheduled_ns))
     times = [value for record in ordered for value in E2E.values(record)]
     finite = [t for t in times if t != NEVER]
@@ -144,7 +154,7 @@ def warmup_report(records: Sequence[Record]) -> WarmupReport:
 
 
 def verdicts(report: Report) -> list[str]:
-    """Each target against the reference: faster, slower or equivalent."""
+    """Return a sentence for each target that compares its latency with the reference's."""
     found = []
     for name, pair in report.pairs.items():
         ratio = pair.latency_ratio.e2e
@@ -155,22 +165,61 @@ def verdicts(report: Report) -> list[str]:
 
 
 def sections(report: Report) -> Iterator[Section]:
-    """A table for each latency that a target has."""
+    """Yield the tables of latencies and the goodput."""
+    yield from tables(report)
+    yield from _goodput(report)
+
+
+def tables(report: Report) -> Iterator[Section]:
+    """Yield a table for each latency that a target has."""
     for metric, title in TITLES.items():
-        columns = (
-            target_column(),
-            Column("n", "n"),
-            *(Column(name, metric, name) for name in QUANTILES),
-        )
-        rows = [
-            _row(name, summary, simulated=target.simulated)
+        found = {
+            name: summary
             for name, target in report.targets.items()
             if (summary := getattr(target.latency, metric)) is not None
+        }
+        if not found:
+            continue
+        unit = unit_of(getattr(summary, q) for summary in found.values() for q in QUANTILES)
+        columns = [
+            target_column(),
+            Column("n", "n"),
+            *(Column(f"{q} ({unit})", metric, q) for q in QUANTILES),
         ]
-        if rows:
-            yield Section(title, columns, rows, detail=True)
+        rows = [
+            _row(name, summary, unit, simulated=report.targets[name].simulated)
+            for name, summary in found.items()
+        ]
+        lines = verdicts(report) if metric == "e2e" else ()
+        yield Section(title, columns, rows, lines)
 
 
-def _row(name: str, summary: LatencySummary, *, simulated: bool) -> tuple[Cell, ...]:
-    cells = (quantile_cell(getattr(summary, q), simulated=simulated) for q in QUANTILES)
+def _row(
+    name: str, summary: LatencySummary, unit: TimeUnit, *, simulated: bool
+) -> tuple[Cell, ...]:
+    cells = (quantile_cell(getattr(summary, q), unit, simulated=simulated) for q in QUANTILES)
     return (words(name), count(summary.n), *cells)
+
+
+def _goodput(report: Report) -> Iterator[Section]:
+    found = {n: t.goodput for n, t in report.targets.items() if t.goodput is not None}
+    if not found:
+        return
+    levels = next(iter(found.values())).slo
+    met = ", ".join(f"{metric} at most {seconds(limit)}" for metric, limit in levels.items())
+    columns = (
+        target_column(),
+        Column("requests that met every service level", "goodput"),
+        Column("share of all requests (%)", "goodput"),
+        Column("goodput (requests/s)", "goodput"),
+    )
+    rows = [
+        (
+            words(name),
+            Cell(f"{one.good:,} of {one.attempted:,}", sort=float(one.good)),
+            rate(one.fraction),
+            words(UNKNOWN) if one.per_second is None else Cell(f"{one.per_second:.3g}"),
+        )
+        for name, one in found.items()
+    ]
+    yield Section("Goodput", columns, rows, [f"Service levels: {met}."])

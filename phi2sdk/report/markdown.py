@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from phi2sdk.report.glossary import GLOSSARY
-from phi2sdk.report.latency import verdicts
+from phi2sdk.report.notes import notes
 from phi2sdk.report.overview import (
-    COLUMNS,
-    DEMO,
+    decision_lines,
     failures,
     how_often,
-    notes,
+    legend,
     overview,
     sections,
     so_far,
@@ -23,31 +22,35 @@ __all__ = ["markdown"]
 
 
 def markdown(report: Report) -> str:
-    """The whole report, its verdict first."""
+    """Return the whole report: validity, decision and table first, as on a terminal."""
     run = report.run
+    table = overview(report)
     lines = [for_markdown(report.validity.sentence), "", "# Comparison of Phi-2 targets", ""]
-    if run.demo:
-        lines += [f"Demo: {DEMO}", ""]
     if not run.complete:
         lines += [f"Incomplete: {so_far(report)}.", ""]
+    for line in decision_lines(report):
+        lines += [for_markdown(line), ""]
+    lines += _table(table)
+    if marks := legend(report):
+        lines += ["", for_markdown(marks)]
+    lines += ["", *(f"- {for_markdown(note)}" for note in notes(report)), ""]
+    lines += ["## Definitions of the columns", ""]
+    terms = dict.fromkeys(key for column in table.columns for key in column.terms)
+    lines += [f"- {for_markdown(GLOSSARY[key].text)}" for key in terms]
     lines += [
+        "",
+        "## Configuration",
+        "",
         f"{run.prompts} prompts x {how_often(report)}, task {run.task}, load {run.load}, at most "
         f"{run.max_tokens} tokens, seed {run.seed}. Input: {for_markdown(run.input)}. "
         f"Started {for_markdown(run.started)}, phi2sdk {for_markdown(run.phi2sdk)}, configuration "
         f"{for_markdown(run.configuration_hash)}.",
-        "",
     ]
-    lines += _table(overview(report))
-    lines += ["", *(f"- {for_markdown(line)}" for line in verdicts(report))]
-    lines += ["", *(f"- {for_markdown(note)}" for note in notes(report)), ""]
-    lines += ["## What the columns mean", ""]
-    terms = dict.fromkeys(key for column in COLUMNS for key in column.terms)
-    lines += [f"- {for_markdown(GLOSSARY[key].text)}" for key in terms]
     if report.requirements:
         required = [f"- {for_markdown(requirement_line(result))}" for result in report.requirements]
         lines += ["", "## Requirements", "", *required]
     if failed := failures(report):
-        lines += ["", "## Failures", "", *(f"- {for_markdown(line)}" for line in failed)]
+        lines += ["", "## Failed requests", "", *(f"- {for_markdown(line)}" for line in failed)]
     for section in sections(report):
         lines += ["", f"## {for_markdown(section.title)}", ""]
         if section.rows:

@@ -92,6 +92,11 @@ class Measured:
         return found
 
     @property
+    def demo(self) -> bool:
+        """Whether the run compared the demo's targets, whose prices are examples."""
+        return bool(self.run.configuration.get("demo"))
+
+    @property
     def reference(self) -> str | None:
         """The target that the others are compared with."""
         found: str | None = self.run.configuration.get("reference")

@@ -1,30 +1,29 @@
-"""The report in a notebook: small HTML that takes the page's own colors."""
+"""The report in a notebook: small HTML that takes the colors of the notebook's page."""
 
 from __future__ import annotations
 
 from phi2sdk.notebook import SMALL, block, line, table
-from phi2sdk.report.latency import verdicts
-from phi2sdk.report.overview import failures, in_short, notes, overview
-from phi2sdk.report.requirements import requirement_line
+from phi2sdk.report.notes import ON_SCREEN, notes
+from phi2sdk.report.overview import decision_lines, failures, legend, overview
 from phi2sdk.report.schema import Report
 
 __all__ = ["ShownReport"]
 
 
 class ShownReport(Report):
-    """A report that a notebook shows as a table with its verdicts."""
+    """A report that a notebook shows as the first screen: validity, decision, table, notes."""
 
     def _repr_html_(self) -> str:
         section = overview(self)
         return block(
             line(self.validity.sentence),
+            *(line(text, "font-weight:bold") for text in decision_lines(self)[:1]),
+            *(line(text) for text in decision_lines(self)[1:]),
             table(
                 [(column.title, column.meaning) for column in section.columns],
                 [[cell.text for cell in row] for row in section.rows],
             ),
-            *(line(text) for text in verdicts(self)),
-            *(line(requirement_line(result)) for result in self.requirements),
+            line(legend(self), SMALL),
+            *(line(text) for text in notes(self)[:ON_SCREEN]),
             *(line(text[:300], SMALL) for text in failures(self)),
-            *(line(text, SMALL) for text in notes(self)),
-            line(in_short(self), "font-weight:bold"),
         )

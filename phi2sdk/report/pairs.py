@@ -1,4 +1,4 @@
-"""Each pair of targets: ratio of latencies, ratio of costs, agreement of answers."""
+"""The comparison of each pair of targets: latency ratio, cost ratio, agreement of answers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from phi2sdk.analysis.agreement import Agreement, agreement, part_differently
 from phi2sdk.analysis.cost import Spend, cost_ratio
 from phi2sdk.analysis.metrics import E2E, TTFT, Metric
 from phi2sdk.analysis.paired import PairedRatio, compare_paired, judge_all
+from phi2sdk.analysis.statistics import FEWEST_PROMPTS
 from phi2sdk.measure.records import Record
 from phi2sdk.report.agreement import agreement_report
 from phi2sdk.report.measured import Measured
@@ -28,7 +29,7 @@ __all__ = ["by_prompt", "compare_pairs", "ratio_report"]
 def compare_pairs(
     measured: Measured, targets: Mapping[str, TargetReport], validity: ValidityReport
 ) -> dict[str, PairReport]:
-    """All pairs ``a:b``, the reference first in its own; p-values are adjusted over all."""
+    """Compare all pairs ``a:b``, the reference as a; p-values are adjusted for all pairs."""
     first = sorted(targets, key=lambda name: not targets[name].reference)
     names = list(combinations(first, 2))
     margin, spends = measured.analysis.margin, measured.spends
@@ -54,14 +55,14 @@ def compare_pairs(
 def _parting(
     alike: Mapping[tuple[str, str], Agreement], reference: str | None
 ) -> dict[tuple[str, str], float]:
-    """For each two other targets: do they part from the reference equally late?"""
+    """Test for each two other targets whether they diverge from the reference equally late."""
     return part_differently(
         {b: found.divergence for (a, b), found in alike.items() if a == reference and found.prompts}
     )
 
 
 def by_prompt(metric: Metric, records: Sequence[Record]) -> dict[str, list[float]]:
-    """A metric's values by prompt, repetition by repetition."""
+    """Return the values of a metric by prompt, in the order of the repetitions."""
     found: dict[str, list[float]] = defaultdict(list)
     for record in sorted(records, key=lambda r: r.key.repetition):
         found[record.key.prompt].extend(metric.values(record))
@@ -71,7 +72,7 @@ def by_prompt(metric: Metric, records: Sequence[Record]) -> dict[str, list[float
 def ratio_report(
     a: str, b: str, pair: PairedRatio | None, margin: float, what: str
 ) -> RatioReport | None:
-    """A paired ratio with its verdict in words."""
+    """Return a paired ratio with a sentence for its verdict."""
     if pair is None:
         return None
     return RatioReport(
@@ -107,7 +108,7 @@ def _ratios(
 
 
 def _error(metric: Metric, pair: Sequence[TargetReport], validity: ValidityReport) -> float | None:
-    """The larger of the two wires' own errors; ``None`` where one has none."""
+    """Return the larger measurement error of the two targets; ``None`` if one is unknown."""
     errors = []
     for target in pair:
         calibration = validity.calibration.get(target.wire or "")
@@ -121,32 +122,37 @@ def _cost_ratio(a: Spend | None, b: Spend | None) -> Interval | None:
     return None if a is None or b is None else Interval.of(cost_ratio(a, b))
 
 
-ENOUGH_TO_PLAN = 6
-"""With fewer prompts the spread, and so the number that is needed, is anybody's guess."""
-
-
 def _rounded_up(number: int) -> int:
-    """Two digits at most say how sure it is."""
+    """Round up to two significant digits, because the estimate is not more precise."""
     step = int(10 ** max(0, len(str(number)) - 2))
     return -(-number // step) * step
 
 
 def _sentence(a: str, b: str, pair: PairedRatio, margin: float, what: str) -> str:
     if pair.verdict == "equivalent":
-        return f"{b} and {a} are equivalent in {what} within {margin:.0%}."
+        return f"{b} and {a} are equivalent in {what} latency within {margin:.0%}."
     if pair.verdict == "not resolvable":
-        return f"{b} and {a} differ in {what} by less than twice our own error: not resolvable."
+        return (
+            f"{b} and {a} differ in {what} latency by less than twice the measurement error, "
+            "which is too little to resolve."
+        )
     if pair.verdict == "not shown":
         more = ""
         if pair.prompts_needed is not None:
-            enough = pair.pairs >= ENOUGH_TO_PLAN
+            enough = pair.pairs >= FEWEST_PROMPTS
             more = (
-                f"; about {_rounded_up(pair.prompts_needed)} would settle it"
+                f"; about {_rounded_up(pair.prompts_needed)} prompts are needed to resolve it"
                 if enough
-                else "; too few to say how many would settle it"
+                else f"; at least {FEWEST_PROMPTS} are needed to estimate how many resolve it"
             )
-        return f"Neither {a} nor {b} is shown to be faster in {what} ({pair.pairs} prompts{more})."
+        return (
+            f"The difference in {what} latency between {a} and {b} is not significant with "
+            f"{pair.pairs} prompts{more}."
+        )
     if pair.ratio is None:
-        return f"{b} is {pair.verdict} than {a} in {what}: one of them mostly failed."
+        return f"{b} is {pair.verdict} than {a} in {what}: one of them failed most requests."
     ends = "" if pair.low is None or pair.high is None else f" [{pair.low:.2f}, {pair.high:.2f}]"
-    return f"{b} is {pair.verdict} than {a} in {what}: {pair.ratio:.2f} times{ends} its latency."
+    return (
+        f"{b} is {pair.verdict} than {a}: its {what} latency is {pair.ratio:.2f}{ends} times as "
+        "long."
+    )

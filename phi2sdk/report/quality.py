@@ -1,4 +1,4 @@
-"""Quality of the answers where it can be measured: the numbers and their table."""
+"""Quality of the answers if it can be measured: the numbers and their table."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ __all__ = ["quality_reports", "sections"]
 
 
 def quality_reports(measured: Measured) -> dict[str, QualityReport]:
-    """The quality of the answers of each target; targets of which nothing is known are left out.
+    """Return the quality of each target's answers; targets without any measure are omitted.
 
-    Only summaries have a source: the paragraph that was to be summarized.
+    Only summaries have a source: the paragraph to summarize.
 
     Raises:
-        ConfigurationError: There is no such quality model.
+        ConfigurationError: The quality model does not exist.
     """
     run, model = measured.run, measured.analysis.quality_model
     references = run.configuration.get("references", {})
@@ -50,7 +50,7 @@ def quality_reports(measured: Measured) -> dict[str, QualityReport]:
 
 
 def _paragraphs(prompts: Mapping[str, str]) -> dict[str, str]:
-    """The texts without the template around them, in whose words no summary should find a name."""
+    """Return the texts without the prompt template, whose words are no source of names."""
     before, after = summarize("\N{OBJECT REPLACEMENT CHARACTER}").text.split(
         "\N{OBJECT REPLACEMENT CHARACTER}"
     )
@@ -87,7 +87,7 @@ def _likeness(found: Likeness | None) -> LikenessReport | None:
 
 @dataclass(frozen=True, slots=True)
 class _Measure:
-    """A measure of quality: its name in the report, its title, and its term."""
+    """A measure of quality: its field in the report, its title, and its term."""
 
     key: str
     title: str
@@ -97,18 +97,18 @@ class _Measure:
 _MEASURES = (
     _Measure("rouge_l", "ROUGE-L", "rouge_l"),
     _Measure("chrf", "chrF", "chrf"),
-    _Measure("cosine", "cosine", "cosine"),
-    _Measure("faithful", "faithful", "faithful"),
-    _Measure("unsupported", "unsupported", "unsupported"),
-    _Measure("tokens", "tokens", "answer_tokens"),
-    _Measure("length_ratio", "length", "length_ratio"),
-    _Measure("past_first_sentence", "verbose", "past_first_sentence"),
+    _Measure("cosine", "cosine similarity", "cosine"),
+    _Measure("faithful", "faithful facts", "faithful"),
+    _Measure("unsupported", "unsupported facts (%)", "unsupported"),
+    _Measure("tokens", "tokens per answer", "answer_tokens"),
+    _Measure("length_ratio", "length ratio", "length_ratio"),
+    _Measure("past_first_sentence", "after first sentence (%)", "past_first_sentence"),
 )
 _DIGITS = {"tokens": 0, "length_ratio": 2}
 
 
 def sections(report: Report) -> Iterator[Section]:
-    """One table of the measures that are known for some target."""
+    """Yield one table of the measures that are known for some target."""
     known = {n: t.quality for n, t in report.targets.items() if t.quality is not None}
     shown = [m for m in _MEASURES if any(getattr(q, m.key) is not None for q in known.values())]
     if not shown:
@@ -133,8 +133,11 @@ def _cell(found: QualityReport, key: str) -> Cell:
 
 def _lines(known: Iterable[QualityReport], shown: Sequence[_Measure]) -> Iterator[str]:
     if any(m.key in ("rouge_l", "chrf", "cosine") for m in shown):
-        yield GLOSSARY["chance"].text
+        yield (
+            '"Chance" is the similarity to the reference texts of other prompts. Similar content '
+            "is no evidence of the same model."
+        )
     yield from (GLOSSARY[m.term].meaning for m in shown)
     titles = {m.key: m.title for m in _MEASURES}
     reasons = {titles.get(key, key): why for found in known for key, why in found.unknown.items()}
-    yield from (f"No {names}: {why}." for names, why in grouped(reasons))
+    yield from (f"Not measured: {names}, because {why}." for names, why in grouped(reasons))

@@ -1,8 +1,9 @@
-"""Requirements: ``PATH OP NUMBER`` over the report's own paths, never evaluated as code.
+"""Requirements: ``PATH OP NUMBER`` over the paths of the report, never evaluated as code.
 
-``targets.azure.latency.ttft.p95 < 0.5`` names a number with an interval. It holds where the whole
-interval is on the right side, fails where it is on the wrong one, and is *not shown* where the
-interval straddles the bound or there is none: not shown is a failure.
+``targets.azure.latency.ttft.p95 < 0.5`` names a number with an interval. The requirement holds if
+the whole interval is on the right side of the bound, and fails if the whole interval is on the
+other side. It is *not shown* if the interval includes the bound or there is no interval; that
+counts as a failure.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ _NUMBER = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)(%|ms|s)?")
 _BY_NAME = frozenset(
     {"targets", "pairs", "break_even", "times_cheaper", "at_volume", "usd_per_summary"}
 )
-"""Fields whose keys are the names of targets or of pairs."""
+"""Fields whose keys are the names of targets or pairs."""
 _SCALE = {"%": 0.01, "ms": 0.001, "s": 1.0}
 
 
@@ -54,10 +55,10 @@ class Requirement:
     """One requirement.
 
     Attributes:
-        text: As it was written.
-        path: Of the report, its steps joined by dots.
+        text: The requirement as it was written.
+        path: A path of the report, with dots between its steps.
         operator: One of ``< <= > >= == !=``.
-        bound: What is held against it; ``true`` and ``false`` are 1 and 0.
+        bound: The number to compare with; ``true`` and ``false`` are 1 and 0.
     """
 
     text: str
@@ -67,10 +68,10 @@ class Requirement:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """A requirement from ``PATH OP NUMBER``; the number may end in ``%``, ``ms`` or ``s``.
+        """Parse ``PATH OP NUMBER``; the number may end in ``%``, ``ms`` or ``s``.
 
         Raises:
-            ConfigurationError: It is not of that form.
+            ConfigurationError: The text does not have that form.
         """
         match = _FORM.fullmatch(text)
         if match is None:
@@ -83,31 +84,31 @@ class Requirement:
             return cls(text.strip(), path, op, float(number == "true"))
         value = _NUMBER.fullmatch(number)
         if value is None:
-            raise ConfigurationError(f"requirement {text!r}: {number!r} is no number")
+            raise ConfigurationError(f"requirement {text!r}: {number!r} is not a number")
         bound = float(value.group(1)) * _SCALE.get(value.group(2) or "s", 1.0)
         return cls(text.strip(), path, op, bound)
 
     def check(self, targets: Sequence[str]) -> None:
-        """See whether a report on these targets has the path.
+        """Check that a report on these targets has the path.
 
         Raises:
-            ConfigurationError: It has not; the message lists near ones.
+            ConfigurationError: The report does not; the message lists similar paths.
         """
         pairs = [f"{a}:{b}" for a, b in permutations(targets, 2)]
         known = set(_paths(Report, targets, pairs))
         if self.path not in known:
             near = difflib.get_close_matches(self.path, sorted(known), n=3, cutoff=0.5)
-            hint = f"; near it: {', '.join(near)}" if near else ""
+            hint = f"; similar paths: {', '.join(near)}" if near else ""
             raise ConfigurationError(
-                f"requirement {self.text!r}: no report has {self.path!r}{hint}"
+                f"requirement {self.text!r}: the report has no path {self.path!r}{hint}"
             )
 
 
 def evaluate(requirement: Requirement, report: Findings) -> RequirementReport:
-    """Whether a requirement holds in a report.
+    """Return whether a requirement holds in a report.
 
     Raises:
-        ConfigurationError: No report has its path.
+        ConfigurationError: The report does not have the path.
     """
     requirement.check(list(report.targets))
     found = _look_up(report, requirement.path)
@@ -116,7 +117,7 @@ def evaluate(requirement: Requirement, report: Findings) -> RequirementReport:
     if isinstance(found, bool | int | float):
         holds = _COMPARE[requirement.operator](float(found), requirement.bound)
         return _said(requirement, "holds" if holds else "fails", float(found))
-    return _said(requirement, "not shown", None, reason="the report has no such number")
+    return _said(requirement, "not shown", None, reason="the report does not have this value")
 
 
 def _judge_interval(
@@ -127,20 +128,20 @@ def _judge_interval(
     if value is None:
         above = found.censored_above if isinstance(found, QuantileReport) else None
         if above is None:
-            return _said(requirement, "not shown", None, reason="the value is not known")
-        # It is above the limit: sure to be wrong where it had to be below something smaller.
+            return _said(requirement, "not shown", None, reason="the value is unknown")
+        # The value is above the time limit, so it cannot be below a smaller bound.
         sure = requirement.operator in ("<", "<=") and bound <= above
-        reason = f"it is above {above:g}: too many requests failed"
+        reason = f"the value is above {above:g} because too many requests failed"
         return _said(requirement, "fails" if sure else "not shown", None, reason=reason)
     if low is None and high is None:
-        reason = "n is too small for an interval"
+        reason = "there are too few prompts for a 95 % interval"
         return _said(requirement, "not shown", value, reason=reason)
     ends = (-math.inf if low is None else low, math.inf if high is None else high)
     verdicts = {compare(end, bound) for end in ends}
     if requirement.operator in ("==", "!=") and ends[0] < bound < ends[1]:
         verdicts = {True, False}
     if len(verdicts) > 1:
-        reason = "its interval straddles the bound"
+        reason = "its 95 % interval includes the limit"
         return _said(requirement, "not shown", value, low, high, reason)
     return _said(requirement, "holds" if verdicts == {True} else "fails", value, low, high)
 
@@ -164,20 +165,30 @@ def _said(
     )
 
 
+_OUTCOMES = {"holds": "is met", "fails": "is not met", "not shown": "is not shown to be met"}
+
+
 def requirement_line(result: RequirementReport) -> str:
-    """A requirement, whether it holds, and the value that was found."""
-    value = "" if result.value is None else f": it is {result.value:.4g}"
-    ends = (
-        ""
-        if result.low is None or result.high is None
-        else (f" [{result.low:.4g}, {result.high:.4g}]")
-    )
-    reason = "" if result.reason is None else f" ({result.reason})"
-    return f"{result.outcome}: {result.requirement}{value}{ends}{reason}"
+    """Return a sentence that says whether a requirement is met, and which value was measured."""
+    said = f"The requirement {result.requirement!r} {_OUTCOMES[result.outcome]}"
+    if (found := _found(result)) is not None:
+        return f"{said}: {found}."
+    return f"{said}."
+
+
+def _found(result: RequirementReport) -> str | None:
+    """Return what was measured and why that does not suffice; ``None`` if there is nothing."""
+    ends = ""
+    if result.low is not None or result.high is not None:
+        low = "0" if result.low is None else f"{result.low:.4g}"
+        high = "no end" if result.high is None else f"{result.high:.4g}"
+        ends = f" [{low}, {high}]"
+    value = None if result.value is None else f"the measured value is {result.value:.4g}{ends}"
+    return ", but ".join(filter(None, (value, result.reason))) or None
 
 
 def junit(results: Sequence[RequirementReport]) -> str:
-    """The requirements as JUnit XML, one test case each."""
+    """Return the requirements as JUnit XML, one test case for each."""
     failures = sum(not result.holds for result in results)
     suite = ElementTree.Element(
         "testsuite", name="phi2 compare", tests=str(len(results)), failures=str(failures)
@@ -187,16 +198,14 @@ def junit(results: Sequence[RequirementReport]) -> str:
             suite, "testcase", classname="requirements", name=for_terminal(result.requirement)
         )
         if not result.holds:
-            message = f"{result.outcome}: {result.reason or f'it is {result.value}'}"
-            ElementTree.SubElement(
-                case, "failure", message=for_terminal(message), type=result.outcome
-            )
+            message = for_terminal(requirement_line(result))
+            ElementTree.SubElement(case, "failure", message=message, type=result.outcome)
     ElementTree.indent(suite)
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
 
 
 def _look_up(report: Findings, path: str) -> object:
-    """What stands at a path; ``None`` where something on the way is null."""
+    """Return the value at a path; ``None`` if a step of the path is null."""
     found: Any = report
     for step in path.split("."):
         if isinstance(found, Mapping):
@@ -211,7 +220,7 @@ def _look_up(report: Findings, path: str) -> object:
 def _paths(
     model: type[BaseModel], targets: Sequence[str], pairs: Sequence[str], before: str = ""
 ) -> Iterator[str]:
-    """All paths of a report that lead to a number, with or without an interval."""
+    """Yield all paths of a report that lead to a number, with or without an interval."""
     if issubclass(model, Interval | QuantileReport):
         yield before.rstrip(".")
     for name, info in model.model_fields.items():
@@ -231,7 +240,7 @@ def _paths(
 
 
 def _alternatives(annotation: Any) -> Sequence[Any]:
-    """``X | None`` as ``X`` and ``None``; anything else as it is."""
+    """Return the members of a union; another type alone."""
     if get_origin(annotation) in (None, dict, tuple, list):
         return (annotation,)
     return get_args(annotation) or (annotation,)

@@ -392,10 +392,11 @@ class VolumeReport(Part):
 
 
 class ChoiceReport(Part):
-    """A target as something to choose. ``cost`` is per summary, at the volume if one is given.
+    """The values of a target on which the decision is based.
 
-    ``p95`` null with ``p95_above`` set: so many requests failed that it is only known to be
-    above that.
+    ``cost`` is per answer, at the volume if one is given. ``p95`` is null with ``p95_above`` set if
+    so many requests failed that it is only known to be above that. ``too_few`` says why the target
+    has too few answers to be chosen.
     """
 
     cost: Interval | None
@@ -406,16 +407,23 @@ class ChoiceReport(Part):
     valid: bool
     dominated_by: tuple[Name, ...] = ()
     fails: tuple[str, ...] = ()
+    too_few: str | None = None
     simulated: bool = False
 
 
 class DecisionReport(Part):
-    """Who is chosen, of all targets, and what would change that."""
+    """The target to choose, and what would change the decision.
+
+    ``winner`` is null if no target can be chosen, for example because the run is invalid;
+    ``sentence`` then begins with "No decision" and names the reason and the next step.
+    ``excluded``: why a target cannot be chosen, by its name. ``basis``: the cost that decides.
+    """
 
     basis: str
     choices: dict[Name, ChoiceReport]
     winner: Name | None
     sentence: str
+    excluded: dict[Name, str] = {}
     would_change: tuple[str, ...] = ()
 
 
@@ -521,7 +529,8 @@ class CostReport(Part):
 
     ``token_priced``: tokens and calls alone. ``busy``: machine time for the seconds used only.
     ``reserved``: idle time included. ``unknown`` says why one of them is null. ``stale``: the
-    price was more than 180 days old when the run began.
+    price was more than 180 days old when the run began. ``simulated``: an emulator answered, or
+    the price is an example of the demo.
     """
 
     per_summary: Interval
@@ -726,6 +735,11 @@ class RunReport(Part):
     sessions: int
     complete: bool
     margin: float
+
+    @property
+    def answers(self) -> str:
+        """What the targets answered with: ``summaries``, or ``answers`` to other prompts."""
+        return "summaries" if self.task == "summarize" else "answers"
 
 
 class Findings(Part):

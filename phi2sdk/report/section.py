@@ -1,22 +1,23 @@
-"""The one table model of a report: what terminal, Markdown, page and notebook write.
+"""The table model of a report, which the terminal, Markdown, page and notebook writers share.
 
-A subject of the report (cost, identity, ...) yields sections: a title, a table of cells, lines of
-text. A writer decides how a cell looks in its medium, and makes its text safe for that medium.
+Each subject of the report (cost, identity, ...) yields sections: a title, a table of cells, and
+lines of text. A writer formats the cells for its medium, and escapes their text for that medium.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from phi2sdk.report.format import (
     SIMULATED,
     TOO_FEW,
     UNKNOWN,
-    dollars,
+    TimeUnit,
+    in_unit,
     percent,
-    seconds,
-    seconds_interval,
+    time_unit,
+    usd,
 )
 from phi2sdk.report.glossary import GLOSSARY, anchor
 from phi2sdk.report.schema import Interval, QuantileReport
@@ -34,6 +35,7 @@ __all__ = [
     "score",
     "table_of",
     "target_column",
+    "unit_of",
     "words",
 ]
 
@@ -49,10 +51,10 @@ class Cell:
     Attributes:
         text: The value.
         ends: The ends of its 95 % interval, if it has one.
-        sort: What the column is sorted by; ``None``: unknown, last in either direction.
-        about: What a reader must know about the value.
-        below: A second value under the interval.
-        kind: A class of the value, which a page can color.
+        sort: The key that the column is sorted by; cells with ``None`` are sorted last.
+        about: An explanation of the value.
+        below: A second value, shown under the interval.
+        kind: A class of the value, by which a writer can color it.
     """
 
     text: str
@@ -64,11 +66,11 @@ class Cell:
 
     @property
     def interval(self) -> str:
-        """The interval as ``low - high`` with a dash; empty without one."""
+        """The interval as ``low – high``; empty if there is none."""
         return " – ".join(self.ends) if self.ends else ""
 
     def in_one_line(self) -> str:
-        """The value, its interval in brackets, and what stands below it."""
+        """Return the value, its interval in brackets, and the second value in parentheses."""
         ends = f" [{', '.join(self.ends)}]" if self.ends else ""
         return f"{self.text}{ends}{f' ({self.below})' if self.below else ''}"
 
@@ -82,7 +84,7 @@ class Column:
         term: The key of its term in the glossary, which explains the header.
         quantile: The key of a second term, such as ``p95``, if the header names one.
         words: The column holds text, not numbers.
-        optional: A terminal that is too narrow leaves the column out.
+        optional: A terminal that is too narrow omits the column.
 
     Raises:
         KeyError: The glossary does not have the term.
@@ -115,92 +117,104 @@ class Section:
 
     Attributes:
         title: The heading.
-        columns: Of the table; the first one names the row.
-        rows: One cell for each column.
+        columns: The columns of the table; the first one names the row.
+        rows: The rows of the table, with one cell for each column.
         lines: Sentences under the table.
-        detail: The section is for the page and for Markdown, and too long for a terminal.
     """
 
     title: str
     columns: Sequence[Column] = ()
     rows: Sequence[Sequence[Cell]] = ()
     lines: Sequence[str] = ()
-    detail: bool = False
 
 
 def target_column() -> Column:
-    """The first column of a table with a row for each target."""
+    """Return the first column of a table with a row for each target."""
     return Column("target", "target", words=True)
 
 
 def words(text: str, sort: float | None = None, *, about: str = "", kind: str = "") -> Cell:
-    """Text that is no number."""
+    """Return a cell that holds text, not a number."""
     return Cell(text, sort=sort, about=about, kind=kind)
 
 
-_UNKNOWN = Cell("unknown", about="not known; this is not zero")
+_UNKNOWN = Cell("unknown", about="the value is not known; it is not zero")
 _NOTHING = Cell(UNKNOWN, about="there is nothing to compare")
+_FEW = "too few prompts for a 95 % interval"
 
 
 def count(value: float | None, *, simulated: bool = False) -> Cell:
-    """A whole number."""
+    """Return a cell with a whole number."""
     if value is None:
         return _UNKNOWN
     return Cell(f"{SIMULATED if simulated else ''}{value:,.0f}", sort=value)
 
 
 def number(found: Interval | None, digits: int) -> Cell:
-    """A number with a fixed count of decimals."""
+    """Return a cell with a fixed number of decimals."""
     if found is None:
         return _UNKNOWN
     return _estimate(found, f"{{:.{digits}f}}".format)
 
 
-def quantile(found: QuantileReport | None, *, simulated: bool = False) -> Cell:
-    """A quantile in seconds; one that was not reached is written as ``>60.0 s``."""
+def unit_of(quantiles: Iterable[QuantileReport | None]) -> TimeUnit:
+    """Return the unit in which all of these quantiles are written."""
+    known = [found for found in quantiles if found is not None]
+    values = (found.censored_above if found.value is None else found.value for found in known)
+    return time_unit(value for value in values if value is not None)
+
+
+def quantile(found: QuantileReport | None, unit: TimeUnit, *, simulated: bool = False) -> Cell:
+    """Return a cell with a quantile in a unit; a quantile above the time limit is ``>60.0``."""
     if found is None:
         return Cell(UNKNOWN, about="the target has no such latency")
     mark = SIMULATED if simulated else ""
     if found.value is None:
         above = found.censored_above
-        text = "failed" if above is None else f">{seconds(above)}"
+        text = "failed" if above is None else f">{in_unit(above, unit)}"
         about = "too many requests failed or timed out"
         return Cell(text, sort=float("inf") if above is None else above, about=about)
+    text = f"{mark}{in_unit(found.value, unit)}"
     if found.low is None and found.high is None:
-        text = f"{mark}{seconds(found.value)}{TOO_FEW}"
-        return Cell(text, sort=found.value, about="too few prompts for a 95 % interval")
-    ends = seconds_interval(found.low, found.high)
-    return Cell(f"{mark}{seconds(found.value)}", ends, found.value)
-
-
-def money(found: Interval | None, *, simulated: bool = False) -> Cell:
-    """US dollars for a thousand."""
-    if found is None:
-        return _UNKNOWN
-    text = f"{SIMULATED if simulated else ''}{dollars(found.value * 1000)}"
-    if found.low is None or found.high is None:
-        return Cell(text, sort=found.value)
-    low, high = (dollars(end * 1000).removeprefix("$") for end in (found.low, found.high))
+        return Cell(f"{text}{TOO_FEW}", sort=found.value, about=_FEW)
+    low = "0" if found.low is None else in_unit(found.low, unit)
+    high = "no end" if found.high is None else in_unit(found.high, unit)
     return Cell(text, (low, high), found.value)
 
 
+def money(found: Interval | None, *, simulated: bool = False) -> Cell:
+    """Return a cell with the US dollars for 1,000 answers."""
+    if found is None:
+        return _UNKNOWN
+    scaled = Interval(
+        value=found.value * 1000,
+        low=None if found.low is None else found.low * 1000,
+        high=None if found.high is None else found.high * 1000,
+    )
+    return _estimate(scaled, usd, mark=SIMULATED if simulated else "")
+
+
 def rate(found: Interval | None) -> Cell:
-    """A share in percent."""
-    return _NOTHING if found is None else _estimate(found, percent)
+    """Return a cell with a share in percent; the header has the unit."""
+    if found is None:
+        return _NOTHING
+    return _estimate(found, lambda share: percent(share).removesuffix("%"))
 
 
 def score(found: Interval | None) -> Cell:
-    """A similarity in [0, 1]."""
+    """Return a cell with a similarity in [0, 1]."""
     return _NOTHING if found is None else _estimate(found, "{:.3f}".format)
 
 
 def table_of(rows: Mapping[str, Sequence[Cell]]) -> list[tuple[Cell, ...]]:
-    """Rows that begin with the name of a target."""
+    """Return rows that begin with the name of a target."""
     return [(words(name), *cells) for name, cells in rows.items()]
 
 
-def _estimate(found: Interval, write: _Write) -> Cell:
-    ends = None
-    if found.low is not None and found.high is not None:
-        ends = write(found.low), write(found.high)
-    return Cell(write(found.value), ends, found.value)
+def _estimate(found: Interval, write: _Write, mark: str = "") -> Cell:
+    text = f"{mark}{write(found.value)}"
+    if found.low is None and found.high is None:
+        return Cell(f"{text}{TOO_FEW}", sort=found.value, about=_FEW)
+    low = "0" if found.low is None else write(found.low)
+    high = "no end" if found.high is None else write(found.high)
+    return Cell(text, (low, high), found.value)

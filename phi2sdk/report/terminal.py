@@ -1,84 +1,120 @@
-"""The report on a terminal: no color where none belongs, and no markup from foreign text."""
+"""The report on a terminal: one screen, or the sections of some subjects.
+
+All text is printed as it is: nothing in it is interpreted as markup or as a control sequence.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from textwrap import wrap
 
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from phi2sdk.report.latency import verdicts
-from phi2sdk.report.overview import failures, in_short, notes, overview, sections, so_far
-from phi2sdk.report.requirements import requirement_line
+from phi2sdk.report.files import HTML
+from phi2sdk.report.notes import ON_SCREEN, notes
+from phi2sdk.report.overview import SUBJECTS, decision_lines, legend, overview, sections, so_far
 from phi2sdk.report.schema import Report
 from phi2sdk.report.section import Section
 from phi2sdk.text import for_terminal
 
-__all__ = ["print_section", "show"]
+__all__ = ["print_section", "print_sections", "show"]
+
+LONGEST = 300
+"""The characters of a note that are printed: some quote the message of a provider."""
 
 
-def show(report: Report, console: Console) -> None:
-    """Print the report. All text is put in as it is: nothing in it is markup."""
-    verdict = Text(report.validity.sentence, style="" if report.validity.valid else "bold red")
-    console.print(verdict, soft_wrap=False)
+def show(report: Report, console: Console, folder: Path | None = None) -> None:
+    """Print the report on one screen: validity, decision, table of targets, notes, and files.
+
+    Args:
+        report: The report.
+        console: The console to print on.
+        folder: The folder of the run, for the next commands.
+    """
+    valid = report.validity.valid
+    _print(console, report.validity.sentence, "" if valid else "bold red")
+    where = folder or Path("RUN")
     if not report.run.complete:
-        text = f"Incomplete: {so_far(report)}. Repeat the command with --resume to go on."
-        console.print(Text(text, style="yellow"))
+        resume = f"phi2 compare --resume --out {where}"
+        _print(console, f"Incomplete: {so_far(report)}. To continue: {resume}", "yellow")
+    for index, line in enumerate(decision_lines(report)):
+        _print(console, line, "" if index else "bold")
+    console.print()
     console.print(_fitting(overview(report), console, intervals=False))
-    for sentence in verdicts(report):
-        console.print(Text(for_terminal(sentence)))
-    for note in notes(report):
-        console.print(Text(note, style="dim"))
-    for line in failures(report):
-        console.print(Text(for_terminal(line)[:300], style="red"))
-    for result in report.requirements:
-        style = "green" if result.holds else "bold red"
-        console.print(Text(for_terminal(requirement_line(result)), style=style))
-    for section in sections(report):
-        if not section.detail:
-            print_section(section, console)
-    if report.run.demo:
+    if marks := legend(report):
+        _print(console, marks, "dim")
+    console.print()
+    for note in notes(report)[:ON_SCREEN]:
+        _print(console, f"- {note}"[:LONGEST])
+    if folder is not None:
         console.print()
-        console.print(Text(in_short(report), style="bold"))
+        _print(console, f"Report: {folder / HTML}")
+        _print(console, f"Details: phi2 report {folder} --section {'|'.join(SUBJECTS)}|all")
+
+
+def print_sections(report: Report, subjects: Sequence[str], console: Console) -> None:
+    """Print the sections of some subjects of :data:`phi2sdk.report.overview.SUBJECTS`."""
+    found = [section for subject in subjects for section in sections(report, subject)]
+    for index, section in enumerate(found):
+        if index:
+            console.print()
+        print_section(section, console)
 
 
 def print_section(section: Section, console: Console) -> None:
     """Print a section: its title, its table, its lines."""
-    console.print()
-    console.print(Text(section.title, style="bold"))
+    _print(console, section.title, "bold")
     if section.rows:
         console.print(_fitting(section, console))
     for line in section.lines:
-        console.print(Text(for_terminal(line), style="dim" if section.rows else ""))
+        _print(console, line, "dim" if section.rows else "")
+
+
+def _print(console: Console, line: str, style: str = "") -> None:
+    console.print(Text(for_terminal(line), style=style))
 
 
 def _fitting(section: Section, console: Console, *, intervals: bool = True) -> Table:
-    """The fullest table that fits: intervals are left out first, then optional columns."""
-    forms = [(True, True)] if intervals else []
+    """Return the fullest table that fits: narrow gaps, then no intervals, then fewer columns."""
+    optional = [index for index, column in enumerate(section.columns) if column.optional]
+    every = range(len(section.columns))
     table = Table()
-    for with_intervals, with_optional in (*forms, (False, True), (False, False)):
-        table = _table(section, intervals=with_intervals, optional=with_optional)
-        if (
-            Measurement.get(console, console.options.update(width=1000), table).maximum
-            <= console.width
-        ):
-            break
+    for with_intervals in (True, False) if intervals else (False,):
+        for dropped in range(1 if with_intervals else 1 + len(optional)):
+            shown = [index for index in every if index not in optional[:dropped]]
+            for gap in (2, 1):
+                table = _table(section, shown, intervals=with_intervals, gap=gap)
+                if _width(table, console) <= console.width:
+                    return table
     return table
 
 
-def _table(section: Section, *, intervals: bool, optional: bool) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    shown = [i for i, column in enumerate(section.columns) if optional or not column.optional]
-    for index in shown:
+def _width(table: Table, console: Console) -> int:
+    unlimited = console.options.update(width=100_000)
+    return Measurement.get(console, unlimited, table).maximum
+
+
+def _table(section: Section, shown: Sequence[int], *, intervals: bool, gap: int) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0))
+    rows = [
+        [for_terminal(row[i].in_one_line() if intervals else row[i].text) for i in shown]
+        for row in section.rows
+    ]
+    for place, index in enumerate(shown):
         column = section.columns[index]
+        widest = max(map(len, (row[place] for row in rows)), default=0)
+        longest = max(map(len, column.title.split()))
         table.add_column(
-            Text(column.title if column.words else column.title.replace(" ", "\n"), style="bold"),
+            Text("\n".join(wrap(column.title, max(widest, longest))), style="bold"),
             justify="left" if column.words else "right",
             overflow="fold",
             no_wrap=not column.words,
             max_width=20 if index == 0 else None,
         )
-    for row in section.rows:
-        cells = (row[i].in_one_line() if intervals else row[i].text for i in shown)
-        table.add_row(*(Text(for_terminal(cell)) for cell in cells))
+    for row in rows:
+        table.add_row(*map(Text, row))
     return table

@@ -1,4 +1,4 @@
-"""Whether the numbers of a run can be trusted: the first line of every report."""
+"""Whether a run is valid, which the first line of every report says."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ __all__ = ["judge"]
 SCHEDULE_FLOOR = 0.010
 LOOP_FLOOR = 0.020
 LAG_SHARE = 0.01
-"""A lag is too long above 10 ms (of the event loop: 20 ms, a probe's own period) and above 1 % of
-the median end-to-end latency."""
+"""A lag makes a run invalid if it is above 10 ms (event loop: 20 ms, the period of its probe) and
+above 1 % of the median end-to-end latency."""
 
 
 def judge(measured: Measured) -> ValidityReport:
-    """The verdict on the measured requests of a run; those of the warm-up do not count."""
+    """Return whether the measured requests of a run are valid; the warm-up does not count."""
     run = measured.run
     records = [record for records in measured.greedy.values() for record in records]
     health = Health.of(run.recorded.health)
@@ -37,15 +37,13 @@ def judge(measured: Measured) -> ValidityReport:
     if not answered:
         reasons.append("no request was answered")
     for lag, floor, what in (
-        (schedule, SCHEDULE_FLOOR, "requests left late"),
-        (loop, LOOP_FLOOR, "the event loop came late"),
+        (schedule, SCHEDULE_FLOOR, "requests were sent late"),
+        (loop, LOOP_FLOOR, "the event loop was delayed"),
     ):
         allowed = max(floor, LAG_SHARE * median)
         if lag.p99 is not None and lag.p99 > allowed:
-            reasons.append(
-                f"{what}: lag p99 {lag.p99 * 1e3:.1f} ms, where {allowed * 1e3:.1f} ms is allowed; "
-                "this machine was too busy for this load"
-            )
+            found, limit = _told_apart(lag.p99 * 1e3, allowed * 1e3)
+            reasons.append(f"{what} by {found} ms (p99), and at most {limit} ms is allowed")
     return ValidityReport(
         valid=not reasons,
         sentence=_sentence(run, reasons, schedule),
@@ -57,20 +55,29 @@ def judge(measured: Measured) -> ValidityReport:
     )
 
 
+def _told_apart(a: float, b: float) -> tuple[str, str]:
+    """Return two different numbers with so many decimals that their texts differ."""
+    for decimals in range(1, 9):
+        texts = f"{a:.{decimals}f}", f"{b:.{decimals}f}"
+        if texts[0] != texts[1]:
+            return texts
+    return repr(a), repr(b)
+
+
 def _sentence(run: Run, reasons: Sequence[str], schedule: LagReport) -> str:
     if reasons:
         return f"INVALID: {'; '.join(reasons)}."
     said = []
     if schedule.p99 is not None:
-        said.append(f"requests left within {schedule.p99 * 1e3:.1f} ms of their time (p99)")
+        said.append(f"requests were sent within {schedule.p99 * 1e3:.1f} ms of schedule")
     if found := _calibration(run):
         worst = max(max(wire.ttft.p99, wire.e2e.p99) for wire in found.values())
-        said.append(f"our own error is up to {worst * 1e3:.1f} ms (p99)")
-    return f"Valid: {', '.join(said)}." if said else "Valid."
+        said.append(f"measurement error is at most {worst * 1e3:.1f} ms")
+    return f"Valid: {'; '.join(said)} (p99)." if said else "Valid."
 
 
 def _calibration(run: Run) -> dict[str, CalibrationReport]:
-    """By wire, the worst of all sessions."""
+    """Return the calibration by wire, the one with the largest error of all sessions."""
     worst: dict[str, CalibrationReport] = {}
     for event in run.recorded.calibrations:
         found = CalibrationReport(

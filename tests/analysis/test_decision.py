@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from phi2sdk.analysis.breakeven import BreakEven
-from phi2sdk.analysis.decision import Choice, dominated_by, what_would_change, winner
+from phi2sdk.analysis.decision import (
+    Choice,
+    dominated_by,
+    no_decision,
+    too_few,
+    what_would_change,
+    winner,
+)
 from phi2sdk.analysis.statistics import Estimate
 
 
@@ -19,7 +28,7 @@ def one(
     agreement: float | None = 1.0,
     identity: str = "not-tested",
     fails: tuple[str, ...] = (),
-    **about: bool,
+    **about: Any,
 ) -> Choice:
     estimate = None if cost is None else Estimate(cost, cost * 0.9, cost * 1.1)
     return Choice(name, estimate, p95, agreement, identity, fails, **about)
@@ -68,9 +77,10 @@ def test_the_winner_is_the_cheapest_that_meets_every_requirement() -> None:
     assert chosen is not None
     assert chosen.name == "middle"
     said = what_would_change(chosen, everyone, {}, None)
-    assert any("dear costs 1.5 times" in line for line in said)
-    assert any("unknown: cost unknown; below $2" in line for line in said)
-    assert any("cheap is cheaper and fails" in line for line in said)
+    assert any("the price of dear" in line and "less than 1/1.5" in line for line in said)
+    assert any("the unknown cost of unknown were below $2e+03" in line for line in said)
+    assert any("cheap is cheaper and does not meet it" in line for line in said)
+    assert all(line.startswith(("The decision would change", "The decision may")) for line in said)
 
 
 def test_equal_costs_are_decided_by_the_p95() -> None:
@@ -90,19 +100,75 @@ def test_the_volumes_around_the_given_one_are_told() -> None:
     found = BreakEven("b", "a", Estimate(100.0), ((100.0, "a"), (900.0, "b")), 1.0)
     pairs = {frozenset(("a", "b")): found}
     said = what_would_change(a, [a, b], pairs, 500)
-    assert "Below 100 a day b is cheaper." in said
-    assert "From 900 a day on b is cheaper." in said
-    assert any(
-        "From 100 summaries a day on a" in s for s in what_would_change(a, [a, b], pairs, None)
+    assert said[:2] == [
+        "The decision would change below 100 answers per day: b is cheaper there.",
+        "The decision would change above 900 answers per day: b is cheaper there.",
+    ]
+    assert what_would_change(a, [a, b], pairs, None)[0] == (
+        "The decision would change below 100 answers per day with machine idle time included: b is "
+        "cheaper there."
     )
+
+
+def test_of_many_rivals_only_the_nearest_volumes_are_named() -> None:
+    a, b, c = one("a", 1.0), one("b", 2.0), one("c", 3.0)
+    near = BreakEven("b", "a", Estimate(400.0), ((400.0, "a"), (600.0, "b")), 1.0)
+    far = BreakEven("c", "a", Estimate(100.0), ((100.0, "a"), (900.0, "c")), 1.0)
+    pairs = {frozenset("ab"): near, frozenset("ac"): far}
+    said = [text for text in what_would_change(a, [a, b, c], pairs, 500) if " per day" in text]
+    assert said == [
+        "The decision would change below 400 answers per day: b is cheaper there.",
+        "The decision would change above 600 answers per day: b is cheaper there.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("answered", "planned", "prompts", "why"),
+    [
+        (15, 128, 15, "only 15 of 128 requests were answered"),
+        (64, 128, 32, None),
+        (4, 4, 2, "only 2 of at least 6 prompts were answered"),
+        (6, 6, 6, None),
+        (0, 0, 0, "only 0 of at least 6 prompts were answered"),
+    ],
+)
+def test_a_target_with_too_few_answers_cannot_be_chosen(
+    answered: int, planned: int, prompts: int, why: str | None
+) -> None:
+    assert too_few(answered, planned, prompts) == why
+    assert (winner([one("a", too_few=why)]) is None) == (why is not None)
+
+
+def test_an_invalid_run_has_no_winner() -> None:
+    assert winner([one("a"), one("b", 2.0)], valid=False) is None
+
+
+@pytest.mark.parametrize(
+    ("candidates", "about", "reason", "remedy"),
+    [
+        ([one("a")], {"valid": False}, "the run is invalid", "lower the load"),
+        ([one("a")], {"valid": False, "answered": False}, "no request was answered", "phi2 doctor"),
+        ([one("a", too_few="only 1 of 9")], {}, "too few answers (a: only 1 of 9)", "--resume"),
+        ([one("a", None), one("b", None)], {}, "cost of every target", "Add a price"),
+        ([one("a", fails=("x < 1",))], {}, "no target meets every requirement", "Relax"),
+        ([one("a", identity="different")], {}, "every target serves another model", "other"),
+    ],
+)
+def test_no_decision_has_a_reason_and_a_next_step(
+    candidates: list[Choice], about: dict[str, bool], reason: str, remedy: str
+) -> None:
+    assert winner(candidates, valid=about.get("valid", True)) is None
+    why, step = no_decision(candidates, **about)
+    assert reason in why
+    assert remedy in step
 
 
 def test_overlapping_intervals_stale_prices_and_simulation_are_told() -> None:
     a, b = one("a", 1.0, stale=True), one("b", 1.1, simulated=True)
     said = " ".join(what_would_change(a, [a, b], {}, None))
     assert "overlap" in said
-    assert "A new price for a: the one used is older than 180 days." in said
-    assert "Real figures in place of simulated ones: these choose among emulators only." in said
+    assert "The decision may change with current prices of a: the prices used are older" in said
+    assert "The decision may change with measured latencies of b, for which emulators" in said
 
 
 costs = st.one_of(st.none(), st.floats(0, 10))
@@ -127,4 +193,4 @@ def test_the_winner_is_never_dominated_by_an_eligible_target(
 def test_a_large_factor_is_written_out() -> None:
     chosen, rival = one("cheap", 1.0), one("dear", 1374.2)
     said = " ".join(what_would_change(chosen, [chosen, rival], {}, None))
-    assert "dear costs 1,374 times as much" in said
+    assert "fell to less than 1/1,374 of its present value" in said

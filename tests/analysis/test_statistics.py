@@ -90,13 +90,29 @@ def test_intervals_of_quantiles_cover_as_often_as_they_say(p: float, repetitions
     assert stats.binomtest(round(rate * 400), 400, 0.95, "less").pvalue > 0.01
 
 
-@given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+@given(st.integers(6, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_wilson_is_scipys(case: tuple[int, int]) -> None:
     successes, n = case
     theirs = stats.binomtest(successes, n).proportion_ci(0.95, method="wilson")
     mine = wilson(successes, n)
     assert mine.low == pytest.approx(theirs.low, abs=1e-9)
     assert mine.high == pytest.approx(theirs.high, abs=1e-9)
+
+
+def test_no_interval_comes_from_fewer_prompts_than_a_median_needs() -> None:
+    few, enough = [0.0, 1.0] * 2 + [1.0], [0.0, 1.0] * 3
+    for scores, has_interval in ((few, False), (enough, True)):
+        n = len(scores)
+        estimates = (
+            wilson(round(sum(scores)), n),
+            mean_over_prompts(scores),
+            mean_over_prompts([1.0] * n),
+            bootstrap_ratio(scores, [1.0] * n),
+            quantile(scores, 0.5),
+        )
+        for found in estimates:
+            assert found is not None
+            assert (found.low is not None and found.high is not None) == has_interval
 
 
 def test_a_mean_of_equal_scores_has_wilsons_interval_and_not_nan() -> None:
@@ -108,7 +124,7 @@ def test_a_mean_of_equal_scores_has_wilsons_interval_and_not_nan() -> None:
 
 
 @settings(deadline=None, max_examples=40)
-@given(st.lists(st.floats(0, 1), min_size=2, max_size=60))
+@given(st.lists(st.floats(0, 1), min_size=6, max_size=60))
 def test_the_interval_of_a_mean_stays_in_its_range(scores: list[float]) -> None:
     found = mean_over_prompts(scores)
     assert found.low is not None
@@ -121,6 +137,6 @@ def test_a_ratio_of_sums_is_bootstrapped_over_prompts() -> None:
     assert found is not None
     assert (found.value, found.low, found.high) == (2.0, 2.0, 2.0)
     assert bootstrap_ratio([1.0], [0.0]) is None
-    rare = bootstrap_ratio([1.0] * 5, [1.0, 0, 0, 0, 0])
+    rare = bootstrap_ratio([1.0] * 6, [1.0, 0, 0, 0, 0, 0])
     assert rare is not None
     assert rare.high is None  # a third of the resamples have no acceptable answer

@@ -44,9 +44,10 @@ def run(
     return int(ended.value.code or 0), out, " ".join(err.split())
 
 
-def test_the_demo_prints_ratio_assumptions_break_even_and_decision(tmp_path: Path) -> None:
-    (tmp_path / "one.txt").write_text("Tides are the rise of water.")
-    arguments = ["one.txt", "--demo", "--baseline", "gpt-4", "--volume", "10000", "--repeat", "1"]
+def test_the_demo_prints_one_screen_with_the_decision_and_the_baseline(tmp_path: Path) -> None:
+    texts = (f"Tides are the rise of water number {i}." for i in range(6))
+    (tmp_path / "six.txt").write_text("\n\n".join(texts))
+    arguments = ["six.txt", "--demo", "--baseline", "gpt-4", "--volume", "10000", "--repeat", "1"]
     for name in DEMO_TARGETS[:6]:  # the others are no bargain: they are not the model
         arguments += ["--target", name]
     arguments += ["--identity", "0"]
@@ -58,26 +59,16 @@ def test_the_demo_prints_ratio_assumptions_break_even_and_decision(tmp_path: Pat
         timeout=100,
         check=False,
     )
-    assert done.returncode in (0, 3), done.stderr  # 3: this machine was too busy for a valid run
-    assert max(map(len, done.stdout.splitlines())) <= 80
-    text = " ".join(done.stdout.split())
-    for part in (
-        "Against gpt-4",
-        "10,000/day",
-        "Published: 30 times cheaper than GPT-4",
-        "Assumed: azure, hf, openai: simulated",
-        "Break-even, in summaries a day",
-        "~ openai is cheaper than azure at every volume",
-        "Sensitivity of the gpt-4 cost ratio to its assumptions",
-        "Decision, by 10,000 summaries a day",
-        "chosen",
-        "It would change:",
-        "~ simulated",
-    ):
-        assert part in text, part
+    assert done.returncode in (0, 3), done.stderr  # 3: this machine was too busy to be believed
+    lines = done.stdout.splitlines()
+    assert len([*lines, *done.stderr.splitlines()]) <= 40
     report = json.loads((tmp_path / "run" / "report.json").read_text(encoding="utf-8"))
+    if report["validity"]["valid"]:
+        assert lines[1].startswith("Choose openai: it has the lowest cost of 6 targets, $0.00")
+        assert "per 1,000 summaries at 10,000 per day; the next is" in lines[1]
+        assert "times cheaper than gpt-4 at 10,000 per day, assuming equal quality" in done.stdout
     assert report["baseline"]["times_cheaper"]["openai"]["value"] > 100
-    assert report["decision"]["winner"] == "openai"
+    assert report["decision"]["winner"] == ("openai" if report["validity"]["valid"] else None)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from phi2sdk.emulator import Schedule
 from phi2sdk.measure.folder import RunFolder
 from phi2sdk.measure.tokens import load_tokenizer
 from phi2sdk.measure.workload import Item, Workload
-from phi2sdk.report.overview import notes
+from phi2sdk.report.notes import notes
 from phi2sdk.secret import Secret
 from phi2sdk.testing import Phi2Emulator
 

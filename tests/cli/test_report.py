@@ -1,4 +1,4 @@
-"""``phi2 report`` rebuilds the reports of a run."""
+"""``phi2 report`` prints the result of a run and rebuilds its reports."""
 
 from __future__ import annotations
 
@@ -52,11 +52,44 @@ def read(folder: Path) -> Report:
     return Report.model_validate_json((folder / "report.json").read_bytes())
 
 
-def test_it_writes_every_report_and_prints_the_page_to_open(folder: Path) -> None:
+def test_it_writes_every_report_and_prints_one_screen_that_ends_with_the_page(
+    folder: Path,
+) -> None:
     status, out, _ = report(folder)
-    assert (status, out.strip()) == (0, str(folder / "report.html"))
+    assert status == 0
+    lines = out.splitlines()
+    assert lines[0].startswith("Valid: ")
+    assert lines[1].startswith("Choose a: it is the only target that can be chosen")
+    assert lines[-2] == f"Report: {folder / 'report.html'}"
+    assert len(lines) <= 40
     assert {"report.html", "report.json", "report.md"} <= {p.name for p in folder.iterdir()}
     assert "</html>" in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_sections_are_printed_by_name_in_place_of_the_screen(folder: Path) -> None:
+    titles = {"cost": "Cost (USD", "agreement": "Agreement between", "latency": "End-to-end"}
+    for name, title in titles.items():
+        out = report(folder, "--section", name)[1]
+        others = set(titles.values()) - {title}
+        assert title in out
+        assert not any(other in out for other in others)
+    assert all(title in report(folder, "--section", "all")[1] for title in titles.values())
+    both = report(folder, "--section", "latency,cost")[1]
+    assert both.index("End-to-end") < both.index("Cost (USD")
+    assert both == report(folder, "--section", "latency", "--section", "cost")[1]
+    assert "'money' does not exist: use cost, identity" in report(folder, "--section", "money")[2]
+
+
+def test_json_is_the_report_itself(folder: Path) -> None:
+    status, out, _ = report(folder, "--json")
+    assert status == 0
+    assert Report.model_validate_json(out) == read(folder)
+
+
+def test_without_a_terminal_no_line_is_wrapped(folder: Path) -> None:
+    decision = report(folder)[1].splitlines()[1]
+    assert len(decision) > 80
+    assert decision.endswith("per 1,000 summaries without machine idle time).")
 
 
 def test_options_that_are_not_given_stay(folder: Path) -> None:
@@ -73,9 +106,14 @@ def test_options_that_are_not_given_stay(folder: Path) -> None:
 
 
 def test_a_requirement_that_fails_is_status_1(folder: Path) -> None:
-    status, out, _ = report(folder, "--require", "targets.a.latency.e2e.p50 < 0.001")
-    assert (status, out.strip()) == (1, str(folder / "report.html"))
+    rule = "targets.a.latency.e2e.p50 < 0.001"
+    said = f"The requirement {rule!r} is not met: the measured value is 0.02 [0.02, 0.02]."
+    status, out, _ = report(folder, "--require", rule)
+    assert status == 1
+    assert f"- {said}" in out.splitlines()
     assert report(folder)[0] == 1
+    done = CliRunner().invoke(app, ["report", str(folder), "--json"])
+    assert (done.exit_code, done.stderr.strip()) == (1, said)
     assert report(folder, "--require", "targets.a.latency.e2e.p50 < 1")[0] == 0
 
 
@@ -85,7 +123,7 @@ def test_another_tokenizer_is_never_taken_in_silence(folder: Path) -> None:
     (folder / "run.json").write_text(json.dumps(document))
     status, _, error = report(folder)
     assert status != 0
-    assert "the run counted with 'tokenizer.json 01234567'" in error
+    assert "the run counted tokens with 'tokenizer.json 01234567'" in error
     assert not (folder / "report.html").exists()
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+from rich.console import Console
 
 from phi2sdk.measure.folder import Run
 from phi2sdk.measure.journal import Recorded
@@ -12,6 +16,9 @@ from phi2sdk.measure.tokens import estimating_tokenizer
 from phi2sdk.report.build import build
 from phi2sdk.report.measured import Measured
 from phi2sdk.report.notebook import ShownReport
+from phi2sdk.report.overview import SUBJECTS
+from phi2sdk.report.schema import Report
+from phi2sdk.report.terminal import print_sections, show
 
 
 def run_of(
@@ -76,3 +83,17 @@ def measured_of(records: Sequence[Record], **options: Any) -> Measured:
 def report_of(records: Sequence[Record], **options: Any) -> ShownReport:
     """The report of such a run."""
     return build(run_of(records, **options), estimating_tokenizer())
+
+
+def screen(report: Report, width: int = 80, folder: Path | None = None) -> str:
+    """The first screen of a report on a terminal without color."""
+    out = io.StringIO()
+    show(report, Console(file=out, width=width, color_system=None), folder)
+    return out.getvalue()
+
+
+def shown_sections(report: Report, *subjects: str, width: int = 80) -> str:
+    """The sections of some subjects on such a terminal; of all subjects if none is named."""
+    out = io.StringIO()
+    print_sections(report, subjects or list(SUBJECTS), Console(file=out, width=width))
+    return out.getvalue()

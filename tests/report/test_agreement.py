@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from phi2sdk.analysis.diagnosis import Diagnosis, Unexplained
 from phi2sdk.analysis.regret import AnswerRegret, Regret, TargetRegret
@@ -19,9 +17,8 @@ from phi2sdk.report.agreement import sections, sentence
 from phi2sdk.report.build import build
 from phi2sdk.report.markdown import markdown
 from phi2sdk.report.schema import Report
-from phi2sdk.report.terminal import show
 from tests.measure.making import answer, failure
-from tests.report.making import report_of, run_of
+from tests.report.making import report_of, run_of, shown_sections
 
 
 def targets(count: int, prompts: int = 6) -> list[Record]:
@@ -35,9 +32,7 @@ def targets(count: int, prompts: int = 6) -> list[Record]:
 
 
 def shown(report: Report) -> str:
-    out = io.StringIO()
-    show(report, Console(file=out, width=80, highlight=False))
-    return out.getvalue()
+    return shown_sections(report, "agreement")
 
 
 def test_the_matrix_has_exact_match_above_and_similarity_below_its_diagonal() -> None:
@@ -65,10 +60,10 @@ def test_the_matrix_fits_on_a_terminal(count: int) -> None:
     report = report_of(targets(count))
     text = shown(report)
     assert all(len(line) <= 80 for line in text.splitlines())
-    assert "Equal answers" in text
+    assert "Agreement between targets" in text
     for k in range(1, count):
         assert f"target_{k}: " in text.replace("\n", " ")
-    assert markdown(report).count("## Equal answers") == -(-count // 12)
+    assert markdown(report).count("## Agreement between targets") == -(-count // 12)
 
 
 def test_one_target_has_no_matrix() -> None:
@@ -84,7 +79,9 @@ def test_each_target_except_the_reference_has_a_diagnosis() -> None:
     assert report.targets["c"].diagnosis is None
     found = report.targets["b"].diagnosis
     assert found is not None
-    assert found.sentence == ("White space trimmed. 8 of 8 answers differ; 8 in white space only.")
+    assert found.sentence == (
+        "The provider trims white space. 8 of 8 answers differ; 8 differ only in white space."
+    )
     assert (found.cause, found.regret) == ("white space", None)
 
 
@@ -121,11 +118,11 @@ def test_the_sentence_counts_ties_and_names_the_worst_difference() -> None:
         unexplained=Unexplained("37", 18, 2.3),
     )
     assert sentence(found) == (
-        "Few answers are unexplained. 12 of 100 answers differ; in 11 the reference was within "
-        "0.01 nat of a tie; 1 is unexplained: prompt 37, token 18, regret 2.3 nats."
+        "A few differences are unexplained. 12 of 100 answers differ; in 11 the reference was "
+        "within 0.01 nat of a tie; 1 is unexplained: prompt 37, token 18, regret 2.3 nats."
     )
     assert sentence(replace(found, cause="equal", differ=0, kinds={})) == (
-        "Answers as the reference does: all 100."
+        "All answers equal those of the reference (100 prompts)."
     )
     coarse = Diagnosis(
         "another precision",
@@ -136,26 +133,28 @@ def test_the_sentence_counts_ties_and_names_the_worst_difference() -> None:
         unexplained=Unexplained("4", 2, 0.7),
     )
     assert sentence(coarse) == (
-        "Another precision, or light quantisation. 3 of 9 answers differ; "
-        "3 are unexplained: the worst in prompt 4, token 2, regret 0.7 nats."
+        "The provider uses another precision or light quantization. 3 of 9 answers differ; "
+        "3 are unexplained: the largest difference is in prompt 4, token 2, regret 0.7 nats."
     )
     early = Diagnosis("beginning", prompts=9, differ=9, kinds={"beginning": 8, "unexplained": 1})
     assert sentence(early) == (
-        "Differs from the first tokens on; local weights would tell why. 9 of 9 answers differ; "
-        "8 from the first or second token on; 1 for a reason that needs the weights to be told."
+        "Answers differ from the first tokens; the cause is unknown without local weights. 9 of 9 "
+        "answers differ; 8 differ from the first or second token; 1 cannot be explained without "
+        "the weights."
     )
     scored = replace(early, tie=0.2, kinds={"beginning": 9})
     assert sentence(scored) == (
-        "Differs from the first tokens on: another model, or an unknown template. "
-        "9 of 9 answers differ; 9 from the first or second token on."
+        "Answers differ from the first tokens: another model or an unknown template. "
+        "9 of 9 answers differ; 9 differ from the first or second token."
     )
     assert sentence(replace(scored, cause="another template", template="chat")) == (
-        "Another template: chat. 9 of 9 answers differ; 9 from the first or second token on."
+        "The provider uses another prompt template: chat. 9 of 9 answers differ; 9 differ from the "
+        "first or second token."
     )
     cut = Diagnosis("cut short", prompts=9, differ=9, kinds={"shorter": 9}, cut_at=128, varies=2)
     assert sentence(cut) == (
-        "Cut at 128 tokens. 9 of 9 answers differ; 9 by ending early; "
-        "2 prompts got more than one answer."
+        "The provider cuts answers at 128 tokens. 9 of 9 answers differ; 9 end early; "
+        "the answers to 2 prompts vary between repetitions."
     )
 
 

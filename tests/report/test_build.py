@@ -111,7 +111,7 @@ def test_a_run_with_delayed_requests_is_invalid_and_says_so_first() -> None:
     records = [answer(f"p{i}", scheduled_ms=0, send_ms=80, chunks_ms=(100,)) for i in range(5)]
     validity = report_of(records).validity
     assert not validity.valid
-    assert validity.sentence.startswith("INVALID: requests left late")
+    assert validity.sentence.startswith("INVALID: requests were sent late by 80.0 ms (p99)")
 
 
 def test_a_delayed_event_loop_makes_a_run_invalid() -> None:
@@ -120,7 +120,7 @@ def test_a_delayed_event_loop_makes_a_run_invalid() -> None:
         lag.add(0.2)
     health = [{"lag": lag.to_json(), "cpu_s": 1.9, "wall_s": 1.0}]
     validity = report_of([answer()], health=health).validity
-    assert "the event loop came late" in validity.sentence
+    assert "the event loop was delayed" in validity.sentence
     assert validity.cpu_share == 1.9
 
 

@@ -97,6 +97,6 @@ def test_the_documentation_has_the_same_definitions() -> None:
 
 def test_markdown_explains_each_term_of_its_first_table_once(made: tuple[Report, str]) -> None:
     text = markdown(made[0])
-    explained = text[text.index("## What the columns mean") :].split("\n## ")[0]
+    explained = text[text.index("## Definitions of the columns") :].split("\n## ")[0]
     for key in ("cost", "ttft", "e2e", "p50", "p95", "exact_match", "same_model"):
         assert explained.count(for_markdown(GLOSSARY[key].meaning)) == 1

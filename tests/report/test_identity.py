@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from dataclasses import replace
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.measure.folder import Run
@@ -20,11 +18,9 @@ from phi2sdk.report import identity_sentences as words
 from phi2sdk.report.build import build
 from phi2sdk.report.identity import examined, notes, sections
 from phi2sdk.report.markdown import markdown
-from phi2sdk.report.overview import in_short
 from phi2sdk.report.schema import Report
-from phi2sdk.report.terminal import show
 from tests.measure.making import answer
-from tests.report.making import run_of
+from tests.report.making import run_of, shown_sections
 
 NAMES = ("local_float32", "a_provider_of_models")
 
@@ -80,9 +76,7 @@ def report_of(identity: dict[str, Any]) -> Report:
 
 
 def shown(report: Report) -> str:
-    console = Console(file=io.StringIO(), width=80, force_terminal=False)
-    show(report, console)
-    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+    return shown_sections(report, "identity")
 
 
 def test_the_section_fits_80_columns_and_says_what_was_found() -> None:
@@ -129,7 +123,7 @@ def test_without_a_verdict_it_is_not_tested_and_says_why(
     assert {one.verdict for one in report.identity.values()} == {"not-tested"}
     assert why in report.identity[NAMES[1]].sentence
     assert report.identity_calibration is None
-    assert why in shown(report)
+    assert why in " ".join(shown(report).split())
 
 
 def test_a_damaged_file_is_told() -> None:
@@ -139,13 +133,6 @@ def test_a_damaged_file_is_told() -> None:
         report_of(broken)
     with pytest.raises(ConfigurationError, match=r"identity\.json is damaged"):
         report_of(document(targets={}))
-
-
-def test_in_short_another_model_is_neither_fastest_nor_cheapest_nor_alike() -> None:
-    said = in_short(build(run_with(document()), estimating_tokenizer()))
-    assert "local_float32 has the lowest median latency" in said
-    assert said.endswith("a_provider_of_models is another model.")
-    assert "answered just as" not in said
 
 
 # ----------------------------------------------------------------- what the sentences claim

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,6 @@ import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rich.console import Console
 
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.measure.folder import Run
@@ -23,9 +21,8 @@ from phi2sdk.report.markdown import markdown
 from phi2sdk.report.options import Analysis
 from phi2sdk.report.quality import sections
 from phi2sdk.report.schema import Report, published_schema
-from phi2sdk.report.terminal import show
 from tests.measure.making import answer, failure
-from tests.report.making import report_of, run_of
+from tests.report.making import report_of, run_of, screen, shown_sections
 
 SOURCES = {
     f"p{i}": f"In 19{i}0 the painter Anna{i} sold {i} works in Rome. Then rain fell."
@@ -91,22 +88,31 @@ def test_the_words_of_the_template_support_nothing() -> None:
     assert found.faithful.value.value == pytest.approx(1 / 16)  # p1 alone has the number
 
 
-def test_the_table_shows_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_shows_what_there_is() -> None:
     whole = report(asked(good_and_bad()))
     (section,) = sections(whole)
     assert [column.title for column in section.columns] == [
-        "target", "ROUGE-L", "chrF", "faithful", "unsupported", "tokens", "length", "verbose",
-    ]  # fmt: skip
+        "target",
+        "ROUGE-L",
+        "chrF",
+        "faithful facts",
+        "unsupported facts (%)",
+        "tokens per answer",
+        "length ratio",
+        "after first sentence (%)",
+    ]
     assert section.rows[0][1].text == "1.000"
     assert section.rows[0][1].below.startswith("chance 0.")
-    assert section.rows[1][4].text == "100%"
+    assert section.rows[1][4].text == "100"
     (bare,) = sections(report(asked(good_and_bad(), references=False, task="prompt")))
-    assert [column.title for column in bare.columns] == ["target", "tokens", "verbose"]
+    assert [column.title for column in bare.columns] == [
+        "target",
+        "tokens per answer",
+        "after first sentence (%)",
+    ]
     assert any("no references" in line for line in bare.lines)
     assert "## Quality of the answers" in markdown(whole)
-    out = io.StringIO()
-    show(whole, Console(file=out, width=80, highlight=False))
-    assert all(len(line) <= 80 for line in out.getvalue().splitlines())
+    assert all(len(line) <= 80 for line in shown_sections(whole, "quality").splitlines())
 
 
 def test_a_quality_model_that_is_not_there_is_refused_before_anything_is_sent() -> None:
@@ -140,7 +146,8 @@ def test_no_report_has_nan_or_infinity(data: st.DataObject) -> None:
     document = json.loads(found.to_json(), parse_constant=_refused)
     SCHEMA.validate(document)
     _no_nan(found.model_dump())
-    show(found, Console(file=io.StringIO(), width=80))
+    assert screen(found)
+    assert shown_sections(found)
     markdown(found)
 
 

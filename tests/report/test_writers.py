@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import io
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from phi2sdk.report.build import build_from
+from phi2sdk.measure.tokens import estimating_tokenizer
+from phi2sdk.report.build import build, build_from
+from phi2sdk.report.decision import outcome
 from phi2sdk.report.files import FORMATS, HTML, write_reports
 from phi2sdk.report.format import dollars, seconds
 from phi2sdk.report.markdown import markdown
+from phi2sdk.report.options import Analysis
+from phi2sdk.report.overview import overview
+from phi2sdk.report.requirements import Requirement
 from phi2sdk.report.schema import Report
 from phi2sdk.report.terminal import show
 from phi2sdk.text import for_markdown
 from tests.measure.making import answer, failure
-from tests.report.making import measured_of, report_of
+from tests.report.making import measured_of, report_of, run_of, screen
 
 PRICE = {"parts": [{"model": "per-request", "usd": 0.02, "source": "a|b", "date": "2026-01-01"}]}
-
-
-def shown(report: Report, width: int = 80) -> str:
-    out = io.StringIO()
-    show(report, Console(file=out, width=width, color_system=None))
-    return out.getvalue()
+RESUME = "phi2 compare --resume --out"
 
 
 @pytest.fixture
@@ -35,27 +37,58 @@ def report() -> Report:
     return report_of(records, prices={"a_cloud": PRICE}, simulated=["a_cloud"])
 
 
-def test_the_verdict_is_the_first_line(report: Report) -> None:
-    assert shown(report).splitlines()[0].startswith("Valid: requests left within")
-    assert markdown(report).splitlines()[0].startswith("Valid: requests left within")
+def row(text: str, target: str) -> str:
+    """The row of a target in the table of a screen."""
+    return next(line for line in text.splitlines() if line.startswith(f"{target} "))
+
+
+def test_the_verdict_is_the_first_line_and_the_decision_the_next(report: Report) -> None:
+    for text in (screen(report), markdown(report)):
+        lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+        assert lines[0] == "Valid: requests were sent within 0.0 ms of schedule (p99)."
+        assert lines[1].startswith("Choose a")
 
 
 def test_the_table_fits_80_columns_and_cuts_nothing(report: Report) -> None:
-    text = shown(report)
+    text = screen(report)
     assert max(map(len, text.splitlines())) <= 80
     assert "…" not in text
 
 
+def test_headers_have_the_unit_and_every_value_is_in_it(report: Report) -> None:
+    titles = [column.title for column in overview(report).columns]
+    assert titles == [
+        "target",
+        "outcome",
+        "cost (USD per 1,000 summaries)",
+        "TTFT p50 (s)",
+        "E2E p50 (s)",
+        "E2E p95 (s)",
+        "output tokens/s",
+        "exact match (%)",
+        "same model?",
+        "failures",
+    ]
+    fast = report_of([answer(f"p{i}") for i in range(8)])
+    assert [column.title for column in overview(fast).columns][3:5] == [
+        "TTFT p50 (ms)",
+        "E2E p50 (ms)",
+    ]
+    assert " 20.0 " in row(screen(fast), "t")
+
+
 def test_what_is_simulated_unknown_censored_or_too_few_is_marked(report: Report) -> None:
-    table = shown(report).split("target", 1)[1].splitlines()[1:5]
-    lines = {line.split()[0]: line for line in table}
-    assert "~10.0 ms" in lines["a_cloud"]
-    assert "~$20" in lines["a_cloud"]
-    assert "unknown" in lines["local"]
-    assert "20.0 ms*" in lines["local"]
-    assert ">60.0 s" in lines["broken"]
-    assert " - " in lines["batch"]
-    assert "broken: 8 of 8 failed" in shown(report)
+    text = screen(report)
+    assert "~0.0100 " in row(text, "a_cloud")
+    assert "~20 " in row(text, "a_cloud")
+    assert "unknown" in row(text, "local")
+    assert "0.0200* " in row(text, "local")
+    assert ">60.0" in row(text, "broken")
+    assert " - " in row(text, "batch")
+    assert "8 of 8" in row(text, "broken")
+    marks = "~ simulated; * too few prompts for an interval; - does not apply"
+    assert marks in text.splitlines()
+    assert "Failed requests: broken 8 of 8 (" in text
 
 
 def test_text_of_others_is_never_markup_nor_control() -> None:
@@ -63,7 +96,7 @@ def test_text_of_others_is_never_markup_nor_control() -> None:
     broken = failure("p")
     object.__setattr__(broken, "message", evil)
     report = report_of([answer("q"), broken])
-    text = shown(report)
+    text = screen(report)
     assert "[red]x[/red]" in text
     assert "\x1b" not in text
     assert "\x07" not in text
@@ -105,27 +138,116 @@ def test_what_markdown_would_act_on_is_inert(text: str, inert: str) -> None:
     assert for_markdown(text) == inert
 
 
-def test_the_demo_says_so_and_ends_with_what_it_found(report: Report) -> None:
+def test_the_demo_says_what_is_simulated_before_its_table(report: Report) -> None:
     run = report.run.model_copy(update={"demo": True})
     demo = report.model_copy(update={"run": run})
-    assert "Demo: a small model" in markdown(demo)
-    last = " ".join(shown(demo).split("In short: ")[1].split())
-    assert "has the lowest median latency" in last
-    assert "~a_cloud is the cheapest of those with a known price" in last
-    assert "answered just as local" in last
-    assert "In short" not in shown(report)
+    said = "Demo: emulators simulate the latencies marked ~, and all prices are examples."
+    text = screen(demo)
+    assert text.index(said) < text.index("\ntarget ")
+    assert for_markdown(said) in markdown(demo)
+    assert "Simulated: emulators answered for a_cloud." in screen(report)
 
 
-def test_there_is_no_color_without_a_terminal(report: Report) -> None:
+def test_no_color_goes_where_no_terminal_is_and_none_with_no_color(
+    report: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = io.StringIO()
     show(report, Console(file=out))
     assert "\x1b" not in out.getvalue()
+    monkeypatch.setenv("NO_COLOR", "1")
+    terminal = io.StringIO()
+    show(report, Console(file=terminal, force_terminal=True))
+    assert "\x1b[3" not in terminal.getvalue()  # bold is not a color
 
 
-def test_an_incomplete_run_says_so() -> None:
+def test_an_incomplete_run_says_how_to_continue(tmp_path: Path) -> None:
     report = report_of([answer("p")], repetitions=3)
-    assert "Incomplete: 1 of 3 requests" in shown(report)
-    assert "Incomplete: 1 of 3 requests" in markdown(report)
+    text = screen(report, 200, tmp_path / "run")
+    said = "Incomplete: 1 of 3 requests are recorded."
+    assert text.splitlines()[1] == f"{said} To continue: {RESUME} {tmp_path / 'run'}"
+    assert said in markdown(report)
+
+
+def test_the_last_lines_name_the_page_and_the_command_for_more(
+    report: Report, tmp_path: Path
+) -> None:
+    last = screen(report, 300, tmp_path).splitlines()[-2:]
+    assert last[0] == f"Report: {tmp_path / HTML}"
+    assert last[1].startswith(f"Details: phi2 report {tmp_path} --section ")
+
+
+def test_a_run_with_too_few_answers_crowns_nobody_in_any_writer() -> None:
+    """15 of 128 requests are recorded, as after an interruption."""
+    records = [answer(f"p{i}", target=t) for i in range(8) for t in ("a", "b")][:15]
+    report = report_of(records, prices={"a": PRICE, "b": PRICE}, repetitions=8)
+    why = "No decision, because there are too few answers (a: only 8 of 64 requests were answered)."
+    decision = report.decision
+    assert decision is not None
+    assert decision.winner is None
+    assert decision.sentence.startswith(why)
+    assert "--resume" in decision.sentence
+    assert decision.would_change == ()
+    for text in (screen(report, 300), report.to_json(), report._repr_html_()):
+        assert why in text
+    assert {outcome(report, name).text for name in "ab"} == {"too few answers"}
+    assert for_markdown(why) in markdown(report)
+
+
+def test_an_invalid_run_crowns_nobody_and_says_what_to_do() -> None:
+    records = [
+        answer(f"p{i}", target=t, send_ms=80, chunks_ms=(100,)) for i in range(8) for t in "ab"
+    ]
+    report = report_of(records, prices={"a": PRICE})
+    decision = report.decision
+    assert decision is not None
+    assert decision.winner is None
+    lines = screen(report, 300).splitlines()
+    assert lines[0].startswith("INVALID: requests were sent late by 80.0 ms (p99), and at most 10")
+    assert lines[1] == (
+        "No decision, because the run is invalid. Close other programs or lower the load "
+        "(--concurrency or --rate) and run again."
+    )
+    assert "chosen" not in screen(report, 300)
+
+
+def test_a_lag_just_above_the_limit_does_not_contradict_itself() -> None:
+    records = [answer(f"p{i}", send_ms=10.0004, chunks_ms=(100,)) for i in range(8)]
+    sentence = report_of(records).validity.sentence
+    assert "sent late by 10.0004 ms (p99), and at most 10.0000 ms is allowed" in sentence
+
+
+def test_two_prompts_give_no_interval_anywhere() -> None:
+    names = ("a", "b")
+    records = [
+        answer(f"p{i}", target=t, repetition=r) for i in range(2) for t in names for r in (0, 1)
+    ]
+    run = run_of(records, prices={"a": PRICE, "b": PRICE})
+    asked = Analysis(volume=100, baseline="gpt-4", slo={"e2e": 1.0})
+    document = json.loads(build(run, estimating_tokenizer(), asked).to_json())
+
+    def ends(value: object) -> Iterator[object]:
+        if isinstance(value, dict):
+            yield from (value.get("low"), value.get("high"))
+            for one in value.values():
+                yield from ends(one)
+        elif isinstance(value, list):
+            for one in value:
+                yield from ends(one)
+
+    assert set(ends(document)) == {None}
+
+
+def test_requirements_that_fail_say_what_was_found_within_one_screen() -> None:
+    records = [answer(f"p{i}", target=t) for i in range(8) for t in ("a", "b")]
+    texts = [f"targets.a.latency.e2e.p50 < {limit}" for limit in (0.001, 0.002, 0.003, 0.004)]
+    asked = Analysis(requirements=tuple(map(Requirement.parse, texts)))
+    report = build(run_of(records, prices={"b": PRICE}), estimating_tokenizer(), asked)
+    text = screen(report, 300)
+    assert (
+        f"- The requirement {texts[0]!r} is not met: the measured value is 0.02 [0.02, 0.02]."
+    ) in text.splitlines()
+    assert "- 2 more requirements are not met (see report.md)." in text.splitlines()
+    assert f"a (does not meet {texts[0]!r} and 3 more)" in text
 
 
 def test_files_are_written_whole(tmp_path: Path) -> None:

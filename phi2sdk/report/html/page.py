@@ -14,7 +14,8 @@ from phi2sdk.report.html import about, assets
 from phi2sdk.report.html.data import drawn
 from phi2sdk.report.html.receipts import receipts
 from phi2sdk.report.measured import Measured
-from phi2sdk.report.overview import DEMO, notes, overview, so_far
+from phi2sdk.report.notes import notes
+from phi2sdk.report.overview import DEMO, legend, overview, so_far
 from phi2sdk.report.requirements import requirement_line
 from phi2sdk.report.schema import LatencyReport, Report
 from phi2sdk.text import for_terminal
@@ -45,10 +46,10 @@ def html_page(report: Report, measured: Measured) -> str:
                 names=list(report.targets),
                 demo=DEMO,
                 so_far=so_far(report),
-                notes=notes(report),
+                notes=[*filter(None, [legend(report)]), *notes(report)],
                 overview=overview(report),
                 requirements=[(r.outcome, requirement_line(r)) for r in report.requirements],
-                latencies=dict(zip(_latencies(report), latency.sections(report), strict=True)),
+                latencies=dict(zip(_latencies(report), latency.tables(report), strict=True)),
                 faster=latency.verdicts(report),
                 money=[*cost.sections(report), *baseline.sections(report)],
                 matrices=[(m, agreement.matrix(report, m)) for m in agreement.MEASURES],
