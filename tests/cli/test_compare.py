@@ -57,12 +57,11 @@ async def test_the_demo_compares_six_honest_targets_and_two_that_are_not(tmp_pat
     assert report.failed == 0
     for name, target in report.targets.items():
         assert target.simulated == (not name.startswith("local"))
-        if target.cost is not None:
-            assert target.cost.simulated
-            assert target.cost.source
-            assert target.cost.date
+        assert target.cost is not None, name
+        assert target.cost.simulated  # every price of the demo is an example
+        assert target.cost.source
+        assert target.cost.date
     assert report.targets["azure"].latency.ttft is None
-    assert report.targets["clarifai"].cost is None
     for name in ("azure", "clarifai", "hf", "openai"):
         agreement = report.pairs[f"local_float32:{name}"].agreement
         assert agreement is not None
@@ -103,7 +102,7 @@ async def test_a_run_on_a_machine_that_is_too_busy_is_invalid_and_says_why(
     out = tmp_path / "run"
     report = await compare(PARAGRAPHS, ["openai"], out=out, settings=QUICK, progress=Busy())
     assert not report.validity.valid
-    assert report.validity.sentence.startswith("INVALID: the event loop came late")
+    assert report.validity.sentence.startswith("INVALID: the event loop was delayed")
     page = (out / "report.md").read_text(encoding="utf-8")
     assert page.startswith("INVALID")
 
@@ -196,7 +195,7 @@ def test_the_demo_runs_on_a_file_of_the_users(
     jsonschema.validate(document, json.loads(published_schema()))
     assert document == json.loads((tmp_path / "run" / "report.json").read_text(encoding="utf-8"))
     assert err.startswith("Demo:")
-    assert len(err.splitlines()) == 2
+    assert len(err.splitlines()) == 1
     folder = tmp_path / "run"
     here = str(Path(phi2sdk.__file__).parent)
     for name in ("run.json", "records.jsonl", "report.json"):
@@ -273,7 +272,7 @@ def test_failed_requests_end_with_status_3_and_a_report(
     )
     arguments = ("two.txt", "--out", "run", "--repeat", "1", "--warmup", "0")
     assert in_process(*arguments, cwd=tmp_path, monkeypatch=monkeypatch) == 3
-    assert "mine: 1 of 2 failed" in capfd.readouterr().out
+    assert "Failed requests: mine 1 of 2 (" in capfd.readouterr().out
     assert (tmp_path / "run" / "report.md").exists()
 
 

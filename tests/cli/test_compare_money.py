@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +55,7 @@ def test_the_demo_prints_one_screen_with_the_decision_and_the_baseline(tmp_path:
     done = subprocess.run(
         [sys.executable, "-m", "phi2sdk.compare", *arguments, "--out", "run"],
         cwd=tmp_path,
+        env={**os.environ, "COLUMNS": "100"},
         capture_output=True,
         text=True,
         timeout=100,
@@ -64,9 +66,10 @@ def test_the_demo_prints_one_screen_with_the_decision_and_the_baseline(tmp_path:
     assert len([*lines, *done.stderr.splitlines()]) <= 40
     report = json.loads((tmp_path / "run" / "report.json").read_text(encoding="utf-8"))
     if report["validity"]["valid"]:
-        assert lines[1].startswith("Choose openai: it has the lowest cost of 6 targets, $0.00")
-        assert "per 1,000 summaries at 10,000 per day; the next is" in lines[1]
-        assert "times cheaper than gpt-4 at 10,000 per day, assuming equal quality" in done.stdout
+        decision, notes = " ".join(lines[1:3]), " ".join(lines)
+        assert decision.startswith("Choose openai: it has the lowest cost of 6 targets, $0.00")
+        assert "at 10,000 per day; the next is" in decision
+        assert "times cheaper than gpt-4 at 10,000 per day, assuming equal quality" in notes
     assert report["baseline"]["times_cheaper"]["openai"]["value"] > 100
     assert report["decision"]["winner"] == ("openai" if report["validity"]["valid"] else None)
 
