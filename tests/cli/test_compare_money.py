@@ -66,7 +66,7 @@ def test_the_demo_prints_one_screen_with_the_decision_and_the_baseline(tmp_path:
     assert len([*lines, *done.stderr.splitlines()]) <= 40
     report = json.loads((tmp_path / "run" / "report.json").read_text(encoding="utf-8"))
     if report["validity"]["valid"]:
-        decision, notes = " ".join(lines[1:3]), " ".join(lines)
+        decision, notes = " ".join(" ".join(lines[1:3]).split()), " ".join(lines)
         assert decision.startswith("Choose openai: it has the lowest cost of 6 targets, $0.00")
         assert "at 10,000 per day; the next is" in decision
         assert "times cheaper than gpt-4 at 10,000 per day, assuming equal quality" in notes
