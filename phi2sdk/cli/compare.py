@@ -12,7 +12,6 @@ from phi2sdk.cli.compare_options import CompareOptions, takes
 from phi2sdk.cli.errors import INTERRUPTED, leaving_at_once
 from phi2sdk.cli.options import IN_THE_TABLE, advice_as_options
 from phi2sdk.cli.output import console, log_to, print_document
-from phi2sdk.text import for_terminal
 
 if TYPE_CHECKING:
     from phi2sdk.cli.compare_run import Asked
