@@ -23,17 +23,17 @@ def main() -> None:
 
 
 def compare_main() -> None:
-    """``python -m phi2sdk.compare``: the same as ``phi2 compare``."""
+    """Run ``python -m phi2sdk.compare``, which is the same as ``phi2 compare``."""
     name = "python -m phi2sdk.compare"
     run(name, _loader("compare", name))
 
 
 def emulate_main() -> None:
-    """``python -m phi2sdk.emulator``: the same as ``phi2 emulate``."""
+    """Run ``python -m phi2sdk.emulator``, which is the same as ``phi2 emulate``."""
     name = "python -m phi2sdk.emulator"
     run(name, _loader("emulate", name), extra="emulator")
 
 
 def _loader(module: str, name: str) -> Callable[[], Callable[[], object]]:
-    """Import the application of a module on use."""
+    """Return a function that imports the application of a module."""
     return lambda: partial(import_module(f"phi2sdk.cli.{module}").app, prog_name=name)

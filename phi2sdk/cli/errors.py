@@ -1,7 +1,7 @@
-"""How every command begins and ends: one line about what went wrong, and a status for whose it is.
+"""Run a command: report errors in one line, and choose the exit status.
 
-This module imports nothing heavy, so that a missing package and Ctrl-C are met in order while the
-rest is being imported.
+This module imports nothing heavy, so that a missing package and Ctrl-C are handled cleanly while
+the other modules are imported.
 """
 
 from __future__ import annotations
@@ -46,13 +46,14 @@ _EXTRAS = {
 def run(
     name: str, load: Callable[[], Callable[[], object]], *, extra: str | None = None
 ) -> NoReturn:
-    """Run a command and leave with its status.
+    """Run a command and exit with its status.
 
     Args:
-        name: What the user typed; begins the line about what went wrong.
-        load: Imports the command and returns it. Called with no arguments, it returns its status
-            (or nothing) or raises ``SystemExit``.
-        extra: Installs all that the command needs; by default the extra of the missing package.
+        name: The command as the user typed it; error messages begin with it.
+        load: Imports the command and returns it. Called without arguments, the command returns its
+            status (or nothing) or raises ``SystemExit``.
+        extra: The extra that installs all packages of the command; by default the extra of the
+            missing package.
     """
     _watch_output()
     try:
@@ -76,7 +77,7 @@ def _status_of(
             work = load()
         status = work()
     except SystemExit as leaving:
-        if _by_ctrl_c(leaving):  # typer turns it into a status, without a word
+        if _by_ctrl_c(leaving):  # typer turns it into a status, without a message
             _say("interrupted")
             return INTERRUPTED
         return leaving.code
@@ -104,14 +105,14 @@ def _by_ctrl_c(error: BaseException | None) -> bool:
 
 @contextmanager
 def leaving_at_once() -> Iterator[None]:
-    """Imports under way: nothing has begun, so Ctrl-C ends the process here and now.
+    """End the process at once on Ctrl-C, while modules are imported and no work has begun.
 
-    An exception in the middle of an import would come out of whatever happens to be imported, as
-    a traceback or as an ``ImportError``.
+    ``KeyboardInterrupt`` in the middle of an import would appear as a traceback or an
+    ``ImportError`` of the module that is imported.
     """
     try:
         before = signal.signal(signal.SIGINT, _leave)
-    except ValueError:  # not the main thread: signals are not ours
+    except ValueError:  # signals can only be handled in the main thread
         yield
         return
     try:
@@ -126,7 +127,7 @@ def _leave(number: int, frame: FrameType | None) -> None:
 
 
 class _OutputLost(Exception):
-    """Standard output takes no more. No ``OSError``, so that nobody takes it for a request's."""
+    """Standard output cannot be written. It is not an ``OSError``, which requests handle."""
 
     def __init__(self, reason: OSError) -> None:
         super().__init__(str(reason))
@@ -134,7 +135,7 @@ class _OutputLost(Exception):
 
 
 class _Output(io.FileIO):
-    """The descriptor of standard output."""
+    """Standard output, with its own exception for failed writes."""
 
     def write(self, data: ReadableBuffer, /) -> int:
         try:
@@ -146,10 +147,10 @@ class _Output(io.FileIO):
 
 
 def _watch_output() -> None:
-    """Tell a failure of standard output from one of the command."""
+    """Distinguish a failure of standard output from a failure of the command."""
     before = sys.stdout
     if before is None or before is not sys.__stdout__ or not isinstance(before, io.TextIOWrapper):
-        return  # somebody's own, such as a test's
+        return  # replaced, for example by a test
     sys.stdout = io.TextIOWrapper(
         io.BufferedWriter(_Output(before.fileno(), "w", closefd=False)),
         encoding=before.encoding,
@@ -160,7 +161,7 @@ def _watch_output() -> None:
 
 
 def _give_up_output() -> None:
-    """What is still buffered goes nowhere, without another complaint at exit."""
+    """Discard the buffered output, so that Python reports no second error at exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)

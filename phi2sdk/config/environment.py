@@ -1,4 +1,4 @@
-"""A setting that names an environment variable in place of a value."""
+"""Settings that name an environment variable instead of a value."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["FromEnvironment"]
 
 @dataclass(frozen=True, slots=True)
 class FromEnvironment:
-    """A setting written as ``{ env = "NAME" }``: looked up when its target is opened.
+    """A setting ``{ env = "NAME" }``, whose variable is read when the target is opened.
 
     Attributes:
-        variable: The environment variable.
-        where: The file and the place in it, for the error.
-        secret: Whether it is a key.
+        variable: The name of the environment variable.
+        where: The file and the setting, for error messages.
+        secret: Whether the value is a secret.
     """
 
     variable: str
@@ -29,7 +29,7 @@ class FromEnvironment:
         return f"${self.variable}"
 
     def resolve(self, environ: Mapping[str, str]) -> str | Secret:
-        """Its value.
+        """Return the value of the variable.
 
         Raises:
             ConfigurationError: The variable is not set.

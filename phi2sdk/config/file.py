@@ -1,6 +1,7 @@
-"""``phi2.toml`` as it is written: its tables, checked, and the targets in them.
+"""Read and validate ``phi2.toml``, and create its targets.
 
-Apart from :mod:`phi2sdk.config.target` so that only those who have a file load pydantic.
+This module is separate from :mod:`phi2sdk.config.target`, so that only programs with a file load
+pydantic.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _SECRET = re.compile(r"(^|_)(key|pat|token|secret|password)$")
 
 
 class _TargetTable(BaseModel):
-    """A ``[targets.NAME]`` table: our own keys; the rest are the backend's settings."""
+    """A ``[targets.NAME]`` table; other keys are settings of the backend."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -43,18 +44,18 @@ class _File(Entries):
 
 
 def targets(path: str | Path) -> dict[str, Target]:
-    """The targets of a file, by name; see :func:`phi2sdk.config.load_config`."""
-    with Redactor().boundary():  # what reads the file quotes it in its exceptions
+    """Return the targets of a file, by name; see :func:`phi2sdk.config.load_config`."""
+    with Redactor().boundary():  # the parser quotes the file in its exceptions
         file = _read(path)
         book = price_book().with_entries(file)
         return {n: _target(n, table, path, book) for n, table in file.targets.items()}
 
 
 def read(path: str | Path) -> _File:
-    """The file's tables.
+    """Return the tables of a file.
 
     Raises:
-        ConfigurationError: It is missing, is no TOML, or a table of it is wrong.
+        ConfigurationError: The file is missing, is not TOML, or has a wrong table.
     """
     with Redactor().boundary():
         return _read(path)
@@ -85,7 +86,7 @@ def _what_to_write(problem: ErrorDetails) -> str:
                 "[[assumptions]]"
             )
         case "extra_forbidden", _:
-            return f"{where}: there is no such entry: take it out, or mend its name"
+            return f"{where}: there is no such entry: remove it, or correct its name"
         case "missing", ("targets", name, "backend"):
             return (
                 f"[targets.{name}] names no backend: write backend = "
@@ -94,7 +95,7 @@ def _what_to_write(problem: ErrorDetails) -> str:
         case "missing", _:
             return f"{where} is missing: write {last} = ..."
         case (("model_type" | "dict_type"), ("targets", *_)):
-            return f"{where} is no table: write [targets.NAME], and its settings below"
+            return f"{where} is not a table: write [targets.NAME], and its settings below it"
         case _:
             return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
 
@@ -108,8 +109,8 @@ def _target(name: str, table: _TargetTable, path: str | Path, book: PriceBook) -
             settings[key] = FromEnvironment(str(value["env"]), where, secret)
         elif _SECRET.search(key):
             raise ConfigurationError(
-                f"{where}: a key does not belong into a file; put it into an environment variable "
-                f'and write {key} = {{ env = "NAME" }}'
+                f"{where} contains a secret in plain text: set an environment variable, and write "
+                f'{key} = {{ env = "NAME" }}'
             )
         else:
             settings[key] = tuple(value) if isinstance(value, list) else value

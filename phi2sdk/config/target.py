@@ -1,4 +1,4 @@
-"""Targets: what ``phi2.toml`` and the environment say can be called.
+"""Targets: the providers, servers and models that can be called, by name.
 
 ::
 
@@ -8,7 +8,7 @@
     endpoint = "https://..."
     api_key = { env = "AZURE_PHI2_KEY" }
 
-Keys never stand in the file: a setting that holds one names an environment variable.
+The file never contains secrets: the setting of a secret names an environment variable.
 """
 
 from __future__ import annotations
@@ -36,18 +36,19 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Something that can be asked, under a name.
+    """A backend with its settings and its price, under a name.
 
     Attributes:
-        name: ``[a-z][a-z0-9_]*``; stands in receipts and reports.
-        backend: The backend's name (see :mod:`phi2sdk.backends`).
-        settings: Keyword arguments of the backend's constructor.
-        price: What it costs; ``None``: unknown.
-        timeout: Seconds for a whole request, retries included; ``None`` for the client's.
-        attempts: Calls at most for one request; ``None`` for the client's.
-        simulated: It is an emulator: its latencies and prices are not a provider's.
-        file: The configuration file that it stands in, whose secrets need a confirmation (see
-            :mod:`phi2sdk.config.trust`); ``None`` for one that a program has made.
+        name: ``[a-z][a-z0-9_]*``; receipts and reports show it.
+        backend: The name of the backend (see :mod:`phi2sdk.backends`).
+        settings: Keyword arguments of the constructor of the backend.
+        price: The price; ``None`` if it is unknown.
+        timeout: Limit in seconds for a request with its retries; ``None`` for the client's limit.
+        attempts: Maximum number of calls for one request; ``None`` for the client's limit.
+        simulated: Whether the target is an emulator, whose latencies and prices are not those of a
+            provider.
+        file: The configuration file of the target, whose secrets need a confirmation (see
+            :mod:`phi2sdk.config.trust`); ``None`` for a target that a program created.
     """
 
     name: str
@@ -62,8 +63,8 @@ class Target:
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             raise ConfigurationError(
-                f"{self.name!r} cannot be a target's name: use small letters, digits and _, "
-                "beginning with a letter"
+                f"{self.name!r} cannot be a target's name: use lowercase letters, digits and _, "
+                "and begin with a letter"
             )
 
     def open(
@@ -73,16 +74,16 @@ class Target:
         on_unsupported: OnUnsupported | None = None,
         program: Mapping[str, Any] | None = None,
     ) -> Backend:
-        """Build its backend.
+        """Build the backend of the target.
 
         Args:
-            environ: The environment; the process's own by default.
-            on_unsupported: About a parameter that the route cannot do.
-            program: Settings that the program gives, over the target's own.
+            environ: The environment; that of the process by default.
+            on_unsupported: What to do about a parameter that the route does not support.
+            program: Settings of the program, which replace those of the target.
 
         Raises:
-            ConfigurationError: A setting, a key or a dependency is missing; or the target stands
-                in a file and would send a secret that the user has not confirmed.
+            ConfigurationError: A setting, a secret or a dependency is missing; or the target of a
+                file would send a secret that the user has not confirmed.
         """
         environ, program = os.environ if environ is None else environ, program or {}
         if self.file is not None:

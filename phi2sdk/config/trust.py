@@ -1,13 +1,13 @@
-"""Which secrets a configuration file may send, and to which hosts.
+"""Decide which secrets a configuration file may send, and to which hosts.
 
-A file that somebody else wrote chooses hosts and environment variables. A target of a file sends a
-secret only
+Another person's configuration file chooses hosts and environment variables. A target of a file
+sends a secret only
 
-- to the provider's own hosts (:attr:`~phi2sdk.backends.base.Backend.own_hosts`) or to the host that
-  the environment itself names, if the secret is the backend's own
-  (:attr:`~phi2sdk.backends.base.Backend.environment`) and stands in its own setting;
-- to loopback, if its value is the emulators' key, which is no secret;
-- to a host for which the user has confirmed file, host and variable (``phi2 trust FILE``).
+- to the own hosts of the provider (:attr:`~phi2sdk.backends.base.Backend.own_hosts`) or to the host
+  that the environment names, if the secret is that of the backend
+  (:attr:`~phi2sdk.backends.base.Backend.environment`) in its own setting;
+- to loopback, if its value is the key of the emulators, which is not a secret;
+- to a host for which the user has confirmed the file, host and variable (``phi2 trust FILE``).
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from phi2sdk.transport.endpoint import is_loopback, origin
 __all__ = ["Sending", "check", "confirm", "confirmed", "revoke", "sendings", "store"]
 
 Key = tuple[str, str, str]
-"""File, host and variable: what a confirmation is for."""
+"""File, host and variable of a confirmation."""
 
 
 class OfFile(Protocol):
-    """A target, as far as it matters here what it sends."""
+    """The attributes of a target that decide what it sends."""
 
     @property
     def name(self) -> str: ...
@@ -57,11 +57,11 @@ class Sending:
     """A secret that a target of a file sends to a host, and that needs a confirmation.
 
     Attributes:
-        target: The target's name.
+        target: The name of the target.
         file: The configuration file, as a resolved path.
-        host: Scheme, host and port; where none is known, the settings that decide on it.
-        variable: The environment variable, or what else is sent, in words.
-        present: The secret has a value now.
+        host: Scheme, host and port; if they are unknown, the settings that decide on them.
+        variable: The environment variable, or a description of another secret.
+        present: Whether the secret has a value now.
     """
 
     target: str
@@ -72,13 +72,13 @@ class Sending:
 
     @property
     def key(self) -> Key:
-        """What a confirmation is for."""
+        """The file, host and variable that are confirmed."""
         return self.file, self.host, self.variable
 
 
 @dataclass(frozen=True, slots=True)
 class _Secret:
-    """What a target would send, and whether it is the backend's own."""
+    """A secret that a target would send, and whether it belongs to the backend."""
 
     variable: str
     own: bool
@@ -91,7 +91,7 @@ def check(target: OfFile, environ: Mapping[str, str], program: Mapping[str, Any]
     Args:
         target: A target of a file.
         environ: The environment.
-        program: Settings that the program gives over those of the file.
+        program: Settings of the program, which replace those of the file.
 
     Raises:
         ConfigurationError: The target would send an unconfirmed secret.
@@ -106,7 +106,7 @@ def check(target: OfFile, environ: Mapping[str, str], program: Mapping[str, Any]
     if {one.key for one in missing} <= {one.key for one in sendings(target, environ)}:
         command = f"phi2 trust {shlex.quote(str(target.file))}"
         remedy = f"Run {command} to see what the file sends, and to confirm it."
-    else:  # one of the two is the program's, so the file alone does not show what is sent
+    else:  # the program sets the host or the key, so the file alone does not show what is sent
         address = backends.find(target.backend).address or "the address"
         remedy = f"If this is the right host, give both {address} and the key in the program."
     raise ConfigurationError(
@@ -118,10 +118,10 @@ def check(target: OfFile, environ: Mapping[str, str], program: Mapping[str, Any]
 def sendings(
     target: OfFile, environ: Mapping[str, str], program: Mapping[str, Any] | None = None
 ) -> list[Sending]:
-    """Return all that a target of a file sends and that needs a confirmation, confirmed or not.
+    """Return the secrets of a target that need a confirmation, confirmed or not.
 
     Raises:
-        ConfigurationError: There is no such backend, or a dependency of it is missing.
+        ConfigurationError: The backend does not exist, or a dependency of it is missing.
     """
     cls, program = backends.find(target.backend), program or {}
     host, trusted = _host(target, cls, environ, program)
@@ -137,7 +137,7 @@ def sendings(
 def _host(
     target: OfFile, cls: type[Backend], environ: Mapping[str, str], program: Mapping[str, Any]
 ) -> tuple[str, bool]:
-    """Where requests go, and whether the backend's own secrets may go there unconfirmed."""
+    """Return the host, and whether it may receive the backend's secrets without confirmation."""
     variable = cls.environment.get(cls.address or "", "")
     value = environ.get(variable, "").strip()
     named = origin(cls.calls({cls.address or "": value})) if value else None
@@ -162,7 +162,7 @@ def _host(
 
 
 def _decisive(target: OfFile, program: Mapping[str, Any]) -> str | None:
-    """The settings of the file that may decide on the host of a backend that does not tell."""
+    """Return the settings that may decide on the host of a backend without an address setting."""
     plain = {
         name: value
         for name, value in sorted(target.settings.items())
@@ -175,7 +175,7 @@ def _decisive(target: OfFile, program: Mapping[str, Any]) -> str | None:
 
 
 def _private(url: str) -> bool:
-    """Whether nobody on the way can read along."""
+    """Return whether requests are encrypted or stay on this machine."""
     parts = urlsplit(url)
     return parts.scheme == "https" or is_loopback(parts.hostname or "")
 
@@ -197,7 +197,9 @@ def _secrets(
         if isinstance(value, FromEnvironment):
             held = environ.get(value.variable, "").strip()
             harmless = value.variable == own and not secret
-            if harmless or (setting == cls.address and origin(held)):  # a URL is sent to itself
+            if harmless or (
+                setting == cls.address and origin(held)
+            ):  # a URL is no secret from its own host
                 continue
             yield _Secret(value.variable, value.variable == own, held)
         elif secret and value and (setting in program or isinstance(value, Secret)):
@@ -207,7 +209,7 @@ def _secrets(
         given = ", by the credential that the program gives" if "credential" in program else ""
         yield _Secret(f"{token[0]}{given}", token[1], "a token")
         return
-    for setting, variable in cls.environment.items():  # what build() takes without being told
+    for setting, variable in cls.environment.items():  # build() reads these by default
         absent = (
             settings.get(setting) is None and settings.get(cls.together.get(setting, "")) is None
         )
@@ -258,7 +260,7 @@ def confirmed() -> set[Key]:
 
 
 def confirm(sendings: Iterable[Sending]) -> None:
-    """Remember that the user confirms these.
+    """Store that the user confirms these secrets.
 
     Raises:
         ConfigurationError: The file of confirmations cannot be read or written.
@@ -267,7 +269,7 @@ def confirm(sendings: Iterable[Sending]) -> None:
 
 
 def revoke(file: str | Path) -> int:
-    """Forget all confirmations of a configuration file; return how many there were.
+    """Remove all confirmations of a configuration file; return their number.
 
     Raises:
         ConfigurationError: The file of confirmations cannot be read or written.
@@ -280,7 +282,7 @@ def revoke(file: str | Path) -> int:
 
 
 def _write(keys: set[Key]) -> None:
-    """Write in one step, readable by the user only."""
+    """Replace the file in one step; only the user can read it."""
     path = store()
     document = [{"file": f, "host": h, "variable": v} for f, h, v in sorted(keys)]
     try:

@@ -1,4 +1,4 @@
-"""Prices: what a request costs, the models of prices, the price book."""
+"""Prices of requests: cost models and the price book."""
 
 from phi2sdk.pricing.models import Hourly, Owned, PerRequest, PerToken
 from phi2sdk.pricing.price import Bill, Price, PriceTable, cost_of, resolve

@@ -1,8 +1,8 @@
-"""The price book: what has been published, by whom, and when it was read.
+"""The price book: published prices, each with its source and date.
 
-The bundled ``prices.toml`` is a record, not an oracle: prices go stale, and your own are always
-better. Entries of your own stand in ``phi2.toml`` under ``[[prices]]`` (and ``[[devices]]``,
-``[[assumptions]]``), in the same form; one with an id of the book takes its place.
+The bundled ``prices.toml`` is a record, and prices go stale. Prices of your own are more reliable:
+``[[prices]]``, ``[[devices]]`` and ``[[assumptions]]`` in ``phi2.toml`` have the same form, and
+replace entries of the book with the same id.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 STALE_AFTER = timedelta(days=180)
-"""A price that was read longer ago than this is marked wherever it is used."""
+"""An older price is marked as old wherever it is used."""
 
 Currency = Literal["USD"]
 Unit = Literal["hour", "1M tokens", "request", "device", "kWh"]
@@ -43,21 +43,22 @@ Text = Annotated[str, Field(min_length=1)]
 
 
 class Strict(BaseModel):
-    """Frozen, and nothing in it that is not declared."""
+    """A frozen model that refuses undeclared fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Quote(Strict):
-    """One price as somebody published it.
+    """A published price.
 
     Attributes:
-        id: What it is for, ``provider/what[/direction]``.
-        value: How much, in ``currency`` per ``unit``.
-        source: Where it was read; date: when.
-        note: What else there is to know.
-        granularity: A machine is billed in started intervals of so many seconds; 0: exactly.
-        historical: It is kept as it was, for what it was compared with; it cannot go stale.
+        id: What is priced, as ``provider/product[/direction]``.
+        value: The price in ``currency`` per ``unit``.
+        source: The publication of the price.
+        date: The date when it was read.
+        note: Further information.
+        granularity: A machine is billed in started intervals of this many seconds; 0 bills exactly.
+        historical: The price is kept for a published comparison and is never marked as old.
     """
 
     id: Text
@@ -71,12 +72,12 @@ class Quote(Strict):
     historical: bool = False
 
     def stale(self, today: Date) -> bool:
-        """Whether it was read too long ago to rely on."""
+        """Return whether the price is too old to rely on."""
         return not self.historical and stale(self.date, today)
 
 
 class Device(Strict):
-    """A device's board power in watts."""
+    """The board power of a device in watts."""
 
     id: Text
     watts: Positive
@@ -86,7 +87,7 @@ class Device(Strict):
 
 
 class Assumption(Strict):
-    """What is assumed about owning a device where the user does not say it. No quotation."""
+    """An assumption about owning a device, used if the user does not state the value."""
 
     field: Literal["life_years", "utilisation", "pue", "usd_per_kwh"]
     value: NonNegative
@@ -95,13 +96,14 @@ class Assumption(Strict):
 
 
 class Claim(Strict):
-    """A published statement about cost that a report is held against. No price.
+    """A published statement about cost that a report is compared with. It is not a price.
 
     Attributes:
-        id: What it is about.
-        value: The number that was published, in ``unit``.
-        source: Where; date: when.
-        note: What it can be traced to.
+        id: The subject of the statement.
+        value: The published number, in ``unit``.
+        source: The publication.
+        date: The date of the publication.
+        note: The origin of the number.
     """
 
     id: Text
@@ -113,7 +115,7 @@ class Claim(Strict):
 
 
 def stale(date: Date, today: Date) -> bool:
-    """Whether something that was read on ``date`` is too old on ``today`` to rely on.
+    """Return whether a price that was read on ``date`` is too old on ``today`` to rely on.
 
     >>> stale(Date(2026, 5, 19), Date(2026, 11, 20)), stale(Date(2026, 6, 1), Date(2026, 11, 20))
     (True, False)
@@ -122,7 +124,7 @@ def stale(date: Date, today: Date) -> bool:
 
 
 class Entries(Strict):
-    """Entries of one's own, as they stand in ``phi2.toml``."""
+    """The price book entries of a ``phi2.toml``."""
 
     prices: tuple[Quote, ...] = ()
     devices: tuple[Device, ...] = ()
@@ -130,7 +132,7 @@ class Entries(Strict):
 
 
 class PriceBook(Strict):
-    """All recorded prices and devices, each id once."""
+    """All recorded prices, devices, assumptions and claims. Each id occurs once."""
 
     prices: tuple[Quote, ...]
     devices: tuple[Device, ...] = ()
@@ -138,10 +140,10 @@ class PriceBook(Strict):
     claims: tuple[Claim, ...] = ()
 
     def with_entries(self, own: Entries) -> Self:
-        """This book with one's own entries in place of its own, or after them.
+        """Return this book with the entries of a user, which replace entries with the same id.
 
         Raises:
-            ConfigurationError: An id stands twice among one's own.
+            ConfigurationError: An id occurs twice among the entries of the user.
         """
         _refuse_doubles(own.prices, own.devices, whose="phi2.toml")
         prices = {quote.id: quote for quote in (*self.prices, *own.prices)}
@@ -156,45 +158,45 @@ class PriceBook(Strict):
         )
 
     def models(self) -> list[str]:
-        """What has a price per token, without its direction."""
+        """Return the models with a price per token."""
         names = (q.id.rpartition("/")[0] for q in self.prices if q.unit == "1M tokens")
         return list(dict.fromkeys(names))
 
     def claim(self, id: str) -> Claim:
-        """The claim called ``id``, which must be recorded."""
+        """Return the claim with the id ``id``, which must exist."""
         return next(claim for claim in self.claims if claim.id == id)
 
     def quote(self, id: str, unit: Unit) -> Quote | None:
-        """The price of ``id`` per ``unit``, ``None`` if it is not recorded."""
+        """Return the price of ``id`` per ``unit``; ``None`` if it is not recorded."""
         return next((q for q in self.prices if q.id == id and q.unit == unit), None)
 
     def device(self, id: str) -> Device | None:
-        """The device called ``id``, ``None`` if it is not recorded."""
+        """Return the device with the id ``id``; ``None`` if it is not recorded."""
         return next((device for device in self.devices if device.id == id), None)
 
 
 @lru_cache(maxsize=1)
 def price_book() -> PriceBook:
-    """The bundled ``prices.toml``, validated.
+    """Return the bundled price book.
 
     Raises:
-        ConfigurationError: An entry is wrong, or an id stands there twice.
+        ConfigurationError: An entry is wrong, or an id occurs twice.
     """
     return read_book(files("phi2sdk.pricing").joinpath("prices.toml").read_text(encoding="utf-8"))
 
 
 def read_book(text: str) -> PriceBook:
-    """A price book from TOML.
+    """Return a price book from its TOML.
 
     Raises:
-        ConfigurationError: It is no TOML, an entry is wrong, or an id stands there twice.
+        ConfigurationError: The text is not TOML, an entry is wrong, or an id occurs twice.
     """
     try:
         book = PriceBook.model_validate(parse_toml(text))
     except ValidationError as error:
         raise ConfigurationError(f"the price book is wrong: {first_mistake(error)}") from error
     except ValueError as error:
-        raise ConfigurationError(f"the price book is no TOML: {error}") from error
+        raise ConfigurationError(f"the price book is not TOML: {error}") from error
     _refuse_doubles(book.prices, book.devices, whose="the price book")
     return book
 

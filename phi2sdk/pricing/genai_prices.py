@@ -1,8 +1,8 @@
-"""Token prices from the package genai-prices, where it is installed.
+"""Read token prices from the package genai-prices, if it is installed.
 
-It keeps many providers' prices up to date; ours are few, dated and reviewed. A reference to it
-says so by its prefix, and the price's source names the package's version. Its data bear no date
-of their own, so the date is the day on which they were read here.
+The package has current prices of many providers; the bundled price book has few, dated and reviewed
+prices. A reference to the package begins with :data:`PREFIX`, and the source of the price names the
+version of the package. Its data have no date, so the date is the day on which they were read.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PREFIX = "genai-prices:"
 
 
 def version() -> str | None:
-    """The installed version; ``None`` where the package is not installed."""
+    """Return the installed version; ``None`` if the package is not installed."""
     from importlib import metadata
 
     try:
@@ -28,7 +28,7 @@ def version() -> str | None:
 
 
 def token_price(reference: str) -> dict[str, Any] | None:
-    """The per-token table of ``genai-prices:provider/model``; ``None`` for another reference.
+    """Return the price of ``genai-prices:provider/model``; ``None`` for another reference.
 
     Raises:
         ConfigurationError: The package is not installed, or has no such model or no such price.
@@ -57,7 +57,7 @@ def token_price(reference: str) -> dict[str, Any] | None:
         ("cached", prices.cache_read_mtok),
     ):
         if value is not None:
-            # A tiered price begins with its base, which is what short prompts pay.
+            # Short prompts pay the base of a tiered price.
             table[name] = float(value.base if isinstance(value, TieredPrices) else value)
     if "input" not in table or "output" not in table:
         raise ConfigurationError(

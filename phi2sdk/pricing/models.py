@@ -1,14 +1,14 @@
-"""Four small cost models, each a price with its source and date.
+"""Four cost models, each a price with its source and date.
 
 ::
 
     per-token     input, output, cached; USD per 1M tokens
     per-request   USD per call
     hourly        USD per hour of a rented machine
-    owned         price / (life x utilisation) + watts x PUE x USD/kWh, per second
+    owned         price / (life x utilization) + watts x PUE x USD/kWh, per second
 
-Each answers one question, :meth:`usd` of a :class:`Bill`, with ``None`` where the bill lacks what
-it charges for. :class:`phi2sdk.pricing.price.Price` adds several up.
+:meth:`usd` of each model returns the cost of a :class:`Bill`, or ``None`` if the bill lacks a
+quantity that the model charges for. :class:`phi2sdk.pricing.price.Price` adds several models up.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _Share = Annotated[float, Field(gt=0, le=1)]
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """What is charged for: tokens, calls, seconds. ``None`` where nothing is known.
+    """The quantities that a price charges for; ``None`` for unknown quantities.
 
     Attributes:
-        input, output, cached: Tokens; ``cached`` are those of ``input`` from a cache.
-        requests: Calls over the wire.
-        seconds: Machine time.
+        input, output, cached: Tokens; ``cached`` are the tokens of ``input`` from a cache.
+        requests: Calls to the provider.
+        seconds: Machine time in seconds.
         estimated: Whether a token count is an estimate.
     """
 
@@ -54,7 +54,7 @@ class _Sourced(Strict):
 
 
 class PerToken(_Sourced):
-    """USD per 1M tokens. ``cached`` input costs as other input where it has no price."""
+    """USD per 1M tokens. Without a price for ``cached`` input, it costs the same as other input."""
 
     model: Literal["per-token"] = "per-token"
     input: NonNegative
@@ -62,7 +62,7 @@ class PerToken(_Sourced):
     cached: NonNegative | None = None
 
     def usd(self, bill: Bill) -> float | None:
-        """US dollars for a bill; ``None`` where its tokens are not known."""
+        """Return the cost of a bill in US dollars; ``None`` if its tokens are unknown."""
         if bill.input is None or bill.output is None:
             return None
         cached = min(bill.cached, bill.input)
@@ -71,19 +71,19 @@ class PerToken(_Sourced):
         return (fresh + cached * cached_price + bill.output * self.output) / 1e6
 
     def ceiling(self, bill: Bill) -> float | None:
-        """The same with every input token at the dearer of its two prices."""
+        """Return the cost with every input token at the higher of its two prices."""
         dearest = self.model_copy(update={"input": max(self.input, self.cached or 0.0)})
         return dearest.model_copy(update={"cached": None}).usd(bill)
 
 
 class PerRequest(_Sourced):
-    """USD per call, failed ones included."""
+    """USD per call. Failed calls are charged too."""
 
     model: Literal["per-request"] = "per-request"
     usd_per_request: NonNegative = Field(validation_alias=AliasChoices("usd_per_request", "usd"))
 
     def usd(self, bill: Bill) -> float | None:
-        """US dollars for a bill."""
+        """Return the cost of a bill in US dollars."""
         return bill.requests * self.usd_per_request
 
 
@@ -92,13 +92,14 @@ class Hourly(_Sourced):
 
     Attributes:
         usd_per_hour: The price of an hour.
-        granularity: A started interval of so many seconds is billed whole; 0 bills exactly.
-        minimum: At least so many seconds are billed for a rental.
-        idle: Seconds without a request after which it scales to zero; they are billed.
-            ``None``: it is never let go.
-        cold_start: Seconds until it answers after it was let go; they are billed.
-        utilisation: The share of its hours in which it is thought to work. 1 charges a request
-            for the seconds it used and nothing else.
+        granularity: Each started interval of this many seconds is billed completely; 0 bills
+            exactly.
+        minimum: Minimum number of seconds that are billed for a rental.
+        idle: Seconds without a request until the machine scales to zero; they are billed.
+            ``None`` if it never scales to zero.
+        cold_start: Seconds until the machine answers after it scaled to zero; they are billed.
+        utilisation: The share of its hours in which the machine works. With 1, a request is charged
+            only for the seconds that it used.
     """
 
     model: Literal["hourly"] = "hourly"
@@ -111,44 +112,44 @@ class Hourly(_Sourced):
 
     @property
     def usd_per_second(self) -> float:
-        """US dollars for a second of work, idle time at the stated utilisation included."""
+        """Return the cost of a second of work in US dollars, with its share of idle time."""
         return self.usd_per_hour / 3600 / self.utilisation
 
     def usd(self, bill: Bill) -> float | None:
-        """US dollars for the seconds used, pro rata: the machine's time is shared by requests."""
+        """Return the cost of the seconds that were used, since requests share the machine."""
         return None if bill.seconds is None else bill.seconds * self.usd_per_second
 
     def billed_seconds(self, seconds: float) -> float:
-        """What one rental is billed for, when it had work for ``seconds``.
+        """Return the seconds that are billed for a rental with work for ``seconds``.
 
-        Its cold start comes before, its idle time after them where it scales to zero; then the
-        minimum holds, and what is started is billed whole.
+        They include the cold start and, if the machine scales to zero, the idle time. The minimum
+        applies next, and the last started interval is billed completely.
         """
         billed = max(self.cold_start + seconds + (self.idle or 0.0), self.minimum)
         started = billed / self.granularity if self.granularity else 0.0
-        # Intervals so short that a float cannot count them round nothing.
+        # Intervals that are too short for a float to count are not rounded.
         if 0 < started < 2**53:
             billed = max(billed, math.ceil(started * (1 - 1e-12)) * self.granularity)
         return billed
 
     def rental(self, seconds: float) -> float:
-        """US dollars for one rental with work for ``seconds``; see :meth:`billed_seconds`."""
+        """Return the cost of a rental with work for ``seconds``; see :meth:`billed_seconds`."""
         return self.billed_seconds(seconds) * self.usd_per_hour / 3600
 
 
 class Owned(_Sourced):
-    """A machine of one's own: its price over its useful life, and its energy.
+    """An owned machine: its purchase price over its useful life, and its energy.
 
-    ``USD per second = price / (life x utilisation) + watts x PUE x USD_per_kWh / 3.6e6``
+    ``USD per second = price / (life x utilization) + watts x PUE x USD_per_kWh / 3.6e6``
 
     Attributes:
-        device_usd: What it cost.
-        life_years: How long it is used.
-        utilisation: The share of that time in which it does useful work.
-        watts: Power while it works.
-        watts_measured: The device told its power while it worked; else it is stated.
-        idle_watts: Power while it waits; ``None``: not counted.
-        pue: Power usage effectiveness of the room: total energy over the device's.
+        device_usd: The purchase price.
+        life_years: The useful life in years.
+        utilisation: The share of the useful life in which the machine works.
+        watts: Power during work.
+        watts_measured: Whether the power was measured by the device; otherwise it is stated.
+        idle_watts: Power while idle; ``None`` if it is not counted.
+        pue: Power usage effectiveness of the data center: total energy over device energy.
         usd_per_kwh: The price of energy.
     """
 
@@ -164,16 +165,16 @@ class Owned(_Sourced):
 
     @property
     def capital_per_second(self) -> float:
-        """US dollars for a second of its life, whatever it does in it."""
+        """Return the share of the purchase price for one second, in US dollars."""
         return self.device_usd / (self.life_years * SECONDS_PER_YEAR)
 
     def energy(self, watts: float) -> float:
-        """US dollars for a second at so many watts."""
+        """Return the cost of the energy for one second at ``watts``, in US dollars."""
         return watts * self.pue * self.usd_per_kwh / _JOULE_PER_KWH
 
     @property
     def usd_per_second(self) -> float:
-        """US dollars for a second of useful work, idle time at the stated utilisation included."""
+        """Return the cost of a second of work in US dollars, with its share of idle time."""
         idle_per_busy = (1 - self.utilisation) / self.utilisation
         return (
             self.capital_per_second / self.utilisation
@@ -182,11 +183,11 @@ class Owned(_Sourced):
         )
 
     def usd(self, bill: Bill) -> float | None:
-        """US dollars for the seconds of useful work."""
+        """Return the cost of the seconds of work in US dollars; ``None`` if they are unknown."""
         return None if bill.seconds is None else bill.seconds * self.usd_per_second
 
     def measured(self, watts: float) -> Self:
-        """The same with the power that the device told while it worked."""
+        """Return the same price with the power that the device measured during work."""
         return self.model_copy(
             update={
                 "watts": watts,
@@ -197,4 +198,4 @@ class Owned(_Sourced):
 
 
 Model = Annotated[PerToken | PerRequest | Hourly | Owned, Field(discriminator="model")]
-"""Any of the four, told apart by ``model``."""
+"""Any of the four models; the field ``model`` distinguishes them."""

@@ -1,8 +1,7 @@
-"""What requests cost: prices made of small cost models, each with its source and date.
+"""The cost of requests: prices are sums of cost models, with their sources and dates.
 
-The models are those of :mod:`phi2sdk.pricing.models`; they add up when several are given. A price
-that is not known is ``None`` and stays ``None``: it never becomes 0. Source and date of every
-price travel with every cost that is computed from it.
+:mod:`phi2sdk.pricing.models` defines the cost models. An unknown price is ``None`` and is never
+treated as 0. Each cost carries the source and the date of its prices.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ _MODEL: TypeAdapter[_Part] = TypeAdapter(Model)
 
 
 class Price(Strict):
-    """One or several models that add up.
+    """The sum of one or several cost models.
 
     >>> resolve({"book": "together/phi-2"}).usd(Bill(input=200, output=60))
     2.6e-05
@@ -46,24 +45,24 @@ class Price(Strict):
     parts: Annotated[tuple[Model, ...], Field(min_length=1)]
 
     def usd(self, bill: Bill) -> float | None:
-        """US dollars for a bill; ``None`` as soon as one part cannot tell.
+        """Return the cost of a bill in US dollars; ``None`` if one part of it is unknown.
 
-        Machine time costs what its seconds do at the stated utilisation.
+        Machine time is charged per second of work, with its share of idle time.
         """
         return self._sum(self.parts, lambda part: part.usd(bill))
 
     def token_priced(self, bill: Bill) -> float | None:
-        """What tokens and calls alone cost; ``None`` where the price has neither."""
+        """Return the cost of tokens and calls alone; ``None`` if the price has neither."""
         chosen = [part for part in self.parts if isinstance(part, PerToken | PerRequest)]
         return self._sum(chosen, lambda part: part.usd(bill)) if chosen else None
 
     def busy(self, bill: Bill) -> float | None:
-        """With machine time paid for the seconds used only; ``None`` where none is paid."""
+        """Return the cost without idle time of machines; ``None`` without a price for time."""
         working = self.working()
         return None if working is None else working.usd(bill)
 
     def working(self) -> Price | None:
-        """The price of machines that never idle; ``None`` where no machine time is paid."""
+        """Return the price without idle time of machines; ``None`` without a price for time."""
         if not self.by_time:
             return None
         full = tuple(
@@ -75,11 +74,11 @@ class Price(Strict):
         return self.model_copy(update={"parts": full})
 
     def reserved(self, bill: Bill, window: float | None) -> float | None:
-        """With the machine's idle time paid too; ``None`` where no machine is paid by time.
+        """Return the cost with the idle time of machines; ``None`` without a price for time.
 
-        A rented machine is paid for the whole ``window`` (seconds), as one rental; at a stated
-        utilisation below 1 for its share of idle time instead. An owned one is paid at its
-        stated utilisation. ``None`` also where a window would be needed and is not known.
+        A rented machine is paid for the whole ``window`` in seconds, as one rental. A rented
+        machine with a utilization below 1, and an owned machine, are paid for their share of idle
+        time. The result is also ``None`` if a window is needed and unknown.
         """
         if not self.by_time:
             return None
@@ -92,7 +91,7 @@ class Price(Strict):
         return self._sum(self.parts, one)
 
     def ceiling(self, bill: Bill) -> float | None:
-        """The most that a bill can come to: no token is cheaper for being cached."""
+        """Return the maximum cost of a bill, with no token at the price of cached tokens."""
         return self._sum(
             self.parts,
             lambda part: part.ceiling(bill) if isinstance(part, PerToken) else part.usd(bill),
@@ -108,11 +107,11 @@ class Price(Strict):
         return total
 
     def cost(self, usage: Usage, seconds: float | None) -> Cost | None:
-        """The cost of one request; ``None`` where tokens or time that are charged are unknown.
+        """Return the cost of one request; ``None`` if a charged quantity is unknown.
 
         Args:
             usage: The tokens of the request.
-            seconds: Machine time that it took.
+            seconds: The machine time of the request in seconds.
         """
         counts = [c for c in (usage.input, usage.output_billed) if c is not None]
         bill = Bill(
@@ -128,41 +127,41 @@ class Price(Strict):
 
     @property
     def by_time(self) -> bool:
-        """Whether machine time is part of the price."""
+        """Return whether machine time is part of the price."""
         return any(isinstance(part, Hourly | Owned) for part in self.parts)
 
     @property
     def by_token(self) -> bool:
-        """Whether tokens are part of the price."""
+        """Return whether tokens are part of the price."""
         return any(isinstance(part, PerToken) for part in self.parts)
 
     @property
     def name(self) -> str:
-        """The models' names, joined."""
+        """Return the names of the cost models, joined by ``+``."""
         return " + ".join(part.model for part in self.parts)
 
     @property
     def source(self) -> str:
-        """Where the prices were read."""
+        """Return the sources of the prices."""
         return "; ".join(dict.fromkeys(part.source for part in self.parts))
 
     @property
     def date(self) -> str:
-        """The date of the oldest price (ISO)."""
+        """Return the date of the oldest price in ISO format."""
         return min(part.date for part in self.parts).isoformat()
 
     def stale(self, today: Date) -> bool:
-        """Whether one of its prices is too old to rely on (see the price book)."""
+        """Return whether one of the prices is too old to rely on (see the price book)."""
         return any(stale(part.date, today) for part in self.parts)
 
     def measured(self, watts: float) -> Price:
-        """With the power that an owned device told, in place of the stated one."""
+        """Return the price with the measured power of an owned device."""
         parts = (p.measured(watts) if isinstance(p, Owned) else p for p in self.parts)
         return Price(parts=tuple(parts))
 
 
 def cost_of(price: Price | None, usage: Usage, seconds: float | None) -> Cost | None:
-    """:meth:`Price.cost`, or ``None`` where the price is unknown."""
+    """Return the cost of one request (:meth:`Price.cost`); ``None`` if the price is unknown."""
     return None if price is None else price.cost(usage, seconds)
 
 
@@ -170,13 +169,13 @@ def cost_of(price: Price | None, usage: Usage, seconds: float | None) -> Cost | 
 
 
 PriceTable = dict[str, Any] | list[dict[str, Any]]
-"""``price`` as it stands in ``phi2.toml``: one table, or several that add up."""
+"""The value of ``price`` in ``phi2.toml``: one table, or several tables that add up."""
 
 
 def resolve(
     table: Mapping[str, Any] | Sequence[Mapping[str, Any]], book: PriceBook | None = None
 ) -> Price:
-    """A price as it stands under ``price`` in ``phi2.toml``.
+    """Return the price of a ``price`` table of ``phi2.toml``.
 
     ::
 
@@ -186,12 +185,12 @@ def resolve(
         price = { book = "hf/aws-t4", idle = 900, cold_start = 60 }
         price = { book = "genai-prices:openai/gpt-4o" }
 
-    A list of such tables adds up. ``book`` takes value, source and date from the price book, or
-    from the package genai-prices; what else stands in the table goes over it.
-    An owned device takes from there what is not given; the source then says what was assumed.
+    The prices of a list of tables add up. ``book`` takes value, source and date from the price book
+    or from the package genai-prices; other keys of the table replace them. The missing values of an
+    owned device come from the price book, and the source names the assumptions.
 
     Raises:
-        ConfigurationError: Something is missing or wrong, or the book has no such entry.
+        ConfigurationError: A value is missing or wrong, or the book has no such entry.
     """
     tables: Iterable[Mapping[str, Any]] = [table] if isinstance(table, Mapping) else table
     book = book or price_book()
@@ -207,11 +206,11 @@ def resolve(
 
 
 def _complete(table: dict[str, Any], book: PriceBook) -> dict[str, Any]:
-    """A table with what the book knows filled in."""
+    """Return a table with the values of the price book filled in."""
     if (currency := table.pop("currency", "USD")) != "USD":
         raise ConfigurationError(
-            f"price: currency {currency!r}: costs are added up and compared in USD only; "
-            "convert it, and say so in the source"
+            f"price: the currency is {currency!r}, and costs are computed in USD only: convert the "
+            "price to USD, and name the exchange rate in the source"
         )
     if (id := table.pop("book", None)) is not None:
         found = genai_source.token_price(str(id)) or _from_book(str(id), book)
@@ -245,7 +244,7 @@ def _from_book(id: str, book: PriceBook) -> dict[str, Any]:
 
 
 def _owned_from_book(table: dict[str, Any], book: PriceBook) -> dict[str, Any]:
-    """What a user does not say about an owned device, from the book; assumptions are named."""
+    """Return the table of an owned device with missing values from the book, and their source."""
     sources = [str(table["source"])] if "source" in table else []
     dates = []
     filled = dict(table)

@@ -83,8 +83,11 @@ def _authorization(backend: Backend) -> str | None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ('[targets.a]\nbackend = "openai"\napi_key = "sk-canary"', "does not belong into a file"),
-        ('[targets.a]\nbackend = "openai"\ntoken = "sk-canary"', "does not belong into a file"),
+        (
+            '[targets.a]\nbackend = "openai"\napi_key = "sk-canary"',
+            "contains a secret in plain text",
+        ),
+        ('[targets.a]\nbackend = "openai"\ntoken = "sk-canary"', "contains a secret in plain text"),
         ("[targets.a]\n", "names no backend"),
         ('[targets.A-1]\nbackend = "openai"', "cannot be a target's name"),
         ("[target.a]\n", "target"),
@@ -100,6 +103,42 @@ def test_a_mistake_in_the_file_is_named_with_its_place(
     with pytest.raises(ConfigurationError, match=says) as caught:
         load_config(write(tmp_path, text))
     assert "canary" not in str(caught.value)
+
+
+SECRETS = [
+    (name, setting)
+    for name in ("azure", "clarifai", "hf", "openai")
+    for setting in ("api_key", *backends.find(name).aliases)
+]
+
+
+@pytest.mark.parametrize(("backend", "setting"), SECRETS, ids="-".join)
+def test_a_secret_under_any_of_its_names_stays_out_of_the_file_and_out_of_sight(
+    backend: str, setting: str, tmp_path: Path
+) -> None:
+    table = f'[targets.a]\nbackend = "{backend}"\n'
+    with pytest.raises(ConfigurationError, match="contains a secret in plain text") as caught:
+        load_config(write(tmp_path, f'{table}{setting} = "sk-canary"'))
+    assert "canary" not in str(caught.value)
+    assert f'{setting} = {{ env = "NAME" }}' in str(caught.value)
+    target = load_config(write(tmp_path, f'{table}{setting} = {{ env = "MINE" }}'))["a"]
+    found = target.settings[setting].resolve({"MINE": "sk-canary"})
+    assert isinstance(found, Secret)
+    assert "canary" not in repr(target) + repr(found)
+
+
+@pytest.mark.parametrize(("backend", "setting"), SECRETS, ids="-".join)
+def test_a_secret_under_any_of_its_names_needs_the_same_confirmation(
+    backend: str, setting: str, tmp_path: Path
+) -> None:
+    address = backends.find(backend).address
+    table = f'[targets.a]\nbackend = "{backend}"\n{address} = "https://example.com"\n'
+    needed = []
+    for name in ("api_key", setting):
+        target = load_config(write(tmp_path, f'{table}{name} = {{ env = "MINE" }}'))["a"]
+        needed.append(trust.sendings(target, {"MINE": "sk-canary"}))
+    assert [one.variable for one in needed[0]] == ["MINE"]
+    assert needed[0] == needed[1]
 
 
 def test_a_missing_file_is_a_configuration_error(tmp_path: Path) -> None:
@@ -157,8 +196,8 @@ def test_plain_http_to_another_host_is_refused_unless_it_is_named() -> None:
     [
         ('[target.a]\nbackend = "local"', "there is no table target: write [targets.NAME]"),
         ("[targets.a]\ndtype = 'float32'", '[targets.a] names no backend: write backend = "local"'),
-        ("[targets]\na = 3", "targets.a is no table: write [targets.NAME]"),
-        ("targets = 3", "targets is no table: write [targets.NAME]"),
+        ("[targets]\na = 3", "targets.a is not a table: write [targets.NAME]"),
+        ("targets = 3", "targets is not a table: write [targets.NAME]"),
         ('[[prices]]\nid = "a/b"', "prices.0.value is missing: write value = ..."),
         ('[targets.a]\nbackend = "local"\nattempts = 0', "targets.a.attempts: "),
     ],

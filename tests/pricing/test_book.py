@@ -94,7 +94,7 @@ def test_a_price_in_another_currency_is_never_added_to_one_in_dollars() -> None:
     euro = {"model": "hourly", "usd": 3, "currency": "EUR", "source": "s", "date": "2026-11-01"}
     tables: list[list[dict[str, Any]]] = [[euro], [{"book": "together/phi-2"}, euro]]
     for table in tables:
-        with pytest.raises(ConfigurationError, match="currency 'EUR'"):
+        with pytest.raises(ConfigurationError, match="currency is 'EUR'"):
             resolve(table)
 
 

@@ -147,7 +147,7 @@ def test_the_book_is_valid_and_every_entry_has_source_and_date() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("prices = [", "no TOML"),
+        ("prices = [", "not TOML"),
         ("prices = [{ id = 'a' }]", "value"),
         (
             "prices = [{id='a',value=1,currency='USD',unit='hour',source='s',date='2026-01-01'},"

@@ -200,7 +200,7 @@ def test_a_secret_is_never_shown() -> None:
 def test_a_key_in_the_configuration_is_refused_and_not_shown(setting: str, tmp_path: Path) -> None:
     path = tmp_path / "phi2.toml"
     path.write_text(f'[targets.a]\nbackend = "azure"\n{setting} = "{KEY}"\n')
-    with pytest.raises(ConfigurationError, match="does not belong into a file") as caught:
+    with pytest.raises(ConfigurationError, match="contains a secret in plain text") as caught:
         load_config(path)
     assert found_in("".join(all_of(caught.value))) == []
 
