@@ -1,6 +1,6 @@
-"""Measuring targets: the workload, when it is sent, what came of it, and what the numbers say.
+"""Measure targets: send the requests of a workload on schedule, and record them in a folder.
 
-``workload`` and ``schedule`` say what is asked and when; ``runner`` asks and writes ``records``
-into the ``journal`` of a run ``folder``; ``metrics``, ``agreement``, ``cost`` and ``statistics``
-read them. Nothing here prints or draws: that is :mod:`phi2sdk.report`.
+``workload`` and ``schedule`` define the requests and their times. ``runner`` sends them and writes
+``records`` into the ``journal`` of a run ``folder``. :mod:`phi2sdk.analysis` computes numbers from
+the records, and :mod:`phi2sdk.report` prints and draws them.
 """

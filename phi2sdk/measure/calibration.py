@@ -1,8 +1,8 @@
-"""How wrong is our own clock? Measured against servers whose truth is known, before a run.
+"""Measure the error of the measured latencies before a run, with servers whose times are known.
 
-For each wire that a run uses - HTTP, gRPC, and the way from a thread of this process - requests
-go to a reference server exactly as they go to a target. The error of a latency is what we report
-less what the server did, from reading the request to the write: our own time and the loopback's.
+For each wire that a run uses (HTTP, gRPC, and a thread of this process), requests go to a reference
+server in the same way as to a target. The measurement error of a latency is the reported latency
+minus the time that the server took from reading the request to the write.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ WIRES: Mapping[str, str] = {
     "clarifai": "grpc",
     "local": "thread",
 }
-"""The wire of each of our backends; a backend of somebody else's is not calibrated for."""
+"""The wire of each built-in backend; there is no calibration for third-party backends."""
 
 SCENARIO = Scenario(first=0.006, gap=0.002, writes=5)
 REQUESTS = 100
@@ -60,7 +60,7 @@ class Error:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Our own error on one wire, with ``streams`` requests under way at a time."""
+    """The measurement error on one wire, with ``streams`` requests in flight."""
 
     wire: str
     streams: int
@@ -69,36 +69,36 @@ class Calibration:
     e2e: Error
 
     def to_json(self) -> dict[str, object]:
-        """As ``run.json`` and the journal keep it."""
+        """Return the calibration for ``run.json`` and the journal."""
         return asdict(self)
 
 
 async def calibrate(wires: Iterable[str], *, streams: int = 1) -> list[Calibration]:
-    """Calibrate each wire; those that do not work on this machine are left out.
+    """Calibrate each wire, except those that do not work on this machine.
 
     Args:
         wires: ``http``, ``grpc``, ``thread``.
-        streams: Requests under way at a time, as in the run that follows.
+        streams: Number of requests in flight, as in the run that follows.
     """
     found = []
     for wire in sorted(set(wires)):
         try:
             found.append(await _BY_WIRE[wire](streams))
         except (Phi2Error, OSError, ImportError):
-            continue  # no loopback, no package: the report says that there is no error figure
+            continue  # without loopback or a package, the report states that the error is unknown
     return found
 
 
 async def measure_errors(
     backend: Backend, streams: int, log: Callable[[], object], *, requests: int = REQUESTS
 ) -> tuple[list[float], list[float]]:
-    """``(ttft, e2e)``: signed errors in seconds, by request.
+    """Return the signed errors of TTFT and E2E in seconds, by request.
 
     Args:
-        backend: Speaks to a reference server.
-        streams: Requests under way at a time.
-        log: Gives (or is a coroutine function that gives) the server's log.
-        requests: How many are sent in all.
+        backend: A backend connected to a reference server.
+        streams: Number of requests in flight.
+        log: Returns the log of the server; may be a coroutine function.
+        requests: Total number of requests.
     """
     names = iter([f"reference {i}" for i in range(max(requests, 2 * streams))])
     accounts: dict[str, Fold] = {}
@@ -245,7 +245,7 @@ class _GoldenThread(Backend):
         )
 
     def take_log(self) -> list[Answered]:
-        """What was done since the last time."""
+        """Return the requests answered since the last call."""
         log, self._log = self._log, []
         return log
 

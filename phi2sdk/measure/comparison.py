@@ -41,34 +41,36 @@ from phi2sdk.text import encodable
 __all__ = ["Comparison", "Progress", "Settings", "check_reference"]
 
 MOST_STREAMS = 64
-"""A calibration has at most so many requests under way."""
+"""Maximum number of requests in flight during a calibration."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How to measure.
+    """The settings of a measurement.
 
     Attributes:
-        load: How requests follow each other.
-        repetitions: How often each target answers each prompt; 2 show agreement with itself.
-        warmup: Requests a target before the run, apart from all statistics.
-        seed: Of the order, the arrival times and the sampling.
-        max_tokens: At most so many tokens an answer.
-        timeout: Seconds for a request, retries included; one that takes longer ranks last.
-        duration: Seconds to measure, prompts over and over, in place of ``repetitions``; what is
-            under way then comes to its end.
-        unique_prefix: Begin each repetition's prompt with a line of its own, so that no cache
-            answers; see :mod:`phi2sdk.measure.folder`.
-        reference: The target with which the others are compared; by default the first local one,
-            else the first.
-        calibrate: Measure the harness' own error first, against servers whose truth is known.
-        identity: So many answers a target are sampled at temperature 1, after all others: what
-            says whether it is the same model.
-        identity_concurrency: So many of a target's sampled requests may be under way at once.
-        logprobs: Of so many texts a target is asked how likely it finds them, where it tells.
+        load: Arrival pattern of requests.
+        repetitions: Number of answers of each target to each prompt; with 2 or more, the report
+            has each target's agreement with itself.
+        warmup: Number of requests per target before the run, which are in no statistic.
+        seed: Seed of the order, the arrival times and the sampling.
+        max_tokens: Maximum number of tokens per answer.
+        timeout: Seconds for a request, including retries. A request that takes longer ranks last.
+        duration: Seconds to measure, repeating the prompts, instead of ``repetitions``. Requests
+            in flight at the end are completed.
+        unique_prefix: Whether to begin the prompt of each repetition with a unique line, to defeat
+            response and prefix caches; see :mod:`phi2sdk.measure.folder`.
+        reference: The target that the others are compared with (default: the first local target,
+            else the first target).
+        calibrate: Whether to measure the measurement error first, with a reference server.
+        identity: Number of answers per target to sample at temperature 1, after all others, for
+            the identity tests.
+        identity_concurrency: Maximum number of sampled requests in flight per target.
+        logprobs: Number of texts per target whose log-probabilities are requested, if the target
+            reports them.
 
     Raises:
-        ConfigurationError: A value out of its range.
+        ConfigurationError: A value is out of its range.
     """
 
     load: Load = field(default_factory=Load)
@@ -106,31 +108,31 @@ class Settings:
 
 
 class Progress(Protocol):
-    """Is told how the run goes on."""
+    """Receives the progress of a run."""
 
     def begin(self, total: int | None, done: int) -> None:
-        """The run has ``total`` requests, of which ``done`` have their record already.
+        """Begin a run of ``total`` requests, of which ``done`` are already recorded.
 
-        ``None``: as many as its time allows.
+        ``total`` is ``None`` if the duration determines the number of requests.
         """
 
     def record(self, record: Record) -> None:
-        """One more has its record."""
+        """Add the record of a request."""
 
 
 class Comparison:
     """Candidates, a workload and settings: can be checked, run, and reported on.
 
     Args:
-        workload: What is asked.
-        candidates: Who is asked; open, and not closed here.
+        workload: The texts or prompts.
+        candidates: The open targets. The comparison does not close them.
         tokenizer: The reference tokenizer.
-        settings: How.
+        settings: The settings of the measurement.
         demo: Whether this is the demo.
-        identity: What is asked in the sampled arm; the workload if not given.
+        identity: The prompts of the sampled arm (default: the workload).
 
     Raises:
-        ConfigurationError: Two candidates of one name, or the reference is none of them.
+        ConfigurationError: Two candidates have the same name, or the reference is not a candidate.
         InvalidRequest: A text cannot become a prompt.
     """
 
@@ -161,7 +163,7 @@ class Comparison:
         return named or next(iter([*local, *self.candidates]), None)
 
     async def check(self) -> None:
-        """See whether every request can be made, before anything is written.
+        """Check that every request can be made, before anything is written.
 
         Raises:
             ConfigurationError: A target cannot be reached, or refuses the key.
@@ -178,11 +180,11 @@ class Comparison:
                 raise
             except Phi2Error as error:
                 if isinstance(error, TransientError) and not isinstance(error, ConnectionFailed):
-                    continue  # busy or asleep: the run itself will tell
+                    continue  # busy or asleep, which the run itself records
                 raise ConfigurationError(f"target {candidate.name}: {error}") from error
 
     async def _calibrate(self) -> list[Calibration]:
-        """The harness' own error on each wire of this run, under its concurrency."""
+        """Measure the error on each wire of this run, at its concurrency."""
         if not self.settings.calibrate:
             return []
         backends = {candidate.backend for candidate in self.candidates.values()}
@@ -290,7 +292,7 @@ class Comparison:
 
     @property
     def counted(self) -> bool:
-        """Whether it is known beforehand how many requests there are."""
+        """Return whether the number of requests is known in advance."""
         return self.settings.duration is None or self.settings.load.kind == "poisson"
 
     def left(self, recorded: Recorded | None = None) -> list[Key]:
@@ -344,7 +346,7 @@ class Comparison:
                 gate=budget,
             )
             if budget is not None:
-                budget.count(recorded)  # another process may have gone on since it was agreed to
+                budget.count(recorded)  # another process may have resumed the run since the consent
             lanes = self._plan(recorded)
             if progress is not None:
                 done = len(recorded.done)
@@ -369,7 +371,7 @@ class Comparison:
 
 
 class _Plan(NamedTuple):
-    """What is left to send."""
+    """The lanes of the requests that remain to be sent."""
 
     first: tuple[Lane, ...]
     lanes: tuple[Lane | Endless, ...]
@@ -377,7 +379,7 @@ class _Plan(NamedTuple):
 
 
 def check_reference(named: str | None, targets: Sequence[str]) -> None:
-    """See whether the reference is among the targets.
+    """Check that the reference is one of the targets.
 
     Raises:
         ConfigurationError: It is not.

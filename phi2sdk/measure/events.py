@@ -1,7 +1,7 @@
-"""What a line of the journal may hold, checked before anything is computed from it.
+"""Validate the lines of a journal before anything is computed from them.
 
-A journal may come from somebody else, or from a damaged disk. Types, ranges and the order of times
-are checked here, so that whatever reads records later can rely on them.
+A journal may come from another person, or from a damaged disk. Types, ranges and the order of times
+are checked here, so that code that reads records can rely on them.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _encodable(text: str) -> str:
 
 
 _Word = Annotated[str, AfterValidator(_encodable)]
-"""Text that stands in reports. Only answers may hold halves of surrogate pairs."""
+"""Text that reports show. Only answers may contain unpaired surrogates."""
 _Key = tuple[Arm, _Word, _Word, Natural]
 
 
@@ -168,10 +168,10 @@ _EVENT: TypeAdapter[Any] = TypeAdapter(
 
 
 def check_event(event: object) -> Mapping[str, Any]:
-    """An event as the journal writes them.
+    """Return an event if it is one that the journal writes.
 
     Raises:
-        ValueError: It is none. The message says why, on one line.
+        ValueError: It is not a valid event. The message gives the reason on one line.
     """
     try:
         _EVENT.validate_python(event)

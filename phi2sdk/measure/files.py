@@ -1,7 +1,8 @@
-"""The files in the folder of a run: read, replaced and appended to without following any link.
+"""Read, replace and append to the files in the folder of a run without following links.
 
-A folder may come from somebody else. No link in it makes us read or write a file elsewhere, no pipe
-makes us wait, and whatever the operating system refuses is a :class:`ConfigurationError`.
+A folder may come from another person. A link in it must not cause a read or write of a file
+elsewhere, and a pipe must not block. Errors of the operating system become a
+:class:`ConfigurationError`.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ _PLAIN = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BI
 
 
 def read_bytes(path: Path) -> bytes:
-    """All of a regular file.
+    """Return the content of a regular file.
 
     Raises:
-        FileNotFoundError: There is none.
-        ConfigurationError: It is a link or no regular file, or it cannot be read.
+        FileNotFoundError: The file does not exist.
+        ConfigurationError: It is a link or not a regular file, or it cannot be read.
     """
     try:
         with os.fdopen(_open(path, os.O_RDONLY), "rb") as file:
@@ -41,11 +42,11 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_json(path: Path) -> Any:
-    """The JSON document in a regular file; all text in it can be written as UTF-8.
+    """Return the JSON document in a regular file, whose text is valid Unicode.
 
     Raises:
-        FileNotFoundError: There is none.
-        ConfigurationError: As :func:`read_bytes`, or it is damaged.
+        FileNotFoundError: The file does not exist.
+        ConfigurationError: It cannot be read (see :func:`read_bytes`), or it is damaged.
     """
     try:
         document = parse_json(read_bytes(path))
@@ -59,16 +60,16 @@ def read_json(path: Path) -> Any:
     return document
 
 
-ANOTHER_COPY = "Restore the file from a backup, or make the run again"
+ANOTHER_COPY = "Restore the file from a backup, or repeat the run"
 
 
 def write_file(path: Path, content: str | bytes) -> None:
-    """Write a file whole or not at all; a link of that name is replaced, and not followed.
+    """Write a file completely or not at all. A link with its name is replaced, not followed.
 
-    Half of a surrogate pair, which UTF-8 does not have, is written as ``\\udXXX``.
+    An unpaired surrogate, which UTF-8 cannot encode, is written as ``\\udXXX``.
 
     Raises:
-        ConfigurationError: There is no room, or the folder cannot be written.
+        ConfigurationError: The disk is full, or the folder cannot be written.
     """
     data = content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace")
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(16)}")
@@ -130,19 +131,20 @@ class AppendedFile:
         Raises:
             ConfigurationError: It could not be written whole. No line can follow it.
         """
-        # One write of one whole line: a kill leaves it there, absent, or torn at the very end.
+        # One write per line: a killed process leaves the line complete, missing, or truncated.
         data = line.encode("utf-8", "backslashreplace") + b"\n"
         reason = "an earlier line could not be written"
         if not self._torn:
             try:
                 if self._file.write(data) == len(data):
                     return
-                reason = "no room"
+                reason = "the disk is full"
             except OSError as error:
                 reason = _reason(error)
-            self._torn = True  # what came after half a line would be lost with it
+            self._torn = True  # a line after half a line would be lost
         raise ConfigurationError(
-            f"{self._path} cannot be written ({reason}). Make room, then go on with --resume"
+            f"{self._path} cannot be written ({reason}). Free disk space, then resume the run "
+            "with --resume"
         )
 
     def close(self) -> None:
@@ -151,15 +153,16 @@ class AppendedFile:
 
 
 def no_link(path: Path) -> None:
-    """See that a file is not a link.
+    """Check that a file is not a link.
 
     Raises:
-        ConfigurationError: It is.
+        ConfigurationError: It is a link.
     """
     if path.is_symlink():
         raise ConfigurationError(
-            f"{path} is a symbolic link. The files of a run must be regular files, since a folder "
-            "that somebody else made could point anywhere: replace the link with the file itself"
+            f"{path} is a symbolic link. The files of a run must be regular files, because a link "
+            "in a folder from another person could point to any file. Replace the link with the "
+            "file itself"
         )
 
 
@@ -173,7 +176,9 @@ def _open(path: Path, flags: int) -> int:
         raise
     try:
         if not stat.S_ISREG(os.fstat(number).st_mode):
-            raise ConfigurationError(f"{path} is no regular file: move it away, then try again")
+            raise ConfigurationError(
+                f"{path} is not a regular file. Move it to another folder, then try again"
+            )
     except BaseException:
         os.close(number)
         raise
@@ -182,8 +187,8 @@ def _open(path: Path, flags: int) -> int:
 
 def _unwritable(path: Path, error: OSError) -> ConfigurationError:
     return ConfigurationError(
-        f"{path} cannot be written ({_reason(error)}). What was recorded before is kept. Make "
-        "room and the folder writable, then run the command again"
+        f"{path} cannot be written ({_reason(error)}). The recorded requests are kept. Free disk "
+        "space and make the folder writable, then run the command again"
     )
 
 

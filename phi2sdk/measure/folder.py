@@ -60,15 +60,15 @@ class Run:
 
     @property
     def configuration(self) -> Mapping[str, Any]:
-        """What was to be measured, and how."""
+        """Return the configuration of the run."""
         found: Mapping[str, Any] = self.info["configuration"]
         return found
 
     @property
     def prompts(self) -> Mapping[str, str]:
-        """The prompts by their ids, with a prefix where the run gave them one.
+        """Return the prompts by id, including the unique prefixes of the run.
 
-        Each repetition had another, of the same length; here it is that of the first.
+        Each repetition has a different prefix of the same length. This is that of the first.
         """
         texts: Mapping[str, str] = self.configuration["prompts"]
         if not self.configuration.get("unique_prefix"):
@@ -78,7 +78,7 @@ class Run:
 
     @property
     def identity_prompts(self) -> Mapping[str, str]:
-        """The prompts of the sampled arm by their ids; none where there is no such arm."""
+        """Return the prompts of the sampled arm by id, none if there is no sampled arm."""
         arm = self.configuration.get("identity")
         if arm is None:
             return {}
@@ -87,13 +87,13 @@ class Run:
 
     @property
     def identity_format(self) -> str:
-        """What rendered the prompts of the sampled arm."""
+        """Return the prompt format of the sampled arm."""
         arm = self.configuration.get("identity") or {}
         return str(arm.get("format") or self.configuration["format"])
 
 
 class RunFolder:
-    """Makes, resumes and reads the folder of a run.
+    """The folder of a run, which can be created, resumed and read.
 
     Args:
         path: The folder.
@@ -103,42 +103,46 @@ class RunFolder:
         self.path = Path(path)
 
     def check_place(self, *, resume: bool) -> None:
-        """See whether a run can begin here, or be resumed, whatever its configuration.
+        """Check that a run can begin or be resumed in this folder, with any configuration.
 
         Raises:
-            ConfigurationError: There is no run to resume, one that is not to be resumed, or
-                something else lies in the way.
+            ConfigurationError: There is no run to resume, there is a run without ``resume``, or
+                the folder has other files.
         """
         try:
             self._check_place(resume=resume)
         except OSError as error:
             raise ConfigurationError(
-                f"{self.path} cannot be used ({error.strerror}): choose another --out"
+                f"{self.path} cannot be used ({error.strerror}). Choose another --out"
             ) from error
 
     def _check_place(self, *, resume: bool) -> None:
         if self.path.exists() and not self.path.is_dir():
-            raise ConfigurationError(f"{self.path} is a file: choose another --out")
+            raise ConfigurationError(f"{self.path} is a file. Choose another --out")
         if (self.path / RUN).exists():
             if not resume:
                 raise ConfigurationError(
-                    f"{self.path} holds a run already: go on with --resume, or choose another --out"
+                    f"{self.path} already has a run. Resume it with --resume, or choose another "
+                    "--out"
                 )
         elif not _half_written(self.path / RECORDS):
-            raise ConfigurationError(f"{self.path} has records but no {RUN}: it cannot go on")
+            raise ConfigurationError(
+                f"{self.path} has records but no {RUN}, so the run cannot be resumed. Choose "
+                "another --out"
+            )
         elif resume:
-            raise ConfigurationError(f"{self.path} holds no run: begin one without --resume")
+            raise ConfigurationError(f"{self.path} has no run. Start one without --resume")
         elif self.path.is_dir() and any(not _half_written(p) for p in self.path.iterdir()):
             raise ConfigurationError(
-                f"{self.path} holds other files and no run: choose another --out"
+                f"{self.path} has other files and no run. Choose another --out"
             )
 
     def check(self, configuration: Mapping[str, Any], *, resume: bool) -> None:
-        """See whether the run can begin here, writing nothing.
+        """Check that the run can begin or be resumed in this folder, without writing.
 
         Raises:
-            ConfigurationError: There is a run already and it is not to be resumed, or it was
-                made with another configuration, or something else lies in the way.
+            ConfigurationError: As :meth:`check_place`, or the run in the folder has another
+                configuration.
         """
         self.check_place(resume=resume)
         if not resume:
@@ -152,11 +156,11 @@ class RunFolder:
             )
 
     def open(self, info: Mapping[str, Any], *, resume: bool) -> tuple[Journal, Recorded]:
-        """Begin or go on: the journal to write to, and what it holds.
+        """Begin or resume a run, and return its journal and the recorded requests.
 
         Args:
-            info: ``run.json``, with ``configuration``; written where there is none yet.
-            resume: Whether a run that is there may go on.
+            info: The content of ``run.json``, which is written if it does not exist.
+            resume: Whether to resume a run that exists.
 
         Raises:
             ConfigurationError: As :meth:`check`.
@@ -169,7 +173,7 @@ class RunFolder:
             raise ConfigurationError(f"{self.path} cannot be written: {error.strerror}") from error
         journal = Journal(self.path / RECORDS)
         try:
-            self.check(configuration, resume=resume)  # nobody else writes from here on
+            self.check(configuration, resume=resume)  # no other process can write after this point
             if not (self.path / RUN).exists():
                 document = {
                     "schema": SCHEMA,
@@ -185,7 +189,7 @@ class RunFolder:
         return journal, journal.recorded
 
     def read(self) -> Run:
-        """The run as it stands.
+        """Read the run.
 
         Raises:
             ConfigurationError: This is not the folder of a run, or a file in it is damaged.
@@ -199,7 +203,7 @@ class RunFolder:
         )
 
     def read_identity(self) -> dict[str, Any]:
-        """``identity.json``; empty where there is none.
+        """Return ``identity.json``, empty if it does not exist.
 
         Raises:
             ConfigurationError: It is damaged.
@@ -213,7 +217,7 @@ class RunFolder:
             raise ConfigurationError(f"{file} is damaged: {error}. {ANOTHER_COPY}") from None
 
     def write_identity(self, document: Mapping[str, Any]) -> None:
-        """Keep what local weights say of the answers.
+        """Write the results of the identity tests.
 
         Raises:
             ConfigurationError: It cannot be written.
@@ -222,7 +226,7 @@ class RunFolder:
         write_file(self.path / IDENTITY, text)
 
     def recorded(self) -> Recorded:
-        """What its journal holds; nothing where there is none yet.
+        """Return the recorded requests, none if there is no journal.
 
         Raises:
             ConfigurationError: The journal is damaged.
@@ -233,7 +237,7 @@ class RunFolder:
         return self._fitting(self.read_info()["configuration"], recorded)
 
     def _fitting(self, configuration: Mapping[str, Any], recorded: Recorded) -> Recorded:
-        """What is recorded, where it belongs to the run of this configuration."""
+        """Return the recorded requests, if they belong to the configuration."""
         try:
             check_keys(configuration, (*recorded.done, *recorded.open))
         except ValueError as error:
@@ -262,13 +266,13 @@ class RunFolder:
 
 
 def configuration_hash(configuration: Mapping[str, Any]) -> str:
-    """16 hexadecimal digits that change when anything in the configuration does."""
+    """Return 16 hexadecimal digits that change when the configuration changes."""
     canonical = json.dumps(configuration, sort_keys=True, ensure_ascii=False)
     return hashlib.blake2b(canonical.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
 def differences(before: Any, after: Any, path: str = "") -> Iterator[str]:
-    """``path: before -> after`` for each leaf that differs."""
+    """Yield ``path: before -> after`` for each leaf that differs."""
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         for key in sorted({*before, *after}):
             where = f"{path}.{key}" if path else str(key)
@@ -278,7 +282,7 @@ def differences(before: Any, after: Any, path: str = "") -> Iterator[str]:
 
 
 def _half_written(path: Path) -> bool:
-    """Whether it is missing, or a run that was killed at its very beginning left it."""
+    """Return whether a file is missing, or is left by a run that was killed at its start."""
     if path.name == RECORDS:
         return not path.is_symlink() and (not path.exists() or path.stat().st_size == 0)
     return path.name.startswith(f".{RUN}.")
@@ -290,7 +294,7 @@ def _short(value: object) -> str:
 
 
 def machine() -> dict[str, str | int | float | None]:
-    """This machine, without its name."""
+    """Return a description of this machine, without its name."""
     return {
         "system": platform.platform(),
         "processor": platform.processor() or platform.machine(),

@@ -1,7 +1,7 @@
-"""What the GPU draws while it works: its own reading, through NVML.
+"""Read the power of the GPU during a run, through NVML.
 
-Needs the package nvidia-ml-py and a device that tells; without either there are no readings, and
-the stated watts of a price stand.
+Readings require the package nvidia-ml-py and a device that reports its power. Without readings, the
+cost uses the watts that the price states.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def price_of(run: Run, target: str, records: Iterable[Record]) -> Price | None:
 
 
 def _merged(records: Iterable[Record]) -> dict[int, tuple[list[int], list[int]]]:
-    """By session, when requests were under way: beginnings and ends of disjoint spans."""
+    """Return the disjoint spans with requests in flight, by session."""
     by_session: dict[int, list[tuple[int, int]]] = defaultdict(list)
     for record in records:
         if record.t_send_ns is not None:

@@ -1,7 +1,7 @@
-"""Whether this machine kept up: the lag of its event loop, its CPU, its own schedule.
+"""Monitor this machine during a run: the lag of the event loop, and the CPU usage.
 
-A latency is read by the event loop. A loop that comes late reads late, and a schedule that is
-not kept measures another load than the one that was asked for.
+The event loop takes the times of a latency, so a delayed loop measures latencies that are too long.
+A delayed schedule changes the load that was specified.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _RATIO = 1.05
 
 @dataclass(slots=True)
 class LagHistogram:
-    """Lags in bins that grow by 5 %, so that any number of them takes little room.
+    """A histogram of lags with bins that grow by 5 %, so that it uses little memory.
 
     Attributes:
         bins: Bin number -> how many; bin ``b`` holds lags up to ``1.05**b`` microseconds.
@@ -39,7 +39,7 @@ class LagHistogram:
 
     @property
     def count(self) -> int:
-        """How many lags were counted."""
+        """Return the number of lags."""
         return self.bins.total()
 
     def quantile(self, p: float) -> float | None:
@@ -58,11 +58,12 @@ class LagHistogram:
 
 @dataclass(slots=True)
 class Health:
-    """What the health events of a journal add up to.
+    """The sum of the health events of a journal.
 
     Attributes:
-        lag: Of the event loop.
-        cpu_s: CPU seconds of this process; wall_s: seconds that passed.
+        lag: Lags of the event loop.
+        cpu_s: CPU seconds of this process.
+        wall_s: Elapsed seconds.
     """
 
     lag: LagHistogram = field(default_factory=LagHistogram)
@@ -81,7 +82,7 @@ class Health:
 
     @property
     def cpu_share(self) -> float | None:
-        """CPU seconds a second; above 1 where several threads work."""
+        """Return CPU seconds per second, which may exceed 1 with several threads."""
         return self.cpu_s / self.wall_s if self.wall_s > 0 else None
 
 

@@ -1,10 +1,10 @@
-"""The journal of a run: events in the order in which they happened, one JSON object a line.
+"""The journal of a run: its events in order, one JSON object per line.
 
-``session``, then for each request ``intent`` (before it is sent), ``attempt`` (each call, when it
-ended) and ``done`` (its record); besides, ``calibration`` of the harness and ``health`` of this
-machine, and ``over`` where a run for a time came to its end. Lines are only ever appended, and
-each is flushed. A process killed while it writes leaves a torn last line, which reading passes
-over and the next session removes.
+The events are ``session``; for each request ``intent`` (before it is sent), ``attempt`` (when a
+call ends) and ``done`` (the record); ``calibration`` and ``health``, about this machine; and
+``over``, when a run with a duration has ended. Lines are only appended, and each line is flushed. A
+process that is killed while it writes leaves a truncated last line. Readers ignore that line, and
+the next session removes it.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ __all__ = ["Journal", "Recorded", "read_journal"]
 
 @dataclass(slots=True)
 class Recorded:
-    """What a journal holds.
+    """The content of a journal.
 
     Attributes:
         done: The records, by key.
-        open: Requests that were begun and have no record: spent, with unknown outcome. Each
-            counts how often it was begun.
-        sessions: How many sessions there were.
+        open: Requests that were sent but have no record, with the number of times each was sent.
+            They may have been charged.
+        sessions: Number of sessions.
         health: The health events.
-        calibrations: What the harness found its own error to be, before each session.
-        over: The time of a run that was to last for one has passed, and all came to its end.
+        calibrations: The measurement error on each wire, before each session.
+        over: Whether the duration of the run has passed, and its last requests have ended.
     """
 
     done: dict[Key, Record] = field(default_factory=dict)
@@ -50,9 +50,9 @@ class Recorded:
 
     @property
     def elapsed(self) -> float:
-        """Seconds that were measured, over all sessions: first request due to last one closed.
+        """Return the measured seconds of all sessions, from the first due time to the last end.
 
-        Of the greedy arm: nobody's time is measured in the others.
+        Only the greedy arm counts, because only its latencies are measured.
         """
         spans: dict[int, tuple[int, int]] = {}
         for key, record in self.done.items():
@@ -119,7 +119,7 @@ def _take(event: Mapping[str, Any], found: Recorded, attempts: dict[Key, list[At
 
 
 def _close(open_: dict[Key, int], key: Key) -> None:
-    """The last intent came to its end; earlier ones of the same key stay lost."""
+    """Close the last intent of a key; earlier intents stay open."""
     left = open_.get(key, 0) - 1
     if left > 0:
         open_[key] = left
@@ -141,8 +141,8 @@ def _attempt(event: Mapping[str, Any]) -> Attempt:
 class Journal:
     """Appends events to a file; a context manager.
 
-    Only one process may write: a second is refused while the first holds the file. What the file
-    holds is read once nobody else can add to it.
+    Only one process may write: a second is refused while the first has the file open. The file is
+    read after it is locked.
 
     Args:
         path: The file; made where it is missing.
@@ -181,19 +181,19 @@ class Journal:
         self._write(event)
 
     def done(self, record: Record) -> None:
-        """A request has come to its end."""
+        """Record the end of a request."""
         self._write({"event": "done", **record.to_json()})
 
     def health(self, report: Mapping[str, Any]) -> None:
-        """How this machine fared in the last seconds."""
+        """Record the health of this machine in the last seconds."""
         self._write({"event": "health", "session": self.session, **report})
 
     def calibration(self, found: Mapping[str, Any]) -> None:
-        """The harness' own error on one wire."""
+        """Record the measurement error on one wire."""
         self._write({"event": "calibration", "session": self.session, **found})
 
     def over(self) -> None:
-        """The time of the run has passed, and all came to its end."""
+        """Record that the duration of the run has passed and all requests have ended."""
         self._write({"event": "over", "session": self.session})
 
     def close(self) -> None:

@@ -58,7 +58,7 @@ def chosen(done: Mapping[Key, Record], target: str, reference: str | None, count
 
 
 def _whole(text: str) -> bool:
-    """Whether it has no half of a surrogate pair, which no tokenizer reads."""
+    """Return whether a text has no unpaired surrogate, which no tokenizer accepts."""
     return text == text.encode("utf-8", "replace").decode()
 
 
@@ -70,17 +70,17 @@ async def ask_logprobs(
     *,
     timeout: float,
 ) -> None:
-    """Ask each target that tells for its texts, one after the other; targets side by side.
+    """Request log-probabilities of texts, one at a time per target, from all targets concurrently.
 
-    Nothing that was asked before is asked again. A text that fails is counted; an error that will
-    not go away ends the asking of that target.
+    A text that was already requested is not requested again. A text that fails is counted. A
+    permanent error ends the requests to its target.
 
     Args:
-        folder: Of the run.
-        candidates: Who is asked, as far as they tell.
-        prompts: By id.
+        folder: The folder of the run.
+        candidates: The targets; those that do not report log-probabilities are skipped.
+        prompts: The prompts by id.
         texts: ``(prompt id, answer)`` by target.
-        timeout: Seconds for a text.
+        timeout: Seconds per text.
     """
     telling = [c for c in candidates.values() if c.client.backend.capabilities.prompt_logprobs]
     if not telling:

@@ -1,7 +1,7 @@
-"""What came of one request, as it stands in the journal.
+"""The record of a request in the journal.
 
-All clock readings are nanoseconds since the session of the run began: a session is one process
-from start (or resumption) to its end, and clocks of different sessions are never compared.
+All clock readings are nanoseconds since the session of the run began. A session is one process,
+from start or resumption to its end. Clocks of different sessions are never compared.
 """
 
 from __future__ import annotations
@@ -42,25 +42,26 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What one request came to.
+    """The outcome of one request.
 
     Attributes:
-        key: Which request it was.
-        session: In which session of the run.
-        outcome: ``ok``: an answer with text; ``empty``: nothing left after cutting.
-        error, status, message: The failure, where there was one.
-        streamed: Whether the answer came as a stream; ``None`` where nothing was sent.
-        t_scheduled_ns: When it was due.
-        t_send_ns: First attempt handed to the wire; ``None`` where nothing was sent.
-        t_first_ns: First chunk with content; ``None`` where nothing was streamed.
-        t_last_ns: Last content, or the moment our stop cut was decided.
-        t_close_ns: When nothing more could come.
-        chunk_ns, chunk_chars: Per chunk with content: when, and how many characters.
-        attempts: Every call, failed ones included.
-        text: The answer, cut; raw: as received.
-        usage: Tokens as the provider counts them, where it does.
-        cut: Whether we ended it at a stop.
-        finish_reason, model, request_id, route, wrapped: As told; see the receipt.
+        key: The request.
+        session: The number of the session.
+        outcome: ``ok`` for an answer with text; ``empty`` if no text is left after the cut.
+        error, status, message: The failure, if any.
+        streamed: Whether the answer was streamed; ``None`` if nothing was sent.
+        t_scheduled_ns: Time at which the request was due.
+        t_send_ns: Time at which the first attempt was sent; ``None`` if nothing was sent.
+        t_first_ns: Time of the first chunk with content; ``None`` if nothing was streamed.
+        t_last_ns: Time of the last content, or of the decision to cut at a stop.
+        t_close_ns: Time at which the request was closed.
+        chunk_ns, chunk_chars: Time and number of characters of each chunk with content.
+        attempts: Every call, including failed ones.
+        text: The answer, cut at the stop.
+        raw: The answer as received.
+        usage: Tokens as the provider counts them, if it does.
+        cut: Whether the client cut the answer at a stop.
+        finish_reason, model, request_id, route, wrapped: As reported; see the receipt.
     """
 
     key: Key
@@ -90,7 +91,7 @@ class Record:
 
     @property
     def ok(self) -> bool:
-        """Whether there is an answer to speak of."""
+        """Return whether there is an answer with text."""
         return self.outcome == "ok"
 
     @property
@@ -189,7 +190,7 @@ class Record:
         """The record that :meth:`to_json` wrote.
 
         Raises:
-            KeyError, TypeError, ValueError: It is none.
+            KeyError, TypeError, ValueError: It is not a valid record.
         """
         chunks = plain.get("chunks") or {}
         arm, target, prompt, repetition = plain["key"]

@@ -1,9 +1,9 @@
-"""A server whose truth is known: it streams on a schedule and remembers when it really wrote.
+"""A server whose times are known: it streams on a schedule, and records the time of each write.
 
-``python -m phi2sdk.measure.reference_server SCENARIO`` speaks the OpenAI protocol (completions and
-chat) on a free port of the loopback, in a process of its own, with nothing but the standard
-library. It prints the port, and answers ``GET /log`` with, for each request, when it was read and
-when each write left, in nanoseconds of its own clock. Only differences of that clock are of use.
+``python -m phi2sdk.measure.reference_server SCENARIO`` serves the OpenAI protocol (completions and
+chat) on a free loopback port, in another process, with only the standard library. It prints the
+port. ``GET /log`` returns, for each request, the time at which it was read and the time of each
+write, in nanoseconds of the server's clock. Only differences of these times are meaningful.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ __all__ = ["Answered", "Scenario", "Served", "serve"]
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """When an answer leaves, in seconds after its request was read.
+    """The times of the writes of an answer, in seconds after its request was read.
 
     Attributes:
-        first: The first write with content.
-        gap: Between two writes.
-        writes: How many writes.
-        tokens: Tokens (words) in each write.
-        role_at: A frame without content, long before the first; ``None``: none.
-        stall: ``(write, seconds)``: from that write on all is later by so much.
-        burst: So many writes leave together, ``burst`` gaps after the last ones.
+        first: Time of the first write with content.
+        gap: Time between two writes.
+        writes: Number of writes.
+        tokens: Number of tokens (words) in each write.
+        role_at: Time of a frame without content, before the first write; ``None`` for no frame.
+        stall: ``(write, seconds)``: that write and all later ones are delayed by these seconds.
+        burst: Number of writes that are sent together, ``burst`` gaps after the preceding ones.
     """
 
     first: float = 0.02

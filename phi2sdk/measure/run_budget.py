@@ -1,8 +1,8 @@
-"""A run under a hard cap: what it may cost, what it has cost, and when no more may begin.
+"""Keep the cost of a run below a hard cap.
 
-A request is let through when the worst case of all its calls fits what is left; its record then
-says what it is charged. A run that was killed left requests open: each counts at its worst case,
-since nobody knows what became of it.
+A request is sent only if the worst case of all its calls fits into the remaining budget. Its record
+then gives the cost that is charged. Open requests of a run that was killed are charged at their
+worst case, because their outcome is unknown.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ __all__ = ["Forecast", "RunBudget"]
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What requests that are left may cost.
+    """The possible cost of the remaining requests.
 
     Attributes:
-        requests: How many there are.
-        usd: US dollars at most, if each takes one call.
-        worst: US dollars at most, if each takes as many calls as it may.
+        requests: Number of requests.
+        usd: Maximum in US dollars if each request takes one call.
+        worst: Maximum in US dollars if each request takes the maximum number of calls.
     """
 
     requests: int
@@ -38,13 +38,13 @@ class Forecast:
 
 @dataclass(slots=True)
 class RunBudget:
-    """Lets the requests of a run through, or not.
+    """A gate that admits the requests of a run within a budget.
 
     Attributes:
-        spending: The cap, and what is spent of it.
-        candidates: By name; each with a known price.
-        request: Makes the request of a key.
-        stopped: Whether a request was turned away.
+        spending: The cap, and the amount spent.
+        candidates: The targets by name, each with a known price.
+        request: Creates the request of a key.
+        stopped: Whether a request was refused.
 
     Raises:
         ConfigurationError: A candidate has no price.
@@ -58,15 +58,15 @@ class RunBudget:
     def __post_init__(self) -> None:
         if unknown := [name for name, c in self.candidates.items() if c.price is None]:
             raise ConfigurationError(
-                f"a budget cannot be kept: no price is known of {', '.join(unknown)}. Give each a "
-                "price in phi2.toml (of a machine that is paid for already: model per-request, "
-                "usd 0, with its source and date), or leave it out with --target"
+                f"a budget requires a price, and no price is known for {', '.join(unknown)}. Set "
+                "a price in phi2.toml (for a machine that is already paid for: model per-request, "
+                "usd 0, with its source and date), or exclude the target with --target"
             )
 
     def count(self, recorded: Recorded) -> None:
-        """Charge what earlier sessions of the run did, open requests at their worst case.
+        """Charge the requests of earlier sessions, replacing earlier charges.
 
-        It takes the place of what was counted before.
+        Open requests are charged at their worst case.
         """
         self.spending = Spending(self.spending.cap)
         for record in recorded.done.values():
@@ -75,12 +75,12 @@ class RunBudget:
             self.spending.add(times * self.worst(key))
 
     def forecast(self, keys: Iterable[Key]) -> Forecast:
-        """What these requests may cost."""
+        """Return the possible cost of these requests."""
         counted = [(self.worst(key, calls=1), self.worst(key)) for key in keys]
         return Forecast(len(counted), sum(c[0] for c in counted), sum(c[1] for c in counted))
 
     def admit(self, key: Key) -> Hold | None:
-        """Put aside what a request may cost; ``None``: it must not be sent, nor any after it."""
+        """Reserve the worst case of a request; ``None`` refuses it and all later requests."""
         if self.stopped:
             return None
         try:
@@ -90,18 +90,18 @@ class RunBudget:
             return None
 
     def settle(self, hold: Hold, record: Record) -> None:
-        """The request has come to its end."""
+        """Replace the reserved amount of a request with its cost."""
         hold.settle(self.charged(record))
 
     def worst(self, key: Key, calls: int | None = None) -> float:
-        """The most that a request can cost, in all the calls that it may make."""
+        """Return the maximum cost of a request, over all calls that it may make."""
         backend = self.candidates[key.target].client.backend
         most = backend.most_calls if calls is None else calls
         wraps = backend.capabilities.wraps
         return worst_case(self._price(key), self.request(key), calls=most, wraps=wraps)
 
     def charged(self, record: Record) -> float:
-        """What a request cost, or the most that it may have where nobody says."""
+        """Return the cost of a request, or its maximum where the cost is not reported."""
         price, request = self._price(record.key), self.request(record.key)
         wraps = self.candidates[record.key.target].client.backend.capabilities.wraps
         total = 0.0

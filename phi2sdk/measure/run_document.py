@@ -1,7 +1,7 @@
-"""What ``run.json`` and ``identity.json`` hold, and whether the records fit the run.
+"""Validate ``run.json`` and ``identity.json``, and check that the records belong to the run.
 
-A folder may come from somebody else, or from a damaged disk. All that reports and comparisons of
-runs rely on is checked here, once.
+A folder may come from another person, or from a damaged disk. Everything that reports and
+comparisons of runs use is checked here, once.
 """
 
 from __future__ import annotations
@@ -177,10 +177,10 @@ def _checked(kind: type[BaseModel], document: Any) -> dict[str, Any]:
 
 
 def check_keys(configuration: Mapping[str, Any], keys: Iterable[Key]) -> None:
-    """See that each request asked a target and a prompt of the run.
+    """Check that each request has a target and a prompt of the run.
 
     Raises:
-        ValueError: One did not. The message says which.
+        ValueError: A request does not. The message names it.
     """
     arm = configuration.get("identity") or {}
     asked = configuration["prompts"]

@@ -1,4 +1,4 @@
-"""Asks: takes lanes of due requests, sends each when it is due, and journals what came of it."""
+"""Send the requests of lanes when they are due, and record their outcomes in the journal."""
 
 from __future__ import annotations
 
@@ -22,41 +22,41 @@ __all__ = ["Client", "Gate", "Progress", "Runner"]
 Progress = Callable[[Record], None]
 
 STAGGER_S = 0.0037
-"""Between the openings of two places; no divisor of the round numbers that servers are paced by."""
+"""Time between the starts of two workers; it does not divide the round pacing times of servers."""
 
 
 class Client(Protocol):
-    """What is asked of a client: the events of a request."""
+    """The part of a client that the runner uses."""
 
     def events(self, request: Request) -> AsyncGenerator[Event, None]:
-        """Policies applied, cut at the stops."""
+        """Yield the events of a request, with policies applied and cut at the stops."""
         ...
 
 
 class Gate(Protocol):
-    """Says whether a request may be sent."""
+    """Decides whether a request may be sent."""
 
     def admit(self, key: Key) -> Hold | None:
-        """Let a request through; ``None``: neither it nor any after it."""
+        """Admit a request; ``None`` refuses it and all later requests."""
         ...
 
     def settle(self, hold: Hold, record: Record) -> None:
-        """It has come to its end."""
+        """Settle a request that has ended."""
         ...
 
 
 @dataclass(slots=True)
 class Runner:
-    """Drives clients through a plan.
+    """Runs a plan with clients.
 
     Attributes:
-        clients: By target name.
-        request: Makes the request of a key.
-        journal: Where everything is written.
-        progress: Told of each record.
+        clients: The clients by target name.
+        request: Creates the request of a key.
+        journal: The journal for all events.
+        progress: Receives each record.
         epoch_ns: ``perf_counter_ns`` at the start of the session.
-        gate: Asked before each request, if there is one. Once it says no, what is under way comes
-            to its end and nothing more begins.
+        gate: Decides about each request, if given. After it refuses one, requests in flight are
+            completed, and no request is started.
     """
 
     clients: Mapping[str, Client]
@@ -68,9 +68,9 @@ class Runner:
     _shut: bool = field(default=False, init=False)
 
     async def run(self, lanes: Iterable[Lane | Endless]) -> None:
-        """Send everything; return when all has come to its end.
+        """Send all requests, and return when all have ended.
 
-        Cancelling it cancels what is under way, which then has no record.
+        Cancelling this coroutine cancels the requests in flight, which then have no record.
 
         Raises:
             ConfigurationError: The journal cannot be written.
@@ -96,10 +96,10 @@ class Runner:
             raise first from several
 
     async def _worker(self, waiting: Iterator[Due], delay: float) -> None:
-        """One place of a closed lane: it takes the next request when the last has ended.
+        """Send the requests of a closed lane, each when the preceding one has ended.
 
-        Places open one after the other. Opened at once they would send all together, and where
-        answers are alike go on doing so: a burst, not the load that was asked for.
+        Workers start one after the other. If they started together and all answers took equally
+        long, they would always send together: bursts instead of the specified load.
         """
         await asyncio.sleep(delay)
         for due in waiting:
@@ -108,7 +108,7 @@ class Runner:
                 return
 
     async def _open_lane(self, lane: Lane, start_ns: int) -> None:
-        """Send each request at its time, whatever has become of those before."""
+        """Send each request at its time, independent of the earlier ones."""
         async with asyncio.TaskGroup() as group:
             for due in lane.dues:
                 assert due.at is not None

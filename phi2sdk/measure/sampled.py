@@ -26,7 +26,7 @@ __all__ = [
 
 
 class _Settings(Protocol):
-    """What of a comparison's settings matters here."""
+    """The settings of a comparison that the sampled arm uses."""
 
     @property
     def identity(self) -> int: ...
@@ -42,15 +42,15 @@ class _Settings(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SampledArm:
-    """What is asked, of whom, and how often.
+    """The requests of the sampled arm.
 
     Attributes:
-        settings: Of the comparison.
-        workload: What is asked.
-        own: It is the sampled arm's own, not that of the whole comparison.
-        prompts: Its prompts, without stops: an answer ends with end-of-text or ``max_tokens``.
-            None where nothing is sampled.
-        seeded: By target, whether its route takes a seed.
+        settings: The settings of the comparison.
+        workload: The texts or prompts.
+        own: Whether the workload is separate from that of the comparison.
+        prompts: The prompts, without stops: an answer ends with end-of-text or ``max_tokens``.
+            There are none if nothing is sampled.
+        seeded: Whether the route of a target takes a seed, by target.
     """
 
     settings: _Settings
@@ -91,7 +91,7 @@ class SampledArm:
         return Request(self.prompts[key.prompt], sampling, timeout=self.settings.timeout)
 
     def lanes(self, done: Container[Key]) -> tuple[Lane, ...]:
-        """What is left to send."""
+        """Return the lanes of the requests that remain to be sent."""
         settings = self.settings
         return sampled(
             list(self.seeded),
@@ -133,16 +133,16 @@ Ids = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """A target's answers that can be scored, and what became of the others.
+    """The answers of a target that can be scored, and the reasons for excluding others.
 
     Attributes:
-        prompts: Their prompts' ids.
-        texts: As received, what a provider trimmed put back.
-        counted: Tokens by the provider's own count, and whether it may count end-of-text too.
-        left_out: How many were not used, by cause.
-        restored: The white space that was put back in front of each; ``None``: none was missing.
-        wrapped: The route wraps prompts in a template of its own.
-        ids: As tokens, once they are known.
+        prompts: The ids of their prompts.
+        texts: The texts as received, with the white space that the provider trimmed.
+        counted: Tokens as the provider counts them, and whether the count may include end-of-text.
+        left_out: Number of excluded answers by cause.
+        restored: The white space that was added before each text; ``None`` if none was missing.
+        wrapped: Whether the route wraps prompts in a template.
+        ids: The tokens of the texts, if they are known.
     """
 
     prompts: tuple[str, ...]
@@ -154,15 +154,15 @@ class Answers:
     ids: tuple[Ids, ...] = ()
 
     def spelt(self, ids: Iterable[Ids]) -> Answers:
-        """With their tokens."""
+        """Return the answers with their tokens."""
         return replace(self, ids=tuple(ids))
 
     def cut_to(self, room: Mapping[str, int], codec: Codec) -> Answers:
-        """With texts that fit into the reference's context, longer ones cut.
+        """Return the answers with texts cut to the context of the reference.
 
         Args:
-            room: How many tokens fit behind each prompt; where that is none, it is left out.
-            codec: The reference's.
+            room: Number of tokens that fit after each prompt. Prompts with none are excluded.
+            codec: The tokenizer of the reference.
         """
         rows = [row for row, id in enumerate(self.prompts) if room[id] > 0]
         left_out = dict(self.left_out)
@@ -179,9 +179,9 @@ class Answers:
 
     @property
     def counts_differ(self) -> int:
-        """How many answers the provider counts another number of tokens in than we do.
+        """Return the number of answers whose token count at the provider differs.
 
-        They are scored all the same: the control's are not chosen by such a count either.
+        These answers are scored as well, because the control is not selected by a count.
         """
         return sum(
             found is not None and len(ids) not in (found[0], found[0] - found[1])
@@ -231,14 +231,14 @@ def leading_space(texts: Sequence[str]) -> str | None:
 
 
 def usable(records: Sequence[Record], *, leading: str | None = None) -> Answers:
-    """What can be scored of a target's sampled answers.
+    """Return the sampled answers of a target that can be scored.
 
-    Left out are ``failed`` requests, ``filtered`` and ``empty`` answers, and texts with half a
-    character, which does ``not re-tokenise``.
+    Excluded are ``failed`` requests, ``filtered`` and ``empty`` answers, and texts with an
+    incomplete character (``not re-tokenised``).
 
     Args:
-        records: The target's, of the sampled arm.
-        leading: White space with which the reference's own answers begin; put back where the
+        records: The target's records of the sampled arm.
+        leading: White space at the beginning of the reference's answers, which is added if the
             target's answers have none.
     """
     left_out: Counter[str] = Counter()
@@ -267,7 +267,7 @@ _HALF = "\ufffd"
 
 
 def _text(record: Record) -> tuple[str, str | None]:
-    """What was received before the end of the text, or why it is of no use."""
+    """Return the text before end-of-text, or the reason why it cannot be scored."""
     if record.outcome == "filtered":
         return "", "filtered"
     if record.error is not None:

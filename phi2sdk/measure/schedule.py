@@ -1,4 +1,4 @@
-"""When each request is due: sequential, closed or open (Poisson), fixed before the run begins."""
+"""Schedule the requests before a run: sequential, closed or open (Poisson) load."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ LoadKind = Literal["sequential", "closed", "poisson"]
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How requests follow each other.
+    """The arrival pattern of requests.
 
     Attributes:
         kind: ``sequential``: one request at a time, over all targets. ``closed``: each target
-            always has ``concurrency`` requests under way. ``poisson``: each target gets
-            ``rate`` requests a second at exponential gaps, whatever has been answered.
-        concurrency: Of ``closed``.
-        rate: Of ``poisson``, requests a second and target.
+            always has ``concurrency`` requests in flight. ``poisson``: each target gets ``rate``
+            requests per second with exponential gaps, independent of the answers.
+        concurrency: Requests in flight per target, for ``closed``.
+        rate: Requests per second and target, for ``poisson``.
     """
 
     kind: LoadKind = "sequential"
@@ -56,14 +56,16 @@ class Load:
         if self.kind != "closed" and self.concurrency != 1:
             raise ConfigurationError(f"concurrency belongs to load closed, not to {self.kind}")
         if (self.kind == "poisson") != (self.rate is not None):
-            raise ConfigurationError("load poisson needs a rate (requests a second), others none")
+            raise ConfigurationError(
+                "the load poisson requires a rate (requests per second), and other loads take none"
+            )
         if self.rate is not None and not 0 < self.rate < float("inf"):
             raise ConfigurationError(f"rate {self.rate:g} must be above 0")
 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A request, and when it is due: seconds after the start; ``None``: as soon as its turn is."""
+    """A request with its due time, in seconds after the start; ``None`` if it waits its turn."""
 
     key: Key
     at: float | None = None
@@ -71,11 +73,11 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """Requests that wait for one another, in order; lanes run side by side.
+    """A queue of requests. Several lanes run concurrently.
 
     Attributes:
         dues: The requests.
-        width: So many may be under way at once; ``None``: no limit.
+        width: Maximum number of requests in flight; ``None`` for no limit.
     """
 
     dues: tuple[Due, ...]
@@ -84,12 +86,12 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Endless:
-    """Requests without an end, taken in order until the time is over.
+    """An endless queue of requests, which are sent in order for a given time.
 
     Attributes:
-        dues: Begins the sequence anew; there is always a next one.
-        width: So many may be under way at once.
-        seconds: After so long nothing more begins; what is under way comes to its end.
+        dues: Returns the endless sequence of requests.
+        width: Maximum number of requests in flight.
+        seconds: Time after which no request is started. Requests in flight are completed.
     """
 
     dues: Callable[[], Iterator[Due]]
@@ -107,21 +109,22 @@ def plan(
     seed: int = 0,
     done: Container[Key] = (),
 ) -> tuple[Lane, ...]:
-    """All requests of an arm, as lanes.
+    """Return all requests of an arm as lanes.
 
-    Each repetition goes through all prompts in a random order of its own, and for each prompt
-    through all targets in random order, so that whatever drifts hits all targets alike. Under
-    ``closed`` and ``poisson`` the targets are loaded at the same time, each in that order. The
-    Poisson times of a target depend on seed and target only, and are fixed here.
+    Each repetition has all prompts in a new random order, and for each prompt all targets in random
+    order, so that drift affects all targets equally. Under ``closed`` and ``poisson`` the targets
+    are loaded at the same time, each in that order. The arrival times of a Poisson load depend only
+    on the seed and the target.
 
     Args:
-        load: How requests follow each other.
-        targets: Their names.
-        prompts: Their ids.
-        arm: The arm they belong to.
-        repetitions: How often each target answers each prompt.
-        seed: Of the order and of the arrival times.
-        done: Keys that have their record already. Of an open load, the rest keeps its distances.
+        load: The arrival pattern.
+        targets: The names of the targets.
+        prompts: The ids of the prompts.
+        arm: The arm of the requests.
+        repetitions: Number of answers of each target to each prompt.
+        seed: Seed of the order and of the arrival times.
+        done: Keys of requests that are already recorded. In an open load, the other requests keep
+            the gaps between them.
     """
     order = list(_order(targets, prompts, arm, repetitions, seed))
     if load.kind == "sequential":
@@ -148,19 +151,19 @@ def cycle(
     seed: int = 0,
     done: Container[Key] = (),
 ) -> tuple[Lane | Endless, ...]:
-    """Requests of the greedy arm for a time: the prompts over and over, as :func:`plan` does.
+    """Return the greedy requests of a run with a duration, repeating the prompts as :func:`plan`.
 
-    Of an open load every arrival of that time is fixed here, and all are sent. Other loads send
-    until the time is over.
+    An open load has every arrival within the duration, and all are sent. Other loads send requests
+    until the duration has passed.
 
     Args:
-        load: How requests follow each other.
-        targets: Their names.
-        prompts: Their ids.
-        seconds: How long, all sessions of a run together.
-        spent: Of that, what earlier sessions have used.
-        seed: Of the order and of the arrival times.
-        done: Keys that have their record already.
+        load: The arrival pattern.
+        targets: The names of the targets.
+        prompts: The ids of the prompts.
+        seconds: The duration, over all sessions of the run.
+        spent: The part of the duration that earlier sessions have used.
+        seed: Seed of the order and of the arrival times.
+        done: Keys of requests that are already recorded.
     """
 
     def only(*names: str) -> Iterator[Key]:
@@ -193,17 +196,17 @@ def sampled(
     seed: int = 0,
     done: Container[Key] = (),
 ) -> tuple[Lane, ...]:
-    """``calls`` requests of the sampled arm for each target, over the prompts as evenly as can be.
+    """Return ``calls`` requests of the sampled arm per target, spread evenly over the prompts.
 
-    Each target is a lane of its own, in the order that all share. Nobody's time is measured here.
+    Each target has its own lane, with the same order. Latencies of this arm are not measured.
 
     Args:
-        targets: Their names.
-        prompts: Their ids.
-        calls: How many for each target.
-        width: So many requests of a target may be under way at once.
-        seed: Of the order.
-        done: Keys that have their record already.
+        targets: The names of the targets.
+        prompts: The ids of the prompts.
+        calls: Number of requests per target.
+        width: Maximum number of requests in flight per target.
+        seed: Seed of the order.
+        done: Keys of requests that are already recorded.
     """
     order = _order(targets, prompts, "sampled", None, seed)
     keys = list(islice(order, calls * len(targets))) if targets and prompts else []
@@ -216,7 +219,7 @@ def sampled(
 def warmup(
     targets: Sequence[str], prompts: Sequence[str], count: int, done: Container[Key] = ()
 ) -> tuple[Lane, ...]:
-    """``count`` requests a target before the run, one at a time, apart from all statistics."""
+    """Return ``count`` requests per target before the run, one at a time, in no statistic."""
     keys = (
         Key("warmup", target, prompts[i % len(prompts)], i)
         for i in range(count)
@@ -246,7 +249,7 @@ def _order(
 
 
 def _open_lane(arrivals: Sequence[tuple[Key, float]], done: Container[Key]) -> Lane:
-    """What is left of them; resumed, the next one is due at once."""
+    """Return the remaining arrivals; in a resumed run, the next one is due immediately."""
     due = [Due(key, at) for key, at in arrivals if key not in done]
     start = due[0].at or 0.0 if due and due[0].key != arrivals[0][0] else 0.0
     return Lane(tuple(Due(d.key, (d.at or 0.0) - start) for d in due), None)

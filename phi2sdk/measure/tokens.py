@@ -33,7 +33,7 @@ class _Encode(Protocol):
 
 
 class _Spans(Protocol):
-    """Where each token's characters begin and end."""
+    """Return the begin and end of each token in characters."""
 
     def __call__(self, text: str) -> Sequence[tuple[int, int]]: ...
 
@@ -63,7 +63,7 @@ class ReferenceTokenizer:
         return found
 
     def count(self, text: str) -> int:
-        """How many tokens the text has."""
+        """Return the number of tokens of the text."""
         return len(self.encode(text))
 
     def pieces(self, text: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""What is asked: paragraphs or prompts from a file, each with a name."""
+"""Read the workload: paragraphs or prompts from a file, each with an id."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _LINE_BREAK = re.compile(r"\r\n|\n|\r")
 which are characters of a text."""
 _USED = "An entry has text, and optionally id and reference"
 _MOST_NAMES = 8
-"""At most so many ignored fields are named."""
+"""Maximum number of ignored fields that are named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Workload:
         task: ``summarize`` puts the text into the fixed template; ``prompt`` sends it in
             ``format``.
         format: The prompt format of task ``prompt``.
-        allow_control_tokens: Whether ``<|endoftext|>`` may stand in a text.
+        allow_control_tokens: Whether ``<|endoftext|>`` may occur in a text.
         rendered: The texts are prompts already, as a run recorded them.
     """
 
@@ -156,7 +156,7 @@ def read_input(
 
     Args:
         path: The file, or ``-``.
-        notice: Is told once which fields were ignored.
+        notice: Receives one message that names the ignored fields.
 
     Raises:
         ConfigurationError: The input is missing, of another kind, not UTF-8, or empty.
@@ -288,7 +288,7 @@ def _item(entry: Mapping[str, object], line: int, where: str) -> Item:
 
 
 def _named(fields: Collection[str]) -> str:
-    """The names of fields, as somebody else wrote them."""
+    """Return the names of fields, made safe for the terminal."""
     shown = [repr(untrusted(field, 40)) for field in list(fields)[:_MOST_NAMES]]
     more = len(fields) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")

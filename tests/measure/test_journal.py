@@ -159,7 +159,7 @@ def test_what_is_not_a_run_is_not_written_into(tmp_path: Path) -> None:
 
 
 def test_resuming_where_nothing_is_yet_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="holds no run"):
+    with pytest.raises(ConfigurationError, match="has no run"):
         RunFolder(tmp_path / "new" / "run").open(INFO, resume=True)
     assert not (tmp_path / "new").exists()
 

@@ -94,7 +94,7 @@ async def test_requests_that_a_killed_run_left_open_count_at_their_worst_case(
 
 async def test_a_target_without_a_price_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
     async with Emulator(ScriptedEngine("one"), providers=["openai"]) as emulator:
-        with pytest.raises(ConfigurationError, match="no price is known of metered"):
+        with pytest.raises(ConfigurationError, match="no price is known for metered"):
             await compare(
                 PARAGRAPHS,
                 [target(emulator, None)],

@@ -135,7 +135,7 @@ def test_a_pipe_in_place_of_a_file_does_not_block(name: str, run: RunFolder) -> 
         assert (run.path / name).is_file()
     else:
         assert isinstance(done.exception, ConfigurationError)
-        assert f"{name} is no regular file" in str(done.exception)
+        assert f"{name} is not a regular file" in str(done.exception)
 
 
 # ------------------------------------------------------------------ two processes
@@ -182,7 +182,7 @@ def test_of_two_that_begin_a_run_in_one_folder_one_is_refused_and_leaves_no_trac
     first.close()
     (tmp_path / "run.json").unlink()  # as another process sees it that has not locked yet
     first, _ = RunFolder(tmp_path).open(info_of(RECORDS), resume=False)
-    with pytest.raises(ConfigurationError, match="holds a run already"):
+    with pytest.raises(ConfigurationError, match="already has a run"):
         RunFolder(tmp_path).open(info_of(RECORDS[:2]), resume=False)
     first.close()
     assert (tmp_path / "run.json").read_bytes() == before
