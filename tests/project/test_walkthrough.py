@@ -56,6 +56,15 @@ def test_a_command_that_fails_or_prints_something_else_fails_the_page(
         execute(tmp_path, console(text))
 
 
+def test_a_comparison_may_find_that_the_machine_is_too_busy(tmp_path: Path) -> None:
+    script = "#!/bin/sh\necho $3\nexit 3"
+    fake = f"Save this as `phi2`:\n\n```text\n{script}\n```"
+    path = console("$ chmod +x phi2\n$ export PATH=$PWD:$PATH")
+    execute(tmp_path, fake, path, console("$ phi2 compare in.txt INVALID"))
+    with pytest.raises(SybilFailure, match="ended with status 3"):
+        execute(tmp_path, fake, path, console("$ phi2 compare in.txt failed"))
+
+
 def test_a_block_that_is_neither_file_nor_command_is_refused_with_its_line(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"page\.md, line 7: the block is neither"):
         execute(tmp_path, console("$ true"), "```python\nprint()\n```")

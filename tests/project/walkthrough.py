@@ -104,11 +104,16 @@ def _run(example: Example) -> str | None:
     for match in commands:
         output, status = example.namespace["shell"].run(match["command"])
         expected = match["output"].strip("\n")
-        if status != 0:
+        if status != 0 and not _invalid_run(match["command"], status, output):
             return f"`{match['command']}` ended with status {status}:\n{output}"
         if expected and not _matches(expected, output):
             return f"`{match['command']}` printed:\n{output}\n\nThe page shows:\n{expected}"
     return None
+
+
+def _invalid_run(command: str, status: int, output: str) -> bool:
+    """Return whether a comparison found that this machine was too busy, which is not a fault."""
+    return command.startswith("phi2 compare ") and status == 3 and "INVALID" in output
 
 
 def _matches(expected: str, output: str) -> bool:
