@@ -91,7 +91,7 @@ async def _examine(target: Target, configured: bool, environ: Mapping[str, str])
         said = await backend.check()
         return finding(True, said, server=backend.software)
     except ConfigurationError as error:
-        state, _, remedy = error.message.partition(": ")
+        state, _, remedy = error.message.partition(". ")
         return finding(False, state, remedy)
     except Phi2Error as error:
         remedy = _REMEDY.get(

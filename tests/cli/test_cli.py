@@ -137,10 +137,20 @@ def test_doctor_with_nothing_configured_says_how_to_and_ends_with_0(
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     status, out, _ = phi2("doctor", cwd=tmp_path)
     assert status == 0
-    assert 'model="demo"' in out
-    assert "downloads it" in out
     for name in BARE:
         assert f"set {name}" in out
+
+
+def test_doctor_separates_the_state_of_a_target_from_the_next_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PHI2_MODEL", raising=False)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    _, out, _ = phi2("doctor", "--json", cwd=tmp_path)
+    (local,) = [one for one in json.loads(out) if one["target"] == "local"]
+    assert local["state"] == "'microsoft/phi-2' is not on this machine"
+    assert local["remedy"].startswith("The first request downloads it")
+    assert 'model="demo"' in local["remedy"]
 
 
 def test_doctor_shows_a_backend_of_the_environment_beside_the_targets_of_the_file(
