@@ -5,6 +5,7 @@ This API Serving?" (Gao, Liang, Guestrin 2024), in an environment of its own. Bo
 answers, really sampled from the bundled model, one thread, and the same number of permutations.
 
 ``--simulate`` prints instead how often the identity tests are right: see identity_simulations.py.
+``--frauds`` prints what they say of honest and dishonest targets: see identity_frauds.py.
 """
 
 from __future__ import annotations
@@ -200,7 +201,15 @@ def main() -> int:
         choices=["divergence", "temperature", "size", "power", "large"],
         help="of the simulations; repeatable, all by default",
     )
+    made.add_argument("--frauds", action="store_true", help="what is said of planted targets")
+    made.add_argument("--runs", type=int, default=2, help="comparisons of --frauds")
+    made.add_argument("--calls", type=int, default=100, help="of each target of --frauds")
+    made.add_argument("--only", action="append", help="a target of --frauds; repeatable")
     args: Any = made.parse_args()
+    if args.frauds:
+        from bench.identity_frauds import frauds
+
+        return frauds(args)
     if args.simulate:
         from bench.identity_simulations import simulate
 

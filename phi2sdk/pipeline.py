@@ -134,6 +134,7 @@ class ComparisonRun:
                 identity=self.identity_prompts,
             )
             self.analysis.check(list(comparison.candidates))
+            self.identity.check(comparison.configuration()["targets"])
             folder.check(comparison.configuration(), resume=self.resume)
             recorded = folder.recorded()
             budget = None if agree is None else agree(comparison, recorded)

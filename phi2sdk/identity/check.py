@@ -1,12 +1,13 @@
-"""Examine the sampled answers of a run with local weights, if there are any."""
+"""Test the sampled answers of a run against local weights, if there are any."""
 
 from __future__ import annotations
 
 import asyncio
 import importlib.util
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from phi2sdk.errors import ConfigurationError, Phi2Error
 from phi2sdk.identity.weights import HONEST, Weights
@@ -17,7 +18,7 @@ __all__ = ["IdentityCheck"]
 
 
 class IdentityCheck:
-    """How the sampled answers of a comparison are examined.
+    """The local weights that the sampled answers of a comparison are tested against.
 
     Args:
         model: The weights: a folder, a hub id, or ``demo``; the first local target's by default.
@@ -25,8 +26,8 @@ class IdentityCheck:
         others: Weights of other models with the same tokenizer, as further candidates.
 
     Raises:
-        ConfigurationError: There is no such precision; or a model was named that is not here, or
-            cannot be run.
+        ConfigurationError: A precision does not exist, a model is not on this machine or cannot be
+            run, or one of ``others`` has another vocabulary than ``model``.
     """
 
     def __init__(
@@ -41,15 +42,41 @@ class IdentityCheck:
         Weights(model="", honest=self._honest)
         for named in (*([self._model] if self._model else []), *self._others):
             _find(named)
+        if self._model is not None:
+            self._check_vocabularies(self._model)
 
-    async def examine(self, folder: RunFolder, notice: Callable[[str], None] | None = None) -> None:
-        """Write ``identity.json`` where the run has sampled answers and there are weights.
-
-        Where the weights cannot be used the file says why. Cancelled, nothing is written.
+    def check(self, targets: Mapping[str, Mapping[str, Any]]) -> None:
+        """Check the weights before any request is sent.
 
         Args:
-            folder: Of the run.
-            notice: Is told what takes a while.
+            targets: The targets, as the configuration of the run describes them.
+
+        Raises:
+            ConfigurationError: Another model has another vocabulary than the reference weights.
+        """
+        model = self._model or local_model(targets)
+        if model is not None and self._others:
+            _find(model)
+            self._check_vocabularies(model)
+
+    def _check_vocabularies(self, model: str) -> None:
+        for other in self._others:
+            if not _same_vocabulary(model, other):
+                raise ConfigurationError(
+                    f"--suspect {other} has another vocabulary than {model}, so it cannot score "
+                    "the same tokens. Name weights with the same tokenizer, or leave the option "
+                    "out. No request was sent"
+                )
+
+    async def examine(self, folder: RunFolder, notice: Callable[[str], None] | None = None) -> None:
+        """Write ``identity.json`` if the run has sampled answers and there are local weights.
+
+        If the weights cannot be used, the file states the reason. Nothing is written if the task
+        is cancelled.
+
+        Args:
+            folder: The folder of the run.
+            notice: Receives a sentence about each step that takes a while.
         """
         from phi2sdk.identity.examine import examine, unavailable
 
@@ -74,11 +101,27 @@ class IdentityCheck:
         folder.write_identity(document)
 
 
+def _same_vocabulary(model: str, other: str) -> bool:
+    """Whether two models have the same tokens with the same ids."""
+    from tokenizers import Tokenizer
+
+    from phi2sdk.backends.engine.files import find_model, from_files
+
+    files = [find_model(name, download=False) for name in (model, other)]
+    if files[0].shape.vocab != files[1].shape.vocab:
+        return False
+    vocabularies = []
+    for one in files:
+        with from_files(one.tokenizer):
+            vocabularies.append(Tokenizer.from_file(str(one.tokenizer)).get_vocab())
+    return bool(vocabularies[0] == vocabularies[1])
+
+
 def _find(model: str) -> None:
-    """See whether a model is here and can be run.
+    """Check that a model is on this machine and can be run.
 
     Raises:
-        ConfigurationError: It is not, or cannot.
+        ConfigurationError: The model or a package that runs it is missing.
     """
     for package in ("torch", "tokenizers", "safetensors"):
         if importlib.util.find_spec(package) is None:

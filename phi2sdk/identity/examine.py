@@ -9,7 +9,7 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import chain, islice
 from typing import Any
 
@@ -20,6 +20,14 @@ from phi2sdk.analysis.retokenize import as_written
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.identity.call_table import CallTable
 from phi2sdk.identity.control_samples import ControlSummary, calibrated, sample_precisions, spread
+from phi2sdk.identity.findings import (
+    Comparable,
+    Finding,
+    comparable,
+    count_finding,
+    finish_finding,
+    same_words,
+)
 from phi2sdk.identity.greedy import greedy_regrets
 from phi2sdk.identity.mmd import MMDResult, mmd_test
 from phi2sdk.identity.prompt_logprobs import told_figures
@@ -97,6 +105,43 @@ class _Examination:
 
     def document(self) -> dict[str, Any]:
         run, loader = self.run, self.loader
+        answers = self._answers()
+        compared = self._compared(answers)
+        treated = {name: one for name, one in compared.items() if one.findings}
+        for name, one in treated.items():
+            answers[_treated(name)] = one.target
+            answers |= {_treated(name, n): control for n, control in one.control.items()}
+        answers = self._spelt(answers)
+        tables = self._score(answers)
+        if notice := loader.notice:
+            notice("identity: comparing ...")
+        honest = next(iter(tables.values())).honest  # without what overflows
+        control = {name: tables[_own_name(name)] for name in honest}
+        tests = {}
+        for name, one in compared.items():
+            mmd = _mmd(one.target, {n: one.control[n] for n in honest})
+            if name in treated:
+                beside = {n: tables[_treated(name, n)] for n in honest}
+                tests[name] = run_tests(tables[_treated(name)], mmd, beside)
+            else:
+                tests[name] = run_tests(tables[name], mmd, control)
+        targets = {name: answers[name] for name in self.records}
+        found = self._document(targets, tests, _own_tests(control), control)
+        for name, answered in targets.items():
+            findings = self._findings(name, answered, compared[name].findings)
+            found["targets"][name]["findings"] = {n: asdict(one) for n, one in findings.items()}
+        told, own_told = told_figures(run, loader, honest)
+        for parts, figures in (
+            (found["targets"], told),
+            (found["calibration"]["precisions"], own_told),
+        ):
+            for name in parts.keys() & figures.keys():
+                parts[name]["logprobs"] = figures[name]
+        return found | {"told": len(run.told), "regret": greedy_regrets(run, loader)}
+
+    def _answers(self) -> dict[str, Answers]:
+        """The answers of the targets, and of the local weights in each honest precision."""
+        run, loader = self.run, self.loader
         prompts = run.identity_prompts
         own_prompts = spread(list(prompts), run.configuration["identity"]["calls"])
         texts = sample_precisions(
@@ -108,37 +153,54 @@ class _Examination:
         leading = leading_space(texts[loader.weights.honest[0]])
         answers = {name: usable(found, leading=leading) for name, found in self.records.items()}
         answers |= {_own_name(n): Answers.of_texts(own_prompts, t) for n, t in texts.items()}
-        answers = self._spelt(answers)
-        tables = self._score(answers)
-        if notice := loader.notice:
-            notice("identity: comparing ...")
-        honest = next(iter(tables.values())).honest  # without what overflows
-        control = {name: tables[_own_name(name)] for name in honest}
-        own = {name: answers[_own_name(name)] for name in control}
-        targets = {name: answers[name] for name in self.records}
-        tests = {
-            name: run_tests(tables[name], _mmd(found, own), control)
-            for name, found in targets.items()
+        model = loader.load(loader.weights.honest[0])
+        room = {
+            id: model.context_length - len(model.encode(text)) - TEMPLATE
+            for id, text in prompts.items()
         }
-        found = self._document(targets, tests, _own_tests(control), control)
-        told, own_told = told_figures(run, loader, honest)
-        for parts, figures in (
-            (found["targets"], told),
-            (found["calibration"]["precisions"], own_told),
-        ):
-            for name in parts.keys() & figures.keys():
-                parts[name]["logprobs"] = figures[name]
-        return found | {"told": len(run.told), "regret": greedy_regrets(run, loader)}
+        return {name: found.cut_to(room, model) for name, found in answers.items()}
+
+    def _compared(self, answers: Mapping[str, Answers]) -> dict[str, Comparable]:
+        """What of each target's answers is compared with what of the control."""
+        model = self.loader.load(self.loader.weights.honest[0])
+        own = {name: answers[_own_name(name)] for name in self.loader.weights.honest}
+        level = self.alpha / max(1, len(self.records))
+        return {
+            name: comparable(
+                answers[name], own, model, level=level, spaces_differ=self._spaces_differ(name)
+            )
+            for name in self.records
+        }
+
+    def _spaces_differ(self, name: str) -> bool:
+        """Whether a greedy answer differs from the reference's in its white space only."""
+        done = self.run.recorded.done
+        reference = self.run.configuration.get("reference")
+        greedy = [r for key, r in done.items() if key.arm == "greedy" and key.target == name]
+        beside = (done.get(r.key._replace(target=str(reference))) for r in greedy)
+        return any(
+            other is not None and same_words(one.text, other.text)
+            for one, other in zip(greedy, beside, strict=True)
+        )
+
+    def _findings(
+        self, name: str, answers: Answers, tested: Mapping[str, Finding]
+    ) -> dict[str, Finding]:
+        """What was found apart from the model, with finish reasons and token counts."""
+        model = self.loader.load(self.loader.weights.honest[0])
+        length = tested.get("length")
+        cap = None if length is None else length.figures.get("cap")
+        maximum = self.run.configuration["max_tokens"]
+        further = {
+            "finish-reason": finish_finding(self.records[name], model, maximum, cap),
+            "counts": count_finding(answers),
+        }
+        return {**tested, **{key: one for key, one in further.items() if one is not None}}
 
     def _spelt(self, answers: Mapping[str, Answers]) -> dict[str, Answers]:
         """With the tokens in which the reference finds each text likeliest."""
         prompts = self.run.identity_prompts
         model = self.loader.load(self.loader.weights.honest[0])
-        room = {
-            id: model.context_length - len(model.encode(text)) - TEMPLATE
-            for id, text in prompts.items()
-        }
-        answers = {name: found.cut_to(room, model) for name, found in answers.items()}
         pairs = [
             (prompts[id], text)
             for found in answers.values()
@@ -216,6 +278,11 @@ class _Examination:
 
 def _own_name(precision: str) -> str:
     return f"local {precision}"  # no target has a name with a space
+
+
+def _treated(name: str, precision: str = "") -> str:
+    """The answers of a target, or of its control, after what was found is undone."""
+    return f"{name} compared {precision}"
 
 
 def _own_tests(control: Mapping[str, CallTable]) -> dict[str, Tests | None]:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from phi2sdk.identity.call_table import CallTable, Floats, Ints
 from phi2sdk.identity.likelihood_tests import SHARES, call_products, likelihoods
 
-__all__ = ["PERMUTATIONS", "Permuted", "against_control", "call_columns", "residuals"]
+__all__ = ["PERMUTATIONS", "Permuted", "against_control", "call_columns", "residuals", "two_sided"]
 
 PERMUTATIONS = 9_999
 BLOCK = 2**22
@@ -98,6 +98,33 @@ def against_control(
         line_up=found["line-up"],
         routing=found["routing"],
     )
+
+
+def two_sided(
+    values: Floats,
+    target: NDArray[np.bool_],
+    prompt: Ints,
+    *,
+    permutations: int = PERMUTATIONS,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Test whether columns differ between target and control; return p and the first one's sign.
+
+    The statistic is the largest absolute sum over the target's rows, of columns without the mean of
+    their prompt, in standard deviations.
+
+    Args:
+        values: ``[n, k]``, a row for each call.
+        target: ``[n]``, which rows are the target's.
+        prompt: ``[n]``, which prompt.
+        permutations: The number of permutations.
+        seed: The seed of the permutations.
+    """
+    values, _ = residuals(values, np.zeros(len(values)), prompt)
+    observed, drawn = _permute(values, target, prompt, permutations, seed)
+    top = float(np.abs(observed).max())
+    above = np.count_nonzero(np.abs(drawn).max(axis=1) >= top - TIE * max(1.0, top))
+    return float((1 + above) / (permutations + 1)), float(np.sign(observed[0]))
 
 
 def call_columns(calls: CallTable, precision: str) -> Mapping[str, Floats]:

@@ -23,6 +23,7 @@ from phi2sdk.report.identity_sentences import (
     difference_sentence,
     evidence_sentence,
     excludes,
+    finding_sentence,
     general_power_sentence,
     listed,
     power_sentence,
@@ -91,7 +92,9 @@ def identity_reports(
 def _current(plain: Mapping[str, Any]) -> dict[str, Any]:
     """The results of a target, without what older versions claimed beyond them."""
     evidence = {n: {"sentence": "", **one} for n, one in plain.get("evidence", {}).items()}
-    found = {"sentence": "", **plain, "evidence": evidence, "smallest_detectable_kl": None}
+    findings = {n: {"sentence": "", **one} for n, one in plain.get("findings", {}).items()}
+    found = {"sentence": "", **plain, "evidence": evidence, "findings": findings}
+    found["smallest_detectable_kl"] = None
     by_candidate = [evidence[n]["p"] for n in ("line-up", "routing") if n in evidence]
     rejects = by_candidate and min(by_candidate) * len(evidence) <= LEVEL
     if plain["verdict"] != "different" or not rejects:
@@ -105,8 +108,13 @@ def _in_words(name: str, one: IdentityReport, own: IdentityCalibrationReport) ->
         test: found.model_copy(update={"sentence": evidence_sentence(test, found, one)})
         for test, found in one.evidence.items()
     }
+    findings = {
+        subject: found.model_copy(update={"sentence": finding_sentence(name, subject, found)})
+        for subject, found in one.findings.items()
+    }
     sentence = verdict_sentence(name, one, own)
-    return one.model_copy(update={"evidence": evidence, "sentence": sentence})
+    said = {"evidence": evidence, "findings": findings, "sentence": sentence}
+    return one.model_copy(update=said)
 
 
 def _document(
@@ -186,12 +194,13 @@ class Examined:
 
 
 def notes(report: Report) -> list[str]:
-    """Return one sentence for each target that is different, with the named cause."""
-    return [
+    """Return one sentence for each target that is different, and one for each finding."""
+    said = [
         difference_sentence(name, one)
         for name, one in report.identity.items()
         if one.verdict == "different"
     ]
+    return said + [f.sentence for one in report.identity.values() for f in one.findings.values()]
 
 
 def sections(report: Report) -> Iterator[Section]:
@@ -427,6 +436,8 @@ def _facts(found: IdentityReport) -> Iterator[tuple[str, str]]:
         yield "tokens scored", f"{found.tokens:,}"
     if found.left_out:
         yield "left out", ", ".join(f"{n:,} {why}" for why, n in found.left_out.items())
+    for subject, one in found.findings.items():
+        yield subject.replace("-", " "), one.sentence
     if found.counts_differ:
         yield "token counts", f"{found.counts_differ:,} answers differ from the provider's count"
     if found.entropy is not None:
@@ -447,6 +458,7 @@ def _own_logprobs(report: Report, name: str) -> Iterator[tuple[str, str]]:
 
 
 def _remarks(name: str, one: IdentityReport) -> Iterator[str]:
+    yield from (found.sentence for found in one.findings.values())
     if one.wrapped:
         yield f"{name} wraps the prompt in a template, so its answers are to another prompt."
     if one.restored is not None:

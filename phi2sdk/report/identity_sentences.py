@@ -13,6 +13,7 @@ from phi2sdk.measure.tokens import model_label
 from phi2sdk.report.format import p_value
 from phi2sdk.report.schema import (
     EvidenceReport,
+    FindingReport,
     IdentityCalibrationReport,
     IdentityReport,
     TemperatureReport,
@@ -24,6 +25,7 @@ __all__ = [
     "difference_sentence",
     "evidence_sentence",
     "excludes",
+    "finding_sentence",
     "general_power_sentence",
     "listed",
     "power_sentence",
@@ -286,6 +288,100 @@ def evidence_sentence(test: str, one: EvidenceReport, found: IdentityReport) -> 
     if rejects:
         return "The texts differ from the reference's own texts more than chance explains."
     return "The texts do not differ significantly from the reference's own texts."
+
+
+def finding_sentence(name: str, subject: str, one: FindingReport) -> str:
+    """Return a property of a target's answers, and what the tests of the model do about it.
+
+    Args:
+        name: The target.
+        subject: The key of the finding in the report.
+        one: The finding.
+    """
+    return _FINDINGS[subject](name, one.kind, one.figures)
+
+
+def _length(name: str, kind: str, figures: Mapping[str, float]) -> str:
+    if kind == "capped":
+        return (
+            f"{name} caps its answers at about {figures['cap']:.0f} tokens, while the reference's "
+            f"own answers have up to {figures['control_longest']:.0f}. The tests of the model "
+            "compare beginnings of equal length."
+        )
+    if kind == "first-sentence":
+        return (
+            f"{name} returns one sentence only in {figures['single']:.0%} of its answers, while "
+            f"{figures['control_single']:.0%} of the reference's own answers are one sentence. The "
+            "tests of the model compare first sentences."
+        )
+    return (
+        f"The answers of {name} are {kind} than the reference's own ({figures['mean']:.0f} tokens "
+        f"on average, {figures['control_mean']:.0f} for the reference). The tests of the model "
+        "compare beginnings of equal length."
+    )
+
+
+_SPACES = {
+    "line-breaks": "line breaks",
+    "wide-spaces": "runs of spaces or tabs",
+    "leading-space": "white space at the beginning",
+    "trailing-space": "white space at the end",
+}
+
+
+def _white_space(name: str, kind: str, figures: Mapping[str, float]) -> str:
+    if kind in _SPACES:
+        said = (
+            f"{figures['share']:.0%} of its answers have {_SPACES[kind]}, and "
+            f"{figures['control_share']:.0%} of the reference's own answers"
+        )
+    else:
+        said = "greedy answers differ from the reference's in white space only"
+    return (
+        f"{name} changes the white space of its answers: {said}. The tests of the model compare "
+        "texts with one space in place of each run of white space."
+    )
+
+
+def _repeats(name: str, _: str, figures: Mapping[str, float]) -> str:
+    return (
+        f"{name} repeats its answers: {figures['repeated']:.0f} of {figures['answers']:.0f} equal "
+        f"another answer to the same prompt, and {figures['control_repeated']:.0f} of "
+        f"{figures['control_answers']:.0f} of the reference's own. A response cache, a fixed seed "
+        "or greedy decoding can cause this. The tests of the model compare distinct answers."
+    )
+
+
+def _finish_reason(name: str, _: str, figures: Mapping[str, float]) -> str:
+    said = []
+    if figures["early"]:
+        said.append(
+            f'"length" for {figures["early"]:.0f} answers that are shorter than the requested '
+            f"{figures['max_tokens']:.0f} tokens"
+        )
+    if figures["unfinished"]:
+        said.append(f'"stop" for {figures["unfinished"]:.0f} answers that end in mid-sentence')
+    return (
+        f"{name} reports finish reasons that contradict its answers: {' and '.join(said)} (of "
+        f"{figures['answers']:.0f} answers)."
+    )
+
+
+def _counts(name: str, _: str, figures: Mapping[str, float]) -> str:
+    return (
+        f"{name} counts {figures['counted']:,.0f} tokens in its answers, while the reference "
+        f"tokenizer counts {figures['tokens']:,.0f}; {figures['differ']:.0f} of "
+        f"{figures['answers']:.0f} counts differ. This affects the cost and not the verdict."
+    )
+
+
+_FINDINGS = {
+    "length": _length,
+    "white-space": _white_space,
+    "repeats": _repeats,
+    "finish-reason": _finish_reason,
+    "counts": _counts,
+}
 
 
 def listed(names: Sequence[str], word: str) -> str:

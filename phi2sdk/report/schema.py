@@ -25,6 +25,7 @@ __all__ = [
     "DiagnosisReport",
     "ErrorsReport",
     "EvidenceReport",
+    "FindingReport",
     "GoodputReport",
     "HarnessError",
     "IdentityCalibrationReport",
@@ -212,6 +213,19 @@ class LogprobsReport(LogprobsDifference):
     left_out: dict[str, int] = Field(default_factory=dict)
 
 
+class FindingReport(Part):
+    """A property of the answers that is not a property of the model, such as a cap on their length.
+
+    ``p``: of its test, unadjusted; null where it was read and not tested. ``figures``: those of the
+    sentence.
+    """
+
+    kind: str
+    sentence: str
+    p: float | None = None
+    figures: dict[str, float] = Field(default_factory=dict)
+
+
 class IdentityReport(Part):
     """A target's verdict.
 
@@ -225,12 +239,15 @@ class IdentityReport(Part):
     ``power_by_candidate``: the probability that this run would have detected a target that serves
     the candidate. ``power_of_score_test``: the same of the score test alone, which does not use the
     candidates. ``smallest_detectable_kl``: always null, since it held for candidates only.
+    ``findings``: properties of the answers apart from the model, by subject; their effect is undone
+    on both sides before the model is tested.
     ``usd``: the cost of the sampled answers. ``logprobs``: null where the endpoint was not asked.
     """
 
     verdict: Literal["reference", "consistent", "different", "undetermined", "not-tested"]
     sentence: str
     evidence: dict[str, EvidenceReport] = Field(default_factory=dict)
+    findings: dict[str, FindingReport] = Field(default_factory=dict)
     smallest_detectable_kl: None = None
     power_by_candidate: dict[str, float] = Field(default_factory=dict)
     power_of_score_test: dict[str, float] = Field(default_factory=dict)

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phi2sdk.identity import examine as module
-from phi2sdk.identity import verdict
+from phi2sdk.identity import findings, verdict
 from phi2sdk.identity.call_table import BETAS, CallTable
 from phi2sdk.identity.examine import examine
 from phi2sdk.identity.mmd import mmd_test
@@ -108,6 +108,7 @@ def _no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(module, "mmd_test", partial(mmd_test, permutations=99))
     monkeypatch.setattr(verdict, "against_control", partial(against_control, permutations=99))
+    monkeypatch.setattr(findings, "PERMUTATIONS", 99)
     monkeypatch.setattr(module, "sample_precisions", sample)
     monkeypatch.setattr(module, "as_written", spelt)
     monkeypatch.setattr(module, "score_calls", score)

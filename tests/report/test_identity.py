@@ -157,6 +157,59 @@ def evidence_of(**p: float) -> dict[str, Any]:
     }
 
 
+LENGTHS = {"mean": 38.2, "control_mean": 63.1}
+FINDINGS: dict[str, tuple[str, dict[str, float], str]] = {
+    "capped": (
+        "length",
+        {**LENGTHS, "cap": 40, "control_longest": 127},
+        "caps its answers at about 40 tokens, while the reference's own answers have up to 127.",
+    ),
+    "first-sentence": (
+        "length",
+        {**LENGTHS, "single": 1.0, "control_single": 0.12},
+        "returns one sentence only in 100% of its answers",
+    ),
+    "shorter": ("length", LENGTHS, "are shorter than the reference's own (38 tokens on average"),
+    "longer": ("length", LENGTHS, "are longer than the reference's own"),
+    "line-breaks": (
+        "white-space",
+        {"share": 0.0, "control_share": 0.12},
+        "changes the white space of its answers: 0% of its answers have line breaks",
+    ),
+    "greedy-answers": ("white-space", {}, "greedy answers differ from the reference's in white"),
+    "repeats": (
+        "repeats",
+        {"repeated": 56, "answers": 80, "control_repeated": 0, "control_answers": 160},
+        "repeats its answers: 56 of 80 equal another answer to the same prompt, and 0 of 160",
+    ),
+    "finish-reason": (
+        "finish-reason",
+        {"early": 8, "unfinished": 5, "answers": 80, "max_tokens": 128},
+        '"length" for 8 answers that are shorter than the requested 128 tokens and "stop" for 5',
+    ),
+    "counts": (
+        "counts",
+        {"differ": 60, "answers": 80, "counted": 5300, "tokens": 4900},
+        "counts 5,300 tokens in its answers, while the reference tokenizer counts 4,900",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", FINDINGS)
+def test_a_finding_is_a_sentence_in_the_notes_the_table_and_the_facts(kind: str) -> None:
+    subject, figures, said = FINDINGS[kind]
+    finding = {subject: {"kind": kind, "p": 0.0001, "figures": figures}}
+    report = report_of(with_target(verdict="consistent", findings=finding))
+    (sentence,) = notes(report)
+    assert sentence == report.identity[NAMES[1]].findings[subject].sentence
+    assert said in sentence
+    assert NAMES[1] in sentence
+    assert not CLAIM.search(sentence)
+    assert sentence in " ".join(shown(report).split())
+    (one,) = (one for one in examined(report) if one.name == NAMES[1])
+    assert (subject.replace("-", " "), sentence) in one.facts
+
+
 def every_wording() -> list[str]:
     """All sentences of the identity tests, in every state that a target can be in."""
     found = []

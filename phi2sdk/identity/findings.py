@@ -1,0 +1,379 @@
+"""Find properties of a target's answers that are not properties of its model.
+
+A provider may cap the answers, cut them, change their white space, or answer from a cache. Each of
+these has a test of its own against the control, and each is undone on both sides before the model
+is tested: the control's answers are cut, normalized or reduced in the same way as the target's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import fmean
+
+import numpy as np
+
+from phi2sdk.identity.call_table import Floats
+from phi2sdk.identity.permutation import two_sided
+from phi2sdk.measure.records import Record
+from phi2sdk.measure.sampled import Answers, Codec
+
+__all__ = ["Comparable", "Finding", "comparable", "count_finding", "finish_finding", "same_words"]
+
+PERMUTATIONS = 4_999
+TESTS = 3
+"""Length, white space and repeats share the level."""
+NEARLY_ALL = 0.9
+NEARLY_NONE = 0.02
+AT_CAP = 0.85
+"""An answer of this share of the cap or more was probably cut there: a text that is encoded again
+does not have quite as many tokens as were sampled."""
+LONGEST = 0.98
+"""The quantile of the lengths that is taken for the cap."""
+BEYOND = 0.1
+"""A cap is visible where this share of the control's answers is longer."""
+SHORT = 0.8
+"""An answer below this share of ``max_tokens`` did not end for its length."""
+LEAST = 3
+"""Contradictory finish reasons of fewer answers, or of a smaller share, are not reported."""
+LEAST_SHARE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One property of a target's answers.
+
+    Attributes:
+        kind: The property: ``capped``, ``first-sentence``, ``shorter``, ``longer``, ``line-breaks``
+            and other white space, ``repeats``, ``finish-reason``, ``counts``.
+        p: The p-value of its test; ``None`` where the property was read and not tested.
+        figures: The numbers of its sentence.
+    """
+
+    kind: str
+    p: float | None
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparable:
+    """What of the answers is compared to test the model.
+
+    Attributes:
+        target: The answers of the target.
+        control: The answers of the local weights by honest precision, treated in the same way.
+        findings: What was found and undone, by subject.
+    """
+
+    target: Answers
+    control: Mapping[str, Answers]
+    findings: Mapping[str, Finding] = field(default_factory=dict)
+
+    def map(self, change: Callable[[str], str]) -> Comparable:
+        """Return both sides with their texts changed; texts that become empty are dropped."""
+        return replace(
+            self,
+            target=_changed(self.target, map(change, self.target.texts)),
+            control={n: _changed(c, map(change, c.texts)) for n, c in self.control.items()},
+        )
+
+    def found(self, subject: str, finding: Finding) -> Comparable:
+        """Return the same answers with one more finding."""
+        return replace(self, findings={**self.findings, subject: finding})
+
+
+def comparable(
+    target: Answers,
+    control: Mapping[str, Answers],
+    codec: Codec,
+    *,
+    level: float,
+    spaces_differ: bool = False,
+) -> Comparable:
+    """Test the answers for repeats, lengths and white space, and undo what is found.
+
+    Args:
+        target: The answers of a target.
+        control: Those of the local weights, by honest precision.
+        codec: Counts and cuts tokens.
+        level: The probability that an honest target gets any finding.
+        spaces_differ: Whether the greedy answers differ from the reference's in white space only.
+    """
+    found = Comparable(target, control)
+    if not target.texts or not any(one.texts for one in control.values()):
+        return found
+    found = _repeats(found, level / TESTS)
+    found = _length(found, codec, level / TESTS)
+    return _white_space(found, level / TESTS, spaces_differ)
+
+
+def _test(found: Comparable, features: Callable[[str], Sequence[float]]) -> tuple[float, float]:
+    """The p-value of features of a text, target against control, and the sign of the first."""
+    texts, own = _texts(found.control), found.target.texts
+    values = np.array([features(text) for text in (*own, *texts)], dtype=np.float64)
+    return _permuted(found, values)
+
+
+def _permuted(found: Comparable, values: Floats) -> tuple[float, float]:
+    names = [*found.target.prompts, *(p for one in found.control.values() for p in one.prompts)]
+    _, prompt = np.unique(names, return_inverse=True)
+    target = np.arange(len(names)) < len(found.target.prompts)
+    return two_sided(values, target, prompt.astype(np.int64), permutations=PERMUTATIONS)
+
+
+def _texts(control: Mapping[str, Answers]) -> list[str]:
+    return [text for one in control.values() for text in one.texts]
+
+
+# ------------------------------------------------------------------------ repeats
+
+
+def _repeats(found: Comparable, level: float) -> Comparable:
+    """Equal answers to one prompt: a cache, a fixed seed, greedy decoding."""
+    pairs = [*zip(found.target.prompts, found.target.texts, strict=True)]
+    pairs += [pair for c in found.control.values() for pair in zip(c.prompts, c.texts, strict=True)]
+    times = Counter(pairs)
+    p, sign = _permuted(found, np.array([[float(times[pair] - 1)] for pair in pairs]))
+    distinct = _distinct(found.target)
+    repeated = len(found.target.texts) - len(distinct.texts)
+    if p > level or sign <= 0 or not repeated:
+        return found
+    control = {name: _distinct(own) for name, own in found.control.items()}
+    own_repeated = sum(len(one.texts) for one in found.control.values())
+    own_repeated -= sum(len(one.texts) for one in control.values())
+    figures = {
+        "repeated": repeated,
+        "answers": len(found.target.texts),
+        "control_repeated": own_repeated,
+        "control_answers": len(_texts(found.control)),
+    }
+    undone = replace(found, target=distinct, control=control)
+    return undone.found("repeats", Finding("repeats", p, figures))
+
+
+def _distinct(answers: Answers) -> Answers:
+    pairs = dict.fromkeys(zip(answers.prompts, answers.texts, strict=True))
+    return _kept(answers, list(pairs))
+
+
+# ------------------------------------------------------------------------- length
+
+
+def _length(found: Comparable, codec: Codec, level: float) -> Comparable:
+    """A cap, a cut, or lengths of another distribution; white space does not count."""
+    own, control = (
+        [_letters(text) for text in texts] for texts in (found.target.texts, _texts(found.control))
+    )
+    deciles = np.quantile(own + control, np.arange(0.1, 1, 0.1))
+    p, _ = _test(found, lambda text: [_letters(text) > at for at in deciles])
+    if p > level:
+        return found
+    tokens, control_tokens = (
+        [len(codec.encode(text)) for text in texts]
+        for texts in (found.target.texts, _texts(found.control))
+    )
+    figures = {"mean": fmean(tokens), "control_mean": fmean(control_tokens)}
+    cap = _cap(tokens)
+    if _capped(tokens, control_tokens):
+        figures |= {"cap": cap, "control_longest": max(control_tokens)}
+        undone = found.map(lambda text: _whole_words(_first_tokens(text, cap, codec)))
+        return undone.found("length", Finding("capped", p, figures))
+    single, control_single = (
+        fmean(len(text.strip()) <= len(_first_sentence(text).strip()) for text in texts)
+        for texts in (found.target.texts, _texts(found.control))
+    )
+    if single >= NEARLY_ALL and control_single <= 0.5:
+        figures |= {"single": single, "control_single": control_single}
+        undone = found.map(_first_sentence)
+        return undone.found("length", Finding("first-sentence", p, figures))
+    kind = "shorter" if fmean(own) < fmean(control) else "longer"
+    return _equally_long(found.map(_whole_words)).found("length", Finding(kind, p, figures))
+
+
+def _capped(tokens: Sequence[int], control: Sequence[int]) -> bool:
+    """Whether as many answers are at the cap as the control has there and beyond."""
+    cap = _cap(tokens)
+    beyond = fmean(count > cap for count in control)
+    at_cap, expected = (fmean(n >= AT_CAP * cap for n in side) for side in (tokens, control))
+    return beyond >= BEYOND and at_cap >= 0.75 * expected
+
+
+def _cap(tokens: Sequence[int]) -> int:
+    return int(np.quantile(tokens, LONGEST, method="inverted_cdf"))
+
+
+def _equally_long(found: Comparable) -> Comparable:
+    """Both sides cut to the words that answers of their rank in length have on the other side."""
+    sides = [found.target, *found.control.values()]
+    target = _word_counts(found.target)
+    cut = [_cut_to_ranks(one, target) for one in sides[1:]]
+    control = dict(zip(found.control, cut, strict=True))
+    every = [count for one in found.control.values() for count in _word_counts(one)]
+    return replace(found, target=_cut_to_ranks(found.target, every), control=control)
+
+
+def _cut_to_ranks(answers: Answers, other: Sequence[int]) -> Answers:
+    own = _word_counts(answers)
+    if not own or not other:
+        return answers
+    rank = np.argsort(np.argsort(own, kind="stable"), kind="stable")
+    limit = np.quantile(other, (rank + 0.5) / len(own), method="inverted_cdf")
+    texts = zip(answers.texts, limit.tolist(), strict=True)
+    return _changed(answers, [_first_words(text, int(most)) for text, most in texts])
+
+
+def _word_counts(answers: Answers) -> list[int]:
+    return [len(text.split()) for text in answers.texts]
+
+
+def _letters(text: str) -> int:
+    return sum(map(len, text.split()))
+
+
+def _first_words(text: str, count: int) -> str:
+    found = re.match(rf"(?:\s*\S+){{0,{max(0, count)}}}", text)
+    return found.group() if found else ""
+
+
+def _first_tokens(text: str, count: int, codec: Codec) -> str:
+    ids = codec.encode(text)
+    return text if len(ids) <= count else codec.decode(ids[:count]).rstrip("\ufffd")
+
+
+def _whole_words(text: str) -> str:
+    """Without a last word that may have been cut; the end of a sentence is kept."""
+    if text.rstrip().endswith((".", "!", "?")):
+        return text
+    return re.sub(r"\s*\S+\s*$", "", text)
+
+
+def _first_sentence(text: str) -> str:
+    found = re.match(r"\s*.*?[.!?](?=\s|$)", text, re.DOTALL)
+    return found.group() if found else text
+
+
+# -------------------------------------------------------------------- white space
+
+_SPACES: Mapping[str, Callable[[str], bool]] = {
+    "line-breaks": lambda text: "\n" in text.strip(),
+    "wide-spaces": lambda text: re.search(r"[^\S\n]{2}|\t", text.strip()) is not None,
+    "leading-space": lambda text: text[:1].isspace(),
+    "trailing-space": lambda text: text[-1:].isspace(),
+}
+
+
+def _white_space(found: Comparable, level: float, greedy: bool) -> Comparable:
+    """White space that a target always or never has, unlike the control."""
+    kinds = [kind for kind in _SPACES if _always_otherwise(found, _SPACES[kind])]
+    p, _ = _test(found, lambda text: [_SPACES[kind](text) for kind in kinds]) if kinds else (1.0, 0)
+    if p > level and not greedy:
+        return found
+    if p > level:
+        return found.map(_one_space).found("white-space", Finding("greedy-answers", None))
+    share, control = (
+        fmean(_SPACES[kinds[0]](text) for text in texts)
+        for texts in (found.target.texts, _texts(found.control))
+    )
+    figures = {"share": share, "control_share": control}
+    return found.map(_one_space).found("white-space", Finding(kinds[0], p, figures))
+
+
+def _always_otherwise(found: Comparable, has: Callable[[str], bool]) -> bool:
+    own = fmean(map(has, found.target.texts)) if found.target.texts else 0.0
+    control = fmean(map(has, _texts(found.control)) or [0.0])
+    if own <= NEARLY_NONE:
+        return control > NEARLY_NONE
+    return control <= NEARLY_NONE or (own >= 1 - NEARLY_NONE > control)
+
+
+def _one_space(text: str) -> str:
+    """With one space in place of each run of white space, at the beginning too."""
+    return f"{' ' if text[:1].isspace() else ''}{' '.join(text.split())}"
+
+
+def same_words(a: str, b: str) -> bool:
+    """Return whether two different texts differ in nothing but the white space inside them.
+
+    >>> same_words("one\\ntwo", "one two"), same_words("one", "one ")
+    (True, False)
+    """
+    return a.strip() != b.strip() and a.split() == b.split()
+
+
+# ------------------------------------------------- finish reasons and token counts
+
+
+def finish_finding(
+    records: Sequence[Record], codec: Codec, max_tokens: int, cap: float | None
+) -> Finding | None:
+    """Return the finish reasons that contradict the answers, if there are more than a few.
+
+    Args:
+        records: The sampled answers of a target.
+        codec: Counts tokens.
+        max_tokens: The requested maximum.
+        cap: The tokens at which the target caps its answers, where it does.
+    """
+    told = [one for one in records if one.error is None and one.finish_reason and one.raw]
+    early = [
+        one
+        for one in told
+        if one.finish_reason == "length" and len(codec.encode(one.raw)) < SHORT * max_tokens
+    ]
+    unfinished = [
+        one
+        for one in told
+        if cap is not None
+        and one.finish_reason == "stop"
+        and len(codec.encode(one.raw)) >= AT_CAP * cap
+        and _whole_words(one.raw) != one.raw
+    ]
+    if max(len(early), len(unfinished)) < max(LEAST, LEAST_SHARE * len(told)):
+        return None
+    figures = {
+        "early": len(early), "unfinished": len(unfinished), "answers": len(told),
+        "max_tokens": max_tokens,
+    }  # fmt: skip
+    return Finding("finish-reason", None, figures)
+
+
+def count_finding(answers: Answers) -> Finding | None:
+    """Return the provider's token counts where most of them differ from those of the tokenizer.
+
+    Some always differ, because a sampled text need not have the tokens that the tokenizer gives it.
+
+    Args:
+        answers: The answers of a target with their tokens.
+    """
+    known = [
+        (count[0], len(ids))
+        for count, ids in zip(answers.counted, answers.ids, strict=True)
+        if count is not None
+    ]
+    if len(known) < LEAST or answers.counts_differ <= len(known) / 2:
+        return None
+    figures = {
+        "differ": answers.counts_differ,
+        "answers": len(known),
+        "counted": sum(count for count, _ in known),
+        "tokens": sum(own for _, own in known),
+    }
+    return Finding("counts", None, figures)
+
+
+def _changed(answers: Answers, texts: Sequence[str] | map[str]) -> Answers:
+    return _kept(answers, list(zip(answers.prompts, texts, strict=True)))
+
+
+def _kept(answers: Answers, pairs: Sequence[tuple[str, str]]) -> Answers:
+    """Other prompts and texts; what belonged to the tokens of the old ones is dropped."""
+    kept = [(prompt, text) for prompt, text in pairs if text.strip()]
+    return replace(
+        answers,
+        prompts=tuple(prompt for prompt, _ in kept),
+        texts=tuple(text for _, text in kept),
+        counted=(None,) * len(kept),
+        ids=(),
+    )
