@@ -162,7 +162,17 @@ def _distinct(answers: Answers) -> Answers:
 
 
 def _length(found: Comparable, codec: Codec, level: float) -> Comparable:
-    """A cap, a cut, or lengths of another distribution; white space does not count."""
+    """A cap, a cut, or lengths of another distribution; white space does not count.
+
+    Answers that would lose most of their texts, such as single words, are compared as they are.
+    """
+    undone = _cut(found, codec, level)
+    if len(undone.target.texts) * 2 < len(found.target.texts):
+        return replace(found, findings=undone.findings)
+    return undone
+
+
+def _cut(found: Comparable, codec: Codec, level: float) -> Comparable:
     own, control = (
         [_letters(text) for text in texts] for texts in (found.target.texts, _texts(found.control))
     )
@@ -181,8 +191,7 @@ def _length(found: Comparable, codec: Codec, level: float) -> Comparable:
         undone = found.map(lambda text: _whole_words(_first_tokens(text, cap, codec)))
         return undone.found("length", Finding("capped", p, figures))
     single, control_single = (
-        fmean(len(text.strip()) <= len(_first_sentence(text).strip()) for text in texts)
-        for texts in (found.target.texts, _texts(found.control))
+        fmean(map(_one_sentence, texts)) for texts in (found.target.texts, _texts(found.control))
     )
     if single >= NEARLY_ALL and control_single <= 0.5:
         figures |= {"single": single, "control_single": control_single}
@@ -254,6 +263,11 @@ def _first_sentence(text: str) -> str:
     return found.group() if found else text
 
 
+def _one_sentence(text: str) -> bool:
+    ends = text.rstrip().endswith((".", "!", "?"))
+    return ends and text.strip() == _first_sentence(text).strip()
+
+
 # -------------------------------------------------------------------- white space
 
 _SPACES: Mapping[str, Callable[[str], bool]] = {
@@ -266,6 +280,8 @@ _SPACES: Mapping[str, Callable[[str], bool]] = {
 
 def _white_space(found: Comparable, level: float, greedy: bool) -> Comparable:
     """White space that a target always or never has, unlike the control."""
+    if not found.target.texts or not _texts(found.control):
+        return found
     kinds = [kind for kind in _SPACES if _always_otherwise(found, _SPACES[kind])]
     p, _ = _test(found, lambda text: [_SPACES[kind](text) for kind in kinds]) if kinds else (1.0, 0)
     if p > level and not greedy:
@@ -281,8 +297,7 @@ def _white_space(found: Comparable, level: float, greedy: bool) -> Comparable:
 
 
 def _always_otherwise(found: Comparable, has: Callable[[str], bool]) -> bool:
-    own = fmean(map(has, found.target.texts)) if found.target.texts else 0.0
-    control = fmean(map(has, _texts(found.control)) or [0.0])
+    own, control = (fmean(map(has, texts)) for texts in (found.target.texts, _texts(found.control)))
     if own <= NEARLY_NONE:
         return control > NEARLY_NONE
     return control <= NEARLY_NONE or (own >= 1 - NEARLY_NONE > control)

@@ -146,6 +146,16 @@ def test_nothing_changes_without_a_finding() -> None:
     assert comparable(nothing, control, Codec(), level=LEVEL) == Comparable(nothing, control)
 
 
+def test_single_words_are_compared_as_they_are_and_not_cut_to_nothing() -> None:
+    rng = np.random.default_rng(12)
+    texts = [f" {WORDS[rng.integers(len(WORDS))]}" for _ in range(96)]
+    target = Answers.of_texts([prompt for prompt in PROMPTS for _ in range(8)], texts)
+    found = comparable(target, {"float32": answers(rng, 8)}, Codec(), level=LEVEL)
+    assert found.findings["length"].kind in ("capped", "shorter")
+    assert len(found.target.texts) > 24
+    assert rejects(found, 0)
+
+
 def test_greedy_answers_show_changed_white_space_where_the_sampled_ones_are_too_few() -> None:
     rng = np.random.default_rng(11)
     target, control = answers(rng, 1), {"float32": answers(rng, 1)}
