@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from phi2sdk.report import identity
 from phi2sdk.report.format import listed, percent, times
 from phi2sdk.report.requirements import requirement_line
 from phi2sdk.report.schema import ChoiceReport, Interval, Report
@@ -78,6 +79,7 @@ def _ends(low: float, high: float) -> str:
 
 
 def _identity(report: Report) -> Iterator[str]:
+    yield from identity.notes(report)
     choices = _eligible(report)
     untested = [name for name, choice in choices.items() if choice.identity == "not-tested"]
     if untested and not report.identity:
