@@ -9,7 +9,8 @@ from phi2sdk.report import agreement, baseline, cost, decision, identity, latenc
 from phi2sdk.report.agreement import with_reference
 from phi2sdk.report.decision import cost_of, outcome
 from phi2sdk.report.format import SIMULATED, TOO_FEW, UNKNOWN, TimeUnit, grouped, listed
-from phi2sdk.report.schema import Report, TargetReport
+from phi2sdk.report.identity_sentences import candidate_name
+from phi2sdk.report.schema import DecisionReport, Report, TargetReport
 from phi2sdk.report.section import (
     Cell,
     Column,
@@ -57,9 +58,8 @@ def decision_lines(report: Report) -> list[str]:
     said = []
     if found is not None:
         said.append(found.sentence)
-        if found.excluded and report.validity.valid:
-            excluded = (f"{names} ({why})" for names, why in grouped(found.excluded))
-            said.append(f"Excluded: {'; '.join(excluded)}.")
+        if report.validity.valid:
+            said += _excluded(report, found)
     if report.run.demo:
         said.append(
             f"Demo: emulators simulate the latencies marked {SIMULATED}, and all prices are "
@@ -68,6 +68,17 @@ def decision_lines(report: Report) -> list[str]:
     elif simulated := [n for n, target in report.targets.items() if target.simulated]:
         said.append(f"Simulated: emulators answered for {listed(simulated)}.")
     return said
+
+
+def _excluded(report: Report, found: DecisionReport) -> Iterator[str]:
+    others = {n for n in found.excluded if found.choices[n].identity == "different"}
+    if others:
+        closest = {name: report.identity[name].closest for name in found.excluded if name in others}
+        named = (f"{n} ({candidate_name(c)})" if c else n for n, c in closest.items())
+        yield f"Excluded as another model: {', '.join(named)}."
+    rest = {name: why for name, why in found.excluded.items() if name not in others}
+    if rest:
+        yield f"Excluded: {'; '.join(f'{names} ({why})' for names, why in grouped(rest))}."
 
 
 def overview(report: Report) -> Section:

@@ -23,6 +23,8 @@ from phi2sdk.text import for_terminal
 
 __all__ = ["print_section", "print_sections", "show"]
 
+_STYLES = {"chosen": "bold green", "fails": "red", "id-different": "red"}
+"""The style of a row that has a cell of this kind."""
 LONGEST = 300
 """The characters of a note that are printed: some quote the message of a provider."""
 
@@ -115,6 +117,7 @@ def _table(section: Section, shown: Sequence[int], *, intervals: bool, gap: int)
             no_wrap=not column.words,
             max_width=20 if index == 0 else None,
         )
-    for row in rows:
-        table.add_row(*map(Text, row))
+    for row, cells in zip(rows, section.rows, strict=True):
+        styles = [_STYLES[cell.kind] for cell in cells if cell.kind in _STYLES]
+        table.add_row(*map(Text, row), style=styles[0] if styles else None)
     return table
