@@ -1,9 +1,9 @@
-"""In what way do a target's greedy answers differ from the reference's, and why?
+"""Diagnose the cause of differences between a target's greedy answers and the reference's.
 
-Each prompt whose answers differ is put under the first kind that fits. Its text shows whether
-white space, the stop, the length or the very beginning is the matter; the rest is a tie or
-unexplained, which only the regret under local weights can tell (:mod:`phi2sdk.analysis.regret`).
-What most differing prompts have in common is the signature of a cause.
+Each prompt with different answers is assigned to the first kind of difference that fits. The texts
+show differences in white space, at the stop, in length, or from the first tokens. The other
+differences are ties or unexplained, which only the regret under local weights distinguishes
+(:mod:`phi2sdk.analysis.regret`). The kind of most differences is the signature of a cause.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["Cause", "Diagnosis", "Kind", "Unexplained", "diagnose"]
 Kind = Literal[
     "white space", "past the stop", "tie", "shorter", "longer", "empty", "beginning", "unexplained"
 ]
-"""How the answers to a prompt differ, from the most harmless."""
+"""Kinds of differences between the answers to a prompt, beginning with the most harmless."""
 
 Cause = Literal[
     "equal",
@@ -43,20 +43,20 @@ Cause = Literal[
     "not scored",
     "mixed",
 ]
-"""What the differences look like; ``another model`` may be the same one quantised heavily.
+"""Causes of differences. ``another model`` includes a heavy quantization of the same model.
 
-``beginning``: most answers differ from the first tokens on, and nothing says why. ``another
-template`` is asserted only where local weights would have written these answers in it.
+``beginning`` means that most answers differ from the first tokens, for an unknown reason.
+``another template`` is stated only if local weights would have written these answers in it.
 """
 
 MOST = 0.5
-"""A signature is what more than this share shows."""
+"""Share of the differences above which a kind is the signature."""
 FREQUENT = 0.1
-"""More unexplained prompts than this share of all are no accident."""
+"""Share of all prompts above which unexplained differences are significant."""
 SMALL = 1.0
-"""Nats: a quantised model prefers tokens that the reference finds not much less likely."""
+"""Regret in nats up to which a difference may come from quantization."""
 SAME_LENGTH = 2
-"""Answers cut at one place differ by so many tokens, since ours are not the provider's."""
+"""Tolerance in tokens for answers cut at one length, because the provider's tokenizer differs."""
 
 _KINDS: Sequence[Kind] = get_args(Kind)
 _SIGNATURES: Mapping[Kind, Cause] = {
@@ -72,7 +72,7 @@ _OPEN: frozenset[Kind] = frozenset({"beginning", "unexplained"})
 
 @dataclass(frozen=True, slots=True)
 class Unexplained:
-    """A token that was no close call, counted from 1, and its regret in nats."""
+    """A token that is not a tie, by its position from 1, and its regret in nats."""
 
     prompt: str
     token: int
@@ -81,17 +81,17 @@ class Unexplained:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """Why a target's answers differ from the reference's.
+    """The cause of differences between a target's answers and the reference's.
 
     Attributes:
-        cause: What most of the differences show.
-        prompts: With an answer from both.
-        differ: Of these, how many have answers that are not equal byte for byte.
-        kinds: Of these, how many by kind.
-        varies: Prompts to which the target gave more than one answer.
-        cut_at: Tokens of its answers where they were all cut at one place.
-        tie: Nats within which the reference might have chosen otherwise; ``None``: not scored.
-        unexplained: Of the unexplained answers' first such tokens, the one with most regret.
+        cause: The cause of most differences.
+        prompts: Number of prompts with an answer from both.
+        differ: Number of prompts whose answers are not equal byte for byte.
+        kinds: Number of these prompts by kind of difference.
+        varies: Number of prompts to which the target gave more than one answer.
+        cut_at: Length of the target's answers in tokens, if all were cut at one length.
+        tie: Limit for a tie in nats; ``None`` if answers were not scored.
+        unexplained: The token with the largest regret among the unexplained differences.
         template: The other template in which the reference would have written the answers.
     """
 
@@ -109,12 +109,12 @@ class Diagnosis:
 def diagnose(
     pairing: Pairing, tokenizer: ReferenceTokenizer, regret: TargetRegret | None = None
 ) -> Diagnosis | None:
-    """Say why answers differ; ``None`` where no prompt has an answer from both.
+    """Return the cause of differences; ``None`` if no prompt has an answer from both.
 
     Args:
         pairing: Answers of the reference and of the target.
         tokenizer: The reference tokenizer.
-        regret: Of the target's answers, where there are local weights.
+        regret: The regret of the target's answers, if there are local weights.
     """
     if not pairing.pairs:
         return None
@@ -149,7 +149,7 @@ def diagnose(
 
 @dataclass(frozen=True, slots=True)
 class _Difference:
-    """Between two answers: its kind, the target's tokens, their regret."""
+    """A difference between two answers: its kind, the target's tokens, and their regret."""
 
     kind: Kind
     tokens: int
@@ -170,7 +170,7 @@ def _kind(a: Record, b: Record, shared: int, regret: Regret | None) -> Kind:
         return "past the stop"
     if not b.text:
         return "empty"
-    if a.text.startswith(b.text):  # before ties: what is there has no regret
+    if a.text.startswith(b.text):  # before ties, because the common tokens have no regret
         return "shorter"
     if regret is not None and regret.first is None:
         return "tie"
@@ -180,7 +180,7 @@ def _kind(a: Record, b: Record, shared: int, regret: Regret | None) -> Kind:
 
 
 def _by_answer(regret: TargetRegret | None) -> dict[tuple[str, int], Regret]:
-    """By prompt and repetition, for the answers that part from the reference's."""
+    """Return the regrets by prompt and repetition of answers that differ from the reference's."""
     forks = regret.forks if regret else ()
     return {(fork.prompt, again): fork.regret for fork in forks for again in fork.repetitions}
 

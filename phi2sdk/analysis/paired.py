@@ -1,12 +1,11 @@
-"""Is one target faster than another? Compared prompt by prompt.
+"""Test whether one target is faster than another, with latencies paired by prompt.
 
-For each prompt ``d = log(B / A)``; the ratio is ``exp(median d)``. Where only one of the two
-answered, ``d`` ranks at the end in its favour; where neither did, the prompt is counted and left
-out. The interval of the median is that of its order statistics: in simulation it covers as it
-says (.97 of 1,000 runs at 100 prompts), where a percentile bootstrap falls short (.935, and .923
-at 24 prompts), and it takes infinite values as they are. The p-value is that of the signed-rank
-test (Wilcoxon 1945), which sees ranks alone, so that what never came has its place. Equivalence
-is shown by two one-sided tests (Schuirmann 1987).
+For each prompt ``d = log(B / A)``, and the ratio is ``exp(median d)``. If only one of the two
+targets answered, ``d`` is infinite in favor of that target. If neither answered, the prompt is
+counted and excluded. The interval of the median is given by order statistics. In simulation its
+coverage is .97 (1,000 runs at 100 prompts), while a percentile bootstrap covers .935, and .923 at
+24 prompts; it also allows infinite values. The p-value is that of the signed-rank test (Wilcoxon
+1945), which uses only ranks. Equivalence is shown by two one-sided tests (Schuirmann 1987).
 """
 
 from __future__ import annotations
@@ -29,24 +28,26 @@ Floats = NDArray[np.float64]
 Verdict = Literal["faster", "slower", "equivalent", "not resolvable", "not shown"]
 ALPHA = 1 - CONFIDENCE
 POWER = 0.8
-MEDIAN_EFFICIENCY = math.pi / 2  # of the mean relative to the median, normal errors
+MEDIAN_EFFICIENCY = math.pi / 2  # variance of the median over that of the mean, for normal errors
 
 
 @dataclass(frozen=True, slots=True)
 class PairedRatio:
-    """B against A; a ratio below 1 says that B is faster.
+    """The comparison of B with A. A ratio below 1 means that B is faster.
 
     Attributes:
-        pairs: Prompts that were compared; left_out: prompts that neither answered.
-        ratio: ``exp(median d)``; ``None`` where it is no finite number.
-        low, high: Its 95 % interval; ``None``: no end there, or too few prompts.
-        difference: The median of B - A in seconds; ``None`` where it is no finite number.
-        p: Of the hypothesis that neither is faster; p_adjusted: after Holm over all pairs.
-        p_equivalent: Of the hypothesis that they differ by the margin or more; adjusted likewise.
-        verdict: Of B: ``faster``, ``slower``, ``equivalent`` within the margin, ``not
-            resolvable`` (a difference smaller than twice the harness' own error), ``not shown``.
-        prompts_needed: About how many prompts would settle a verdict that is not shown.
-        favours_b: Whether the median is on B's side; ``None`` where it is on nobody's.
+        pairs: Number of prompts compared.
+        left_out: Number of prompts that neither target answered.
+        ratio: ``exp(median d)``; ``None`` if it is not finite.
+        low, high: The 95 % interval; ``None`` if it has no end, or there are too few prompts.
+        difference: The median of B - A in seconds; ``None`` if it is not finite.
+        p: The p-value of the hypothesis that neither is faster.
+        p_adjusted: ``p`` after Holm's adjustment over all pairs.
+        p_equivalent: The adjusted p-value of the hypothesis that they differ by the margin or more.
+        verdict: The verdict on B: ``faster``, ``slower``, ``equivalent`` within the margin, ``not
+            resolvable`` (a difference below twice the measurement error), or ``not shown``.
+        prompts_needed: Approximate number of prompts for a verdict, if it is not shown.
+        favours_b: Whether the median is in favor of B; ``None`` if it favors neither.
     """
 
     pairs: int
@@ -66,11 +67,11 @@ class PairedRatio:
 def log_ratios(
     a: Mapping[str, Sequence[float]], b: Mapping[str, Sequence[float]]
 ) -> tuple[Floats, Floats, int]:
-    """``(d, difference, left_out)``: per prompt, over its repetitions the median.
+    """Return ``(d, difference, left_out)`` by prompt, with the median over its repetitions.
 
     Args:
-        a: Values of A by prompt, repetition by repetition; infinity where none came.
-        b: The same of B.
+        a: Values of A by prompt and repetition; infinity for a failed request.
+        b: Values of B, likewise.
     """
     ratios, differences, left_out = [], [], 0
     for prompt, left in a.items():
@@ -94,11 +95,11 @@ def compare_paired(
     *,
     margin: float = 0.05,
 ) -> PairedRatio:
-    """B against A, before the adjustment for other pairs; :func:`judge_all` gives the verdict.
+    """Compare B with A, before the adjustment for other pairs; :func:`judge_all` adds the verdict.
 
     Args:
-        a: As for :func:`log_ratios`.
-        b: As for :func:`log_ratios`.
+        a: Values of A, as for :func:`log_ratios`.
+        b: Values of B, as for :func:`log_ratios`.
         margin: Ratios from ``1 / (1 + margin)`` to ``1 + margin`` count as equivalent.
     """
     d, differences, left_out = log_ratios(a, b)
@@ -124,11 +125,11 @@ def compare_paired(
 def judge_all(
     found: Mapping[str, PairedRatio], errors: Mapping[str, float | None]
 ) -> dict[str, PairedRatio]:
-    """All pairs with their p-values adjusted together (Holm 1979), and their verdicts.
+    """Return all pairs with p-values adjusted together (Holm 1979), and with their verdicts.
 
     Args:
-        found: By pair.
-        errors: The harness' own error of each pair in seconds, ``None`` if unknown.
+        found: The comparisons by pair.
+        errors: The measurement error of each pair in seconds; ``None`` if unknown.
     """
     tested = [name for name, pair in found.items() if pair.p is not None]
     p = dict(zip(tested, holm([found[name].p or 0.0 for name in tested]), strict=True))
@@ -144,7 +145,7 @@ def judge_all(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjustment: rejecting those at most alpha keeps the family at alpha.
+    """Return p-values after Holm's step-down adjustment, which controls the family-wise error.
 
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
@@ -171,8 +172,8 @@ def _verdict(pair: PairedRatio, error: float | None) -> Verdict:
 
 
 def _signed_rank(d: Floats, alternative: str) -> float:
-    """The p-value of Wilcoxon's test of symmetry about 0; infinite values have the last ranks."""
-    rounded = np.round(d, 12)  # equal ratios are ties, whatever the last bit says
+    """Return the p-value of Wilcoxon's test of symmetry about 0; infinite values rank last."""
+    rounded = np.round(d, 12)  # equal ratios are ties, even if the last bit differs
     moved = rounded[rounded != 0]
     if len(moved) == 0:
         return 1.0
@@ -185,9 +186,9 @@ def _signed_rank(d: Floats, alternative: str) -> float:
 
 
 def _prompts_needed(d: Floats, middle: float, delta: float) -> int | None:
-    """``n = 1.57 ((z_alpha + z_power) s / effect)^2``, s by the median absolute deviation.
+    """Return ``n = 1.57 ((z_alpha + z_power) s / effect)^2``, with s from the MAD.
 
-    The effect is the difference that was seen, or the margin where that is larger.
+    The effect is the observed difference, or the margin if that is larger.
     """
     finite = d[np.isfinite(d)]
     if len(finite) < 2 or not math.isfinite(middle):
@@ -205,13 +206,13 @@ def _log_ratio(a: float, b: float) -> float:
 
 
 def _sign(a: float, b: float) -> float:
-    """Infinite in favour of the one that answered."""
+    """Return infinity in favor of the target that answered."""
     return -math.inf if math.isinf(a) else math.inf
 
 
 def _median(values: Sequence[float] | Floats) -> float:
     ordered = sorted(values)
-    # As plain floats: numpy's warn where infinities of both signs meet.
+    # Python floats, because numpy warns about adding infinities of both signs.
     low, high = float(ordered[(len(ordered) - 1) // 2]), float(ordered[len(ordered) // 2])
     if low == high:
         return low

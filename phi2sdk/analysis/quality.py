@@ -1,8 +1,8 @@
-"""The quality of one target's answers, prompt by prompt.
+"""Measure the quality of one target's answers, prompt by prompt.
 
-Every likeness ``s`` stands beside ``s0``, that of answers with the references of other prompts:
-texts of one kind are alike by chance, and ``(s - s0) / (1 - s0)`` is what is left of it. Answers
-that never came are not scored here, and are counted elsewhere.
+Every similarity ``s`` is reported with ``s0``, the similarity to the references of other prompts,
+because texts of one kind are similar by chance. ``(s - s0) / (1 - s0)`` is the similarity above
+chance. Failed requests have no score; the report counts them separately.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from phi2sdk.measure.tokens import ReferenceTokenizer
 __all__ = ["Likeness", "Quality", "first_sentence", "likeness", "quality"]
 
 SHUFFLES, PAIRS = 10, 1000
-"""Each answer is held against so many references of other prompts, and all against so many."""
+"""Number of references of other prompts for each answer, and for all answers."""
 
 LONGEST = 50_000
-"""Characters of an answer that are read: several of the model's contexts. A provider may send
-megabytes, and likeness takes time by the square."""
+"""Maximum number of characters of an answer that are read, several times the model's context. A
+provider may send megabytes, and the time for a similarity is quadratic."""
 
 _SENTENCE_END = re.compile(r"[.!?][\"'”’)\]]*(?=\s+[^\sa-z])|[。！？]|\n\s*\n")
 
@@ -35,13 +35,13 @@ Score = Callable[[str, str], float]
 
 @dataclass(frozen=True, slots=True)
 class Likeness:
-    """How alike answers and their references are.
+    """The similarity between answers and their references.
 
     Attributes:
-        prompts: How many have both.
+        prompts: Number of prompts with answer and reference.
         value: The mean over prompts.
         baseline: The mean with references of other prompts; ``None`` with fewer than two.
-        above_chance: ``(value - baseline) / (1 - baseline)``; ``None`` where chance gives 1.
+        above_chance: ``(value - baseline) / (1 - baseline)``; ``None`` if the baseline is 1.
     """
 
     prompts: int
@@ -52,17 +52,17 @@ class Likeness:
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """Of one target.
+    """The quality of one target's answers.
 
     Attributes:
-        prompts: With an answer.
-        rouge_l, chrf, cosine: Likeness to the references, from 0 to 1 (cosine: from -1).
-        faithful: Share of numbers and names that the source has; only answers that have any.
+        prompts: Number of prompts with an answer.
+        rouge_l, chrf, cosine: Similarity to the references, from 0 to 1 (cosine: from -1).
+        faithful: Share of an answer's numbers and names that the source has.
         unsupported: Share of prompts with a number or name that the source lacks.
-        tokens: Median length of the cut answers.
-        length_ratio: Median of answer over reference, in words.
-        past_first_sentence: Mean share of an answer's words that stand after its first sentence.
-        unknown: Why one of them is ``None``.
+        tokens: Median length of the cut answers in tokens.
+        length_ratio: Median ratio of answer length to reference length, in words.
+        past_first_sentence: Mean share of an answer's words after its first sentence.
+        unknown: The reason for each value that is ``None``.
     """
 
     prompts: int
@@ -88,11 +88,11 @@ def quality(
     """Measure a target's greedy answers; ``None`` where it has none.
 
     Args:
-        records: Of one target.
+        records: The records of one target.
         tokenizer: The reference tokenizer.
-        references: A good answer by prompt, as far as there are any.
-        sources: What a summary is of, by prompt; empty where answers are no summaries.
-        encoder: Gives the cosine; ``None``: without.
+        references: A good answer by prompt, for some or all prompts.
+        sources: The summarized text by prompt; empty if answers are not summaries.
+        encoder: The encoder for the cosine; ``None`` for no cosine.
     """
     whole: dict[str, list[str]] = {}
     for record in records:
@@ -153,13 +153,13 @@ def likeness(
     *,
     low: float = 0.0,
 ) -> Likeness | None:
-    """The mean score over prompts, and that of shuffled pairs.
+    """Return the mean score over prompts, and the mean score of shuffled pairs.
 
     Args:
-        answers: By prompt, one a repetition.
-        references: By prompt.
-        score: From ``low`` to 1; ``None`` leaves a pair out.
-        low: The lowest score there can be.
+        answers: The answers by prompt, one per repetition.
+        references: The reference by prompt.
+        score: A score from ``low`` to 1; ``None`` excludes a pair.
+        low: The lowest possible score.
     """
     scored: dict[str, float] = {}
     for prompt, texts in answers.items():
@@ -187,7 +187,7 @@ def likeness(
 
 
 def first_sentence(text: str) -> str:
-    """The text up to the end of its first sentence, as far as punctuation tells."""
+    """Return the text up to the end of its first sentence, found by punctuation."""
     stripped = text.strip()
     found = _SENTENCE_END.search(stripped)
     return stripped if found is None else stripped[: found.end()]
@@ -216,7 +216,7 @@ def _cosine(
 
 
 def _shuffled(n: int) -> list[tuple[int, int]]:
-    """Pairs of different prompts: a random order, moved on by 1, 2, ... places."""
+    """Yield pairs of different prompts: a random order, shifted by 1, 2, ... positions."""
     order = np.random.default_rng(0).permutation(n)
     return [
         (int(mine), int(other))
@@ -226,7 +226,7 @@ def _shuffled(n: int) -> list[tuple[int, int]]:
 
 
 def _mean_of(measure: Callable[[str], float], texts: Sequence[str]) -> float:
-    """The mean over texts, of which the distinct ones are measured."""
+    """Return the mean over texts, computing the value of equal texts once."""
     once = {text: measure(text) for text in set(texts)}
     return _mean([once[text] for text in texts])
 

@@ -1,15 +1,15 @@
-"""Was it a close call? The regret of a target's greedy tokens under the local reference.
+"""Compute the regret of a target's greedy tokens under the local reference.
 
-At each token of an answer the regret is ``max log p - log p(token)`` in nats: how much likelier
-the reference's own choice was, after the very text that the target had written so far. Two honest
-implementations part where it is next to nothing; after that each goes on as its own text demands,
-so the later tokens are as telling as the first. How much is next to nothing, the local weights say
-themselves: how far every precision that counts as honest moves the gap between the two likeliest
-tokens (:func:`near_tie`).
+The regret of a token is ``max log p - log p(token)`` in nats: the log-probability of the most
+likely token minus that of the token in the answer, after the same preceding text. Two honest
+implementations diverge only at ties, where the regret is almost zero. Each token is conditional on
+the preceding text of its own answer, so the tokens after a divergence are as informative as before.
+The limit for a tie is measured: the change of the gap between the two most likely tokens from one
+honest precision to another (:func:`near_tie`).
 
-Texts are scored as they were received, under the prompt that was sent, in the pieces in which the
-reference would have written them (:mod:`phi2sdk.analysis.retokenize`). White space that the
-reference begins with and the target's provider trims is put back first.
+Texts are scored as received, after the prompt that was sent, in the tokens in which the reference
+would have written them (:mod:`phi2sdk.analysis.retokenize`). White space with which the reference
+begins and which the target's provider trims is restored first.
 """
 
 from __future__ import annotations
@@ -41,27 +41,27 @@ __all__ = [
 ]
 
 TIE = 0.01
-"""Nats within which the reference might have chosen otherwise, at the least."""
+"""Minimum limit for a tie, in nats."""
 CLEAR = 1.0
-"""Nats: the weights would not have written a token with a larger regret, in any precision."""
+"""Regret in nats above which the weights would not write a token in any precision."""
 MOST_PARTED = 50
-"""So many answers that part show in which template they were written."""
+"""Number of different answers that are scored to identify their template."""
 MOST = 1e4
-"""Nats; a token of no probability at all has an infinite regret, which no file can hold."""
+"""Maximum regret in nats, because the infinite regret of an impossible token is not valid JSON."""
 ROUNDING, OFTEN = 1.5, 0.99
-"""Other hardware rounds otherwise: so many times the move that is seldom exceeded here."""
+"""Factor on the measured limit for a tie, because other hardware rounds differently."""
 
 
 @dataclass(frozen=True, slots=True)
 class Greedy:
-    """A target's answer, to be scored after its prompt.
+    """An answer of a target, to be scored after its prompt.
 
     Attributes:
-        prompt: What was asked.
-        repetitions: In which the answer was this.
+        prompt: The id of the prompt.
+        repetitions: The repetitions with this answer.
         text: The answer as received.
-        fork: How many characters it has in common with the reference target's answer before
-            they part; ``None`` where they are equal.
+        fork: Number of characters before the first divergence from the reference target's answer;
+            ``None`` if they are equal.
     """
 
     prompt: str
@@ -72,7 +72,7 @@ class Greedy:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """An answer's score, and the token at which it parts from the reference target's answer."""
+    """The score of an answer, and its first token that differs from the reference's answer."""
 
     score: Score
     fork: int | None = None
@@ -80,16 +80,16 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Regret:
-    """One answer; nats.
+    """The regret of one answer, in nats.
 
     Attributes:
-        tokens: How many it has.
-        off: Of these, how many were not the likeliest.
+        tokens: Number of tokens.
+        off: Number of tokens that were not the most likely ones.
         maximum: The largest regret.
-        at_fork: That where it parts from the reference target's answer; ``None`` where it does
-            not, or ends there.
-        first: The first token whose regret is more than a tie; ``None`` where there is none.
-        at_first: Its regret.
+        at_fork: The regret at the first divergence from the reference target's answer; ``None`` if
+            there is no divergence, or the answer ends there.
+        first: The first token whose regret is not a tie; ``None`` if there is none.
+        at_first: The regret of ``first``.
     """
 
     tokens: int
@@ -101,7 +101,7 @@ class Regret:
 
     @staticmethod
     def of(scored: Scored, tie: float = TIE) -> Regret:
-        """From a score at temperature 1."""
+        """Return the regret from a score at temperature 1."""
         score, fork = scored.score, scored.fork
         values = [min(value, MOST) for value in score.regret]
         first = next((at for at, value in enumerate(values) if value > tie), None)
@@ -117,7 +117,7 @@ class Regret:
 
 @dataclass(frozen=True, slots=True)
 class AnswerRegret:
-    """An answer that parts from the reference target's."""
+    """An answer that differs from the reference target's."""
 
     prompt: str
     repetitions: tuple[int, ...]
@@ -126,15 +126,15 @@ class AnswerRegret:
 
 @dataclass(frozen=True, slots=True)
 class TargetRegret:
-    """The greedy answers of a target.
+    """The regret of the greedy answers of a target.
 
     Attributes:
-        tie: Nats that count as none.
-        answers, tokens: How many were scored; equal texts for one prompt count once.
-        off: Tokens that were not the likeliest.
+        tie: Regret in nats up to which a token is a tie.
+        answers, tokens: Number scored; equal texts for one prompt count once.
+        off: Number of tokens that were not the most likely ones.
         maximum: The largest regret.
-        forks: The answers that part from the reference target's.
-        template: The other template in which the weights would have written most of these.
+        forks: The answers that differ from the reference target's.
+        template: The other template in which the weights would have written most of ``forks``.
     """
 
     tie: float
@@ -146,15 +146,15 @@ class TargetRegret:
     template: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in a file."""
+        """Return the regret for a file."""
         return asdict(self)
 
     @staticmethod
     def from_json(plain: Mapping[str, Any]) -> TargetRegret:
-        """What :meth:`to_json` wrote.
+        """Return the regret that :meth:`to_json` wrote.
 
         Raises:
-            pydantic.ValidationError: It is none.
+            pydantic.ValidationError: The data are not valid.
         """
         return _TARGET.validate_python(plain)
 
@@ -163,10 +163,10 @@ _TARGET = TypeAdapter(TargetRegret)
 
 
 def greedy_answers(pairing: Pairing) -> list[Greedy]:
-    """The answers of a target to be scored, each text of a prompt once; empty ones left out.
+    """Return the answers of a target to score: each text of a prompt once, without empty ones.
 
     Args:
-        pairing: Answers of the reference target and of this one.
+        pairing: Answers of the reference target and of this target.
     """
     found: dict[tuple[str, str, int | None], list[int]] = defaultdict(list)
     for prompt, pairs in pairing.pairs.items():
@@ -184,7 +184,7 @@ def greedy_answers(pairing: Pairing) -> list[Greedy]:
 def score_greedy(
     model: Scorer, prompts: Mapping[str, str], answers: Sequence[Greedy]
 ) -> list[Scored | None]:
-    """Each answer under the local reference; ``None`` where it cannot be scored."""
+    """Score each answer with the local reference; ``None`` if it cannot be scored."""
     pairs = [(prompts[answer.prompt], answer.text) for answer in answers]
     return [
         None if score is None else Scored(score, _token_at(model, score, answer))
@@ -193,10 +193,10 @@ def score_greedy(
 
 
 def near_tie(honest: Iterable[tuple[Score, Score]]) -> float:
-    """Nats that count as none: 1.5 times what honest numerics moves 99 of 100 gaps by.
+    """Return the limit for a tie: 1.5 times the 99th percentile of the change of the gaps.
 
     Args:
-        honest: The same tokens under the reference and under another honest precision.
+        honest: Scores of the same tokens in the reference and in another honest precision.
     """
     moves = [move for pair in honest for move in _moves(*pair)]
     if not moves:
@@ -211,8 +211,8 @@ def written_in(
 
     Args:
         model: The local reference.
-        templates: By prompt, its text in each other template.
-        answers: Of which those count that part from the reference target's.
+        templates: The text of each prompt in each other template.
+        answers: The answers; only those that differ from the reference target's are used.
     """
     parted = [answer for answer in answers if answer.fork is not None][:MOST_PARTED]
     explained: Counter[str] = Counter()
@@ -234,13 +234,13 @@ def regret_of(
     tie: float = TIE,
     template: str | None = None,
 ) -> TargetRegret:
-    """The regret of a target's answers.
+    """Return the regret of a target's answers.
 
     Args:
-        answers: From :func:`greedy_answers`.
-        scores: What :func:`score_greedy` says of each.
-        tie: Nats that count as none; see :func:`near_tie`.
-        template: From :func:`written_in`.
+        answers: The answers of :func:`greedy_answers`.
+        scores: Their scores by :func:`score_greedy`.
+        tie: The limit for a tie in nats; see :func:`near_tie`.
+        template: The template found by :func:`written_in`.
     """
     known = [
         (answer, Regret.of(scored, tie))
@@ -263,13 +263,13 @@ def regret_of(
 
 
 def _moves(a: Score, b: Score) -> Iterator[float]:
-    """By how much the gap between the two likeliest tokens differs, place by place."""
+    """Yield the change of the gap between the two most likely tokens, position by position."""
     for best, other, gap, moved in zip(a.argmax, b.argmax, a.margin, b.margin, strict=True):
         yield abs(gap - moved) if best == other else gap + moved
 
 
 def _token_at(model: Scorer, score: Score, answer: Greedy) -> int | None:
-    """The token that holds the first character in which the answers differ."""
+    """Return the token with the first character in which the answers differ."""
     if answer.fork is None:
         return None
     left = len(answer.text[: answer.fork].encode())
@@ -281,7 +281,7 @@ def _token_at(model: Scorer, score: Score, answer: Greedy) -> int | None:
 
 
 def _restored(text: str, reference: str) -> str:
-    """``text`` with the white space in front that the reference's answer has and it lacks."""
+    """Return ``text`` with the leading white space of the reference's answer if it has none."""
     if not text or text[0].isspace():
         return text
     return reference[: len(reference) - len(reference.lstrip())] + text

@@ -1,13 +1,12 @@
-"""Scoring a text in the pieces in which the model would have written it.
+"""Find the tokens in which a model would have written a text, and score the text in them.
 
-A text comes back from an endpoint as characters. The tokenizer cuts them up in its one way, but a
-model may have written the same word in other pieces, and the scores of pieces that it did not
-choose say nothing of the text. So wherever the likeliest token is another one that spells what
-comes next, the text is cut up there anew, and scored again: a text that the model's greedy
-decoding wrote has the likeliest token everywhere, whatever its pieces.
+An endpoint returns characters. The tokenizer splits them in one way, but the model may have written
+the same characters in other tokens, whose scores differ. So at each position where another token
+that spells the following characters is the most likely one, the text is split again and scored
+again. A text from greedy decoding of the model then has the most likely token at every position.
 
-A piece that a server cut at a stop, or trimmed, is left out at the end: where the likeliest token
-begins with all the text that is left, there is nothing more to judge.
+At the end, a token that a server cut at a stop or trimmed is excluded: if the most likely token
+begins with all of the remaining text, the rest is not scored.
 """
 
 from __future__ import annotations
@@ -33,13 +32,13 @@ __all__ = [
 ]
 
 LONGEST_PIECE = 32
-"""Characters of a token at most, so that of an endless text no more is looked at than can fit."""
+"""Maximum number of characters per token, which limits the part of a long text that is read."""
 MOST_PASSES = 24
-"""A text whose pieces differ at more places keeps the tokenizer's from there on."""
+"""Maximum number of positions at which a text is split again; the rest keeps the tokenizer's."""
 
 
 class Scorer(Protocol):
-    """The part of :class:`~phi2sdk.backends.engine.LocalModel` that is used here."""
+    """The part of :class:`~phi2sdk.backends.engine.LocalModel` that this module uses."""
 
     @property
     def context_length(self) -> int: ...
@@ -51,12 +50,12 @@ class Scorer(Protocol):
 
 
 def score_as_written(model: Scorer, pairs: Sequence[tuple[str, str]]) -> list[Score | None]:
-    """The score of each text after its prompt; ``None`` where nothing can be scored.
+    """Return the score of each text after its prompt; ``None`` if nothing can be scored.
 
     Args:
-        model: Who scores.
-        pairs: Prompt and text of each. What does not fit into the context is left out, as is
-            half a character at the end, which is all that U+FFFD tells of it.
+        model: The model that scores the texts.
+        pairs: Prompts and texts. Text beyond the context is excluded, as is an incomplete
+            character (U+FFFD) at the end.
     """
     prompts = [model.encode(prompt) for prompt, _ in pairs]
     most = LONGEST_PIECE * model.context_length
@@ -83,7 +82,7 @@ def score_as_written(model: Scorer, pairs: Sequence[tuple[str, str]]) -> list[Sc
 
 
 def _respelled(model: Scorer, score: Score, text: str) -> tuple[int, list[int] | None]:
-    """How many tokens can be judged, and better ones, if there are any."""
+    """Return the number of tokens that can be scored, and better tokens, if there are any."""
     data, begin = text.encode(), 0
     for at, (own, best) in enumerate(zip(score.ids, score.argmax, strict=True)):
         piece = model.piece(best)
@@ -107,18 +106,18 @@ def _first(score: Score, count: int) -> Score:
 
 
 MOST_SPELLINGS = 24
-"""So many spellings of a text are tried at most."""
+"""Maximum number of spellings of a text that are tried."""
 
 Ids = tuple[int, ...]
 
 
 def as_written(model: LocalModel, pairs: Sequence[tuple[str, str]]) -> list[Ids]:
-    """The tokens of each text in its likeliest spelling.
+    """Return the tokens of each text in its most likely spelling.
 
     Args:
         model: The reference.
-        pairs: Prompt and text of each; the tokens of an empty text are none. One that does not fit
-            into the context gets the tokenizer's spelling.
+        pairs: Prompts and texts. An empty text has no tokens. A text that does not fit into the
+            context keeps the tokenizer's spelling.
     """
     from phi2sdk.backends.engine.likelihood import log_probabilities
 
@@ -147,14 +146,14 @@ def as_written(model: LocalModel, pairs: Sequence[tuple[str, str]]) -> list[Ids]
 
 
 class _Options(NamedTuple):
-    """The tokens that spell what comes at a place of a text, and where each ends, in bytes."""
+    """The tokens that spell the text at a position, and the end of each in bytes."""
 
     tokens: Ids
     ends: tuple[int, ...]
 
 
 class _Branch(NamedTuple):
-    """Another token at a place: the text can become as likely as ``bound`` at most."""
+    """Another token at a position; ``bound`` limits the likelihood of the text with it."""
 
     bound: float
     place: int
@@ -176,7 +175,7 @@ class _Alphabet:
         return cls(token, max(map(len, token), default=0))
 
     def options(self, data: bytes, start: int) -> _Options:
-        """What may stand at ``start``."""
+        """Return the tokens that spell the text at ``start``."""
         tokens, ends = [], []
         for end in range(start + 1, min(start + self.longest, len(data)) + 1):
             token = self.token.get(data[start:end])
@@ -188,12 +187,12 @@ class _Alphabet:
 
 @dataclass(slots=True)
 class _Text:
-    """The search in one text.
+    """The search for the most likely spelling of one text.
 
     Attributes:
-        data: Its bytes.
-        best: The likeliest spelling so far.
-        total: Its log-likelihood.
+        data: The bytes of the text.
+        best: The most likely spelling so far.
+        total: The log-likelihood of ``best``.
     """
 
     data: bytes
@@ -206,7 +205,7 @@ class _Text:
     _tried: int = 0
 
     def options(self, ids: Ids) -> list[_Options]:
-        """What may stand at each place of a spelling, its own token among them."""
+        """Return the possible tokens at each position of a spelling, including its own."""
         found, at = [], 0
         for own in ids:
             here = self._known.get(at)
@@ -217,12 +216,12 @@ class _Text:
         return found
 
     def learn(self, place: int, ids: Ids, logp: Sequence[Sequence[float]]) -> list[_Branch]:
-        """Take in the log-probabilities of a spelling and of what could stand in its places.
+        """Add the log-probabilities of a spelling and of the possible tokens at its positions.
 
         Args:
-            place: From here on it was changed.
+            place: The first position that was changed.
             ids: The spelling.
-            logp: Of each place's options.
+            logp: The log-probabilities of the options at each position.
         """
         self._tried += 1
         options = self.options(ids)
@@ -238,20 +237,20 @@ class _Text:
                 bound = before[at] + logp[at][column]
                 if column == chosen[at] or bound <= self.total:
                     continue
-                after = bisect_left(borders, end) + 1  # the first place behind it
+                after = bisect_left(borders, end) + 1  # the first position after it
                 bound += total - before[after]
                 if bound > self.total:
                     branches.append(_Branch(bound, at, token, end))
         return branches
 
     def remember(self, branch: _Branch, spelt: Ids) -> None:
-        """A spelling that may be likelier."""
+        """Add a spelling that may be more likely."""
         if spelt not in self._seen:
             self._seen.add(spelt)
             heapq.heappush(self._heap, (-branch.bound, branch.place + 1, spelt))
 
     def next(self) -> tuple[int, Ids] | None:
-        """The most promising spelling, if any can still be likelier than the best."""
+        """Return the most promising spelling, if any can still be more likely than the best."""
         if self._tried >= MOST_SPELLINGS or not self._heap or -self._heap[0][0] <= self.total:
             return None
         _, place, spelt = heapq.heappop(self._heap)
@@ -259,7 +258,7 @@ class _Text:
 
 
 def _likelier_pieces(model: LocalModel, data: bytes, ids: Ids, branch: _Branch) -> Ids | None:
-    """The spelling with the branch's token; ``None`` where it ends inside a character."""
+    """Return the spelling with the branch's token; ``None`` if it ends inside a character."""
     try:
         rest = data[branch.end :].decode()
     except UnicodeDecodeError:  # where the tokenizer cannot begin

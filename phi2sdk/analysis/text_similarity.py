@@ -33,12 +33,12 @@ _ROUGE_WORD = re.compile(f"[{_CJK}]|[^\\W_{_CJK}]+")
 
 @lru_cache(maxsize=4096)
 def words(text: str) -> tuple[str, ...]:
-    """The words of a text, case aside; of Chinese, Japanese and Korean the characters."""
+    """Return the words of a text in lower case, or Chinese, Japanese and Korean characters."""
     return tuple(_ROUGE_WORD.findall(text.casefold()))
 
 
 def rouge_l(answer: str, reference: str) -> float:
-    """ROUGE-L (Lin 2004): F1 of the longest common subsequence of words; both empty 1.
+    """Return ROUGE-L (Lin 2004): F1 of the longest common subsequence of words; both empty 1.
 
     >>> rouge_l("the cat sat", "the black cat sat down")
     0.75
@@ -51,7 +51,7 @@ def rouge_l(answer: str, reference: str) -> float:
 
 @lru_cache(maxsize=16384)
 def chrf(answer: str, reference: str) -> float:
-    """chrF2 (Popovic 2015) as sacrebleu computes it, from 0 to 1; both empty 1.
+    """Return chrF2 (Popovic 2015) as sacrebleu computes it, from 0 to 1; both empty 1.
 
     Raises:
         ImportError: sacrebleu is not installed (extra ``quality``).
@@ -82,7 +82,7 @@ _ALWAYS = frozenset({"I", "I'm", "I've", "I'll"})
 
 @lru_cache(maxsize=4096)
 def details(text: str) -> frozenset[str]:
-    """The numbers and names of a text."""
+    """Return the numbers and names of a text."""
     found = {_plain_number(match[0]) for match in _NUMBER.finditer(text)}
     for match in _WORD.finditer(text):
         word = match[0]
@@ -94,14 +94,14 @@ def details(text: str) -> frozenset[str]:
 
 
 def unsupported(summary: str, source: str) -> tuple[int, int]:
-    """``(missing, all)``: of a summary's numbers and names, those that the source lacks."""
+    """Return ``(missing, all)`` counts of a summary's numbers and names, missing in its source."""
     found = details(summary)
     return len(found - _words(source)), len(found)
 
 
 @lru_cache(maxsize=4096)
 def _words(source: str) -> frozenset[str]:
-    """All that a detail may be supported by."""
+    """Return the words and numbers of a source that can support a detail."""
     known = {_plain_number(match[0]) for match in _NUMBER.finditer(source)}
     for match in _WORD.finditer(source):
         known.add(_plain_name(match[0]))
@@ -115,7 +115,7 @@ def _is_name(word: str, *, begins: bool) -> bool:
 
 
 def _plain_number(text: str) -> str:
-    """``1,000`` as ``1000``; ``3.50`` and ``3,5`` stay what they are but for the comma."""
+    """Return ``1,000`` as ``1000``; in other numbers, only a decimal comma changes."""
     return re.sub(r",(?=\d{3}(?!\d))", "", text)
 
 
@@ -127,18 +127,18 @@ Floats = NDArray[np.float64]
 
 
 class Encoder(Protocol):
-    """What turns texts into vectors; a ``SentenceTransformer`` is one."""
+    """A model that converts texts to vectors, such as a ``SentenceTransformer``."""
 
     def encode(self, sentences: list[str]) -> Any:
-        """``[n, d]``: a vector for each text."""
+        """Return ``[n, d]`` with a vector for each text."""
         ...
 
 
 def check_encoder(path: str | Path) -> None:
-    """See whether there is a model at ``path``, and the library that reads it.
+    """Check that there is a model at ``path``, and that its library is installed.
 
     Raises:
-        ConfigurationError: There is not.
+        ConfigurationError: The model or the library is missing.
     """
     from importlib.util import find_spec
 
@@ -154,10 +154,10 @@ def check_encoder(path: str | Path) -> None:
 
 
 def load_encoder(path: str | Path) -> Encoder:
-    """The model in a folder; nothing is downloaded, and no code of its own is run.
+    """Load the model in a folder, without a download and without running its code.
 
     Raises:
-        ConfigurationError: There is none, or it cannot be read.
+        ConfigurationError: There is no model, or it cannot be read.
     """
     check_encoder(path)
     from importlib import import_module
@@ -171,7 +171,7 @@ def load_encoder(path: str | Path) -> Encoder:
 
 
 def cosines(encoder: Encoder, texts: Sequence[str]) -> dict[str, Floats]:
-    """The vector of each distinct text, of length 1 so that a product is a cosine."""
+    """Return the vector of each distinct text, normalized so that a product is a cosine."""
     distinct = list(dict.fromkeys(texts))
     if not distinct:
         return {}
