@@ -1,4 +1,4 @@
-"""The providers of Phi-2 on loopback: their wire protocols, strictness, faults and clocks.
+"""Emulators of the providers of Phi-2 on loopback, with their protocols, limits and faults.
 
 ::
 
@@ -7,8 +7,8 @@
         ...                                     # drive any client against emulator.azure.url
         assert emulator.azure.calls[0].authorized
 
-Each name is imported on first use, so that ``python -m phi2sdk.emulator`` begins before anything
-heavy is loaded.
+Each name is imported on first use, so that ``python -m phi2sdk.emulator`` starts before heavy
+packages are loaded.
 """
 
 from __future__ import annotations

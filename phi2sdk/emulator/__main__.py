@@ -1,4 +1,4 @@
-"""``python -m phi2sdk.emulator``: the same as ``phi2 emulate``."""
+"""Run ``python -m phi2sdk.emulator``, which is the same as ``phi2 emulate``."""
 
 from phi2sdk.cli import emulate_main
 

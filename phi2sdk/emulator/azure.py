@@ -1,4 +1,4 @@
-"""Azure: a managed online endpoint (score or TGI) and the chat routes, on one base URL."""
+"""An emulator of Azure: a managed online endpoint (score or TGI) and the chat routes."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _TGI_PATHS = frozenset({"/", "/generate", "/generate_stream", "/tokenize"})
 
 
 class AzureServer(HttpServer):
-    """``/score``; TGI's routes at the base; ``/chat/completions``; ``/openai/v1/...``.
+    """Serve ``/score``, TGI's routes, ``/chat/completions`` and ``/openai/v1/...``.
 
     Attributes:
-        style: Which release of the score asset answers.
-        tgi: TGI's routes and what can be selected on them.
-        deployments: The names that ``azureml-model-deployment`` may pick.
+        style: The release of the score asset.
+        tgi: TGI's routes and their options.
+        deployments: The names that ``azureml-model-deployment`` may select.
     """
 
     provider: ClassVar[str] = "azure"
@@ -47,7 +47,7 @@ class AzureServer(HttpServer):
         super().__init__(engine, key=key, schedule=schedule)
 
     def routes(self) -> Mapping[tuple[str, str], tuple[Handler, bool]]:
-        """All styles side by side: their paths do not collide."""
+        """Return the routes of all styles, which have different paths."""
         table: dict[tuple[str, str], tuple[Handler, bool]] = {
             **self.tgi.table(),
             ("POST", "/score"): (self._score, True),
@@ -60,14 +60,14 @@ class AzureServer(HttpServer):
         return {path: (self._deployed(handler), may) for path, (handler, may) in table.items()}
 
     def authorized(self, request: web.Request) -> bool:
-        """A bearer token everywhere; the chat routes take the ``api-key`` header as well."""
+        """Return whether the key is right. The chat routes accept the header ``api-key`` too."""
         if super().authorized(request):
             return True
         in_header = request.path.startswith(_KEY_IN_OWN_HEADER)
         return in_header and request.headers.get("api-key") == self.key
 
     def error(self, exchange: HttpExchange, refusal: Refusal) -> web.Response:
-        """The gateway's, TGI's or the OpenAI form, by route."""
+        """Return an error in the form of the gateway, of TGI or of OpenAI, by route."""
         path, status, message = exchange.call.path, refusal.status, refusal.message
         if path.startswith(_V1):
             body = error_body(
@@ -88,7 +88,7 @@ class AzureServer(HttpServer):
         return json_response({"error": detail}, status=status)
 
     def error_event(self, exchange: HttpExchange, message: str) -> bytes:
-        """An error inside a stream, by route."""
+        """Return an error event of a stream, in the form of the route."""
         if exchange.call.path in _TGI_PATHS:
             return self.tgi.error_event(message)
         return event_bytes(error_body(message, kind="server_error", code="internal_error"))

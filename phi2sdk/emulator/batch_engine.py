@@ -1,4 +1,4 @@
-"""A real local model behind the emulated providers, answering many requests at once."""
+"""An engine that answers many requests at once with a real local model."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ __all__ = ["BatchEngine"]
 
 
 class BatchEngine:
-    """Tokens from a local model; requests share its steps, as on a real server.
+    """Generate tokens with a local model in one batch for all requests, as a real server does.
 
     Args:
-        model: The model; it stays the caller's, and others may use it too.
-        slots: So many requests are answered at once, the others wait.
-        temperature: Sample at this one whatever is asked for, unless that is greedy: a provider
-            that does so is what an identity test must find.
-        name: The model's name on the wire; by default its own.
+        model: The model. The caller keeps it and may use it elsewhere too.
+        slots: Maximum number of requests in one batch; other requests wait.
+        temperature: Temperature for every sampled request, instead of the requested one. An
+            identity test must detect a provider that does this.
+        name: The name of the model in replies; by default the name of ``model``.
     """
 
     def __init__(
@@ -46,16 +46,16 @@ class BatchEngine:
         self.context_length = model.context_length
 
     def count(self, text: str) -> int:
-        """How many tokens ``text`` has."""
+        """Return the number of tokens of ``text``."""
         return len(self._model.encode(text))
 
     def prompt_tokens(self, text: str) -> Sequence[Token]:
-        """The tokens of ``text``, without log-probabilities: those would take a forward pass."""
+        """Return the tokens of ``text`` without log-probabilities, which need a forward pass."""
         ids = self._model.encode(text)
         return [Token(one, self._model.decode([one]), None) for one in ids]
 
     async def scored_tokens(self, text: str) -> Sequence[Token]:
-        """The tokens of ``text`` with their log-probabilities, at temperature 1."""
+        """Return the tokens of ``text`` with log-probabilities, at temperature 1."""
         ids = self._model.encode(text)
         if len(ids) < 2:
             return self.prompt_tokens(text)
@@ -63,11 +63,11 @@ class BatchEngine:
         return tokens_of(ids[0], score, self._model.decode)
 
     def close(self) -> None:
-        """End the thread; what runs and what waits fails."""
+        """End the thread; requests in progress and waiting requests fail."""
         self._worker.close()
 
     async def tokens(self, prompt: str, decoding: Decoding) -> AsyncGenerator[Token, None]:
-        """Yield the model's tokens as they are made."""
+        """Yield the tokens of the model as they are generated."""
         from phi2sdk.backends.engine.job import Ended, Failed, Generated, Job
         from phi2sdk.stops import StopCutter
 

@@ -1,4 +1,4 @@
-"""Clarifai over gRPC: PostModelOutputs, GenerateModelOutputs and GetModel."""
+"""An emulator of Clarifai over gRPC: PostModelOutputs, GenerateModelOutputs and GetModel."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class ClarifaiServer(ClarifaiState):
     """The emulated Clarifai API; ``url`` is ``host:port``.
 
     Attributes:
-        address: The one model that exists here.
-        known_params: The inference parameters that the model takes; any other is refused with
-            MODEL_INVALID_ARGUMENT.
-        defaults: What holds for a parameter that a request leaves out.
+        address: The only model of this emulator.
+        known_params: The inference parameters that the model accepts; other parameters are refused
+            with MODEL_INVALID_ARGUMENT.
+        defaults: The values of parameters that a request leaves out.
     """
 
     provider = "clarifai"
@@ -52,13 +52,13 @@ class ClarifaiServer(ClarifaiState):
 
     @property
     def url(self) -> str:
-        """``host:port``, for an insecure channel; the vendor's SDK takes it after ``http://``."""
+        """Return ``host:port`` for an insecure channel; Clarifai's SDK needs ``http://`` too."""
         if self._url is None:
             raise RuntimeError("the clarifai emulator is not running")
         return self._url
 
     async def start(self, host: str, port: int) -> None:
-        """Begin to listen. Port 0 takes a free one."""
+        """Start to listen. Port 0 takes a free port."""
         self.stopping = False
         self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         service_pb2_grpc.add_V2Servicer_to_server(_servicer(self), self._server)
@@ -72,14 +72,14 @@ class ClarifaiServer(ClarifaiState):
         await self._server.start()
 
     async def stop(self) -> None:
-        """Break off what is running and give the port back."""
+        """Abort the calls in progress and close the port."""
         self.stopping = True
         if self._server is not None:
             await self._server.stop(grace=None)
             self._server = None
 
     async def get_model(self, request: Any, context: Any) -> Any:
-        """GetModel: what the vendor's SDK asks before its first prediction."""
+        """Answer GetModel, which Clarifai's SDK calls before its first prediction."""
         exchange = ClarifaiExchange(self, "GetModel", request, context, generating=False)
         async with exchange:
             reply = await play_before(exchange, service_pb2.SingleModelResponse)
@@ -96,14 +96,14 @@ class ClarifaiServer(ClarifaiState):
             return reply
 
     async def post_outputs(self, request: Any, context: Any) -> Any:
-        """PostModelOutputs: every input answered in one reply."""
+        """Answer PostModelOutputs: one reply with the answers to all inputs."""
         exchange = ClarifaiExchange(self, "PostModelOutputs", request, context, generating=True)
         async with exchange:
             reply = await play_before(exchange, service_pb2.MultiOutputResponse)
             return await self._predict(exchange) if reply is None else reply
 
     async def generate_outputs(self, request: Any, context: Any) -> AsyncGenerator[Any, None]:
-        """GenerateModelOutputs: one input, the answer in pieces."""
+        """Answer GenerateModelOutputs: a stream with the answer to one input."""
         exchange = ClarifaiExchange(self, "GenerateModelOutputs", request, context, generating=True)
         async with exchange:
             reply = await play_before(exchange, service_pb2.MultiOutputResponse)
@@ -117,7 +117,7 @@ class ClarifaiServer(ClarifaiState):
                     yield message
 
     def model_info(self) -> Any:
-        """The model as GetModel shows it."""
+        """Return the model in the form of GetModel."""
         return resources_pb2.Model(
             id=self.address.model,
             name=self.address.model,
@@ -220,7 +220,7 @@ class ClarifaiServer(ClarifaiState):
     def _decoding(self, request: Any) -> Decoding:
         try:
             params = MessageToDict(request.model.model_version.output_info.params)
-        except ValueError:  # a number that JSON does not have
+        except ValueError:  # JSON has no such number
             raise _no_number("a parameter") from None
         unknown = sorted(set(params) - self.known_params)
         if unknown:

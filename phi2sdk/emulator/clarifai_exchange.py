@@ -1,4 +1,4 @@
-"""One Clarifai RPC: its record, its status, its bill."""
+"""One Clarifai RPC with its record, its status and its billed tokens."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["ClarifaiExchange", "ClarifaiState", "ModelAddress", "StatusRefusal",
 
 
 def status(code: int, details: str = "") -> Any:
-    """Clarifai's status message for a code; unknown codes are passed as they are."""
+    """Return Clarifai's status message for a code; unknown codes are passed unchanged."""
     known = code in status_code_pb2.StatusCode.values()
     name = status_code_pb2.StatusCode.Name(code) if known else str(code)
     return status_pb2.Status(code=code, description=name, details=details)
@@ -34,7 +34,7 @@ class StatusRefusal(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ModelAddress:
-    """Where the model is found: ``https://clarifai.com/<user>/<app>/models/<model>``."""
+    """The address of a model: ``https://clarifai.com/<user>/<app>/models/<model>``."""
 
     user: str = "microsoft"
     app: str = "text-generation"
@@ -42,7 +42,7 @@ class ModelAddress:
 
     @property
     def url(self) -> str:
-        """The model's page."""
+        """Return the URL of the model."""
         return f"https://clarifai.com/{self.user}/{self.app}/models/{self.model}"
 
 
@@ -50,7 +50,7 @@ class ClarifaiState(ServerState):
     """The state of the emulated Clarifai API.
 
     Attributes:
-        address: The one model that exists here.
+        address: The only model of this emulator.
     """
 
     def __init__(self, engine: Engine, *, key: str, schedule: Schedule) -> None:
@@ -59,7 +59,7 @@ class ClarifaiState(ServerState):
 
 
 class ClarifaiExchange(Exchange):
-    """One RPC: recorded when it arrives, closed when it ends."""
+    """One RPC, which is recorded when it arrives and closed when it ends."""
 
     def __init__(
         self, server: ClarifaiState, method: str, request: Any, context: Any, *, generating: bool
@@ -93,7 +93,7 @@ class ClarifaiExchange(Exchange):
         self.call.ended.set()
 
     def check(self, owner: Any, model_id: str) -> None:
-        """Refuse a wrong key, then a model that is not here."""
+        """Refuse a wrong key, and then an unknown model."""
         address = self.server.address
         if not self.call.authorized:
             raise StatusRefusal(status_code_pb2.CONN_KEY_NOT_FOUND, "the key is not known here")
@@ -101,10 +101,10 @@ class ClarifaiExchange(Exchange):
             raise StatusRefusal(status_code_pb2.MODEL_DOES_NOT_EXIST, "there is no such model")
 
     def understood(self, prompt: str, decoding: Decoding) -> None:
-        """Note what the engine is given."""
+        """Record the prompt and the parameters that the engine receives."""
         self.call.prompt, self.call.decoding = prompt, decoding
 
     def answered(self, code: int, details: str = "") -> Any:
-        """The status message for ``code``, noted on the call."""
+        """Return the status message for ``code``, and record it on the call."""
         self.call.status = code
         return status(code, details)

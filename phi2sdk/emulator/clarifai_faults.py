@@ -1,4 +1,4 @@
-"""How faults are played on a gRPC call."""
+"""Apply scripted faults to gRPC calls."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ENDING = frozenset({"cut", "hang", "grpc", "reset", "clarifai", "error_event", 
 
 
 async def play_before(exchange: ClarifaiExchange, reply_type: Any) -> Any:
-    """Play what happens before anything is generated: a reply, or None to go on."""
+    """Apply a fault before generation; return its reply, or ``None`` to continue."""
     fault = exchange.fault
     if fault is None:
         return None
@@ -43,7 +43,7 @@ async def play_before(exchange: ClarifaiExchange, reply_type: Any) -> Any:
 async def play_in_stream(
     exchange: ClarifaiExchange, messages: AsyncGenerator[tuple[Any, int], None]
 ) -> AsyncGenerator[tuple[Any, int], None]:
-    """Pass messages on, and play the fault that is due between two of them."""
+    """Yield the messages, and apply the fault that is due between two of them."""
     fault, count = exchange.fault, 0
     last: tuple[Any, int] | None = None
     held: tuple[Any, int] | None = None
@@ -103,7 +103,7 @@ def _with_status(exchange: ClarifaiExchange, fault: Fault, reply_type: Any) -> A
 
 
 def _huge(exchange: ClarifaiExchange, fault: Fault) -> Any:
-    """One message of ``fault.size`` bytes; compressed, if the fault is ``gzip``."""
+    """Return one message of ``fault.size`` bytes, compressed if the fault is ``gzip``."""
     if fault.kind == "gzip":
         exchange.context.set_compression(grpc.Compression.Gzip)
     output = resources_pb2.Output()
@@ -113,7 +113,7 @@ def _huge(exchange: ClarifaiExchange, fault: Fault) -> Any:
 
 
 def _garbage(exchange: ClarifaiExchange, fault: Fault, reply_type: Any) -> Any:
-    """Success without what success has: no output, or an output without text."""
+    """Return a success without an output, or with an output without text."""
     ok = exchange.answered(status_code_pb2.SUCCESS)
     if reply_type is not service_pb2.MultiOutputResponse or fault.form == "empty":
         return reply_type()

@@ -1,4 +1,4 @@
-"""When an emulated provider sends: deadlines fixed at arrival, so that delays never add up."""
+"""Schedules of emulators. Deadlines are fixed at arrival, so that delays do not accumulate."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _Item = TypeVar("_Item")
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """When each token is due, in seconds after the request arrived.
+    """The times when tokens are due, in seconds after the arrival of the request.
 
-    Token ``i`` (from 0) is due at ``first + i * per_token``. Tokens leave in writes of
-    ``tokens_per_write``, a write when its last token is due. From token number ``stall[0]`` on,
-    everything is ``stall[1]`` seconds later. An unstreamed reply leaves when its last token is
-    due. The default sends as fast as the engine yields.
+    Token ``i`` (from 0) is due at ``first + i * per_token``. Tokens are sent
+    in writes of ``tokens_per_write`` when the last token of the write is due. From token number
+    ``stall[0]`` on, all tokens are ``stall[1]`` seconds later. A reply without a stream is sent
+    when its last token is due. The default sends tokens as soon as the engine yields them.
     """
 
     first: float = 0.0
@@ -36,7 +36,7 @@ class Schedule:
             raise ValueError("tokens_per_write must be at least 1")
 
     def due(self, index: int) -> float:
-        """Seconds from arrival until token ``index`` is due."""
+        """Return the seconds from arrival until token ``index`` is due."""
         seconds = self.first + index * self.per_token
         if self.stall is not None and index >= self.stall[0]:
             seconds += self.stall[1]
@@ -44,21 +44,21 @@ class Schedule:
 
 
 class Pace:
-    """A schedule started at the arrival of one request."""
+    """A schedule that started at the arrival of one request."""
 
     def __init__(self, schedule: Schedule, arrival_ns: int) -> None:
         self._schedule = schedule
         self._arrival_ns = arrival_ns
 
     async def until(self, index: int) -> None:
-        """Wait until token ``index`` is due; return at once when it already is."""
+        """Wait until token ``index`` is due; return immediately if it is due already."""
         due_ns = self._arrival_ns + round(self._schedule.due(index) * 1e9)
         left_ns = due_ns - time.perf_counter_ns()
         if left_ns > 0:
             await asyncio.sleep(left_ns / 1e9)
 
     async def writes(self, items: AsyncGenerator[_Item, None]) -> AsyncGenerator[list[_Item], None]:
-        """Group items, one a token, into writes, each handed on when it is due."""
+        """Group items, one per token, into writes, and yield each write when it is due."""
         group: list[_Item] = []
         index = -1
         async with aclosing(items):

@@ -1,4 +1,4 @@
-"""All providers together, on an event loop of the caller's or on a thread of its own."""
+"""Emulators of all providers, on the event loop of the caller or in a thread."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ def no_proxy(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 class PublicBindRefused(ValueError):
-    """The emulator was asked to listen where others than this machine could reach it."""
+    """The address to listen on can be reached from other machines."""
 
 
 class Emulator:
-    """The providers' wire protocols on loopback, served from one engine.
+    """Serve the protocols of the providers on loopback, with one engine that answers.
 
-    An async context manager; ``running()`` is its synchronous sister. Each provider is a server
-    with ``url``, ``key``, ``calls``, ``faults``, ``schedule``, ``engine`` and ``meter``.
+    Use it as an async context manager, or ``running()`` in synchronous code. Each provider is a
+    server with ``url``, ``key``, ``calls``, ``faults``, ``schedule``, ``engine`` and ``meter``.
 
     Args:
-        engine: What answers; a ``ScriptedEngine`` when left out. It stays the caller's to close.
+        engine: The engine that answers; a ``ScriptedEngine`` by default. The caller closes it.
         key: The key that every provider accepts.
-        schedule: When tokens leave; ``server.schedule`` changes it for one provider.
-        host: Where to listen. Anything but loopback needs ``allow_public``.
-        port: 0 takes free ports; else the providers take ``port``, ``port + 1`` and so on.
-        providers: Which to start. ``clarifai`` needs the package clarifai-grpc.
+        schedule: The times when tokens are sent; ``server.schedule`` changes it for one provider.
+        host: The address to listen on. An address other than loopback needs ``allow_public``.
+        port: 0 takes free ports; otherwise the providers take ``port``, ``port + 1`` and so on.
+        providers: The providers to start. ``clarifai`` needs the package clarifai-grpc.
 
     Raises:
         PublicBindRefused: ``host`` is not loopback and ``allow_public`` is not set.
@@ -69,7 +69,7 @@ class Emulator:
     ) -> None:
         if not allow_public and not is_loopback(host):
             raise PublicBindRefused(
-                f"{host!r} is not loopback: whoever reaches it could use the emulator. Listen on "
+                f"{host!r} is not loopback: other machines could use the emulator. Listen on "
                 "127.0.0.1, or pass allow_public=True (--allow-public-bind) if that is meant."
             )
         self.key = key
@@ -88,7 +88,7 @@ class Emulator:
 
     @property
     def clarifai(self) -> ClarifaiServer:
-        """The Clarifai server; its gRPC packages are imported on first use."""
+        """Return the Clarifai server; its gRPC packages are imported on first use."""
         if self._clarifai is None:
             from phi2sdk.emulator.clarifai import ClarifaiServer
 
@@ -97,7 +97,7 @@ class Emulator:
 
     @property
     def engine(self) -> Engine:
-        """What answers, unless a server was given an engine of its own."""
+        """Return the engine that answers, except for servers with their own engine."""
         return self._engine
 
     @engine.setter
@@ -108,7 +108,7 @@ class Emulator:
 
     @property
     def schedule(self) -> Schedule:
-        """When tokens leave, unless a server was given a schedule of its own."""
+        """Return the times when tokens are sent, except for servers with their own schedule."""
         return self._schedule
 
     @schedule.setter
@@ -118,7 +118,7 @@ class Emulator:
             server.schedule = schedule
 
     def environment(self) -> dict[str, str]:
-        """The environment variables that point clients at the running emulator."""
+        """Return the environment variables that point clients at the running emulator."""
         values: dict[str, str] = {}
         if "azure" in self.providers:
             values |= {"AZURE_PHI2_ENDPOINT": self.azure.url, "AZURE_PHI2_KEY": self.azure.key}
@@ -137,7 +137,7 @@ class Emulator:
         return values
 
     async def start(self) -> None:
-        """Listen. What was started is stopped again when one server cannot."""
+        """Start all servers; if one cannot start, stop the others."""
         try:
             for offset, server in enumerate(self._servers()):
                 await server.start(self._host, self._port + offset if self._port else 0)
@@ -146,7 +146,7 @@ class Emulator:
             raise
 
     async def stop(self) -> None:
-        """Break off what is running and give every port back."""
+        """Abort the requests in progress and close all ports."""
         for server in self._servers():
             await server.stop()
 
@@ -164,7 +164,7 @@ class Emulator:
 
     @contextmanager
     def running(self) -> Iterator[Self]:
-        """Run on a thread of its own, so that synchronous code can use it."""
+        """Run in a thread, for synchronous code."""
         with EmulatorThread(self):
             yield self
 
@@ -173,7 +173,7 @@ class Emulator:
 
 
 class EmulatorThread:
-    """An emulator on its own event loop in its own thread; a context manager."""
+    """A context manager that runs an emulator in a thread with its own event loop."""
 
     def __init__(self, emulator: Emulator) -> None:
         self.emulator = emulator
@@ -184,9 +184,11 @@ class EmulatorThread:
         self._failure: BaseException | None = None
 
     def start(self) -> Emulator:
-        """Start, and return once every server listens."""
+        """Start, and return when every server listens."""
         if self._thread is not None:
-            raise RuntimeError("this emulator's thread has been started already")
+            raise RuntimeError(
+                "the thread of this emulator was started already: create another emulator"
+            )
         self._thread = threading.Thread(target=self._run, name="phi2-emulator", daemon=True)
         self._thread.start()
         self._started.wait()
@@ -196,7 +198,7 @@ class EmulatorThread:
         return self.emulator
 
     def stop(self) -> None:
-        """Stop, and return once the thread has ended. May be called twice."""
+        """Stop, and return when the thread has ended. It may be called twice."""
         if self._thread is None or self._loop is None or self._stop is None:
             return
         if self._thread.is_alive():
@@ -206,7 +208,7 @@ class EmulatorThread:
     def _run(self) -> None:
         try:
             asyncio.run(self._main())
-        except BaseException as error:  # handed to the thread that started this one
+        except BaseException as error:  # raised in the thread that called start()
             self._failure = error
         finally:
             self._started.set()

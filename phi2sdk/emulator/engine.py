@@ -1,4 +1,4 @@
-"""What answers behind the emulated providers: scripted text, or anything that yields tokens."""
+"""Engines that answer for the emulators: the protocol, and a scripted engine."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _PIECE = re.compile(r" ?\w{1,8}| ?[^\w\s]|\s")
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One token: its id, the text it adds (may be empty), its natural log-probability.
+    """A token with its id, the text that it adds (may be empty), and its natural log-probability.
 
-    ``best``: the likeliest token's text and log-probability, where the engine knows them.
+    ``best`` is the text and the log-probability of the most likely token, if the engine knows them.
     """
 
     id: int
@@ -44,7 +44,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
-    """How to decode, as a server understood a request. Temperature 0 means greedy."""
+    """The sampling parameters as a server understood them. Temperature 0 means greedy."""
 
     max_tokens: int
     temperature: float = 0.0
@@ -57,47 +57,47 @@ class Decoding:
 
 
 class Engine(Protocol):
-    """Text in, tokens out.
+    """Generates tokens for a prompt.
 
-    Stop strings are the server's business: an engine ignores ``decoding.stop``.
+    The server handles stop strings; an engine ignores ``decoding.stop``.
     """
 
     model: str
     context_length: int
 
     def count(self, text: str) -> int:
-        """How many tokens ``text`` has."""
+        """Return the number of tokens of ``text``."""
         ...
 
     def tokens(self, prompt: str, decoding: Decoding) -> AsyncIterator[Token]:
-        """Yield tokens until the end-of-text token (``special``) or ``max_tokens``.
+        """Yield tokens until the end-of-text token (``special``) or ``max_tokens`` is reached.
 
         The texts of the tokens that are not special concatenate to the output. Closing the
-        iterator stops the work.
+        iterator stops the generation.
         """
         ...
 
 
 @runtime_checkable
 class TokenizingEngine(Protocol):
-    """An engine that can also show a text's own tokens (for echo, prefill and /tokenize)."""
+    """An engine that can also tokenize a text (for echo, prefill and /tokenize)."""
 
     def prompt_tokens(self, text: str) -> Sequence[Token]:
-        """The tokens of ``text``; the first has no log-probability."""
+        """Return the tokens of ``text``; the first has no log-probability."""
         ...
 
 
 @runtime_checkable
 class ScoringEngine(Protocol):
-    """An engine that can say how likely a text's own tokens are, at the price of a pass."""
+    """An engine that can compute the log-probabilities of a text with a forward pass."""
 
     async def scored_tokens(self, text: str) -> Sequence[Token]:
-        """The tokens of ``text`` with their log-probabilities; the first has none."""
+        """Return the tokens of ``text`` with log-probabilities; the first token has none."""
         ...
 
 
 async def echoed_tokens(engine: Engine, text: str) -> Sequence[Token]:
-    """The tokens of a prompt that a server sends back, with all that the engine knows of them."""
+    """Return the tokens of a prompt for a reply, with their log-probabilities if possible."""
     if isinstance(engine, ScoringEngine):
         return await engine.scored_tokens(text)
     return engine.prompt_tokens(text) if isinstance(engine, TokenizingEngine) else ()
@@ -107,18 +107,18 @@ Answers = str | Mapping[str, str] | Callable[[str], str] | Sequence[str]
 
 
 class ScriptedEngine:
-    """Answers from a script, split into word-like tokens in the same way every time.
+    """Answers from a script, split into word-like tokens.
 
     Args:
-        answers: One text for everything; a mapping from prompt to answer (exact, or the longest
-            key that occurs in the prompt, so that a prompt wrapped by a chat template is found);
-            a function of the prompt; or a sequence whose items are used up in turn.
-        model: The model's name on the wire.
-        context_length: Prompt and completion together, in tokens.
-        eos: Whether an answer ends with the end-of-text token; if not, it repeats itself up to
-            ``max_tokens``, as a base model that does not find an end.
+        answers: One text for all prompts; a mapping from prompt to answer (the whole prompt, or the
+            longest key that occurs in it, so that a prompt in a chat template is found); a
+            function of the prompt; or a sequence that is used up in order.
+        model: The name of the model in replies.
+        context_length: Maximum number of tokens of prompt and completion together.
+        eos: Whether an answer ends with the end-of-text token; if not, the answer repeats up to
+            ``max_tokens``, like a base model that does not stop.
 
-    A prompt without an answer raises ``LookupError``, which a server turns into its own 500.
+    A prompt without an answer raises ``LookupError``, which a server reports with status 500.
     """
 
     def __init__(
@@ -135,15 +135,15 @@ class ScriptedEngine:
         self.answers(answers)
 
     def answers(self, answers: Answers) -> None:
-        """Replace the script."""
+        """Replace the answers."""
         self._answer = _answerer(answers)
 
     def count(self, text: str) -> int:
-        """How many tokens ``text`` has."""
+        """Return the number of tokens of ``text``."""
         return sum(1 for _ in _PIECE.finditer(text))
 
     def prompt_tokens(self, text: str) -> Sequence[Token]:
-        """The tokens of ``text``; the first has no log-probability."""
+        """Return the tokens of ``text``; the first has no log-probability."""
         pieces = [_token(match.group()) for match in _PIECE.finditer(text)]
         if pieces:
             pieces[0] = Token(pieces[0].id, pieces[0].text, None)

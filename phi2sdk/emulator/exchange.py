@@ -1,4 +1,4 @@
-"""What every emulated server keeps, whatever its transport: calls, faults, bill, exchanges."""
+"""The state of an emulated server for every transport: calls, faults, meter, exchanges."""
 
 from __future__ import annotations
 
@@ -27,32 +27,33 @@ __all__ = [
 MASK = "***"
 
 KEPT_PER_CALL = 1 << 20
-"""Bytes of one body that its call keeps at most."""
+"""Maximum number of bytes of a body that a call keeps."""
 KEPT_BYTES = 32 << 20
-"""Bytes of all bodies of a log; the oldest make place for new ones."""
+"""Maximum number of bytes of all bodies in a log; the oldest bodies are removed first."""
 
 
 @dataclass(slots=True)
 class Call:
-    """One call over the wire.
+    """One call from a client.
 
     Attributes:
-        path: The route, or the gRPC method's name. ``query`` is the rest of the URL.
-        headers: Lower-case names; credentials are masked, ``authorized`` says if they were right.
-        body: The parsed body (JSON, or the protobuf message); ``None`` where it could not be parsed
+        path: The route, or the name of the gRPC method. ``query`` is the rest of the URL.
+        headers: Names in lower case, with masked credentials.
+        authorized: Whether the credentials were right.
+        body: The parsed body (JSON, or the protobuf message); ``None`` if it could not be parsed
             or is longer than :data:`KEPT_PER_CALL`.
-        raw: The body's first :data:`KEPT_PER_CALL` bytes; none of an unauthorized call, whose body
-            is not read, and none of an old call once the log holds :data:`KEPT_BYTES`.
+        raw: The first :data:`KEPT_PER_CALL` bytes of the body; none of an unauthorized call,
+            whose body is not read, and none of an old call when the log reaches :data:`KEPT_BYTES`.
         t_received_ns: ``time.perf_counter_ns()`` at arrival.
-        sent: For each write that carried generated text: the instant, and how many characters.
-        prompt: What the engine was given, chat template included.
+        sent: The time and the number of characters of each write with generated text.
+        prompt: The prompt for the engine, with the chat template.
         decoding: The sampling parameters as the server understood them.
-        finish: Why generation ended, in the provider's own word.
-        prompt_tokens, completion_tokens: What this call is billed for.
-        status: HTTP status or the provider's code; None when none was sent.
-        fault: The kind of the fault that this call met.
-        cancelled: The client went away before the end.
-        ended: Set when the server is through with the call.
+        finish: The finish reason in the term of the provider.
+        prompt_tokens, completion_tokens: The billed tokens of this call.
+        status: The HTTP status or the code of the provider; ``None`` if none was sent.
+        fault: The kind of the fault that was applied to this call.
+        cancelled: Whether the client disconnected before the end.
+        ended: Set when the server has finished the call.
     """
 
     path: str
@@ -75,17 +76,17 @@ class Call:
     ended: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
 
     def keep(self, raw: bytes, body: Any) -> None:
-        """Note the body, as far as it is kept."""
+        """Record the body up to the limit."""
         self.raw = raw[:KEPT_PER_CALL]
         self.body = body if len(raw) <= KEPT_PER_CALL else None
 
     def mark_sent(self, characters: int) -> None:
-        """Note that ``characters`` of generated text leave now."""
+        """Record that ``characters`` of generated text are sent now."""
         self.sent.append((time.perf_counter_ns(), characters))
 
 
 class CallLog(list[Call]):
-    """All calls in the order of arrival; other threads can wait on it."""
+    """A log of all calls in the order of arrival. Other threads can wait for calls."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,7 +95,7 @@ class CallLog(list[Call]):
         self._kept = 0
 
     def append(self, call: Call) -> None:
-        """Add a call and wake who waits; the bodies of the oldest calls make place for its own."""
+        """Add a call and notify waiting threads; remove the oldest bodies above the limit."""
         with self._changed:
             super().append(call)
             self._with_body.append(call)
@@ -106,9 +107,12 @@ class CallLog(list[Call]):
             self._changed.notify_all()
 
     def wait_for(self, count: int, timeout: float = 10.0) -> list[Call]:
-        """Block until ``count`` calls have arrived; raises ``TimeoutError``.
+        """Block until ``count`` calls have arrived.
 
-        Not for the emulator's own event loop: it would wait for itself.
+        Do not call it on the event loop of the emulator, which it would block.
+
+        Raises:
+            TimeoutError: The calls have not arrived in time.
         """
         with self._changed:
             if not self._changed.wait_for(lambda: len(self) >= count, timeout):
@@ -118,7 +122,7 @@ class CallLog(list[Call]):
 
 @dataclass(slots=True)
 class Meter:
-    """A provider's bill: successful and failed requests, and the tokens it charges for."""
+    """The meter of a provider: successful and failed requests, and the billed tokens."""
 
     requests: int = 0
     prompt_tokens: int = 0
@@ -126,12 +130,12 @@ class Meter:
 
     @property
     def billed_tokens(self) -> int:
-        """Prompt and completion together."""
+        """Return the tokens of prompts and completions together."""
         return self.prompt_tokens + self.completion_tokens
 
 
 class Refusal(Exception):
-    """A request that the provider answers with an error of its own."""
+    """A request that the provider answers with one of its errors."""
 
     def __init__(
         self, status: int, message: str, *, code: str | None = None, param: str | None = None
@@ -147,12 +151,13 @@ class ServerState:
     """The state of an emulated provider.
 
     Attributes:
-        engine: What answers. May be exchanged while running, as may ``key`` and ``schedule``.
-        calls: Every call, in order. ``meter`` is the provider's bill.
+        engine: The engine that answers. It can be replaced at any time, and so can ``key`` and
+            ``schedule``.
+        calls: All calls in order. ``meter`` counts the billed tokens.
         detections: The GET requests without a key by which clients detect the server's software.
             They are not among ``calls``, are not metered, and meet no faults.
-        faults: What goes wrong with the next calls.
-        stopping: The server ends what is running.
+        faults: The scripted faults of the next calls.
+        stopping: Set when the server aborts the calls in progress.
     """
 
     def __init__(self, engine: Engine, *, key: str, schedule: Schedule) -> None:
@@ -167,7 +172,7 @@ class ServerState:
 
 
 class Exchange:
-    """One request on its way through a server, and what it is billed."""
+    """One request in a server, with its billed tokens."""
 
     def __init__(self, state: ServerState, call: Call) -> None:
         self.call = call
@@ -176,7 +181,7 @@ class Exchange:
         self._meter = state.meter
 
     def bill(self, prompt_tokens: int, completion_tokens: int, finish: str) -> None:
-        """Charge for the call, on its record and on the server's meter."""
+        """Bill the call on its record and on the meter of the server."""
         call, meter = self.call, self._meter
         meter.prompt_tokens += prompt_tokens - call.prompt_tokens
         meter.completion_tokens += completion_tokens - call.completion_tokens

@@ -1,4 +1,4 @@
-"""Scripted faults: what goes wrong with the next calls, one fault a call."""
+"""Scripted faults, one for each of the next calls of an emulated server."""
 
 from __future__ import annotations
 
@@ -43,32 +43,32 @@ GarbageForm = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that goes wrong with one call.
+    """A fault that the emulator applies to one call.
 
     Kinds, and the fields that each reads:
 
-    - ``status``: answer ``status`` with ``headers`` and ``body`` (bytes and text as they are, None
-      as the provider's own error for that status, anything else as JSON)
-    - ``delay``: wait ``seconds``, then go on as if nothing had happened
-    - ``hang``: never answer; with ``after``, fall silent after that many events
+    - ``status``: answer ``status`` with ``headers`` and ``body`` (bytes and text are sent
+      unchanged, ``None`` is the provider's error for that status, other values are sent as JSON)
+    - ``delay``: wait ``seconds``, then answer normally
+    - ``hang``: never answer; with ``after``, send nothing more after that many events
     - ``reset``: reset the connection at the point ``where``; ``after`` events in a stream
-    - ``cut``: close a stream properly after ``after`` events, without its end; a plain body stops
-      short
+    - ``cut``: close a stream properly after ``after`` events, without its end; a plain body is
+      truncated
     - ``garbage``: status 200 and a body of the given ``form``; with ``after``, an event of that
-      form after so many good ones
-    - ``error_event``: after ``after`` events, an error inside the stream (``body``, or the
-      provider's own)
-    - ``endless``: a stream that repeats itself after ``after`` events and never ends
-    - ``drip``: the right reply, a byte every ``seconds``
-    - ``huge``: a body of ``size`` bytes, in a stream one event of that size after ``after`` good
-      ones; sent until the client has enough
-    - ``gzip``: such a body from its start, compressed: small on the wire, ``size`` unpacked
-    - ``twice``: in a stream, the event after ``after`` good ones is sent two times
-    - ``swapped``: in a stream, the event after ``after`` good ones comes behind its successor
+      form after that many valid events
+    - ``error_event``: after ``after`` events, an error inside the stream (``body``, or that of the
+      provider)
+    - ``endless``: a stream that repeats after ``after`` events and never ends
+    - ``drip``: the right reply, one byte every ``seconds``
+    - ``huge``: a body of ``size`` bytes, in a stream one event of that size after ``after`` valid
+      events; sent until the client disconnects
+    - ``gzip``: the same body compressed: small when sent, ``size`` bytes when unpacked
+    - ``twice``: in a stream, the event after ``after`` valid events is sent twice
+    - ``swapped``: in a stream, the event after ``after`` valid events is sent after the next event
     - ``grpc``: abort with the status name ``code``, ``after`` messages
     - ``clarifai``: answer with the Clarifai status ``status`` (``where="output"``: in the output)
 
-    ``path`` limits a fault to one route; without it, it meets the next call that would generate.
+    ``path`` limits a fault to one route; without it, the fault applies to the next generating call.
     """
 
     kind: FaultKind
@@ -89,24 +89,24 @@ class Fault:
 
 
 class FaultQueue:
-    """The faults of one server, consumed in order. Safe to use from any thread."""
+    """The faults of one server, used up in order. It is thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._queue: deque[Fault] = deque()
 
     def push(self, fault: Fault, times: int = 1) -> None:
-        """Let ``fault`` meet the next ``times`` calls, after those already scripted."""
+        """Apply ``fault`` to the next ``times`` calls after the calls with scripted faults."""
         with self._lock:
             self._queue.extend([fault] * times)
 
     def clear(self) -> None:
-        """Forget what has not happened yet."""
+        """Remove all faults that were not applied yet."""
         with self._lock:
             self._queue.clear()
 
     def take(self, path: str, *, generating: bool) -> Fault | None:
-        """The fault for a call to ``path``, if one is due; it is used up."""
+        """Remove and return the fault for a call to ``path``, if there is one."""
         with self._lock:
             for index, fault in enumerate(self._queue):
                 if fault.path == path or (fault.path is None and generating):

@@ -1,4 +1,4 @@
-"""One answer as a server makes it: where it ends, and which text each token releases."""
+"""Generate one answer as a server does: its end, and the text that each token releases."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Finish = Literal["length", "eos", "stop"]
 
 @dataclass(frozen=True, slots=True)
 class GenerationStep:
-    """One generated token, the text released with it, and why it is the last, if it is."""
+    """A generated token, the text that is sent with it, and the finish reason of the last token."""
 
     token: Token
     text: str
@@ -33,10 +33,10 @@ class GenerationStep:
 async def keeping_stops(
     engine: Engine, prompt: str, decoding: Decoding
 ) -> AsyncGenerator[GenerationStep, None]:
-    """Generate as TGI does: every token's text goes out, the stop text included.
+    """Generate as TGI does: the text of every token is sent, and the stop text too.
 
-    A stop counts only where the whole output ends with it after a token; one that ends inside a
-    token is passed over. The length limit is looked at before end-of-text and stops.
+    A stop counts only if the whole output ends with it after a token; a stop that ends inside a
+    token is ignored. The length limit is checked before end-of-text and stops.
     """
     output = ""
     count = 0
@@ -61,9 +61,9 @@ async def keeping_stops(
 async def removing_stops(
     engine: Engine, prompt: str, decoding: Decoding
 ) -> AsyncGenerator[GenerationStep, None]:
-    """Generate as OpenAI's servers do: text from the first stop on never leaves.
+    """Generate as OpenAI's servers do: text from the first stop on is not sent.
 
-    Text that could still become a stop is held back until it is clear.
+    Text that may be the beginning of a stop is held back until it is decided.
     """
     held = ""
     count = 0
@@ -88,7 +88,7 @@ async def removing_stops(
 
 
 def _possible_stop(text: str, stops: tuple[str, ...]) -> int:
-    """How many characters at the end of ``text`` may be the beginning of a stop."""
+    """Return the number of characters at the end of ``text`` that may begin a stop."""
     longest = 0
     for stop in stops:
         for length in range(min(len(stop) - 1, len(text)), longest, -1):
@@ -102,7 +102,7 @@ def _possible_stop(text: str, stops: tuple[str, ...]) -> int:
 async def _tokens(
     engine: Engine, prompt: str, decoding: Decoding
 ) -> AsyncGenerator[AsyncIterator[Token], None]:
-    """The engine's iterator, closed on the way out where it can be closed."""
+    """Yield the iterator of the engine, and close it on exit if it can be closed."""
     tokens = engine.tokens(prompt, decoding)
     try:
         yield tokens
@@ -119,21 +119,21 @@ class GeneratedText:
 
     @property
     def text(self) -> str:
-        """The text that leaves the server."""
+        """Return the text that is sent."""
         return "".join(step.text for step in self.steps)
 
     @property
     def finish(self) -> Finish:
-        """Why it ended."""
+        """Return the finish reason."""
         return self.steps[-1].finish or "length"
 
     @property
     def count(self) -> int:
-        """Generated tokens, end-of-text and removed stop text included."""
+        """Return the number of generated tokens, with end-of-text and removed stop text."""
         return len(self.steps)
 
 
 async def complete(steps: AsyncGenerator[GenerationStep, None]) -> GeneratedText:
-    """Run to the end."""
+    """Generate the whole answer."""
     async with aclosing(steps):
         return GeneratedText(tuple([step async for step in steps]))

@@ -1,4 +1,4 @@
-"""A Hugging Face dedicated endpoint: TGI behind a proxy that can sleep."""
+"""An emulator of a Hugging Face endpoint: TGI behind a proxy that can scale to zero."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ __all__ = ["HFServer"]
 
 
 class HFServer(HttpServer):
-    """TGI's routes and its ``/v1`` routes.
+    """Serve TGI's routes and its ``/v1`` routes.
 
     Attributes:
-        tgi, messages: The routes and what can be selected on them.
+        tgi, messages: The routes and their options.
     """
 
     provider: ClassVar[str] = "hf"
@@ -40,9 +40,9 @@ class HFServer(HttpServer):
     def sleep(self, seconds: float = 0.0, *, refusals: int = 0) -> None:
         """Scale to zero.
 
-        The next request wakes the endpoint; until it is ready, requests get 503. It is ready
-        after ``seconds``, or after it has refused ``refusals`` requests, whichever is later. A
-        request with ``X-Scale-Up-Timeout`` is held instead, for as many seconds at most.
+        The next request wakes the endpoint. Until the endpoint is ready, requests get status 503.
+        It is ready after ``seconds``, or after ``refusals`` refused requests, whichever is later. A
+        request with ``X-Scale-Up-Timeout`` waits instead, at most for that many seconds.
         """
         self._start_s, self._refusals, self._ready_at = seconds, refusals, None
         self._asleep = True
@@ -50,18 +50,18 @@ class HFServer(HttpServer):
     _asleep = False
 
     def routes(self) -> Mapping[tuple[str, str], tuple[Handler, bool]]:
-        """TGI's own, and its OpenAI-like ones."""
+        """Return TGI's routes and its OpenAI-compatible routes."""
         table = {**self.tgi.table(), **self.messages.table()}
         return {
             key: (self._awake(handler), may_fault) for key, (handler, may_fault) in table.items()
         }
 
     def error(self, exchange: HttpExchange, refusal: Refusal) -> web.Response:
-        """TGI's form."""
+        """Return an error in the form of TGI."""
         return json_response(error_body(refusal.status, refusal.message), status=refusal.status)
 
     def error_event(self, exchange: HttpExchange, message: str) -> bytes:
-        """TGI's form, by route: those under ``/v1`` give the status, the others the type."""
+        """Return an error event; under ``/v1`` it has the status, on other routes the type."""
         if exchange.call.path.startswith("/v1/"):
             return self.messages.error_event(message)
         return self.tgi.error_event(message)

@@ -1,4 +1,4 @@
-"""One HTTP request on its way through an emulated server."""
+"""One HTTP request in an emulated server."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from phi2sdk.emulator.exchange import Call, Exchange, Refusal, ServerState
 __all__ = ["NO_JSON", "Handler", "HttpExchange", "HttpState"]
 
 NO_JSON = object()
-"""Stands for a body that is no JSON document."""
+"""The value of a body that is not a JSON document."""
 
 
 class HttpState(ServerState, ABC):
-    """A server that has its own form of errors."""
+    """A server with its form of errors."""
 
     @abstractmethod
     def error(self, exchange: HttpExchange, refusal: Refusal) -> web.Response:
-        """The provider's own form of an error."""
+        """Return an error in the form of the provider."""
 
     @abstractmethod
     def error_event(self, exchange: HttpExchange, message: str) -> bytes:
-        """The provider's own form of an error inside a stream, a whole event."""
+        """Return an error event of a stream in the form of the provider."""
 
 
 class HttpExchange(Exchange):
-    """One request on its way through a server."""
+    """One HTTP request in a server."""
 
     def __init__(self, server: HttpState, request: web.Request, call: Call) -> None:
         super().__init__(server, call)
@@ -43,17 +43,17 @@ class HttpExchange(Exchange):
 
     @property
     def engine(self) -> Engine:
-        """The engine that answers."""
+        """Return the engine that answers."""
         return self.server.engine
 
     def json_object(self, *, other: int = 400) -> dict[str, Any]:
-        """The body as a JSON object.
+        """Return the body as a JSON object.
 
         Args:
-            other: The status for a body that is JSON, but no object.
+            other: The status for a body that is JSON, but not an object.
 
         Raises:
-            Refusal: It is no JSON (400), or no object.
+            Refusal: The body is not JSON (400), or not an object.
         """
         if isinstance(self.body, dict):
             return self.body

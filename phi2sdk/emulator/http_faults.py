@@ -1,4 +1,4 @@
-"""How faults are played on an HTTP connection."""
+"""Apply scripted faults to HTTP connections."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _IN_A_BODY = frozenset({"reset", "cut", "drip", "hang", "endless", "huge", "gzip
 
 
 class ConnectionAborted(Exception):
-    """The connection was ended on purpose; ``response`` is what aiohttp is handed."""
+    """A fault ended the connection; ``response`` is the response for aiohttp."""
 
     def __init__(self, response: web.StreamResponse) -> None:
         super().__init__("the connection was ended by a scripted fault")
@@ -35,7 +35,7 @@ class ConnectionAborted(Exception):
 
 
 def garbage(form: str) -> tuple[bytes, str]:
-    """A body that is not the protocol, and its content type."""
+    """Return a body that violates the protocol, and its content type."""
     json_type = "application/json"
     return {
         "bytes": (bytes(range(128, 256)), json_type),
@@ -51,7 +51,7 @@ def garbage(form: str) -> tuple[bytes, str]:
 
 
 async def play_before(exchange: HttpExchange) -> web.StreamResponse | None:
-    """Play what happens before a handler runs; None when the handler is to go on."""
+    """Apply a fault before the handler; return its response, or ``None`` to continue."""
     fault = exchange.fault
     if fault is None:
         return None
@@ -74,7 +74,7 @@ async def play_before(exchange: HttpExchange) -> web.StreamResponse | None:
 
 
 async def deliver(exchange: HttpExchange, response: web.Response) -> web.StreamResponse:
-    """Send a whole body, with the fault that meets it, if there is one."""
+    """Send a whole body, and apply the fault of the call, if there is one."""
     fault = exchange.fault
     if fault is None or fault.kind not in _IN_A_BODY:
         return response
@@ -113,7 +113,7 @@ async def deliver(exchange: HttpExchange, response: web.Response) -> web.StreamR
 
 
 async def flood(exchange: HttpExchange, response: web.StreamResponse, head: bytes) -> None:
-    """Send ``head`` and then the letter a, ``fault.size`` bytes in all; count what has left."""
+    """Send ``head`` and then the letter a, ``fault.size`` bytes in total."""
     fault = exchange.fault
     assert fault is not None
     pieces = _packed if fault.kind == "gzip" else _plain
@@ -132,14 +132,14 @@ def _plain(head: bytes, size: int) -> Iterator[bytes]:
 def _packed(head: bytes, size: int) -> Iterator[bytes]:
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
     yield packer.compress(head) + packer.flush(zlib.Z_FULL_FLUSH)
-    # After a full flush a piece packs to the same bytes every time, so it is packed once.
+    # After a full flush, a piece is always compressed to the same bytes, so compress it once.
     piece = packer.compress(b"a" * _PIECE_BYTES) + packer.flush(zlib.Z_FULL_FLUSH)
     for _ in range(size // _PIECE_BYTES):
         yield piece
 
 
 async def hang() -> NoReturn:
-    """Say nothing until the client goes away or the server stops."""
+    """Send nothing until the client disconnects or the server stops."""
     await asyncio.get_running_loop().create_future()
     raise AssertionError("nothing sets this future")
 
@@ -150,7 +150,7 @@ def reset(exchange: HttpExchange, response: web.StreamResponse) -> NoReturn:
     if transport is not None:
         connection = transport.get_extra_info("socket")
         if connection is not None:
-            # Lingering for no time makes the kernel send RST in place of FIN.
+            # With a linger time of zero, the kernel sends RST instead of FIN.
             linger = struct.pack("ii", 1, 0)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         transport.abort()

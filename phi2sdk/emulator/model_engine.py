@@ -1,4 +1,4 @@
-"""A real local model behind the emulated providers."""
+"""An engine that answers with a real local model, one request at a time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["ModelEngine", "sampling_of", "tokens_of"]
 
 
 class _Step(Protocol):
-    """What a model yields for each token."""
+    """A token as the local model yields it."""
 
     @property
     def id(self) -> int: ...
@@ -31,7 +31,7 @@ class _Step(Protocol):
 
 
 class _Model(Protocol):
-    """The part of the local model that is used here; its calls block."""
+    """The methods of the local model that the engine uses; they block."""
 
     @property
     def name(self) -> str: ...
@@ -46,20 +46,20 @@ class _Model(Protocol):
 
 @runtime_checkable
 class _Scores(Protocol):
-    """A model that can score a text as well."""
+    """A model that can also score a text."""
 
     def score(self, prompt: Sequence[int], text: Sequence[int]) -> Score: ...
 
 
 class ModelEngine:
-    """Tokens from a local model, computed on one thread that this engine owns.
+    """Generate tokens with a local model in one thread.
 
-    Requests are served one after the other in the order of their arrival. Closing the iterator,
-    as a server does when its client goes away, stops the model after the step it is in.
+    Requests are answered one after the other in the order of arrival. Closing the iterator, as a
+    server does when its client disconnects, stops the model after the current step.
 
     Args:
-        model: A ``phi2sdk.backends.engine.LocalModel``, or anything with its few methods used here.
-        name: The model's name on the wire; by default its own.
+        model: A ``phi2sdk.backends.engine.LocalModel``, or an object with the same methods.
+        name: The name of the model in replies; by default the name of ``model``.
     """
 
     def __init__(self, model: _Model, *, name: str | None = None) -> None:
@@ -69,16 +69,16 @@ class ModelEngine:
         self.context_length = model.context_length
 
     def count(self, text: str) -> int:
-        """How many tokens ``text`` has."""
+        """Return the number of tokens of ``text``."""
         return len(self._model.encode(text))
 
     def prompt_tokens(self, text: str) -> Sequence[Token]:
-        """The tokens of ``text``, without log-probabilities: those would take a forward pass."""
+        """Return the tokens of ``text`` without log-probabilities, which need a forward pass."""
         ids = self._model.encode(text)
         return [Token(one, self._model.decode([one]), None) for one in ids]
 
     async def scored_tokens(self, text: str) -> Sequence[Token]:
-        """The tokens of ``text`` with their log-probabilities, where the model can score."""
+        """Return the tokens of ``text`` with log-probabilities, if the model can score."""
         ids = self._model.encode(text)
         if len(ids) < 2 or not isinstance(self._model, _Scores):
             return self.prompt_tokens(text)
@@ -87,11 +87,11 @@ class ModelEngine:
         return tokens_of(ids[0], score, self._model.decode)
 
     def close(self) -> None:
-        """End the thread; what is waiting for it is not begun."""
+        """End the thread; waiting requests are not started."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     async def tokens(self, prompt: str, decoding: Decoding) -> AsyncGenerator[Token, None]:
-        """Yield the model's tokens as they are made."""
+        """Yield the tokens of the model as they are generated."""
         loop = asyncio.get_running_loop()
         steps: asyncio.Queue[Token | BaseException | None] = asyncio.Queue()
         cancelled = threading.Event()
@@ -111,7 +111,7 @@ class ModelEngine:
                     text = (step.text or EOS_TEXT) if step.special else step.text
                     put(Token(step.id, text, step.logprob, step.special))
                 put(None)
-            except BaseException as error:  # raised again where the tokens are awaited
+            except BaseException as error:  # raised again where the caller awaits tokens
                 put(error)
 
         done = self._pool.submit(work)
@@ -126,7 +126,7 @@ class ModelEngine:
 
 
 def sampling_of(decoding: Decoding) -> Sampling:
-    """The model's parameters; stops are left out, since the server looks for them."""
+    """Return the parameters of the model without stops, which the server handles."""
     from phi2sdk.sampling import Sampling
 
     return Sampling(
@@ -142,7 +142,7 @@ def sampling_of(decoding: Decoding) -> Sampling:
 
 
 def tokens_of(first: int, score: Score, spelled: Callable[[list[int]], str]) -> list[Token]:
-    """A text's tokens with their log-probabilities: the first has none, the others their score."""
+    """Return the tokens of a text with log-probabilities; the first token has none."""
     known = zip(score.ids, score.logprob, score.argmax, score.best, strict=True)
     return [
         Token(first, spelled([first]), None),

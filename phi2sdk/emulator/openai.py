@@ -1,4 +1,4 @@
-"""An OpenAI-compatible server."""
+"""An emulator of an OpenAI-compatible server."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ __all__ = ["OpenAIServer"]
 
 
 class OpenAIServer(HttpServer):
-    """``/v1/models``, ``/v1/completions``, ``/v1/chat/completions``, ``/health``.
+    """Serve ``/v1/models``, ``/v1/completions``, ``/v1/chat/completions`` and ``/health``.
 
     Attributes:
-        server: Which server answers: its sampling keys, its limits, its errors. ``openai`` takes
-            the sampling keys of vLLM, is detected as vLLM, and refuses what does not fit the
-            context.
-        chat_template: False answers the chat route as a server whose model has no template.
+        server: The emulated server software, with its sampling keys, limits and errors. ``openai``
+            accepts the sampling keys of vLLM, is detected as vLLM, and refuses a request that
+            exceeds the context.
+        chat_template: Whether the model has a chat template; without one, the chat route refuses.
     """
 
     provider: ClassVar[str] = "openai"

@@ -1,4 +1,4 @@
-"""The OpenAI protocol's two generating routes, for every emulated provider that speaks it."""
+"""The generating routes of the OpenAI protocol, for every emulator that serves it."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ _DEFAULT_COMPLETION_TOKENS = 16
 
 @dataclass(frozen=True, slots=True)
 class OpenAIRules:
-    """What differs between servers of this protocol.
+    """The differences between servers of this protocol.
 
     Attributes:
-        models: Names that are served; None takes any name, or none at all.
-        extensions: Keys beyond OpenAI's own that are understood.
-        unknown_keys: Other keys are refused or dropped in silence.
-        chat_template: Whether chat is served; the prompt is then wrapped (``render_chat``).
-        server: Which server's sampling keys, limits and errors these are.
+        models: The served names; ``None`` accepts any name, or no name.
+        extensions: Accepted keys in addition to those of OpenAI.
+        unknown_keys: Whether other keys are refused, or dropped without an error.
+        chat_template: Whether chat is served, with the prompt in a template (``render_chat``).
+        server: The server software, with its sampling keys, limits and errors.
     """
 
     models: frozenset[str] | None
@@ -71,7 +71,7 @@ class Rendered:
 
 
 async def completions(exchange: HttpExchange, rules: OpenAIRules) -> web.StreamResponse:
-    """POST /v1/completions."""
+    """Answer POST /v1/completions."""
     body = _checked_keys(exchange, rules, _COMPLETION_KEYS)
     given = Parameters(body)
     given.neutral("suffix", "")
@@ -100,7 +100,7 @@ async def completions(exchange: HttpExchange, rules: OpenAIRules) -> web.StreamR
 
 
 async def chat(exchange: HttpExchange, rules: OpenAIRules) -> web.StreamResponse:
-    """POST /v1/chat/completions."""
+    """Answer POST /v1/chat/completions."""
     body = _checked_keys(exchange, rules, _CHAT_KEYS)
     given = Parameters(body)
     model = _model(exchange, rules, given)
@@ -131,7 +131,7 @@ async def chat(exchange: HttpExchange, rules: OpenAIRules) -> web.StreamResponse
 
 
 def render_chat(messages: object) -> str:
-    """A plain chat template: each turn under its role, then the assistant's turn begins."""
+    """Return a prompt with each turn under its role, and the beginning of the assistant's turn."""
     if not isinstance(messages, list) or not messages:
         raise Refusal(400, "`messages` must be a list with at least one message", param="messages")
     turns = []

@@ -1,6 +1,6 @@
-"""The servers behind OpenAI's protocol: the keys, defaults, limits and errors of each one.
+"""Servers of the OpenAI protocol, with their keys, defaults, limits and errors.
 
-Observed on vLLM 0.32, on llama.cpp of October 2026 and on ``transformers serve`` 5.23.
+They were observed on vLLM 0.32, on llama.cpp of October 2026 and on ``transformers serve`` 5.23.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ __all__ = ["EXTENSIONS", "SERVERS", "ContextRule", "Server", "ServerKind", "erro
 Server = Literal["openai", "vllm", "llamacpp", "transformers"]
 
 ContextRule = Literal["refuse", "clip", "exceed"]
-"""What happens when prompt and ``max_tokens`` do not fit the context together: the request is
-refused; ``max_tokens`` is reduced in silence, and only a prompt that leaves no room is refused; or
-the model writes past its context."""
+"""The behavior when prompt and ``max_tokens`` together exceed the context: refuse the request;
+reduce ``max_tokens`` without an error, and refuse only a prompt that fills the context; or generate
+beyond the context."""
 
 EXTENSIONS = frozenset({"top_k", "min_p", "repetition_penalty"})
 
 
 def error_kind(status: int) -> str:
-    """The error type that goes with a status."""
+    """Return the error type of a status."""
     if status == 401:
         return "authentication_error"
     if status == 429:
@@ -37,22 +37,22 @@ def error_kind(status: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ServerKind:
-    """One server.
+    """One server software.
 
     Attributes:
-        read: Turns the server's own sampling keys into the common ones, with its defaults.
+        read: Converts the sampling keys of the server into common keys, with its defaults.
         error: The JSON body of an error.
-        extensions: Keys beyond OpenAI's own that are understood.
-        unknown_keys: Other keys are refused or dropped in silence.
+        extensions: Accepted keys in addition to those of OpenAI.
+        unknown_keys: Whether other keys are refused, or dropped without an error.
         refused: The status for a key that is refused.
-        context: What happens at the end of the context.
-        keeps_stops: Whether the text of a stop stays in the answer.
-        ends_with_done: Whether a stream ends with ``[DONE]``, after a chunk with the usage where
-            that was asked for. Otherwise the last chunk always has the usage.
-        lists_models: False answers ``/v1/models`` with status 500.
-        owner: What its list of models names as the models' owner.
-        version: Its version at ``/version``; ``None``: it has no such path.
-        open_paths: What it answers without a key.
+        context: The behavior at the end of the context.
+        keeps_stops: Whether the answer contains the text of a stop.
+        ends_with_done: Whether a stream ends with ``[DONE]``, after a chunk with the usage if it
+            was requested. Otherwise the last chunk always has the usage.
+        lists_models: Whether ``/v1/models`` lists models; otherwise it answers status 500.
+        owner: The owner of the models in the list of models.
+        version: The version at ``/version``; ``None`` if the server has no such path.
+        open_paths: The paths that need no key.
     """
 
     read: Callable[[dict[str, Any]], dict[str, Any]]
@@ -114,7 +114,7 @@ def _llamacpp_error(refusal: Refusal) -> dict[str, Any]:
 
 
 def _read_transformers(body: dict[str, Any]) -> dict[str, Any]:
-    """Nothing is sampled unless ``generation_config`` says so; its ``top_k`` is 50 unless given."""
+    """Read the keys: sampling needs ``do_sample`` in ``generation_config``; ``top_k`` is 50."""
     values = dict(body)
     text = values.pop("generation_config", None)
     config = json.loads(text) if isinstance(text, str) else {}

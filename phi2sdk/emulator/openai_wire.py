@@ -1,4 +1,4 @@
-"""The shapes of the OpenAI protocol: replies, chunks, errors. Pure functions of their input."""
+"""Build the replies, chunks and errors of the OpenAI protocol."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FINISH: dict[Finish, str] = {"eos": "stop", "stop": "stop", "length": "length"}
 
 @dataclass(frozen=True, slots=True)
 class OpenAIReply:
-    """The identity that all chunks of one reply share."""
+    """The fields that all chunks of one reply share."""
 
     request_id: str
     model: str
@@ -26,12 +26,12 @@ class OpenAIReply:
 
     @classmethod
     def new(cls, request_id: str, model: str, *, chat: bool) -> OpenAIReply:
-        """A reply created now."""
+        """Return the fields of a reply that is created now."""
         prefix = "chatcmpl" if chat else "cmpl"
         return cls(f"{prefix}-{request_id}", model, chat, int(time.time()))
 
     def whole(self, text: str, finish: str, logprobs: object, used: object) -> dict[str, Any]:
-        """An unstreamed reply."""
+        """Return a reply without a stream."""
         choice: dict[str, Any] = {"index": 0, "finish_reason": finish, "logprobs": logprobs}
         if self.chat:
             choice["message"] = {"role": "assistant", "content": text, "refusal": None}
@@ -43,7 +43,7 @@ class OpenAIReply:
     def chunk(
         self, text: str, finish: str | None = None, logprobs: object = None, *, role: bool = False
     ) -> dict[str, Any]:
-        """A chunk with text; ``role`` adds the speaker (chat only)."""
+        """Return a chunk with text; ``role`` adds the role (chat only)."""
         choice: dict[str, Any] = {"index": 0, "finish_reason": finish, "logprobs": logprobs}
         if not self.chat:
             choice["text"] = text
@@ -54,7 +54,7 @@ class OpenAIReply:
         return {**self._head(self._chunk_kind), "choices": [choice]}
 
     def usage_chunk(self, used: object) -> dict[str, Any]:
-        """The chunk after the last one: no choices, the usage."""
+        """Return the chunk after the last choice, with the usage and without choices."""
         return {**self._head(self._chunk_kind), "choices": [], "usage": used}
 
     @property
@@ -66,7 +66,7 @@ class OpenAIReply:
 
 
 def usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:
-    """The usage object."""
+    """Return the usage object."""
     return {
         "prompt_tokens": prompt_tokens,
         "completion_tokens": completion_tokens,
@@ -75,7 +75,7 @@ def usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:
 
 
 def completion_logprobs(tokens: Sequence[Token], offset: int, top: int) -> dict[str, Any]:
-    """Logprobs of /v1/completions; of the top, an engine knows no more than the likeliest."""
+    """Return the logprobs of /v1/completions; ``top_logprobs`` has the most likely token only."""
     offsets = []
     for token in tokens:
         offsets.append(offset)
@@ -96,7 +96,7 @@ def _top(token: Token) -> dict[str, float] | None:
 
 
 def chat_logprobs(tokens: Sequence[Token]) -> dict[str, Any]:
-    """Logprobs of /v1/chat/completions."""
+    """Return the logprobs of /v1/chat/completions."""
     content = [
         {
             "token": token.text,
@@ -112,5 +112,5 @@ def chat_logprobs(tokens: Sequence[Token]) -> dict[str, Any]:
 def error_body(
     message: str, *, kind: str, code: str | None = None, param: str | None = None
 ) -> dict[str, Any]:
-    """The error object."""
+    """Return the error object."""
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}

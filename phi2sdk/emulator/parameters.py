@@ -1,4 +1,4 @@
-"""Reading parameters from a JSON body, each with its type and range."""
+"""Read parameters from a JSON body and check their types and ranges."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ __all__ = ["Parameters"]
 
 
 class Parameters:
-    """Typed access to a JSON object; null counts as absent. Errors are a ``Refusal``."""
+    """Typed access to a JSON object; null counts as absent. Errors raise ``Refusal``."""
 
     def __init__(self, values: Mapping[str, Any], *, status: int = 400) -> None:
         self._values = values
         self._status = status
 
     def has(self, name: str) -> bool:
-        """Whether the parameter is there and not null."""
+        """Return whether the parameter is present and not null."""
         return self._values.get(name) is not None
 
     def get(self, name: str) -> object:
-        """The bare value, or None."""
+        """Return the value without checks, or ``None``."""
         return self._values.get(name)
 
     def refuse(self, name: str, problem: str, *, code: str | None = None) -> Refusal:
-        """A refusal that names the parameter."""
+        """Return a refusal that names the parameter."""
         return Refusal(self._status, f"`{name}` {problem}", code=code, param=name)
 
     def number(
@@ -39,7 +39,7 @@ class Parameters:
         low: float = float("-inf"),
         high: float = float("inf"),
     ) -> float:
-        """A number within ``[low, high]``."""
+        """Return a number within ``[low, high]``."""
         value = self._values.get(name)
         if value is None:
             return default
@@ -51,7 +51,7 @@ class Parameters:
         return number
 
     def integer(self, name: str, *, low: int = -(2**63), high: int = 2**63 - 1) -> int | None:
-        """An integer within ``[low, high]``, by default of 64 bits, or None."""
+        """Return an integer within ``[low, high]``, by default of 64 bits, or ``None``."""
         value = self._values.get(name)
         if value is None:
             return None
@@ -62,7 +62,7 @@ class Parameters:
         return value
 
     def flag(self, name: str, default: bool = False) -> bool:
-        """A boolean."""
+        """Return a boolean."""
         value = self._values.get(name)
         if value is None:
             return default
@@ -71,14 +71,14 @@ class Parameters:
         return value
 
     def text(self, name: str) -> str | None:
-        """A string, or None."""
+        """Return a string, or ``None``."""
         value = self._values.get(name)
         if value is not None and not isinstance(value, str):
             raise self.refuse(name, "must be a string")
         return value
 
     def strings(self, name: str, *, at_most: int | None = None) -> tuple[str, ...]:
-        """A string or a list of strings; an empty tuple when absent."""
+        """Return a string or a list of strings as a tuple; empty if absent."""
         value = self._values.get(name)
         if value is None:
             return ()
@@ -90,7 +90,7 @@ class Parameters:
         return tuple(items)
 
     def neutral(self, name: str, *values: object) -> None:
-        """Refuse a parameter that is set to anything but one of ``values``."""
+        """Refuse a parameter with a value that is not in ``values``."""
         value = self._values.get(name)
         if value is not None and value not in values:
             raise self.refuse(name, f"is not available on this server (only {values[0]!r})")

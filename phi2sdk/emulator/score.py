@@ -1,4 +1,4 @@
-"""``POST /score`` of Azure's managed online endpoints, for Microsoft's Phi-2 asset."""
+"""The route ``POST /score`` of Azure's managed online endpoints, for the Phi-2 asset."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _KNOWN_OLDER = _KNOWN | {"repetition_penalty", "return_full_text"}
 
 @dataclass(frozen=True, slots=True)
 class ScoreStyle:
-    """What differs between releases of the asset.
+    """The differences between releases of the asset.
 
     Attributes:
-        engine: ``newer`` answers the first prompt only; ``older`` answers all, and knows
-            ``repetition_penalty`` and ``return_full_text`` too. Both drop what they do not know.
+        engine: ``newer`` answers the first prompt only; ``older`` answers all prompts, and accepts
+            ``repetition_penalty`` and ``return_full_text`` too. Both drop unknown parameters.
         reply: ``output`` is ``{"output": [...]}``, ``list`` is ``[...]``, ``frame`` is
             ``[{"0": ...}]``.
-        echo: Whether the prompt stands in front of the answer.
-        strict: Whether a parameter that the engine does not know is refused (status 424).
-        encode: How often the reply is encoded as a JSON string, as the inference server does with
-            a ``score.py`` that returns a string.
+        echo: Whether the answer begins with the prompt.
+        strict: Whether unknown parameters are refused (status 424).
+        encode: The number of times that the reply is encoded as a JSON string. The inference server
+            encodes the reply of a ``score.py`` that returns a string.
     """
 
     engine: Literal["newer", "older"] = "newer"
@@ -45,7 +45,11 @@ class ScoreStyle:
 
 
 async def score(exchange: HttpExchange, style: ScoreStyle) -> web.StreamResponse:
-    """Answer; raises ``Refusal`` 424, as a model's own error comes back."""
+    """Answer a request.
+
+    Raises:
+        Refusal: The model failed (status 424).
+    """
     prompts, values = _read(exchange.json_object())
     known = _KNOWN if style.engine == "newer" else _KNOWN_OLDER
     taken = known if style.engine == "newer" else known - {"stop"}

@@ -76,7 +76,7 @@ def serve(
             f"emulators stop: leave out {option} or the command"
         )
     if model is not None and script is not None:
-        raise UsageProblem("--model and --script exclude each other: one engine answers")
+        raise UsageProblem("--model and --script exclude each other: leave out one of them")
     try:
         schedule = Schedule(first=ttft, per_token=per_token)
     except ValueError as error:
@@ -84,10 +84,10 @@ def serve(
     chosen = _installed(providers, warn or say)
     if port_base and not 0 < port_base <= 65536 - len(chosen):
         raise UsageProblem(
-            f"port-base {port_base}: {len(chosen)} ports from it on must lie between 1 and 65535"
+            f"port-base {port_base}: the {len(chosen)} ports must be between 1 and 65535"
         )
     if seconds is not None and not 0 < seconds < float("inf"):
-        raise UsageProblem(f"for {seconds:g}: give the seconds to run, above 0")
+        raise UsageProblem(f"for {seconds:g}: the number of seconds must be above 0")
     engine = _engine(model, script)
     try:
         emulator = Emulator(
@@ -105,7 +105,7 @@ def serve(
         return 0
     except OSError as error:
         raise UsageProblem(
-            f"cannot listen on {host} from port {port_base} on: {error.strerror or error}. "
+            f"cannot listen on {host} from port {port_base}: {error.strerror or error}. "
             "Choose another --port-base, or 0 for free ports."
         ) from error
     finally:
@@ -117,7 +117,7 @@ def read_script(path: Path) -> Answers:
     """Return the answers in a script file.
 
     Raises:
-        UsageProblem: The file cannot be read, or holds something else than answers.
+        UsageProblem: The file cannot be read, or does not contain answers.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -137,7 +137,9 @@ def read_script(path: Path) -> Answers:
         return answers
     if isinstance(answers, dict) and all(isinstance(item, str) for item in answers.values()):
         return answers
-    raise UsageProblem(f"the script {path} must hold a text, a list of texts or an object of texts")
+    raise UsageProblem(
+        f"the script {path} must contain a text, a list of texts or an object of texts"
+    )
 
 
 def _installed(asked: Sequence[Provider] | None, warn: Callable[[str], None]) -> Sequence[Provider]:

@@ -1,4 +1,4 @@
-"""The HTTP side of every emulated provider: listen, record, check the key, play faults, answer."""
+"""The HTTP server of an emulated provider: check the key, record calls, apply faults, answer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SECRET_HEADERS = frozenset({"authorization", "api-key", "x-api-key", "proxy-aut
 
 
 class HttpServer(HttpState):
-    """One emulated HTTP provider on a port of its own."""
+    """One emulated HTTP provider on its own port."""
 
     provider: ClassVar[str]
 
@@ -39,26 +39,26 @@ class HttpServer(HttpState):
 
     @abstractmethod
     def routes(self) -> Mapping[tuple[str, str], tuple[Handler, bool]]:
-        """``(method, path)`` to its handler and whether it generates (and so meets faults)."""
+        """Return the handler of each ``(method, path)``, and whether it generates text."""
 
     def admits(self, path: str) -> bool:
-        """Whether a path is answered without a key."""
+        """Return whether a path needs no key."""
         return False
 
     def authorized(self, request: web.Request) -> bool:
-        """Whether the request carries the right key."""
+        """Return whether the request has the right key."""
         return request.headers.get("Authorization", "") == f"Bearer {self.key}"
 
     @property
     def url(self) -> str:
-        """The base URL, without a slash at its end."""
+        """Return the base URL without a slash at its end."""
         if self._address is None:
             raise RuntimeError(f"the {self.provider} emulator is not running")
         host, port = self._address
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     async def start(self, host: str, port: int) -> None:
-        """Begin to listen. Port 0 takes a free one."""
+        """Start to listen. Port 0 takes a free port."""
         self.stopping = False
         app = web.Application(client_max_size=_MAX_BODY_BYTES)
         app.router.add_route("*", "/{path:.*}", self._serve)
@@ -71,7 +71,7 @@ class HttpServer(HttpState):
         self._address = self._runner.addresses[0][:2]
 
     async def stop(self) -> None:
-        """Break off what is running, close every connection, give the port back."""
+        """Abort the requests in progress, close all connections and close the port."""
         self.stopping = True
         for task in list(self._running):
             task.cancel()
@@ -105,7 +105,7 @@ class HttpServer(HttpState):
             call.cancelled = not self.stopping
             raise
         except ConnectionResetError:
-            # The client left between two writes; the cancellation that tells so is under way.
+            # The client disconnected between two writes; the cancellation has not arrived yet.
             call.cancelled = not self.stopping
             raise asyncio.CancelledError from None
         finally:
@@ -116,7 +116,7 @@ class HttpServer(HttpState):
         exchange = HttpExchange(self, request, call)
         _, generating = self._routes.get((request.method, request.path), (None, False))
         try:
-            if self._admitted(call):  # nobody else's body is read
+            if self._admitted(call):  # the body of an unauthorized request is not read
                 raw = await request.read()
                 exchange.body = _parse(raw)
                 call.keep(raw, None if exchange.body is NO_JSON else exchange.body)
@@ -139,7 +139,7 @@ class HttpServer(HttpState):
         return response
 
     def _detects(self, request: web.Request, call: Call) -> bool:
-        """Keep a request by which a client detects the server's software; whether it is one."""
+        """Record a request that detects the server software; return whether it is one."""
         found = request.method == "GET" and request.path in _DETECTING
         if not found or not _SECRET_HEADERS.isdisjoint(call.headers):
             return False
@@ -162,7 +162,7 @@ class HttpServer(HttpState):
         except Refusal as refusal:
             return self.error(exchange, refusal)
         except (LookupError, RuntimeError) as broken:
-            # The engine's own failure, such as a script without an answer.
+            # The engine failed, for example a script without an answer.
             if exchange.streaming is None:
                 return self.error(exchange, Refusal(500, str(broken), code="internal_error"))
             await exchange.streaming.write(self.error_event(exchange, str(broken)))
@@ -172,13 +172,13 @@ class HttpServer(HttpState):
 def json_response(
     payload: object, *, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> web.Response:
-    """A JSON reply; text beyond ASCII goes out as UTF-8."""
+    """Return a JSON reply; text beyond ASCII is sent as UTF-8."""
     body = json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
     return web.Response(body=body, status=status, headers=headers, content_type="application/json")
 
 
 def _parse(raw: bytes) -> object:
-    """The JSON document, or :data:`NO_JSON`: half a surrogate pair is none for providers."""
+    """Return the JSON document, or :data:`NO_JSON`, also for half a surrogate pair."""
     try:
         document = parse_json(raw)
         if b"\\u" in raw:

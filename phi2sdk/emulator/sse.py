@@ -1,4 +1,4 @@
-"""Server-sent events that keep the schedule, the account and the script of faults."""
+"""Send server-sent events on schedule, record them, and apply faults."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["EventStream", "event_bytes"]
 
 
 def event_bytes(payload: object, *, space: bool = True) -> bytes:
-    """One event: ``data: {...}`` and an empty line; without the space if told so."""
+    """Return one event: ``data: {...}`` and an empty line, optionally without the space."""
     prefix = "data: " if space else "data:"
     text = payload if isinstance(payload, str) else _compact(payload)
     return f"{prefix}{text}\n\n".encode()
@@ -49,7 +49,7 @@ class EventStream:
         await self.response.prepare(self._exchange.request)
 
     async def send(self, *payloads: object, characters: int = 0) -> None:
-        """Send events in one write; ``characters`` counts the generated text in them."""
+        """Send events in one write; ``characters`` is the number of generated characters."""
         data = b""
         for payload in payloads:
             event = event_bytes(payload, space=self._space)
@@ -65,14 +65,14 @@ class EventStream:
         await self._flush(data, characters)
 
     async def close(self) -> web.StreamResponse:
-        """End the stream; a fault that was due later than the last event is played here."""
+        """End the stream, and apply a fault that was due after the last event."""
         fault = self._exchange.fault
         if fault is not None and fault.kind in ("endless", "error_event", "cut", "hang"):
             await self._play(self._last)
         return self.response
 
     def _swaps(self, event: bytes) -> bool:
-        """Whether the event just counted is kept back until after its successor."""
+        """Return whether the current event is sent after the next event."""
         fault = self._exchange.fault
         if fault is None or fault.kind != "swapped" or self._events != (fault.after or 0) + 1:
             return False
@@ -83,7 +83,7 @@ class EventStream:
         fault = self._exchange.fault
         if fault is None:
             return False
-        if fault.kind == "gzip":  # the encoding holds for the whole body
+        if fault.kind == "gzip":  # the encoding applies to the whole body
             return self._events == 0
         return self._events == (1 if fault.after is None else fault.after)
 

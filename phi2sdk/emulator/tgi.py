@@ -1,4 +1,4 @@
-"""Text Generation Inference's own routes, as strict as TGI 3."""
+"""The routes of Text Generation Inference, with the checks of TGI 3."""
 
 from __future__ import annotations
 
@@ -53,17 +53,17 @@ class _Asked:
 
 
 class TGIRoutes:
-    """The routes, to be mounted by a server.
+    """The routes, for a server.
 
     Attributes:
-        sse_space: Whether events begin with ``data: {``, as in release 3, or ``data:{`` as before.
+        sse_space: Whether events begin with ``data: {``, as in release 3, or with ``data:{``.
     """
 
     def __init__(self) -> None:
         self.sse_space = True
 
     def table(self) -> Mapping[tuple[str, str], tuple[Handler, bool]]:
-        """The routes for ``HttpServer.routes``."""
+        """Return the routes for ``HttpServer.routes``."""
         return {
             ("POST", "/"): (self.root, True),
             ("POST", "/generate"): (self.generate, True),
@@ -74,14 +74,14 @@ class TGIRoutes:
         }
 
     async def root(self, exchange: HttpExchange) -> web.StreamResponse:
-        """POST /: a list, and the prompt in front unless ``return_full_text`` is false."""
+        """Answer POST / with a list, and the prompt unless ``return_full_text`` is false."""
         body = exchange.json_object(other=422)
         if Parameters(body, status=422).flag("stream"):
             return await self._stream(exchange, full_text=True)
         return json_response([await self._whole(exchange, full_text=True)])
 
     async def generate(self, exchange: HttpExchange) -> web.StreamResponse:
-        """POST /generate."""
+        """Answer POST /generate."""
         reply = await self._whole(exchange, full_text=False)
         call = exchange.call
         took_ms = (time.perf_counter_ns() - call.t_received_ns) // 1_000_000
@@ -94,11 +94,11 @@ class TGIRoutes:
         return json_response(reply, headers=headers)
 
     async def generate_stream(self, exchange: HttpExchange) -> web.StreamResponse:
-        """POST /generate_stream: whatever fails, the status is 200 and the error an event."""
+        """Answer POST /generate_stream; failures are events with status 200."""
         return await self._stream(exchange, full_text=False)
 
     async def tokenize(self, exchange: HttpExchange) -> web.StreamResponse:
-        """POST /tokenize."""
+        """Answer POST /tokenize."""
         text = _inputs(exchange.json_object(other=422))
         if not isinstance(exchange.engine, TokenizingEngine):
             raise Refusal(404, "This engine does not show its tokens.")
@@ -110,7 +110,7 @@ class TGIRoutes:
         return json_response(shown)
 
     async def info(self, exchange: HttpExchange) -> web.StreamResponse:
-        """GET /info."""
+        """Answer GET /info."""
         length = exchange.engine.context_length
         return json_response(
             {
@@ -132,7 +132,7 @@ class TGIRoutes:
         )
 
     async def health(self, exchange: HttpExchange) -> web.StreamResponse:
-        """GET /health."""
+        """Answer GET /health."""
         return web.Response()
 
     async def _whole(self, exchange: HttpExchange, *, full_text: bool) -> dict[str, Any]:
@@ -181,21 +181,21 @@ class TGIRoutes:
         return await stream.close()
 
     def error_event(self, message: str) -> bytes:
-        """An error inside a stream."""
+        """Return an error event of a stream."""
         return event_bytes(error_body(424, message), space=self.sse_space)
 
 
 def error_body(status: int, message: str) -> dict[str, Any]:
-    """TGI's error object; the proxy's own (401, 404) has no type."""
+    """Return TGI's error object; errors of the proxy (401, 404) have no type."""
     kind = _KINDS.get(status, "generation")
     return {"error": message} if kind is None else {"error": message, "error_type": kind}
 
 
 def sampling(given: Parameters) -> tuple[Decoding, bool]:
-    """Check TGI's parameters; the decoding, and whether it samples.
+    """Check TGI's parameters; return the decoding, and whether it samples.
 
-    Temperature must be above 0 and top_p strictly between 0 and 1. A parameter that shapes the
-    distribution turns sampling on, whatever ``do_sample`` says.
+    Temperature must be above 0 and top_p strictly between 0 and 1. A parameter that changes
+    the distribution enables sampling even if ``do_sample`` is false.
     """
     for name in ("best_of", "n"):
         given.neutral(name, 1)
@@ -233,7 +233,7 @@ def sampling(given: Parameters) -> tuple[Decoding, bool]:
 
 
 def check_context(exchange: HttpExchange, prompt: str, decoding: Decoding) -> int:
-    """Refuse (422) what does not fit; the number of tokens in the prompt."""
+    """Refuse (422) a prompt that is too long; return its number of tokens."""
     engine, call = exchange.engine, exchange.call
     call.prompt, call.decoding = prompt, decoding
     count = engine.count(prompt)

@@ -1,4 +1,4 @@
-"""TGI's Messages API: the OpenAI protocol as TGI speaks it, with TGI's own rules beneath."""
+"""TGI's Messages API: the OpenAI protocol with the rules of TGI."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _DEFAULT_TOKENS = 1024
 
 
 class TGIOpenAIRoutes:
-    """``/v1/completions`` and ``/v1/chat/completions`` of TGI.
+    """Serve ``/v1/completions`` and ``/v1/chat/completions`` of TGI.
 
-    The model's name is not looked at, the stop text stays, a chunk always names the role, and
-    chat alone takes temperature 0 (as greedy).
+    TGI ignores the name of the model, keeps the stop text, adds the role to each chunk, and accepts
+    temperature 0 (greedy) only for chat.
 
     Attributes:
-        chat_template: False answers the chat route as a model without a template does.
-        sse_space: As on TGI's own routes.
+        chat_template: Whether the model has a chat template; without one, the chat route refuses.
+        sse_space: The same as on TGI's routes.
     """
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class TGIOpenAIRoutes:
         self.sse_space = True
 
     def table(self) -> Mapping[tuple[str, str], tuple[Handler, bool]]:
-        """The routes for ``HttpServer.routes``."""
+        """Return the routes for ``HttpServer.routes``."""
         return {
             ("POST", "/v1/completions"): (self.completions, True),
             ("POST", "/v1/chat/completions"): (self.chat, True),
@@ -49,12 +49,12 @@ class TGIOpenAIRoutes:
         }
 
     async def models(self, exchange: HttpExchange) -> web.StreamResponse:
-        """GET /v1/models."""
+        """Answer GET /v1/models."""
         card = {"id": exchange.engine.model, "object": "model", "created": 0, "owned_by": "tgi"}
         return json_response({"object": "list", "data": [card]})
 
     async def completions(self, exchange: HttpExchange) -> web.StreamResponse:
-        """POST /v1/completions."""
+        """Answer POST /v1/completions."""
         body = exchange.json_object(other=422)
         prompts = Parameters(body, status=422).strings("prompt")
         if len(prompts) != 1:
@@ -62,7 +62,7 @@ class TGIOpenAIRoutes:
         return await self._generate(exchange, body, prompts[0], chat=False)
 
     async def chat(self, exchange: HttpExchange) -> web.StreamResponse:
-        """POST /v1/chat/completions."""
+        """Answer POST /v1/chat/completions."""
         body = exchange.json_object(other=422)
         if not self.chat_template:
             raise Refusal(422, "Template error: the model has no chat template")
@@ -73,7 +73,7 @@ class TGIOpenAIRoutes:
         return await self._generate(exchange, body, prompt, chat=True)
 
     def error_event(self, message: str, status: int = 424) -> bytes:
-        """An error inside a stream: it has a status of its own, and no type."""
+        """Return an error event of a stream, which has a status and no type."""
         error = {"error": {"message": message, "http_status_code": status}}
         return event_bytes(error, space=self.sse_space)
 
@@ -115,7 +115,7 @@ class TGIOpenAIRoutes:
                 exchange.bill(prompt_tokens, count, word or "")
                 chunks = [
                     reply.chunk(
-                        # The completions route shows the end-of-text token as text.
+                        # The completions route returns the end-of-text token as text.
                         step.token.text if step.token.special and not chat else step.text,
                         FINISH[step.finish] if step.finish else None,
                         role=chat,

@@ -1,4 +1,4 @@
-"""A pytest plugin: the fixture ``phi2_emulator`` serves every provider on loopback.
+"""The pytest plug-in: the fixture ``phi2_emulator`` serves all providers on loopback.
 
 ::
 
@@ -7,11 +7,11 @@
         assert my_application() == "Both guide."         # its Phi2Client("azure") needs no change
         assert phi2_emulator.azure.calls[0].authorized
 
-A test that is marked ``phi2_no_network`` fails if it, or anything that it calls, tries to reach
-more than loopback; ``--phi2-no-network``, or ``phi2_no_network = true`` in the configuration, does
-so for every test but those marked ``phi2_no_network(False)``.
+A test with the marker ``phi2_no_network`` fails if it connects to anything but loopback. The
+option ``--phi2-no-network``, or ``phi2_no_network = true`` in the configuration, applies to all
+tests except those with the marker ``phi2_no_network(False)``.
 
-The package registers the plugin for pytest, so nothing has to be imported.
+pytest loads the plug-in automatically.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ __all__ = ["Phi2Emulator", "phi2_emulator"]
 
 
 class Phi2Emulator:
-    """What the fixture hands to a test: the running emulator and its script.
+    """The running emulator and its answers, as a test receives them.
 
     Attributes:
-        emulator: The ``phi2sdk.emulator.Emulator`` itself.
-        environment: The variables that were set for the test.
+        emulator: The ``phi2sdk.emulator.Emulator``.
+        environment: The environment variables that are set for the test.
     """
 
     def __init__(self, emulator: Emulator) -> None:
@@ -47,50 +47,50 @@ class Phi2Emulator:
         self.environment = emulator.environment()
 
     def answers(self, answers: Answers) -> None:
-        """Script what every provider answers (see ``phi2sdk.emulator.ScriptedEngine``)."""
+        """Set the answers of all providers (see ``phi2sdk.emulator.ScriptedEngine``)."""
         from phi2sdk.emulator.engine import ScriptedEngine
 
         self.emulator.engine = ScriptedEngine(answers)
 
     def serve(self, engine: Engine) -> None:
-        """Let another engine answer, such as a ``ModelEngine``."""
+        """Answer with another engine, such as a ``ModelEngine``."""
         self.emulator.engine = engine
 
     @property
     def calls(self) -> list[Call]:
-        """The calls to all providers, in the order of arrival."""
+        """Return the calls to all providers in the order of arrival."""
         servers = (getattr(self.emulator, name) for name in self.emulator.providers)
         return sorted((c for s in servers for c in s.calls), key=lambda call: call.t_received_ns)
 
     @property
     def key(self) -> str:
-        """The key that every provider accepts."""
+        """Return the key that every provider accepts."""
         return self.emulator.key
 
     @property
     def azure(self) -> AzureServer:
-        """The Azure server: ``calls``, ``faults``, ``schedule``, ``meter``."""
+        """Return the Azure server with ``calls``, ``faults``, ``schedule`` and ``meter``."""
         return self.emulator.azure
 
     @property
     def clarifai(self) -> ClarifaiServer:
-        """The Clarifai server."""
+        """Return the Clarifai server."""
         return self.emulator.clarifai
 
     @property
     def hf(self) -> HFServer:
-        """The Hugging Face server."""
+        """Return the Hugging Face server."""
         return self.emulator.hf
 
     @property
     def openai(self) -> OpenAIServer:
-        """The OpenAI-compatible server."""
+        """Return the OpenAI-compatible server."""
         return self.emulator.openai
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the switch that forbids the network everywhere."""
-    text = "forbid the real network in every test, loopback excepted"
+    """Add the option that forbids the network in all tests."""
+    text = "forbid all connections except to loopback, in every test"
     parser.getgroup("phi2sdk").addoption("--phi2-no-network", action="store_true", help=text)
     parser.addini("phi2_no_network", text, type="bool", default=False)
 
@@ -99,7 +99,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the marker."""
     config.addinivalue_line(
         "markers",
-        "phi2_no_network(forbid=True): the test fails if it tries to reach anything but loopback",
+        "phi2_no_network(forbid=True): the test fails if it connects to anything but loopback",
     )
 
 
@@ -107,7 +107,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_runtest_protocol(
     item: pytest.Item, nextitem: pytest.Item | None
 ) -> Generator[None, object, object]:
-    """Forbid the network while a test and its own fixtures run."""
+    """Forbid the network while a test and its fixtures run."""
     if not _no_network(item):
         return (yield)
     from phi2sdk.testing.network_guard import forbidden
@@ -119,10 +119,10 @@ def pytest_runtest_protocol(
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """Fail a test whose code has swallowed the refusal."""
+    """Fail a test whose code caught the exception of the refused connection."""
     result = yield
     if tried := item.stash.get(_TRIED, []):
-        pytest.fail(f"{item.nodeid} {tried[0]}, and went on: it must not use the network", False)
+        pytest.fail(f"{item.nodeid} {tried[0]}, which is not allowed in this test", False)
     return result
 
 
@@ -138,10 +138,10 @@ def _no_network(item: pytest.Item) -> bool:
 
 @pytest.fixture
 def phi2_emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Phi2Emulator]:
-    """Every provider that is installed, on loopback, with the environment pointing at it.
+    """Serve all installed providers on loopback, and set their environment variables.
 
-    Works for synchronous and asynchronous tests: the emulator has a thread of its own. Requests
-    to loopback are kept from any proxy that the environment names.
+    The emulator runs in a thread, so the fixture works for synchronous and asynchronous tests.
+    Requests to loopback do not use a proxy of the environment.
     """
     from importlib.util import find_spec
 

@@ -1,8 +1,8 @@
-"""Keeps tests off the real network: whatever is not loopback is refused, and noted.
+"""Refuse connections of tests to anything but loopback, and record them.
 
-Python's own sockets, asyncio's included, announce each connection and each lookup of a name as an
-audit event (PEP 578), whoever asks for it; that is where they are refused. gRPC and uvloop speak
-to the kernel by themselves, so their ways out are wrapped.
+Python's sockets, and so asyncio's, raise an audit event (PEP 578) for each connection and each name
+lookup; the guard refuses them there. gRPC and uvloop call the kernel directly, so the guard wraps
+their functions.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["NetworkForbidden", "forbidden"]
 
 
 class NetworkForbidden(AssertionError):
-    """A test that must not use the network tried to. No ``OSError``: clients catch those."""
+    """A test tried to use the network. It is not an ``OSError``, which clients catch."""
 
 
 class _Guard:
@@ -33,21 +33,21 @@ class _Guard:
         self._hooked = False
 
     def hook(self) -> None:
-        """Audit hooks cannot be taken back, so there is one, that mostly looks away."""
+        """Add the audit hook once, since it cannot be removed; it is inactive between tests."""
         if not self._hooked:
             self._hooked = True
             sys.addaudithook(self._on_event)
 
     def refuse(self, what: str) -> None:
-        """Raise, and note it for the case that somebody catches everything.
+        """Raise, and record the attempt, since the tested code may catch the exception.
 
         Raises:
             NetworkForbidden: Always.
         """
         self.tried.append(what)
         raise NetworkForbidden(
-            f"{self.test} {what}, and it must not use the network: only loopback is open to it. "
-            "Point its client at phi2_emulator, or take away the marker phi2_no_network"
+            f"{self.test} {what}, and this test may connect to loopback only. Use the fixture "
+            "phi2_emulator for its client, or remove the marker phi2_no_network"
         )
 
     def _on_event(self, event: str, arguments: tuple[Any, ...]) -> None:
@@ -59,7 +59,7 @@ class _Guard:
                 try:
                     self.check_address(str(address[0]), address[1])
                 except NetworkForbidden:
-                    connection.close()  # its owner only reckons with an OSError
+                    connection.close()  # its owner handles an OSError only
                     raise
         elif event in ("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"):
             self.check_name(arguments[0])
@@ -74,7 +74,7 @@ class _Guard:
             self.refuse(f"tried to look up {name}")
 
     def check_target(self, target: str) -> None:
-        """A gRPC channel's target: ``host:port``, ``dns:///host:port``, ``unix:...``."""
+        """Check the target of a gRPC channel: ``host:port``, ``dns:///host:port``, ``unix:...``."""
         if target.startswith(("unix:", "unix-abstract:")):
             return
         place = target.rpartition("/")[2]
@@ -89,13 +89,13 @@ _guard = _Guard()
 
 @contextmanager
 def forbidden(test: str) -> Iterator[list[str]]:
-    """Refuse the network while the block runs, in every thread; gives what was tried so far.
+    """Refuse the network in all threads while the block runs; yield the refused attempts.
 
     Args:
-        test: Whom the error names.
+        test: The name of the test, for the error.
 
     Raises:
-        NetworkForbidden: Inside the block, from whoever tries to reach anything but loopback.
+        NetworkForbidden: Code in the block tries to connect to anything but loopback.
     """
     _guard.hook()
     before = _guard.test, _guard.tried
@@ -117,7 +117,7 @@ def _is_address(name: str) -> bool:
 
 @contextmanager
 def _grpc() -> Iterator[None]:
-    """Its core resolves and connects in C: a channel is refused as it is made."""
+    """Refuse channels of gRPC when they are created, since its core connects in C."""
     if importlib.util.find_spec("grpc") is None:
         yield
         return
@@ -131,7 +131,7 @@ def _grpc() -> Iterator[None]:
 
 @contextmanager
 def _uvloop() -> Iterator[None]:
-    """Its loop looks names up and connects in C; what it gets as a socket, Python connects."""
+    """Refuse lookups and connections of uvloop, whose loop performs them in C."""
     if importlib.util.find_spec("uvloop") is None:
         yield
         return
@@ -153,7 +153,7 @@ def _uvloop() -> Iterator[None]:
 
 @contextmanager
 def _wrapped(places: list[tuple[Any, str]], check: Callable[..., None]) -> Iterator[None]:
-    """Each function ``check``s its arguments first."""
+    """Let each function pass its arguments to ``check`` first."""
     before = [(owner, name, getattr(owner, name)) for owner, name in places]
     try:
         for owner, name, function in before:
