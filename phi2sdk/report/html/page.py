@@ -15,7 +15,7 @@ from phi2sdk.report.html.data import drawn
 from phi2sdk.report.html.receipts import receipts
 from phi2sdk.report.measured import Measured
 from phi2sdk.report.notes import notes
-from phi2sdk.report.overview import DEMO, legend, overview, so_far
+from phi2sdk.report.overview import decision_lines, legend, overview, so_far
 from phi2sdk.report.requirements import requirement_line
 from phi2sdk.report.schema import LatencyReport, Report
 from phi2sdk.text import for_terminal
@@ -32,6 +32,8 @@ def html_page(report: Report, measured: Measured) -> str:
     """
     scripts = [*assets.libraries(), assets.own(assets.SCRIPTS)]
     style = assets.own(assets.STYLES)
+    requirements = [(r.outcome, requirement_line(r)) for r in report.requirements]
+    listed = {line for _, line in requirements}
     facts, calibrations = identity.calibration(report.identity_calibration)
     with paused_collector():
         return (
@@ -44,11 +46,14 @@ def html_page(report: Report, measured: Measured) -> str:
                 data=drawn(report, measured),
                 report=report,
                 names=list(report.targets),
-                demo=DEMO,
+                decision=decision_lines(report),
                 so_far=so_far(report),
-                notes=[*filter(None, [legend(report)]), *notes(report)],
+                legend=legend(report),
+                notes=[note for note in notes(report) if note not in listed],
                 overview=overview(report),
-                requirements=[(r.outcome, requirement_line(r)) for r in report.requirements],
+                requirements=[
+                    (r.outcome, requirements[r.requirement]) for r in report.requirements
+                ],
                 latencies=dict(zip(_latencies(report), latency.tables(report), strict=True)),
                 faster=latency.verdicts(report),
                 money=[*cost.sections(report), *baseline.sections(report)],

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import re
 from importlib.resources import files
 
 import pytest
 
 from phi2sdk.report.html.assets import LIBRARIES, read
+from phi2sdk.report.overview import decision_lines
 from phi2sdk.report.schema import Interval, LikenessReport, QualityReport
 from tests.measure.making import answer, failure
 from tests.report.html.making import EVERYTHING, examined_as, page_of, varied_run
@@ -46,6 +48,16 @@ def test_the_policy_names_every_script_and_style_and_nothing_else(text: str) -> 
 def test_the_validity_of_the_run_comes_first(text: str) -> None:
     main = text[text.index("<main>") :]
     assert main.index("Valid: requests were sent within") < main.index("<h1") < main.index("<table")
+
+
+def test_the_reason_the_excluded_and_the_simulated_targets_come_before_the_table() -> None:
+    report, text = page_of(varied_run())
+    first = html.unescape(text[text.index("<main>") :].split("<table")[0])
+    said = decision_lines(report)
+    assert len(said) == 3
+    assert all(line in first for line in said)
+    assert "local" in said[1]
+    assert "cheap" in said[2]
 
 
 def test_unknown_is_not_zero_and_simulated_is_marked(text: str) -> None:
