@@ -1,1 +1,1 @@
-"""What the recorded numbers say: statistics, agreement, cost and decision."""
+"""Compute statistics, agreement, cost and the decision from the records of a run."""

@@ -1,4 +1,4 @@
-"""How far the answers of two targets agree, and where they diverge."""
+"""Measure the agreement of the answers of two targets, and where they diverge."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ __all__ = [
 Tokens = Sequence[int]
 
 ALIGNED = 8192
-"""Tokens of an answer that are aligned with another's: four of the model's contexts."""
+"""Maximum number of tokens of an answer that are aligned: four times the model's context."""
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How alike the answers of two targets are; the unit is the prompt.
+    """The agreement of the answers of two targets. The unit is the prompt.
 
     Attributes:
-        prompts: How many have an answer from both.
-        missing: How many lack one of the two.
-        exact_bytes, exact_normalized, exact_cut: The rate of prompts whose answers are equal in
-            all repetitions, by tier.
-        divergence: Where the answers part, by prompt.
-        first_divergence: The median number of tokens before they do; ``None`` where at least half
-            never do.
-        prefix_fraction: Common prefix over the longer answer, in tokens.
+        prompts: Number of prompts with an answer from both.
+        missing: Number of prompts without an answer from one of them.
+        exact_bytes, exact_normalized, exact_cut: Rate of prompts whose answers are equal in all
+            repetitions, by tier.
+        divergence: The first divergence of the answers, by prompt.
+        first_divergence: Median number of tokens before the first divergence; ``None`` if at least
+            half of the answers never diverge.
+        prefix_fraction: Length of the common prefix over that of the longer answer, in tokens.
         edit_similarity: 1 - Levenshtein distance over the longer answer, in tokens.
     """
 
@@ -67,11 +67,11 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True)
 class Pairing:
-    """Answers of two sides to the same prompts.
+    """The answers of two targets to the same prompts.
 
     Attributes:
-        pairs: By prompt; one ``(a, b)`` a repetition.
-        missing: Prompts for which one side has no answer.
+        pairs: The answers by prompt, one ``(a, b)`` per repetition.
+        missing: Number of prompts without an answer from one of them.
     """
 
     pairs: Mapping[str, Sequence[tuple[Record, Record]]]
@@ -79,7 +79,7 @@ class Pairing:
 
 
 def pair_up(a: Iterable[Record], b: Iterable[Record]) -> Pairing:
-    """Repetition by repetition, the greedy answers of two targets; others are left out."""
+    """Return the greedy answers of two targets, paired by prompt and repetition."""
     a, b = ([record for record in side if record.key.arm == "greedy"] for side in (a, b))
     left = {(r.key.prompt, r.key.repetition): r for r in a}
     pairs: dict[str, list[tuple[Record, Record]]] = defaultdict(list)
@@ -97,7 +97,7 @@ def _comparable(record: Record) -> bool:
 
 
 def agreement(pairing: Pairing, tokenizer: ReferenceTokenizer) -> Agreement:
-    """The measures over all pairs; averages within a prompt first."""
+    """Return the measures over all pairs, averaged within each prompt first."""
     if not pairing.pairs:
         return Agreement(prompts=0, missing=pairing.missing)
     tiers: list[tuple[bool, bool, bool]] = []
@@ -135,16 +135,17 @@ def agreement(pairing: Pairing, tokenizer: ReferenceTokenizer) -> Agreement:
 
 
 def prefix_fraction(a: Tokens, b: Tokens) -> float:
-    """Common prefix over the longer one; both empty 1, one empty 0."""
+    """Return common prefix over the longer length; 1 if both are empty, 0 if one is."""
     longest = max(len(a), len(b))
     return common_prefix(a, b) / longest if longest else 1.0
 
 
 def edit_similarity(a: Tokens, b: Tokens) -> float:
-    """1 - Levenshtein(a, b) / max(len); both empty 1.
+    """Return 1 - Levenshtein(a, b) / max(len); 1 if both are empty.
 
-    From token :data:`ALIGNED` on, the distance is counted place by place: it is then an upper
-    bound. Aligning takes time by the square, and no answer of Phi-2's is so long.
+    From token :data:`ALIGNED`, the tokens are compared position by position, which gives an upper
+    bound of the distance. The time for an alignment is quadratic, and no answer of Phi-2 is so
+    long.
     """
     longest = max(len(a), len(b))
     if not longest:
@@ -155,12 +156,12 @@ def edit_similarity(a: Tokens, b: Tokens) -> float:
 
 
 def same_normalized(a: Record, b: Record) -> bool:
-    """Equal as received, but for Unicode's forms and the white space at both ends."""
+    """Return whether two answers are equal after Unicode NFC, without white space at the ends."""
     return _normal(a.raw) == _normal(b.raw)
 
 
 def same_cut(a: Record, b: Record) -> bool:
-    """Equal after both were cut at the stop."""
+    """Return whether two answers are equal after both were cut at the stop."""
     return _normal(a.text) == _normal(b.text)
 
 
@@ -175,12 +176,12 @@ def _mean(values: Iterable[float]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Divergence:
-    """Where answers part, prompt by prompt.
+    """The first divergence of the answers to each prompt.
 
     Attributes:
-        parted: For each prompt whose answers part: how many tokens they begin with in common, in
-            the repetition that parts first.
-        equal: For each other prompt: how many tokens its answers have.
+        parted: Number of common tokens at the beginning, for each prompt whose answers diverge, in
+            the repetition with the earliest divergence.
+        equal: Number of tokens of the answers, for each other prompt.
     """
 
     parted: tuple[int, ...]
@@ -188,7 +189,7 @@ class Divergence:
 
     @staticmethod
     def of(prompts: Sequence[Sequence[tuple[Tokens, Tokens]]]) -> Divergence:
-        """From the answers to each prompt, as tokens: one ``(a, b)`` a repetition."""
+        """Return the divergence of answers given as tokens, one ``(a, b)`` per repetition."""
         parted, equal = [], []
         for pairs in prompts:
             if found := [common_prefix(a, b) for a, b in pairs if a != b]:
@@ -198,7 +199,7 @@ class Divergence:
         return Divergence(tuple(parted), tuple(equal))
 
     def median(self) -> Estimate | None:
-        """The median and its interval; ``None`` where fewer than half are seen to part."""
+        """Return the median with its interval; ``None`` if fewer than half diverge."""
         if not self.parted:
             return None
         survival = stats.ecdf(self._censored()).sf
@@ -206,7 +207,7 @@ class Divergence:
         if (middle := _first(times, share <= 0.5)) is None:
             return None
         with warnings.catch_warnings():
-            # Undefined where the share is 0 or 1.
+            # Undefined if the share is 0 or 1.
             warnings.simplefilter("ignore", RuntimeWarning)
             bounds = survival.confidence_interval(CONFIDENCE, method="log-log")
         enough = len(self.parted) + len(self.equal) >= smallest_n(0.5)
@@ -223,7 +224,7 @@ class Divergence:
 
 
 def common_prefix(a: Sequence[object], b: Sequence[object]) -> int:
-    """How many items ``a`` and ``b`` begin with in common: tokens, or characters."""
+    """Return the length of the common prefix of ``a`` and ``b``, in tokens or characters."""
     for index, (x, y) in enumerate(zip(a, b, strict=False)):
         if x != y:
             return index
@@ -231,14 +232,14 @@ def common_prefix(a: Sequence[object], b: Sequence[object]) -> int:
 
 
 def part_differently(found: Mapping[str, Divergence]) -> dict[tuple[str, str], float]:
-    """For each two targets, the p-value that they part from the reference equally late.
+    """Test for each pair of targets whether they diverge from the reference equally late.
 
-    By the log-rank test, adjusted for all pairs (Holm). Targets answer the same prompts, which
-    the test does not know: their likeness makes it cautious. A pair that never parts from the
-    reference has a p of 1.
+    The p-values come from the log-rank test, adjusted for all pairs (Holm). The test treats the
+    targets as independent; it is conservative because they answer the same prompts. A pair that
+    never diverges from the reference has a p-value of 1.
 
     Args:
-        found: By target, where it parts from the reference.
+        found: The divergence of each target from the reference.
     """
     pairs = list(combinations(found, 2))
     adjusted = holm([_log_rank(found[a], found[b]) for a, b in pairs])
@@ -249,7 +250,7 @@ def _log_rank(a: Divergence, b: Divergence) -> float:
     if not (a.parted or b.parted) or not (a.parted or a.equal) or not (b.parted or b.equal):
         return 1.0
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # 0 / 0 where all part at one place
+        warnings.simplefilter("ignore", RuntimeWarning)  # 0 / 0 if all diverge at one position
         p = float(stats.logrank(a._censored(), b._censored()).pvalue)
     return p if np.isfinite(p) else 1.0
 

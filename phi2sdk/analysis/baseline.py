@@ -1,4 +1,4 @@
-"""How many times cheaper a target is than a baseline, and how that depends on assumptions."""
+"""Compute how many times cheaper a target is than a baseline, and the effect of assumptions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 CLAIM = "phi-2/times-cheaper-than-gpt-4"
-"""The published ratio, by its id in the book."""
+"""The id of the published ratio in the price book."""
 
 _ORIGINAL_MODEL, _ORIGINAL_TOKENS = "anyscale/llama-2-70b", "llama-2-70b/tokens"
 _GPT4 = "openai/gpt-4"
@@ -42,13 +42,13 @@ _GPT4 = "openai/gpt-4"
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """With what the targets are compared.
+    """The model or target that the targets are compared with.
 
     Attributes:
-        name: As it was asked for.
-        price: Its recorded price per token; ``None`` where it is a target of the run.
-        note: What the book has to say about it.
-        tokenizer_ratio: Its tokens per token that was measured, a stated figure.
+        name: The name that was given.
+        price: The recorded price per token; ``None`` if it is a target of the run.
+        note: The note in the price book.
+        tokenizer_ratio: The baseline's tokens per measured token, as stated.
     """
 
     name: str
@@ -58,17 +58,17 @@ class Baseline:
 
     @property
     def live(self) -> bool:
-        """Whether it is one of the targets."""
+        """Return whether the baseline is a target of the run."""
         return self.price is None
 
 
 def find_baseline(
     name: str, book: PriceBook, targets: Iterable[str] = (), *, tokenizer_ratio: float = 1.0
 ) -> Baseline:
-    """A baseline by a target's name, or by a model's with or without its provider.
+    """Find a baseline by the name of a target, or of a model with or without its provider.
 
     Raises:
-        ConfigurationError: There is none of that name, or several; the ratio is not above 0.
+        ConfigurationError: The name is unknown or ambiguous, or the ratio is not greater than 0.
     """
     if not 0 < tokenizer_ratio < float("inf"):
         raise ConfigurationError(f"tokenizer ratio {tokenizer_ratio:g} must be above 0")
@@ -87,7 +87,7 @@ def find_baseline(
 
 
 def per_summary(baseline: Baseline, spend: Spend) -> Floats:
-    """What a recorded baseline would cost for a target's acceptable answers, by prompt."""
+    """Return the cost of a recorded baseline for a target's acceptable answers, by prompt."""
     assert baseline.price is not None
     usd = np.zeros(len(spend.prompts))
     ratio = baseline.tokenizer_ratio
@@ -98,9 +98,9 @@ def per_summary(baseline: Baseline, spend: Spend) -> Floats:
 
 
 def times_cheaper(baseline: Baseline, option: Option) -> Estimate | None:
-    """A recorded baseline's cost over a target's, all that was spent on the target included.
+    """Return the ratio of a recorded baseline's cost to everything spent on a target.
 
-    ``None`` where the target costs nothing, of which nothing can be a multiple.
+    It is ``None`` if the target costs nothing.
     """
     spend = option.spend
     warmup = option.price.usd(spend.warmup) or 0.0
@@ -109,7 +109,7 @@ def times_cheaper(baseline: Baseline, option: Option) -> Estimate | None:
 
 
 def times_cheaper_at(baseline: Baseline, option: Option, volume: float) -> Estimate | None:
-    """The same with the target's machines paid for a day at ``volume``, idle or not."""
+    """Return the ratio with the target's machines paid for whole days at ``volume``."""
     base, good = per_summary(baseline, option.spend), option.spend.good
 
     def times(weights: Floats) -> Floats:
@@ -121,7 +121,7 @@ def times_cheaper_at(baseline: Baseline, option: Option, volume: float) -> Estim
 
 
 def times_cheaper_than(baseline: Option, option: Option) -> Estimate | None:
-    """A live baseline's cost per summary over a target's, over the prompts that both were asked."""
+    """Return the ratio of a live baseline's cost per summary to a target's, on common prompts."""
     asked = set(option.spend.prompts)
     both = [prompt for prompt in baseline.spend.prompts if prompt in asked]
     ours, theirs = option.spend.at(both), baseline.spend.at(both)
@@ -134,14 +134,14 @@ def times_cheaper_than(baseline: Option, option: Option) -> Estimate | None:
 
 
 def published_ratio(book: PriceBook, output_per_input: float) -> float:
-    """The traceable original's arithmetic: GPT-4 against Llama-2-70b, at its own assumptions.
+    """Return the ratio of the original source: GPT-4 and Llama-2-70b with its assumptions.
 
-    ``(p_in + p_out r) / (1.19 (q_in + q_out r))`` with GPT-4's prices p, Llama's prices q as they
-    were, and 1.19 of Llama's tokens for each of GPT-4's.
+    It is ``(p_in + p_out r) / (1.19 (q_in + q_out r))`` with the prices p of GPT-4 and q of Llama
+    at that time, and 1.19 tokens of Llama per token of GPT-4.
 
     Args:
-        book: With the prices of both and the factor.
-        output_per_input: r, output tokens per input token.
+        book: The price book, with both prices and the factor.
+        output_per_input: The number r of output tokens per input token.
     """
     tokens = Bill(1e6, 1e6 * output_per_input)
     theirs = resolve({"book": _GPT4}, book).usd(tokens)
@@ -155,21 +155,20 @@ Factor = Literal["output/input", "utilisation", "GPU"]
 RATIOS = (0.0, 0.1, 0.235, 0.5, 1.0)
 UTILISATIONS = (0.05, 0.1, 0.25, 0.5, 1.0)
 GPUS = ("hf/aws-t4", "hf/aws-l4", "hf/aws-a100-80", "hf/aws-h200")
-"""Rented GPUs of the book, from the cheapest hour to the dearest."""
+"""Rented GPUs of the price book, beginning with the lowest price per hour."""
 
 
 @dataclass(frozen=True, slots=True)
 class SensitivityRow:
-    """One assumption, changed.
+    """The cost ratio with one assumption changed.
 
     Attributes:
-        factor: Which assumption.
-        target: Whose cost changes.
-        setting: What it is changed to, in words.
-        value: The same as a number: a ratio, a share, USD per hour.
-        times: How many times cheaper than the baseline the target then is.
-        seconds: On this GPU a summary may take so long at full use to be as many times cheaper
-            as the published claim has it.
+        factor: The assumption.
+        target: The target whose cost changes.
+        setting: The changed setting in words.
+        value: The changed setting as a number: a ratio, a share, or US dollars per hour.
+        times: The factor by which the target is then cheaper than the baseline.
+        seconds: Time per summary on this GPU, at full utilization, that gives the published ratio.
     """
 
     factor: Factor
@@ -181,7 +180,7 @@ class SensitivityRow:
 
 
 def sensitivity(baseline: Baseline, option: Option, book: PriceBook) -> Iterator[SensitivityRow]:
-    """The rows of one target against a recorded baseline; nothing where it costs nothing."""
+    """Return the rows of one target and a recorded baseline, none if the target costs nothing."""
     spend = option.spend
     good = float(spend.good.sum())
     base = float(per_summary(baseline, spend).sum()) / good
@@ -210,7 +209,7 @@ def sensitivity(baseline: Baseline, option: Option, book: PriceBook) -> Iterator
 def _by_length(
     baseline: Baseline, option: Option, read: float, wrote: float
 ) -> Iterator[SensitivityRow]:
-    """Answers of another length for the same prompts, at a price without machine time."""
+    """Return the ratio for answers of another length, at a price without machine time."""
     if read == 0:
         return
     measured = wrote / read

@@ -1,8 +1,8 @@
-"""From which volume on is one option cheaper than another?
+"""Find the volume from which one option is cheaper than another.
 
-An option is a target's price with what was measured of it: US dollars for tokens and calls, and
-machine seconds, per acceptable summary. Both come from the same prompts for both options, and the
-interval from resampling those prompts (an expanded percentile bootstrap).
+An option is a target's price with its measured US dollars for tokens and calls, and machine
+seconds, per acceptable summary. Both options are measured on the same prompts. The interval comes
+from resampling these prompts (an expanded percentile bootstrap).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 LOWEST, HIGHEST = 1.0, 1e8
-"""Volumes a day between which a break-even is sought."""
+"""Minimum and maximum of the volumes per day that are searched for a break-even."""
 
 RESAMPLES = 1000
 _GRID = np.geomspace(LOWEST, HIGHEST, 8 * 20 + 1)
@@ -43,12 +43,12 @@ _STEPS = np.arange(1.0, 5.0)
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """A target as something to choose.
+    """A target whose cost is compared.
 
     Attributes:
-        name: The target's name.
-        price: What it costs.
-        spend: What was measured, at least one acceptable answer in it.
+        name: The name of the target.
+        price: The price of the target.
+        spend: The measured spend, with at least one acceptable answer.
     """
 
     name: str
@@ -56,13 +56,13 @@ class Option:
     spend: Spend
 
     def per_summary(self, weights: Floats, prompts: Sequence[str]) -> tuple[Floats, Floats]:
-        """``(USD for tokens and calls, machine seconds)`` per acceptable summary.
+        """Return US dollars for tokens and calls, and machine seconds, per acceptable summary.
 
         Args:
-            weights: How often each prompt counts, one row a resample.
+            weights: Number of times that each prompt counts, one row per resample.
             prompts: The prompts of the columns.
 
-        Infinite where a resample has no acceptable answer.
+        The values are infinite if a resample has no acceptable answer.
         """
         at = self.spend.at(prompts)
         good = weights @ self.spend.good[at]
@@ -78,17 +78,17 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class BreakEven:
-    """How two options compare over volume.
+    """The comparison of the costs of two options over volume.
 
     Attributes:
-        below: Who is cheaper at low volumes; ``None``: they cost the same at all of them.
-        above: Who is from ``volume`` on; the same as ``below`` where nothing ever changes.
-        volume: Summaries a day at which it changes first; ``None``: it does not. Its interval
-            has no upper end where the data allow that it never does.
-        changes: Every ``(volume, who is cheaper from there on)``; more than one where a further
-            machine makes a step.
-        agreement: The share of resamples in which the same one is cheaper at the low end, and
-            the same one at the high end.
+        below: The cheaper option at low volumes; ``None`` if they cost the same at all volumes.
+        above: The cheaper option from ``volume``; equal to ``below`` if there is no break-even.
+        volume: The first break-even in summaries per day; ``None`` if there is none. Its interval
+            has no upper end if the data are consistent with no break-even.
+        changes: Every ``(volume, option that is cheaper from there)``; more than one if another
+            machine adds a step.
+        agreement: The share of resamples with the same cheaper option at the low end and at the
+            high end.
     """
 
     below: str | None
@@ -99,7 +99,7 @@ class BreakEven:
 
 
 def break_even(a: Option, b: Option) -> BreakEven | None:
-    """Where ``a`` and ``b`` change places; ``None`` where no prompt was asked of both."""
+    """Return the break-even of ``a`` and ``b``; ``None`` if they have no common prompt."""
     asked = set(b.spend.prompts)
     both = [prompt for prompt in a.spend.prompts if prompt in asked]
     if not both:
@@ -117,25 +117,25 @@ def break_even(a: Option, b: Option) -> BreakEven | None:
     agree = (low_end == meant[below]) & (high_end == meant[above])
     volume = None
     if changes:
-        # A resample that begins with the other one has it cheaper from the start.
+        # In a resample that begins with the other option, that one is cheaper from the start.
         first = np.where(low_end == meant[below], drawn.first_change(volumes, signs), 0.0)
         volume = _interval(changes[0][0], first, n)
     return BreakEven(below, above, volume, changes, float(agree.mean()))
 
 
 def cost_at(option: Option, volume: float) -> Estimate | None:
-    """US dollars per acceptable summary at so many a day, idle time included."""
+    """Return US dollars per acceptable summary at a volume per day, including idle time."""
     return over_prompts(len(option.spend.prompts), lambda w: cost_per_summary_at(option, volume, w))
 
 
 def over_prompts(n: int, of: Callable[[Floats], Floats]) -> Estimate | None:
-    """A function of how often each of ``n`` prompts counts, with its percentile bootstrap.
+    """Return a statistic of ``n`` prompts with its percentile bootstrap interval.
 
     Args:
-        n: How many prompts there are.
-        of: Takes one row of weights for each resample and gives one number for each.
+        n: Number of prompts.
+        of: Computes the statistic of each row of weights, one row per resample.
 
-    ``None`` where it is not finite for all prompts once.
+    The result is ``None`` if the statistic of all prompts is not finite.
     """
     value = float(of(np.ones((1, n)))[0])
     if not np.isfinite(value):
@@ -144,27 +144,27 @@ def over_prompts(n: int, of: Callable[[Floats], Floats]) -> Estimate | None:
 
 
 def cost_curve(option: Option, volumes: Sequence[float]) -> list[float]:
-    """US dollars per acceptable summary at each of some volumes a day."""
+    """Return US dollars per acceptable summary at each of several volumes per day."""
     usd, seconds = option.per_summary(np.ones((1, len(option.spend.prompts))), option.spend.prompts)
     at = np.asarray(volumes, dtype=np.float64)
     return [float(cost) for cost in usd_per_day(option.price, at, usd, seconds) / at]
 
 
 def cost_per_summary_at(option: Option, volume: float, weights: Floats) -> Floats:
-    """US dollars per acceptable summary at a volume, one for each row of weights."""
+    """Return US dollars per acceptable summary at a volume, one for each row of weights."""
     usd, seconds = option.per_summary(weights, option.spend.prompts)
     return usd_per_day(option.price, np.full(len(usd), volume), usd, seconds) / volume
 
 
 @lru_cache(maxsize=2)
 def _drawn(n: int) -> NDArray[np.int32]:
-    """How often each of ``n`` prompts is drawn, one row a resample."""
+    """Return the number of times that each of ``n`` prompts is drawn, one row per resample."""
     rng = np.random.default_rng(0)
     return rng.multinomial(n, np.full(n, 1 / n), RESAMPLES).astype(np.int32)
 
 
 def _resampled(n: int) -> Iterator[Floats]:
-    """The same as weights, some rows at a time: all together they may take much room."""
+    """Yield the resamples as weights in blocks of rows, to limit the memory."""
     counts = _drawn(n)
     rows = max(1, 1_000_000 // n)
     for start in range(0, RESAMPLES, rows):
@@ -173,9 +173,9 @@ def _resampled(n: int) -> Iterator[Floats]:
 
 @dataclass(frozen=True, slots=True)
 class _Duel:
-    """Two options, and what a summary of theirs takes in each resample.
+    """Two options, with their cost and time per summary in each resample.
 
-    A sign says who is cheaper: -1 the first, 1 the second, 0 neither.
+    A sign gives the cheaper option: -1 for the first, 1 for the second, 0 for neither.
     """
 
     a: Option
@@ -185,13 +185,13 @@ class _Duel:
 
     @classmethod
     def of(cls, a: Option, b: Option, weights: Iterable[Floats], prompts: Sequence[str]) -> _Duel:
-        """Resamples of ``prompts``, one row of weights each, some rows at a time."""
+        """Yield resamples of ``prompts`` in blocks of rows, with one row of weights each."""
         found = [(*a.per_summary(w, prompts), *b.per_summary(w, prompts)) for w in weights]
         usd_a, seconds_a, usd_b, seconds_b = (np.concatenate(c) for c in zip(*found, strict=True))
         return cls(a, b, (usd_a, usd_b), (seconds_a, seconds_b))
 
     def sign(self, volumes: Floats) -> Floats:
-        """Who is cheaper at these volumes, one row of them for each resample."""
+        """Return the signs at these volumes, one row per resample."""
         cost_a, cost_b = (
             usd_per_day(option.price, volumes, usd[:, None], seconds[:, None])
             for option, usd, seconds in zip((self.a, self.b), self.usd, self.seconds, strict=True)
@@ -202,12 +202,12 @@ class _Duel:
         return np.where(tie | np.isnan(difference), 0.0, np.sign(difference))
 
     def scan(self) -> tuple[Floats, Floats]:
-        """Volumes in rising order, and the signs at them, one row a resample."""
+        """Return volumes in ascending order, and the signs at them, one row per resample."""
         rows = len(self.usd[0])
         columns = [np.broadcast_to(_GRID, (rows, len(_GRID)))]
         for option, seconds in zip((self.a, self.b), self.seconds, strict=True):
             if option.price.by_time and np.all(seconds > 0):
-                # One more machine is needed above these: a step that a grid could miss.
+                # Another machine is needed above these volumes, a step that a grid could miss.
                 full = _STEPS * (DAY / seconds)[:, None]
                 columns += [full * (1 - 1e-9), full * (1 + 1e-9)]
         volumes = np.sort(np.clip(np.concatenate(columns, axis=1), LOWEST, HIGHEST), axis=1)
@@ -216,7 +216,7 @@ class _Duel:
     def changes(
         self, volumes: Floats, signs: Floats
     ) -> tuple[str | None, tuple[tuple[float, str], ...]]:
-        """Who is cheaper at the low end, and every change after it; for a single row."""
+        """Return the sign at the low end and every later change, for a single row."""
         names = {-1.0: self.a.name, 1.0: self.b.name}
         below: str | None = None
         now, held = 0.0, 0
@@ -234,19 +234,19 @@ class _Duel:
         return below, tuple(changes)
 
     def first_change(self, volumes: Floats, signs: Floats) -> Floats:
-        """The first change of each row; infinite where there is none."""
+        """Return the first change of each row; infinite if there is none."""
         rows, columns = np.arange(len(signs)), np.arange(signs.shape[1])
         first, _ = _ends(signs)
         other = (signs == -first[:, None]) & (first[:, None] != 0)
         place = np.argmax(other, axis=1)
-        # The last place before it at which the one from the low end was still cheaper.
+        # The last volume before it at which the option from the low end was still cheaper.
         held = (signs == first[:, None]) & (columns < place[:, None])
         last = np.max(np.where(held, columns, 0), axis=1)
         at = self._bisect(volumes[rows, last], volumes[rows, place], first)
         return np.where(other.any(axis=1), at, np.inf)
 
     def _bisect(self, low: Floats, high: Floats, before: Floats) -> Floats:
-        """Where the sign stops to be ``before``, between ``low`` and ``high``, row by row."""
+        """Return the volume at which the sign ceases to be ``before``, for each row."""
         for _ in range(45):
             middle = np.sqrt(low * high)
             same = self.sign(middle[:, None])[:, 0] == before
@@ -255,18 +255,18 @@ class _Duel:
 
 
 def _ends(signs: Floats) -> tuple[Floats, Floats]:
-    """The first and the last sign of each row that is not 0; 0 where all are."""
+    """Return the first and the last nonzero sign of each row; 0 if all are 0."""
     rows, there = np.arange(len(signs)), signs != 0
     last = signs.shape[1] - 1 - np.argmax(there[:, ::-1], axis=1)
     return signs[rows, np.argmax(there, axis=1)], signs[rows, last]
 
 
 def _interval(value: float, resampled: Floats, n: int) -> Estimate:
-    """Percentiles of the resamples, a little further out than 2.5 %.
+    """Return percentiles of the resamples, slightly beyond 2.5 %.
 
-    The plain percentile bootstrap is too narrow for small n, by the factor of the sample's own
-    spread and of a normal quantile in place of Student's; both are made up for (the expanded
-    percentile interval, Hesterberg 2015, The American Statistician 69).
+    The percentile bootstrap is too narrow for small n, because it uses the spread of the sample and
+    a normal quantile instead of Student's. The expanded percentile interval corrects both
+    (Hesterberg 2015, The American Statistician 69).
     """
     if n < FEWEST_PROMPTS:
         return Estimate(value)

@@ -1,4 +1,4 @@
-"""What a target costs: spending of a run, cost of one answer, cost at a volume."""
+"""Compute the spending of a run, the cost per answer of a target, and its cost at a volume."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ __all__ = [
 ]
 
 DEFINITION = (
-    "All attributable spend, failures, retries and the warm-up included, over acceptable answers: "
-    "no error, not filtered, not empty after cutting. Token-priced: tokens and calls alone. Busy "
-    "time: a machine is paid for the seconds in which a request was under way. Idle-inclusive: it "
-    "is paid while it idles too, for the whole window or at its stated utilisation."
+    "All spend, including failures, retries and the warm-up, over acceptable answers, which have no "
+    "error, are not filtered, and are not empty after cutting. Token-priced: only tokens and calls. "
+    "Busy time: a machine is paid for the seconds with a request in flight. Idle-inclusive: it is "
+    "also paid while idle, for the whole window or at its stated utilization."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class CostPerSummary:
-    """USD per acceptable answer of one target.
+    """The cost of one target in US dollars per acceptable answer.
 
     Attributes:
-        per_summary: What the price says: tokens, requests, machine seconds, together.
-        token_priced: Tokens and calls alone.
-        busy: With machine time paid for the seconds used only.
-        reserved: With the machine's idle time paid too. Without an interval where it is paid
-            for the window, of which there is one.
-        warmup_usd: Of the spend, what the warm-up cost, in all.
-        unknown: Why a number above is ``None``, by its name.
-        estimated: Whether a token count behind it is an estimate.
+        per_summary: The cost at the price: tokens, requests and machine seconds together.
+        token_priced: The cost of tokens and calls only.
+        busy: The cost with machine time paid only for the seconds used.
+        reserved: The cost including idle machine time. It has no interval if the machine is paid
+            for the window of the run.
+        warmup_usd: Total cost of the warm-up, which is part of the spend.
+        unknown: The reason for each number that is ``None``, by its name.
+        estimated: Whether a token count is an estimate.
     """
 
     per_summary: Estimate
@@ -73,16 +73,16 @@ def cost_per_summary(
     warmups: Sequence[Record] = (),
     spend: Spend | None = None,
 ) -> CostPerSummary | None:
-    """The cost of one target; ``None`` as :func:`why_unknown` says.
+    """Return the cost of one target; ``None`` for the reasons in :func:`why_unknown`.
 
     Args:
-        price: The target's.
-        records: All its records, failures included.
-        prompts: The prompt's text by its id.
-        tokenizer: Counts what the provider did not.
-        sequential: Whether the target idled while others were asked.
-        warmups: Its records from before the run, which are paid for too.
-        spend: Of all these, where somebody has added it up already.
+        price: The price of the target.
+        records: All records of the target, including failures.
+        prompts: The text of each prompt by id.
+        tokenizer: Counts tokens that the provider did not report.
+        sequential: Whether the target was idle during requests to other targets.
+        warmups: The records of the warm-up, which is paid for as well.
+        spend: The spend of all these records, if it is already computed.
     """
     if price is None or not any(acceptable(record) for record in records):
         return None
@@ -115,10 +115,10 @@ def why_unknown(price: Price | None, records: Sequence[Record]) -> str:
 
 
 def cost_ratio(a: Spend, b: Spend) -> Estimate | None:
-    """B's cost per summary over A's, bootstrapped over the prompts that both were asked.
+    """Return the ratio of B's cost per summary to A's, bootstrapped over their common prompts.
 
-    ``None`` where one of the two has no acceptable answer, or A's cost is nothing. The warm-up is
-    left out: it belongs to no prompt.
+    It is ``None`` if one of the two has no acceptable answer, or A costs nothing. The warm-up is
+    excluded, because it belongs to no prompt.
     """
     asked = set(b.prompts)
     both = [prompt for prompt in a.prompts if prompt in asked]
@@ -130,7 +130,7 @@ def cost_ratio(a: Spend, b: Spend) -> Estimate | None:
 
 
 def _per_summary(spend: Spend, usd: Floats | None, warmup: float | None) -> Estimate | None:
-    """Spend over acceptable answers; every prompt bears its part of the warm-up."""
+    """Return spend over acceptable answers, with the warm-up divided among the prompts."""
     if usd is None or warmup is None:
         return None
     shared = usd + warmup / len(usd)
@@ -143,7 +143,7 @@ def _reserved(
     if not price.by_time:
         return None
     if not _for_a_window(price):
-        return stated  # every machine's idle time is in its stated utilisation
+        return stated  # the stated utilization includes the idle time of every machine
     usd = price.reserved(spend.total, window)
     if usd is None:
         return None
@@ -163,8 +163,8 @@ def _unknown(price: Price, *, sequential: bool) -> dict[str, str]:
         reasons["busy"] = reasons["reserved"] = "the price has no machine time"
     elif sequential and _for_a_window(price):
         reasons["reserved"] = (
-            "under sequential load most of the window is other targets' time: state a "
-            "utilisation, or ask for a volume"
+            "under sequential load other targets use most of the window; state a utilization, or "
+            "give a volume"
         )
     return reasons
 
@@ -175,19 +175,20 @@ Prompts = Callable[[str], str]
 
 @dataclass(frozen=True, slots=True)
 class Spend:
-    """Sums by prompt over all requests of one target, failures and retries included.
+    """Sums per prompt over all requests of one target, including failures and retries.
 
     Attributes:
-        prompts: Their ids, in the order of the arrays.
-        good: Acceptable answers.
-        usd: US dollars at the price as it stands.
-        token_usd: For tokens and calls alone; ``None`` where the price has neither.
-        busy_usd: With machine time paid for the seconds used only; ``None`` without such time.
-        seconds: Machine time; requests side by side share it.
-        answered: The bills of acceptable answers, each with its prompt's place in the arrays.
-        total: All bills together.
-        warmup: The bill of the requests before the run, which are charged for as any other.
-        estimated: Whether a token count behind it is an estimate.
+        prompts: The ids of the prompts, in the order of the arrays.
+        good: Number of acceptable answers.
+        usd: US dollars at the price.
+        token_usd: US dollars for tokens and calls only; ``None`` if the price has neither.
+        busy_usd: US dollars with machine time paid only for the seconds used; ``None`` if the
+            price has no machine time.
+        seconds: Machine time, which concurrent requests share.
+        answered: The bills of acceptable answers, each with its prompt's index in the arrays.
+        total: The sum of all bills.
+        warmup: The bill of the warm-up, which is charged like other requests.
+        estimated: Whether a token count is an estimate.
     """
 
     prompts: tuple[str, ...]
@@ -202,32 +203,33 @@ class Spend:
     estimated: bool
 
     def at(self, prompts: Sequence[str]) -> list[int]:
-        """The places of some prompts in the arrays."""
+        """Return the indices of prompts in the arrays."""
         place = {prompt: index for index, prompt in enumerate(self.prompts)}
         return [place[prompt] for prompt in prompts]
 
 
 def acceptable(record: Record) -> bool:
-    """Whether an answer counts as delivered."""
+    """Return whether an answer is acceptable."""
     return record.ok
 
 
 def counted_input(prompt: str, tokenizer: ReferenceTokenizer) -> Count:
-    """The prompt's tokens by the reference tokenizer."""
+    """Return the number of tokens of the prompt by the reference tokenizer."""
     return Count(tokenizer.count(prompt), estimated=True)
 
 
 def billed(record: Record, prompt: str, tokenizer: ReferenceTokenizer, seconds: float) -> Bill:
-    """What one request is charged for.
+    """Return the bill of one request.
 
-    Where the provider gave no counts they are the reference tokenizer's, marked as estimates. A
-    request that failed before any text came is charged for no tokens; each attempt is a call.
+    If the provider reported no token counts, those of the reference tokenizer are used and marked
+    as estimates. A request that failed before any text arrived is charged for no tokens. Each
+    attempt is a call.
 
     Args:
         record: The request.
-        prompt: Its prompt.
-        tokenizer: Counts what the provider did not.
-        seconds: Its share of the machine's time.
+        prompt: The text of its prompt.
+        tokenizer: Counts tokens that the provider did not report.
+        seconds: The request's share of the machine time.
     """
     failed_early = not record.raw and record.usage.input is None and record.error is not None
     read = record.usage.input or counted_input(prompt, tokenizer)
@@ -251,14 +253,14 @@ def spend_of(
     tokenizer: ReferenceTokenizer,
     warmups: Sequence[Record] = (),
 ) -> Spend | None:
-    """The spend of one target; ``None`` where something that is charged for is not known.
+    """Return the spend of one target; ``None`` if a charged quantity is unknown.
 
     Args:
-        price: The target's.
-        records: All its records, failures included; at least one.
-        prompts: The prompt's text by its id.
-        tokenizer: Counts what the provider did not.
-        warmups: Its records from before the run.
+        price: The price of the target.
+        records: All records of the target, including failures; at least one.
+        prompts: The text of each prompt by id.
+        tokenizer: Counts tokens that the provider did not report.
+        warmups: The records of the warm-up.
     """
     names = tuple(dict.fromkeys(record.key.prompt for record in records))
     place = {name: index for index, name in enumerate(names)}
@@ -293,7 +295,7 @@ def _bills(
     records: Sequence[Record], prompts: Prompts, tokenizer: ReferenceTokenizer
 ) -> list[Bill]:
     lengths = [_seconds(record) for record in records]
-    # Requests side by side share the machine: each gets its part of the busy seconds.
+    # Concurrent requests share the machine, so each is charged its part of the busy seconds.
     share = busy_seconds(records) / sum(lengths) if sum(lengths) > 0 else 0.0
     return [
         billed(record, prompts(record.key.prompt), tokenizer, length * share)
@@ -329,21 +331,21 @@ def _seconds(record: Record) -> float:
 
 DAY = 86400.0
 _MOST = 50.0
-"""exp(50) seconds is longer than any day: it never scales to zero."""
+"""Maximum exponent: exp(50) seconds is longer than a day, so the machine never scales to zero."""
 
 
 def machines(volume: Floats, seconds: Floats) -> Floats:
-    """How many machines a volume keeps busy, at least one."""
-    # A product of floats may lie a hair above the whole number that it is meant to be.
+    """Return the number of machines that a volume keeps busy, at least one."""
+    # A product of floats may be slightly above the exact integer.
     return np.maximum(1.0, np.ceil(volume * seconds / DAY * (1 - 1e-12)))
 
 
 def usd_per_day(price: Price, volume: Floats, token_usd: Floats, seconds: Floats) -> Floats:
-    """US dollars a day.
+    """Return the cost per day in US dollars.
 
     Args:
-        price: Its machine time; what it says of tokens and calls is in ``token_usd``.
-        volume: Acceptable summaries a day.
+        price: The price, of which only the machine time is used.
+        volume: Acceptable summaries per day.
         token_usd: US dollars for tokens and calls, per acceptable summary.
         seconds: Machine time per acceptable summary.
 
@@ -367,7 +369,7 @@ def _rented(part: Hourly, volume: Floats, seconds: Floats) -> Floats:
         gap = DAY / volume
         load = np.minimum((seconds + part.idle) / gap, _MOST)
         session = part.cold_start + np.expm1(load) * gap
-        # A started interval is billed whole: half of one more, on average.
+        # A started interval is billed completely, which adds half an interval on average.
         billed = np.maximum(session, part.minimum) + part.granularity / 2
         up = np.where(count > 1, always_on, np.minimum(1.0, billed / (session + gap)) * DAY)
     return up * part.usd_per_hour / 3600

@@ -56,12 +56,12 @@ class Metric:
 
 
 def answered(record: Record) -> bool:
-    """Whether the request has an answer with its clock readings."""
+    """Return whether the request has an answer with its clock readings."""
     return record.ok and record.t_send_ns is not None and record.t_last_ns is not None
 
 
 def due_an_answer(record: Record) -> bool:
-    """Whether the request counts although it has none: it failed, and stays in the denominator."""
+    """Return whether the request failed, so that it counts without a value."""
     return not record.ok
 
 
@@ -141,7 +141,7 @@ def _icl(record: Record) -> Iterable[float]:
 
 
 def longest_stall(record: Record) -> float | None:
-    """The longest gap between two chunks with content, in seconds."""
+    """Return the longest gap between two chunks with content, in seconds."""
     return max(_icl(record), default=None)
 
 
@@ -171,7 +171,7 @@ SCHEDULE_LAG = Metric(
 
 
 def latencies(tokenizer: ReferenceTokenizer) -> tuple[Metric, ...]:
-    """Return what ``report.json`` has under ``latency``, in that order.
+    """Return the metrics of ``latency`` in ``report.json``, in their order.
 
     Args:
         tokenizer: Counts the tokens of every target.
@@ -180,19 +180,19 @@ def latencies(tokenizer: ReferenceTokenizer) -> tuple[Metric, ...]:
 
 
 def throughput(records: Sequence[Record], tokens: float, *, sequential: bool) -> float | None:
-    """Output tokens per second of one target; ``None`` where no time passed.
+    """Return the output tokens per second of one target; ``None`` if no time passed.
 
     Args:
         records: All records of the target.
-        tokens: Output tokens of its answers.
-        sequential: Whether the target idled while others were asked.
+        tokens: Number of output tokens of its answers.
+        sequential: Whether the target was idle during requests to other targets.
     """
     seconds = busy_seconds(records) if sequential else window_seconds(records)
     return tokens / seconds if seconds > 0 else None
 
 
 def window_seconds(records: Iterable[Record]) -> float:
-    """First send to last content, summed over sessions."""
+    """Return the time from the first send to the last content, summed over sessions."""
     return sum(
         max(end for _, end in spans) - min(begin for begin, _ in spans)
         for spans in _spans_by_session(records)
@@ -200,7 +200,7 @@ def window_seconds(records: Iterable[Record]) -> float:
 
 
 def busy_seconds(records: Iterable[Record]) -> float:
-    """Seconds in which at least one request was under way: the union of their intervals."""
+    """Return the seconds with at least one request in flight."""
     total = 0.0
     for spans in _spans_by_session(records):
         begin, end = np.asarray(sorted(spans)).T
@@ -224,10 +224,10 @@ _ENTRY = re.compile(r"\s*([a-z0-9]+)\s*=\s*([0-9.eE+-]+)\s*(ms|s)?\s*")
 
 
 def parse_slo(text: str) -> dict[str, float]:
-    """``ttft=0.5,e2e=5`` (seconds; ``500ms`` works too) as limits by metric.
+    """Parse service levels such as ``ttft=0.5,e2e=500ms`` into limits in seconds by metric.
 
     Raises:
-        ConfigurationError: An entry is none, or its metric is unknown.
+        ConfigurationError: An entry is not a valid limit, or its metric is unknown.
     """
     limits: dict[str, float] = {}
     for entry in text.split(","):
@@ -246,10 +246,10 @@ def parse_slo(text: str) -> dict[str, float]:
 
 
 def is_good(record: Record, limits: Mapping[str, float], metrics: Iterable[Metric]) -> bool:
-    """Whether an answer came, and within every limit, by the metrics of the limits' names.
+    """Return whether a request was answered within every limit.
 
-    A limit on the first token is not met by a route that does not stream: its first token comes
-    with the whole answer, so the whole answer's latency is held against it.
+    For a route that does not stream, a limit on the first token applies to the latency of the
+    whole answer, because its first token arrives with the whole answer.
     """
     if not record.ok:
         return False
