@@ -51,9 +51,7 @@ def html_page(report: Report, measured: Measured) -> str:
                 legend=legend(report),
                 notes=[note for note in notes(report) if note not in listed],
                 overview=overview(report),
-                requirements=[
-                    (r.outcome, requirements[r.requirement]) for r in report.requirements
-                ],
+                requirements=requirements,
                 latencies=dict(zip(_latencies(report), latency.tables(report), strict=True)),
                 faster=latency.verdicts(report),
                 money=[*cost.sections(report), *baseline.sections(report)],
