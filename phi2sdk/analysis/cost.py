@@ -31,13 +31,6 @@ __all__ = [
     "why_unknown",
 ]
 
-DEFINITION = (
-    "All spend, including failures, retries and the warm-up, over acceptable answers, which have no "
-    "error, are not filtered, and are not empty after cutting. Token-priced: only tokens and calls. "
-    "Busy time: a machine is paid for the seconds with a request in flight. Idle-inclusive: it is "
-    "also paid while idle, for the whole window or at its stated utilization."
-)
-
 
 @dataclass(frozen=True, slots=True)
 class CostPerSummary:
