@@ -125,7 +125,7 @@ GLOSSARY: Mapping[str, Term] = {
     "outcome": Term(
         "outcome",
         "The outcome says what the decision made of a target: chosen, alternative, dominated, "
-        "another model, fails (a requirement) or cost unknown.",
+        "another model, fails (a requirement), too few answers, run invalid or cost unknown.",
     ),
     "dominated": Term(
         "dominated",

@@ -156,6 +156,22 @@ def test_without_scripts_the_text_and_the_tables_can_be_read(open_page: Open, va
     assert page.get_by_role("button", name="Expand all").count() == 0
 
 
+def test_an_invalid_run_gives_no_decision_and_marks_no_target(
+    open_page: Open, tmp_path: Path
+) -> None:
+    late = [
+        answer(f"p{i}", target=name, send_ms=80, chunks_ms=(100,))
+        for i in range(8)
+        for name in "ab"
+    ]
+    price = {"model": "per-request", "usd": 1.0, "source": "a page", "date": "2026-11-01"}
+    run = run_of(late, prices={"a": {"parts": [price]}, "b": {"parts": [price]}})
+    page = open_page(write_page(tmp_path, run)).page
+    assert page.locator(".validity.bad").inner_text().startswith("INVALID: requests were sent late")
+    assert page.locator("h1").inner_text() == "No decision"
+    assert page.locator(".chosen, .validity.good").count() == 0
+
+
 def test_without_a_winner_the_page_says_no_decision_and_marks_no_target(
     open_page: Open, tmp_path: Path
 ) -> None:
