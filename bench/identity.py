@@ -1,11 +1,11 @@
-"""How long the identity section takes, and our MMD test beside the published package's.
+"""Measure the duration of the identity tests, and compare our MMD test with the published package.
 
 The package is model-equality-testing, of the authors of "Model Equality Testing: Which Model Is
 This API Serving?" (Gao, Liang, Guestrin 2024), in an environment of its own. Both get the same
-answers, really sampled from the bundled model, one thread, and the same number of permutations.
+answers, sampled from the bundled model, one thread, and the same number of permutations.
 
-``--simulate`` prints instead how often the identity tests are right: see identity_simulations.py.
-``--frauds`` prints what they say of honest and dishonest targets: see identity_frauds.py.
+``--simulate`` measures false alarms and power by simulation instead: see identity_simulations.py.
+``--frauds`` measures them on honest and dishonest targets: see identity_frauds.py.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def answered() -> Run:
 
 
 def seconds(report: Report) -> None:
-    """How long it takes from the recorded answers to every verdict."""
+    """Measure the time from the recorded answers to all verdicts."""
     run = answered()
     begun, cpu = time.perf_counter(), time.process_time()
     document = examine(run, Weights(model="demo", device="cpu"))
@@ -192,19 +192,23 @@ def seconds(report: Report) -> None:
 def main() -> int:
     """Measure."""
     made = parser(__doc__)
-    made.add_argument("--simulate", action="store_true", help="how often the tests are right")
-    made.add_argument("--pools", type=Path, help="of bench/identity_pools.py, to simulate with")
-    made.add_argument("--other", type=Path, help="the checkpoint of another training seed")
+    made.add_argument(
+        "--simulate", action="store_true", help="false alarms and power by simulation"
+    )
+    made.add_argument("--pools", type=Path, help="pools of bench/identity_pools.py for --simulate")
+    made.add_argument("--other", type=Path, help="a checkpoint of another training seed")
     made.add_argument(
         "--part",
         action="append",
         choices=["divergence", "temperature", "size", "power", "large"],
-        help="of the simulations; repeatable, all by default",
+        help="part of the simulations; repeatable, all by default",
     )
-    made.add_argument("--frauds", action="store_true", help="what is said of planted targets")
-    made.add_argument("--runs", type=int, default=2, help="comparisons of --frauds")
-    made.add_argument("--calls", type=int, default=100, help="of each target of --frauds")
-    made.add_argument("--only", action="append", help="a target of --frauds; repeatable")
+    made.add_argument("--frauds", action="store_true", help="verdicts on planted targets")
+    made.add_argument("--runs", type=int, default=2, help="number of comparisons of --frauds")
+    made.add_argument(
+        "--calls", type=int, default=100, help="number of calls of each target of --frauds"
+    )
+    made.add_argument("--only", action="append", help="only this target of --frauds; repeatable")
     args: Any = made.parse_args()
     if args.frauds:
         from bench.identity_frauds import frauds

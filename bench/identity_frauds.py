@@ -1,4 +1,4 @@
-"""Honest and dishonest targets, served over the wire, and what ``phi2 compare`` says of them.
+"""Serve honest and dishonest targets over the wire, and count the verdicts of ``phi2 compare``.
 
     python bench/identity.py --frauds --runs 2 --calls 100
 
@@ -51,18 +51,20 @@ class Fraud:
 
     Attributes:
         name: The target.
+        what: What it serves, for a table.
         honest: Whether its model and sampling are the declared ones.
         cause: The finding or the candidate that must be named.
         quantize: Its weights.
         decoding: What it does with the request's sampling.
         text: What it does with a whole answer.
         cap: The most tokens that it returns.
-        cached: Whether it answers a prompt that it knows from its cache.
+        cached: Whether it answers repeated prompts from a cache.
         share: The share of calls that are treated in this way; the others are honest.
         template: The template in which it reads the prompts.
     """
 
     name: str
+    what: str
     honest: bool
     cause: str
     quantize: str | None = None
@@ -79,21 +81,39 @@ def _first_sentence(text: str) -> str:
 
 
 FRAUDS = (
-    Fraud("honest", True, ""),
-    Fraud("cap_40", True, "capped", cap=40),
-    Fraud("cap_48", True, "capped", cap=48),
-    Fraud("first_sentence", True, "first-sentence", text=_first_sentence),
-    Fraud("cut_75", True, "shorter", text=lambda text: text[: len(text) * 3 // 4]),
-    Fraud("newline_to_space", True, "line-breaks", text=lambda text: text.replace("\n", " ")),
-    Fraud("cache", True, "repeats", cached=True),
-    Fraud("int4", False, "int4", quantize="int4"),
-    Fraud("t_08", False, "T=0.8", decoding={"temperature": 0.8}),
-    Fraud("top_p_09", False, "top_p=0.9", decoding={"top_p": 0.9}),
-    Fraud("top_k_20", False, "top_k=20", decoding={"top_k": 20}),
-    Fraud("template_qa", False, "template=qa", template="qa"),
-    Fraud("route_20_int4", False, "int4", quantize="int4", share=0.2),
-    Fraud("greedy_10", False, "", decoding={"temperature": 0.0}, share=0.1),
-    Fraud("repetition_11", False, "", decoding={"repetition_penalty": 1.1}),
+    Fraud("honest", "the declared model", True, ""),
+    Fraud("cap_40", "at most 40 tokens", True, "capped", cap=40),
+    Fraud("cap_48", "at most 48 tokens", True, "capped", cap=48),
+    Fraud(
+        "first_sentence", "the first sentence only", True, "first-sentence", text=_first_sentence
+    ),
+    Fraud(
+        "cut_75",
+        "the first 75 % of each answer",
+        True,
+        "shorter",
+        text=lambda text: text[: len(text) * 3 // 4],
+    ),
+    Fraud(
+        "newline_to_space",
+        "a space for each line break",
+        True,
+        "line-breaks",
+        text=lambda text: text.replace("\n", " "),
+    ),
+    Fraud("cache", "a cached answer to each prompt", True, "repeats", cached=True),
+    Fraud("int4", "weights in int4", False, "int4", quantize="int4"),
+    Fraud("t_08", "temperature 0.8", False, "T=0.8", decoding={"temperature": 0.8}),
+    Fraud("top_p_09", "top_p 0.9", False, "top_p=0.9", decoding={"top_p": 0.9}),
+    Fraud("top_k_20", "top_k 20", False, "top_k=20", decoding={"top_k": 20}),
+    Fraud("template_qa", "the qa prompt template", False, "template=qa", template="qa"),
+    Fraud("route_20_int4", "20 % of the calls to int4", False, "int4", quantize="int4", share=0.2),
+    Fraud(
+        "greedy_10", "10 % of the calls greedy", False, "", decoding={"temperature": 0.0}, share=0.1
+    ),
+    Fraud(
+        "repetition_11", "repetition penalty 1.1", False, "", decoding={"repetition_penalty": 1.1}
+    ),
 )
 
 
@@ -193,7 +213,7 @@ def one_run(frauds: Sequence[Fraud], calls: int, seed: int) -> Mapping[str, Iden
 
 
 def rejected(found: IdentityReport) -> bool:
-    """Whether the tests of one target together reject at 5 %."""
+    """Return whether the tests of one target together reject at 5 %."""
     p = [one.p for one in found.evidence.values()]
     return bool(p) and min(1.0, len(p) * min(p)) <= LEVEL
 
@@ -218,6 +238,7 @@ def frauds(args: argparse.Namespace) -> int:
         )
         report.row(
             target=fraud.name,
+            what=fraud.what,
             calls=args.calls,
             runs=len(found),
             rejected=sum(map(rejected, found)) / len(found),

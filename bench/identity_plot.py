@@ -103,7 +103,7 @@ def size(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 def main() -> int:
-    """Draw, in matplotlib's own environment if it is not at hand."""
+    """Draw the figures, in an environment of matplotlib if it is not installed."""
     if importlib.util.find_spec("matplotlib") is None:
         return subprocess.run([peer_python("plot"), *sys.argv], check=False).returncode
     *reports, folder = map(Path, sys.argv[1:])

@@ -1,11 +1,11 @@
-"""Pools of really sampled, scored answers, from which simulated runs draw their calls.
+"""Make pools of sampled, scored answers, from which simulated runs draw their calls.
 
     python -m bench.identity_pools FOLDER [--other CHECKPOINT] [--scale 1.0]
 
 Each author's answers to 16 open prompts at temperature 1 (or as the author does it), 24 tokens
-each, spelt as in every examination and scored under the honest precisions and all candidates. The
+each, encoded as in every examination and scored under the honest precisions and all candidates. The
 other model is one of another training seed: ``python -m training --seed 1 --out CHECKPOINT``.
-A pool that is there already is not made again.
+An existing pool is kept.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ SIZES = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pool:
-    """One author's answers: scored, and as text."""
+    """The answers of one author, scored and as text."""
 
     calls: CallTable
     texts: list[str]
 
 
 def make(folder: Path, name: str, count: int, other: Path | None, seed: int) -> None:
-    """Write and score one author's answers."""
+    """Write and score the answers of one author."""
     weights = Weights(model="demo", device="cpu")
     alternative = Alternative(name)
     if name == "other":
@@ -79,7 +79,7 @@ def make(folder: Path, name: str, count: int, other: Path | None, seed: int) -> 
 
 
 def save(path: Path, calls: CallTable, texts: list[str]) -> None:
-    """A pool as one file."""
+    """Write a pool to a file."""
     columns: dict[str, np.ndarray] = {
         "prompt": calls.prompt,
         "tokens": calls.tokens,
@@ -94,7 +94,7 @@ def save(path: Path, calls: CallTable, texts: list[str]) -> None:
 
 
 def load(path: Path) -> Pool:
-    """The pool that :func:`save` wrote."""
+    """Return the pool that :func:`save` wrote."""
     with np.load(path) as file:
 
         def of(kind: str) -> dict[str, np.ndarray]:
@@ -109,20 +109,20 @@ def load(path: Path) -> Pool:
 
 
 def pools(folder: Path) -> Iterator[tuple[str, Pool]]:
-    """All that are there."""
+    """Yield the existing pools by name."""
     for name in SIZES:
         if (folder / f"{name}.npz").exists():
             yield name, load(folder / f"{name}.npz")
 
 
 def main() -> int:
-    """Make what is missing."""
+    """Make the missing pools."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--other", type=Path, help="a checkpoint of another training seed")
-    parser.add_argument("--scale", type=float, default=1.0, help="of the pools' sizes")
+    parser.add_argument("--scale", type=float, default=1.0, help="factor of the sizes of the pools")
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
     for number, (name, size) in enumerate(SIZES.items()):

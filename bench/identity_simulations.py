@@ -1,4 +1,4 @@
-"""How often the identity tests are right: false alarms, power, intervals.
+"""Simulate false alarms, power and intervals of the identity tests.
 
     python -m bench.identity_pools POOLS --other CHECKPOINT
     python bench/identity.py --simulate --pools POOLS --json identity-simulations.json
@@ -6,7 +6,7 @@
 Every run draws its calls, and as many control calls, from pools of really sampled answers of the
 bundled model (see identity_pools.py), without replacement and evenly over the prompts. That runs
 share a pool does not make their false alarms depend on each other: given which calls were drawn,
-it is chance alone, anew in each run, which of them are the target's and which are control.
+chance alone decides in each run which of them are the target's and which are control.
 """
 
 from __future__ import annotations
@@ -215,7 +215,7 @@ def _power(
 
 
 def powers(report: Report, found: Mapping[str, Pool], other: Path | None, quick: bool) -> None:
-    """What the plan asks for, what comes of it, and what it truly takes."""
+    """Compare the planned number of calls with the number that is needed."""
     entropy = float(found["float32"].calls.entropy.sum() / found["float32"].calls.tokens.sum())
     runs = 20 if quick else POWER_RUNS
     for number, (name, detect) in enumerate(WANTED.items()):
@@ -250,7 +250,7 @@ def powers(report: Report, found: Mapping[str, Pool], other: Path | None, quick:
             report.check(f"true to planned {name}", true / need.calls, "<=", 1.5)
         if name == "t=0.8":
             report.check("tokens for t=0.8", need.calls * need.tokens, "<=", 5000)
-            report.check("mean entropy, nats a token", entropy, ">=", 1.0)
+            report.check("mean entropy, nats per token", entropy, ">=", 1.0)
         if name == "int4":
             report.check("int4 named closest", named, ">=", 0.8)
 
@@ -275,7 +275,7 @@ def _reaches(points: Mapping[int, float], power: float) -> float:
 
 
 def temperatures(report: Report, found: Mapping[str, Pool], runs: int) -> None:
-    """How often the interval of the effective temperature covers the truth."""
+    """Measure how often the interval of the effective temperature covers the true one."""
     least = float(stats.binom.ppf(0.01, runs, 0.95)) / runs
     for name, truth in (("float32", 1.0), ("t=0.8", 0.8)):
         if name not in found:
@@ -298,7 +298,7 @@ def temperatures(report: Report, found: Mapping[str, Pool], runs: int) -> None:
 
 
 def divergence(report: Report) -> None:
-    """Nats a token from the reference to other authors, exact at every place of their texts."""
+    """Measure the divergence of other authors in nats per token, exact at every token."""
     setting = Setting(PROMPTS, "instruct", MAX_TOKENS, 256, 77)
     reference = LocalModel.load("demo", dtype="float32", device="cpu")
     for name in ("float16", "bfloat16", "int8", "int4"):

@@ -1,8 +1,8 @@
-"""What a run should be able to find: the ways in which an endpoint may not be the model.
+"""Parse the changes that a run should detect: the ways in which an endpoint may not be the model.
 
-As text: ``t=0.8``, ``top_p=0.9``, ``top_k=20``, ``int8``, ``int4``, ``template=qa``,
-``other=FOLDER``, and any of them for a share of the calls only: ``route=0.2:int4``; what follows
-the share may be a folder, too.
+A change is written as ``t=0.8``, ``top_p=0.9``, ``top_k=20``, ``int8``, ``int4``, ``template=qa``,
+``other=FOLDER``, or as one of them for a share of the calls: ``route=0.2:int4``. After the share, a
+folder may also be given without ``other=``.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ _KINDS = "t=0.8, top_p=0.9, top_k=20, int8, int4, template=qa, other=FOLDER, rou
 
 @dataclass(frozen=True, slots=True)
 class Alternative:
-    """Who answers in place of the model, and how.
+    """A model and its sampling in place of the declared ones.
 
     Attributes:
-        name: As it was written.
-        weights: ``int8``, ``int4``, or a folder or hub id of other weights; ``None``: the model's.
-        temperature, top_p, top_k: Of its sampling.
+        name: The change as it was written.
+        weights: ``int8``, ``int4``, or a folder or hub id of other weights; ``None`` for those of
+            the model.
+        temperature, top_p, top_k: The sampling.
         template: Another format of the prompt.
-        share: Of the calls that go there.
+        share: The share of the calls that is answered in this way.
     """
 
     name: str
@@ -40,7 +41,7 @@ class Alternative:
     share: float = 1.0
 
     def sampling(self, max_tokens: int) -> Sampling:
-        """Its parameters."""
+        """Return the sampling parameters of an answer."""
         return Sampling(
             max_tokens=max_tokens,
             temperature=self.temperature,
@@ -50,15 +51,15 @@ class Alternative:
 
     @property
     def other(self) -> str | None:
-        """The other model's folder or hub id, if it is one."""
+        """The folder or hub id of another model; ``None`` for the weights of the model."""
         return None if self.weights in (None, "int8", "int4") else self.weights
 
 
 def parse(text: str) -> Alternative:
-    """An alternative as it is written on the command line.
+    """Return a change from its form on the command line.
 
     Raises:
-        ConfigurationError: There is none of that kind, or its value is out of range.
+        ConfigurationError: The kind is unknown, or the value is out of range.
 
     >>> parse("route=0.2:t=0.8").share
     0.2
@@ -68,7 +69,7 @@ def parse(text: str) -> Alternative:
         share, colon, rest = value.partition(":")
         if not colon or not rest:
             raise ConfigurationError(
-                f"{text!r}: write a share and who gets it, as in route=0.2:int4"
+                f"{text!r} needs a share and a change: write it as in route=0.2:int4"
             )
         known = rest in ("int8", "int4") or rest.partition("=")[0] in _VALUES
         whole = parse(rest if known else f"other={rest}")
@@ -76,7 +77,7 @@ def parse(text: str) -> Alternative:
     if text in ("int8", "int4"):
         return Alternative(text, weights=text)
     if kind not in _VALUES or not value:
-        raise ConfigurationError(f"there is nothing like {text!r} to detect: use {_KINDS}")
+        raise ConfigurationError(f"the change {text!r} is unknown: use one of {_KINDS}")
     made = _VALUES[kind](text, value)
     try:
         made.sampling(1)
@@ -87,7 +88,9 @@ def parse(text: str) -> Alternative:
 
 def _template(text: str, value: str) -> Alternative:
     if value not in FORMATS:
-        raise ConfigurationError(f"{text!r}: use one of {', '.join(FORMATS)}")
+        raise ConfigurationError(
+            f"{text!r} names an unknown template: use one of {', '.join(FORMATS)}"
+        )
     return Alternative(text, template=value)
 
 

@@ -1,7 +1,7 @@
-"""Scored calls: what every identity test reads, one row a call.
+"""The table of scored calls that every identity test reads, with one row for each call.
 
-All log-likelihoods are in nats and conditional on the answer going on: end-of-text is taken out of
-every distribution, so that where an answer ends says nothing about who wrote it.
+All log-likelihoods are in nats. End-of-text is removed from every distribution, so the length of an
+answer is no evidence.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 LOW, HIGH = 0.4, 2.5
-"""Inverse temperatures between which the likelihood is known: T from 2.5 down to 0.4."""
+"""The range of inverse temperatures in which the likelihood is known: T from 0.4 to 2.5."""
 NODES = 13
 
 
 def nodes(count: int = NODES) -> Floats:
-    """Inverse temperatures at the Chebyshev points of ``log beta``, in which it is smoothest.
+    """Return inverse temperatures at the Chebyshev points of ``log beta``.
 
-    With 13 of them the interpolated log-likelihood of a token is right to 1e-3 nats at the ends
-    and far better between 0.6 and 1.6.
+    With 13 of them the error of the interpolated log-likelihood of a token is 1e-3 nats at the ends
+    of the range and much smaller between 0.6 and 1.6.
     """
     at = chebyshev.chebpts1(count)
     return np.asarray(np.exp(_middle() + _half() * at), dtype=np.float64)
@@ -44,7 +44,7 @@ def _half() -> float:
 
 
 BETAS = nodes()
-"""Where :attr:`CallTable.loglik` is computed."""
+"""The inverse temperatures at which :attr:`CallTable.loglik` is computed."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,15 +52,16 @@ class CallTable:
     """n calls under the reference, the honest precisions and the candidates.
 
     Attributes:
-        prompt: ``[n]`` which prompt, as an index.
-        tokens: ``[n]`` scored tokens.
-        entropy: ``[n]`` summed over the tokens, under the reference.
-        logp: ``[n]`` log-likelihood by honest precision; the first is the reference.
-        drift: ``[n]`` by honest precision: sum of ``log p + H``, mean 0 if it wrote the text.
-        variance: ``[n]`` by honest precision: sum of the variances of ``log p``.
-        loglik: ``[n, K]`` log-likelihood under the reference at the inverse temperatures
+        prompt: ``[n]`` the index of the prompt.
+        tokens: ``[n]`` the number of scored tokens.
+        entropy: ``[n]`` the sum of the entropies of the tokens under the reference.
+        logp: ``[n]`` the log-likelihood by honest precision; the first is the reference.
+        drift: ``[n]`` the sum of ``log p + H`` by honest precision, with mean 0 if that precision
+            wrote the text.
+        variance: ``[n]`` the sum of the variances of ``log p`` by honest precision.
+        loglik: ``[n, K]`` the log-likelihood under the reference at the inverse temperatures
             :data:`BETAS`.
-        candidates: ``[n]`` log-likelihood by candidate: other weights, templates, truncations.
+        candidates: ``[n]`` the log-likelihood by candidate: other weights, templates, truncations.
     """
 
     prompt: Ints
@@ -77,16 +78,16 @@ class CallTable:
 
     @property
     def reference(self) -> str:
-        """The precision that all candidates are compared with."""
+        """The precision with which all candidates are compared."""
         return next(iter(self.logp))
 
     @property
     def honest(self) -> tuple[str, ...]:
-        """The precisions of the null."""
+        """The precisions that count as the model."""
         return tuple(self.logp)
 
     def take(self, rows: Sequence[int] | Ints) -> CallTable:
-        """Some calls, in this order; a row may come more than once."""
+        """Return some calls in this order; a row may occur more than once."""
         at = np.asarray(rows, dtype=np.int64)
         return CallTable(
             self.prompt[at],
@@ -100,7 +101,7 @@ class CallTable:
         )
 
     def only(self, honest: Sequence[str]) -> CallTable:
-        """With fewer honest precisions, the first of them the reference."""
+        """Return the table with fewer honest precisions; the first of them is the reference."""
         return CallTable(
             self.prompt,
             self.tokens,
@@ -113,10 +114,10 @@ class CallTable:
         )
 
     def at_temperature(self, temperature: float) -> Floats:
-        """``[n]`` log-likelihood under the reference at a temperature, interpolated.
+        """Return the interpolated log-likelihood of each call at a temperature, ``[n]``.
 
         Raises:
-            ValueError: It is outside of what is known.
+            ValueError: The temperature is outside of the known range.
         """
         beta = 1 / temperature
         if not LOW <= beta <= HIGH:
@@ -147,7 +148,7 @@ def joined(tables: Sequence[CallTable]) -> CallTable:
 
 @lru_cache(maxsize=64)
 def _weights(beta: float) -> Floats:
-    """``[K]``: what each node counts for at ``beta``, by the polynomial through all of them."""
+    """Return the weight of each node at ``beta``, ``[K]``, of the polynomial through all nodes."""
     degree = len(BETAS) - 1
     at = (math.log(beta) - _middle()) / _half()
     inside = chebyshev.chebvander(chebyshev.chebpts1(len(BETAS)), degree)

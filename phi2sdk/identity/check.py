@@ -27,7 +27,7 @@ class IdentityCheck:
 
     Raises:
         ConfigurationError: A precision does not exist, a model is not on this machine or cannot be
-            run, or one of ``others`` has another vocabulary than ``model``.
+            run, or one of ``others`` has a different vocabulary from ``model``.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class IdentityCheck:
             targets: The targets, as the configuration of the run describes them.
 
         Raises:
-            ConfigurationError: Another model has another vocabulary than the reference weights.
+            ConfigurationError: Another model has a different vocabulary from the reference weights.
         """
         model = self._model or local_model(targets)
         if model is not None and self._others:
@@ -63,9 +63,9 @@ class IdentityCheck:
         for other in self._others:
             if not _same_vocabulary(model, other):
                 raise ConfigurationError(
-                    f"--suspect {other} has another vocabulary than {model}, so it cannot score "
-                    "the same tokens. Name weights with the same tokenizer, or leave the option "
-                    "out. No request was sent"
+                    f"--suspect {other} has a different vocabulary from {model}, so it cannot "
+                    "score the same tokens. Name weights with the same tokenizer, or leave the "
+                    "option out. No request was sent"
                 )
 
     async def examine(self, folder: RunFolder, notice: Callable[[str], None] | None = None) -> None:
@@ -102,7 +102,7 @@ class IdentityCheck:
 
 
 def _same_vocabulary(model: str, other: str) -> bool:
-    """Whether two models have the same tokens with the same ids."""
+    """Return whether two models have the same tokens with the same ids."""
     from tokenizers import Tokenizer
 
     from phi2sdk.backends.engine.files import find_model, from_files

@@ -1,4 +1,4 @@
-"""Many sampled answers of a model on this machine, side by side in one batch."""
+"""Sample many answers of a local model in one batch."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ __all__ = [
 ]
 
 SLOTS = 128
-"""So many answers are written at once, where memory allows."""
+"""The maximum number of answers in a batch, if memory allows."""
 LEAST = 32
-"""Fewer answers than this are not shared out."""
+"""Fewer answers than this are not divided among threads."""
 
 _Asked = tuple[list[int], Sampling]
 
@@ -46,23 +46,23 @@ def sample_texts(
     slots: int = SLOTS,
     progress: Callable[[int], object] | None = None,
 ) -> list[str]:
-    """One answer to each prompt, as an endpoint would give it: as text.
+    """Return one sampled answer to each prompt, as text.
 
-    An answer ends with the end-of-text token or after ``max_tokens``; stops are not looked for. It
-    depends on ``seed`` and its place in ``prompts``, not on its neighbours (but for the last bit of
-    a logit).
+    An answer ends with the end-of-text token or after ``max_tokens``; stops are not applied. It
+    depends on ``seed`` and its index in ``prompts``, and not on the other answers of the batch
+    (except for the last bit of a logit).
 
     Args:
-        model: Who answers.
-        prompts: Their texts; one as often as it is to be answered.
-        sampling: How; its seed is not used.
-        seed: Of the answers' seeds.
-        slots: At most so many at once.
-        progress: Called with the number of answers that are there.
+        model: The model.
+        prompts: The prompts; each as often as it is to be answered.
+        sampling: The sampling parameters; their seed is not used.
+        seed: The seed of all answers.
+        slots: The maximum number of answers in a batch.
+        progress: Receives the number of finished answers.
 
     Raises:
         ContextLengthExceeded: A prompt and ``max_tokens`` do not fit.
-        ProviderFault: The model's numbers overflowed.
+        ProviderFault: The numbers of the model overflowed.
     """
     if not prompts:
         return []
@@ -90,7 +90,7 @@ def sample_texts(
 
 
 def _parts(model: LocalModel, asked: Sequence[_Asked]) -> list[Sequence[_Asked]]:
-    """One for each core where the model is so small that it keeps but one of them busy."""
+    """Return one part for each core if the model is so small that it uses only one."""
     count = os.cpu_count() or 1 if model.phi.small and model.phi.device.type == "cpu" else 1
     size = max(LEAST, -(-len(asked) // count))
     return [asked[at : at + size] for at in range(0, len(asked), size)]
@@ -102,7 +102,7 @@ def _answers(
 
     length = max(len(ids) + sampling.max_tokens for ids, sampling in asked)
     batch = model.slots(min(slots, len(asked)), length=length)
-    batch.prefill_among = PREFILL_TOKENS  # nobody here minds being held up
+    batch.prefill_among = PREFILL_TOKENS  # no answer is streamed, so a long prefill delays nobody
     texts = [""] * len(asked)
     running = {}
     started = ended = 0
@@ -125,16 +125,16 @@ def _answers(
 
 @dataclass(frozen=True, slots=True)
 class ControlSummary:
-    """What the reference's own answers say.
+    """Figures of the control answers.
 
     Attributes:
-        calls, tokens: Of the reference precision's answers.
-        entropy: Nats a token of them.
-        entropy_by_prompt: Nats a token, by prompt id: where it is near 0 an answer tells nothing.
-        kl: By honest precision, nats a token of its own answers: how much likelier it finds them
-            than the reference does.
-        ratios: By candidate, nats a token of the reference's answers: how much likelier the
-            reference finds them than the candidate does.
+        calls, tokens: The numbers of answers and tokens of the reference precision.
+        entropy: Their entropy in nats per token.
+        entropy_by_prompt: The same by prompt id; near 0 an answer carries no information.
+        kl: The log-likelihood of the answers of each honest precision under that precision, minus
+            that under the reference, in nats per token.
+        ratios: The log-likelihood of the reference's answers minus that under each candidate, in
+            nats per token.
     """
 
     calls: int
@@ -146,14 +146,14 @@ class ControlSummary:
 
 
 def spread(prompts: Sequence[str], calls: int) -> list[str]:
-    """So many calls over prompts as evenly as can be."""
+    """Distribute a number of calls over prompts as evenly as possible."""
     return list(islice(cycle(prompts), calls))
 
 
 def sample_precisions(
     loader: Loader, asked: Sequence[str], *, max_tokens: int, seed: int
 ) -> dict[str, list[str]]:
-    """Answers of the local weights to ``asked`` at temperature 1, by honest precision."""
+    """Return answers of the local weights to ``asked`` at temperature 1, by honest precision."""
     sampling = Sampling(max_tokens=max_tokens, temperature=1.0)
     found = {}
     for number, name in enumerate(loader.weights.honest):
@@ -171,12 +171,12 @@ def sample_precisions(
 def calibrated(
     own: Mapping[str, CallTable], ratios: Mapping[str, float], prompts: Sequence[str]
 ) -> ControlSummary:
-    """The figures of the calibration.
+    """Return the figures of the control answers.
 
     Args:
         own: The scored answers of each honest precision.
-        ratios: Of the line-up over the reference's answers, by candidate, in nats in all.
-        prompts: The prompts' ids, by their place.
+        ratios: The log-likelihood ratio of each candidate over all answers of the reference, nats.
+        prompts: The ids of the prompts by their index.
     """
     reference = next(iter(own))
     calls = own[reference]

@@ -122,7 +122,7 @@ def _largest(drawn: Floats, place: slice, name: str) -> Floats:
 
 
 def _counted(ratio: Floats, variance: float) -> float:
-    """What share of the first-order effect is counted.
+    """Return the share of the first-order effect that is counted.
 
     The two sides of a divergence and the ratio's variance are equal for close candidates. For
     distant ones the variance grows with a few answers that the candidate could hardly write.

@@ -1,6 +1,6 @@
-"""From the folder of a run and local weights to what ``identity.json`` says.
+"""Test the sampled answers of a run against local weights, and return ``identity.json``.
 
-The weights are needed here only: a report reads the file, and can be made again without them.
+Only this step needs the weights: a report reads the file.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ __all__ = ["SCHEMA", "examine", "sampled_records", "unavailable"]
 
 SCHEMA = "phi2sdk.identity/1"
 TEMPLATE = 32
-"""Tokens of the context that are kept free: another template or spelling may take more."""
+"""Tokens of the context that are kept free for longer templates and splits."""
 SPELT_AT_ONCE = 64
-"""The spelling of so many texts is looked for together."""
+"""The number of texts whose tokens are searched together."""
 
 
 def sampled_records(run: Run) -> dict[str, list[Record]]:
-    """The records of the sampled arm by target, in an order that does not depend on time."""
+    """Return the sampled records by target, in an order that does not depend on time."""
     found: dict[str, list[Record]] = {name: [] for name in run.configuration["targets"]}
     for key, record in sorted(run.recorded.done.items()):
         if key.arm == "sampled":
@@ -64,24 +64,27 @@ def examine(
     notice: Callable[[str], None] | None = None,
     stopped: Callable[[], bool] | None = None,
 ) -> dict[str, Any]:
-    """Examine every target of a run; returns the document of ``identity.json``.
+    """Test every target of a run, and return the document of ``identity.json``.
 
-    Loads the weights in each honest precision, quantised, and the others, one after another.
+    The weights are loaded in each honest precision, quantized, and as other models, one after
+    another.
 
     Args:
-        run: With a sampled arm, complete or not.
-        weights: What the answers are held against.
-        alpha: The probability that any honest target at all is accused.
-        notice: Is told what takes a while.
-        stopped: Whether somebody wants it to end, which it then does with an error.
+        run: A run with sampled answers, complete or not.
+        weights: The weights with which the answers are compared.
+        alpha: The probability that any honest target at all is rejected.
+        notice: Receives a sentence about each step that takes a while.
+        stopped: Returns whether to stop, which raises an error.
 
     Raises:
-        ConfigurationError: It was stopped, the run has no sampled arm, or the weights cannot be
-            used.
-        OutOfMemory: The weights do not fit.
+        ConfigurationError: The tests were stopped, the run has no sampled answers, or the weights
+            cannot be used.
+        OutOfMemory: The weights do not fit into memory.
     """
     if not run.identity_prompts:
-        raise ConfigurationError("this run has no sampled answers: compare with --identity 100")
+        raise ConfigurationError(
+            "this run has no sampled answers: start a new one with --identity 100"
+        )
     records = sampled_records(run)
     loader = Loader(weights, notice, stopped)
     try:
@@ -91,7 +94,7 @@ def examine(
 
 
 def unavailable(run: Run, why: str) -> dict[str, Any]:
-    """The document where the weights could not be used."""
+    """Return the document for weights that could not be used."""
     count = sum(len(records) for records in sampled_records(run).values())
     return {"schema": SCHEMA, "records": count, "unavailable": why}
 
@@ -161,7 +164,7 @@ class _Examination:
         return {name: found.cut_to(room, model) for name, found in answers.items()}
 
     def _compared(self, answers: Mapping[str, Answers]) -> dict[str, Comparable]:
-        """What of each target's answers is compared with what of the control."""
+        """The answers of each target and of its control, after findings are undone."""
         model = self.loader.load(self.loader.weights.honest[0])
         own = {name: answers[_own_name(name)] for name in self.loader.weights.honest}
         level = self.alpha / max(1, len(self.records))
@@ -173,7 +176,7 @@ class _Examination:
         }
 
     def _spaces_differ(self, name: str) -> bool:
-        """Whether a greedy answer differs from the reference's in its white space only."""
+        """Return whether a greedy answer differs from the reference's in white space only."""
         done = self.run.recorded.done
         reference = self.run.configuration.get("reference")
         greedy = [r for key, r in done.items() if key.arm == "greedy" and key.target == name]
@@ -186,7 +189,7 @@ class _Examination:
     def _findings(
         self, name: str, answers: Answers, tested: Mapping[str, Finding]
     ) -> dict[str, Finding]:
-        """What was found apart from the model, with finish reasons and token counts."""
+        """The findings of a target, with finish reasons and token counts."""
         model = self.loader.load(self.loader.weights.honest[0])
         length = tested.get("length")
         cap = None if length is None else length.figures.get("cap")
@@ -198,7 +201,7 @@ class _Examination:
         return {**tested, **{key: one for key, one in further.items() if one is not None}}
 
     def _spelt(self, answers: Mapping[str, Answers]) -> dict[str, Answers]:
-        """With the tokens in which the reference finds each text likeliest."""
+        """Add the tokens of each text in the split that the reference finds most likely."""
         prompts = self.run.identity_prompts
         model = self.loader.load(self.loader.weights.honest[0])
         pairs = [
@@ -213,7 +216,7 @@ class _Examination:
         return {name: one.spelt(islice(ids, len(one.texts))) for name, one in answers.items()}
 
     def _score(self, groups: Mapping[str, Answers]) -> dict[str, CallTable]:
-        """Everything in one go, so that each variant of the weights is loaded once."""
+        """Score all answers together, so that each variant of the weights is loaded once."""
         place = {id: at for at, id in enumerate(self.run.identity_prompts)}
         calls: list[ScoredCall] = []
         rows: dict[str, range] = {}
@@ -265,7 +268,7 @@ class _Examination:
         }
 
     def _is_reference(self, name: str) -> bool:
-        """Whether a target is the run's reference, and is made of these very weights."""
+        """Return whether a target is the reference of the run and has the same weights."""
         described = self.run.configuration["targets"][name]
         settings = described["settings"]
         return (
@@ -286,9 +289,10 @@ def _treated(name: str, precision: str = "") -> str:
 
 
 def _own_tests(control: Mapping[str, CallTable]) -> dict[str, Tests | None]:
-    """Each precision's own answers in the same test: half of them against the other halves.
+    """Test the control answers of each precision: half of them against the other halves.
 
-    With one answer a prompt there are no halves: they are tested against the other precisions'.
+    With one answer to each prompt there are no halves, and they are tested against the control
+    answers of the other precisions.
     """
     second = {name: _repetition(calls) % 2 == 1 for name, calls in control.items()}
     halves = {n: calls.take(np.flatnonzero(second[n])) for n, calls in control.items()}
@@ -304,7 +308,7 @@ def _own_tests(control: Mapping[str, CallTable]) -> dict[str, Tests | None]:
 
 
 def _repetition(calls: CallTable) -> NDArray[np.int64]:
-    """``[n]``: how many calls before it had the same prompt."""
+    """Return the number of earlier calls with the same prompt for each call, ``[n]``."""
     found = np.zeros(len(calls), dtype=np.int64)
     for one in np.unique(calls.prompt):
         rows = np.flatnonzero(calls.prompt == one)
@@ -313,7 +317,7 @@ def _repetition(calls: CallTable) -> NDArray[np.int64]:
 
 
 def _mmd(answers: Answers, own: Mapping[str, Answers]) -> dict[str, MMDResult]:
-    """Against the own texts of each honest precision; empty where there is nothing to compare."""
+    """Compare the texts with the control of each honest precision that shares a prompt."""
     mine = answers.first_lines()
     found = {name: mmd_test(mine, one.first_lines()) for name, one in own.items()}
     return {name: result for name, result in found.items() if result.prompts}

@@ -59,7 +59,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Comparable:
-    """What of the answers is compared to test the model.
+    """The answers of a target and of its control that are compared to test the model.
 
     Attributes:
         target: The answers of the target.
@@ -202,7 +202,7 @@ def _cut(found: Comparable, codec: Codec, level: float) -> Comparable:
 
 
 def _capped(tokens: Sequence[int], control: Sequence[int]) -> bool:
-    """Whether as many answers are at the cap as the control has there and beyond."""
+    """Return whether as many answers are at the cap as the control has there and beyond."""
     cap = _cap(tokens)
     beyond = fmean(count > cap for count in control)
     at_cap, expected = (fmean(n >= AT_CAP * cap for n in side) for side in (tokens, control))

@@ -1,4 +1,4 @@
-"""The regret of every target's greedy answers under local weights, for ``identity.json``."""
+"""Compute the regret of every target's greedy answers under local weights."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
 __all__ = ["greedy_regrets"]
 
 MOST_ANSWERS = 200
-"""So many answers like the reference's tell how far honest numerics goes."""
+"""The maximum number of equal answers that are scored again to measure numerical differences."""
 
 
 def greedy_regrets(run: Run, loader: Loader) -> dict[str, Any]:
-    """For each target of a run, its :class:`~phi2sdk.analysis.regret.TargetRegret` as JSON.
+    """Return the :class:`~phi2sdk.analysis.regret.TargetRegret` of each target as JSON.
 
-    Answers are held against the first honest precision; the others score some of them too, to
-    tell what a tie is.
+    Answers are compared with the first honest precision. The other precisions score some of them
+    too, which shows how large a numerical tie is.
 
     Args:
-        run: With greedy answers, complete or not.
-        loader: Of the local weights; it holds the last honest precision afterwards.
+        run: A run with greedy answers, complete or not.
+        loader: Loads the local weights; it holds the last honest precision afterwards.
 
     Raises:
         ConfigurationError: The weights cannot be used.
-        OutOfMemory: They do not fit.
+        OutOfMemory: The weights do not fit into memory.
     """
     by_target: dict[str, list[Record]] = {name: [] for name in run.configuration["targets"]}
     for key, record in sorted(run.recorded.done.items()):
@@ -47,7 +47,7 @@ def greedy_regrets(run: Run, loader: Loader) -> dict[str, Any]:
             by_target[key.target].append(record)
     reference = by_target.get(run.configuration.get("reference") or "", [])
     found = {name: greedy_answers(pair_up(reference, own)) for name, own in by_target.items()}
-    # Most targets answer most prompts alike: each text is scored once.
+    # Most targets give the same answer to most prompts: each text is scored once.
     distinct = list({_what(answer): answer for one in found.values() for answer in one}.values())
     if not distinct:
         return {}

@@ -35,8 +35,9 @@ class ScoreTest:
     """The score test against each honest precision.
 
     Attributes:
-        z: By precision, standard normal if it wrote the text: above 0 the text is too likely.
-        p_by_precision: Two-sided, or by permutation against control calls.
+        z: The statistic by precision, standard normal if that precision wrote the text; above 0 the
+            text is too likely.
+        p_by_precision: The two-sided p-value, or that by permutation against control calls.
     """
 
     z: Mapping[str, float]
@@ -44,7 +45,7 @@ class ScoreTest:
 
     @property
     def p(self) -> float:
-        """Against the null that any of them wrote it."""
+        """The p-value of the hypothesis that any honest precision wrote the texts."""
         return max(self.p_by_precision.values())
 
     @property
@@ -54,7 +55,7 @@ class ScoreTest:
 
 
 def score_test(calls: CallTable) -> ScoreTest:
-    """``Z = sum drift / sqrt(sum variance)``; texts without any entropy say nothing (p = 1)."""
+    """Return ``Z = sum drift / sqrt(sum variance)``; p is 1 for texts without entropy."""
     z = {}
     for name in calls.honest:
         variance = float(calls.variance[name].sum())
@@ -63,7 +64,7 @@ def score_test(calls: CallTable) -> ScoreTest:
 
 
 TEMPERATURES = (0.7, 0.8, 0.9, 1.1, 1.25, 1.5)
-"""Of the reference, as candidates."""
+"""Temperatures of the reference that are candidates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +72,11 @@ class LineUp:
     """The evidence against each honest precision, and the closest candidate.
 
     Attributes:
-        log_e: By precision, the natural logarithm of its e-value.
-        log_ratio: By candidate, honest ones included: log-likelihood minus the reference's, nats.
+        log_e: The natural logarithm of the e-value against each honest precision.
+        log_ratio: The log-likelihood of each candidate and honest precision minus that of the
+            reference, nats.
         closest: The candidate of the largest likelihood.
-        p_by_precision: ``min(1, 1/E)``, or by permutation against control calls.
+        p_by_precision: ``min(1, 1/E)``, or the p-value by permutation against control calls.
     """
 
     log_e: Mapping[str, float]
@@ -84,7 +86,7 @@ class LineUp:
 
     @property
     def p(self) -> float:
-        """Against the null that any of them wrote it."""
+        """The p-value of the hypothesis that any honest precision wrote the texts."""
         return max(self.p_by_precision.values())
 
     @property
@@ -94,13 +96,13 @@ class LineUp:
 
 
 def likelihoods(calls: CallTable) -> dict[str, Floats]:
-    """``[n]`` log-likelihoods of every dishonest candidate, temperatures included."""
+    """Return the log-likelihoods of the calls, ``[n]``, under each candidate and temperature."""
     hot_and_cold = {f"T={t:g}": calls.at_temperature(t) for t in TEMPERATURES}
     return {**calls.candidates, **hot_and_cold}
 
 
 def line_up(calls: CallTable) -> LineUp:
-    """All candidates against the honest precisions; each candidate has the same prior weight."""
+    """Compare all candidates with the honest precisions; all have the same prior weight."""
     total = {name: float(column.sum()) for name, column in likelihoods(calls).items()}
     honest = {name: float(calls.logp[name].sum()) for name in calls.honest}
     mean = float(logsumexp(list(total.values()))) - math.log(len(total))
@@ -115,7 +117,7 @@ def line_up(calls: CallTable) -> LineUp:
 
 
 def e_to_p(log_e: float) -> float:
-    """The p-value of an e-value, given by its logarithm."""
+    """Return the p-value of an e-value from its logarithm."""
     return float(np.exp(-max(0.0, log_e)))
 
 
@@ -124,13 +126,13 @@ SHARES = (0.05, 0.1, 0.2, 0.5)
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """The evidence that a share of the calls was routed elsewhere.
+    """The evidence that a share of the calls was answered by another model.
 
     Attributes:
-        log_e: By honest precision, the natural logarithm of its e-value.
-        candidate: Who explains the routed calls best.
-        share: The maximum-likelihood share that it answered.
-        p_by_precision: ``min(1, 1/E)``, or by permutation against control calls.
+        log_e: The natural logarithm of the e-value against each honest precision.
+        candidate: The candidate that explains these calls best.
+        share: The maximum-likelihood share of these calls.
+        p_by_precision: ``min(1, 1/E)``, or the p-value by permutation against control calls.
     """
 
     log_e: Mapping[str, float]
@@ -140,7 +142,7 @@ class Routing:
 
     @property
     def p(self) -> float:
-        """Against the null that any of them wrote it."""
+        """The p-value of the hypothesis that any honest precision wrote the texts."""
         return max(self.p_by_precision.values())
 
     @property
@@ -150,7 +152,7 @@ class Routing:
 
 
 def routing_test(calls: CallTable) -> Routing:
-    """Every candidate with every share of :data:`SHARES`, all with the same prior weight."""
+    """Test every candidate with every share of :data:`SHARES`, with the same prior weight."""
     candidates = likelihoods(calls)
     log_e, best = {}, ""
     for name in calls.honest:
@@ -167,7 +169,7 @@ def routing_test(calls: CallTable) -> Routing:
 
 
 def call_products(ratios: Floats, share: float) -> Floats:
-    """``log(1 - share + share * LR)`` of each call, from the logarithms of their ratios."""
+    """Return ``log(1 - share + share * LR)`` of each call, from the logarithms of the ratios."""
     return np.asarray(np.logaddexp(math.log1p(-share), math.log(share) + ratios))
 
 
@@ -176,7 +178,7 @@ def _log_product(ratios: Floats, share: float) -> float:
 
 
 def _share(ratios: Floats) -> float:
-    """The maximum-likelihood share: the likelihood is concave in it."""
+    """Return the maximum-likelihood share; the likelihood is concave in it."""
     if not len(ratios):
         return 0.0
     found = minimize_scalar(
@@ -195,10 +197,10 @@ class Temperature:
     """The maximum-likelihood temperature of the reference.
 
     Attributes:
-        value: The temperature; at an end of the known range where the likelihood grows beyond it.
-        low, high: Its 95 % interval; an end is ``None`` where it lies outside of that range.
+        value: The temperature; an end of the known range if the likelihood grows beyond it.
+        low, high: Its 95 % interval; an end is ``None`` if it is outside of the known range.
         beta: 1 / value.
-        standard_error: Of ``beta``.
+        standard_error: The standard error of ``beta``.
     """
 
     value: float
@@ -209,14 +211,15 @@ class Temperature:
 
 
 def effective_temperature(calls: CallTable, control: CallTable | None = None) -> Temperature | None:
-    """Newton's method on beta; ``None`` where the texts say nothing about it.
+    """Return the effective temperature; ``None`` if the texts do not determine it.
 
-    The interval is Wald's in beta, turned into temperatures.
+    The estimate uses Newton's method on beta. The interval is a Wald interval of beta, as
+    temperatures.
 
     Args:
         calls: The texts.
-        control: The reference's own at temperature 1, which went the same way through text and
-            back: what the slope at 1 loses a token on that way is put back, and its noise counted.
+        control: The control answers at temperature 1, which were encoded in the same way: their
+            bias of the slope at 1 is subtracted, and its noise is added to the standard error.
     """
     total = calls.loglik.sum(axis=0)
     if not len(calls) or np.ptp(total) < 1e-9:
@@ -247,7 +250,7 @@ def effective_temperature(calls: CallTable, control: CallTable | None = None) ->
 
 
 def _lost(calls: CallTable, control: CallTable | None) -> tuple[float, float]:
-    """What the slope at beta = 1 is off by, and the variance of that."""
+    """Return the bias of the slope at beta = 1, and its variance."""
     if control is None or not len(control):
         return 0.0, 0.0
     name = control.reference
@@ -257,7 +260,7 @@ def _lost(calls: CallTable, control: CallTable | None) -> tuple[float, float]:
 
 
 def _maximum(derivatives: _Derivatives) -> float:
-    """Newton from beta = 1, kept between the points where the slope is known to change sign."""
+    """Return the maximum by Newton's method from beta = 1, within the known change of sign."""
     low, high, beta = LOW, HIGH, 1.0
     for _ in range(STEPS):
         first, second = derivatives(beta)

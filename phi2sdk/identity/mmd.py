@@ -1,12 +1,12 @@
-"""Do two sets of answers come from one distribution? The omnibus test, with nothing but texts.
+"""Test whether two sets of answers come from one distribution, from their characters alone.
 
 The squared maximum mean discrepancy with a Hamming kernel, as Gao, Liang and Guestrin define it
 ("Model Equality Testing: Which Model Is This API Serving?", 2024) and their package computes it:
-two answers to one prompt are as alike as the share of places at which they have the same
-character, all answers padded to one width; answers to different prompts are not compared. The
-labels of the two sides are permuted within each prompt, so that the p-value is exact whatever the
-prompts are. Characters are compared and their number is whole, so that sums of the kernel are
-exact; it is computed once, and all permutations are one matrix product a prompt.
+the similarity of two answers to one prompt is the share of positions with the same character, with
+all answers padded to one width. Answers to different prompts are not compared. The
+labels of the two sides are permuted within each prompt, so the p-value is exact for all prompts.
+Sums of the kernel are sums of whole numbers and therefore exact. The kernel is computed once, and
+all permutations of a prompt are one matrix product.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ __all__ = ["PERMUTATIONS", "MMDResult", "mmd_test"]
 PERMUTATIONS = 9_999
 PADDING = -1
 BLOCK = 2**22
-"""Labels of permutations are held for so many answers at a time."""
+"""The maximum number of labels in memory at a time."""
 TIE = 1e-12
-"""Statistics that differ by less are equal but for the last bits; a tie counts against us."""
+"""Statistics that differ by less are equal up to rounding, and count as a tie."""
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -32,15 +32,15 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class MMDResult:
-    """Whether the sides differ.
+    """The result of the test.
 
     Attributes:
-        statistic: The squared MMD, estimated without an answer's likeness to itself; about 0
-            where the sides do not differ, at most 2. A side without two answers to any prompt
-            has no likeness within it, and that term is left out.
-        p: ``(1 + #{T_b >= T}) / (b + 1)`` over ``b`` permutations; 1 where nothing was compared.
-        prompts: With an answer from both; the others are left out.
-        n_a, n_b: Answers to those prompts.
+        statistic: The squared MMD, estimated without the similarity of an answer to itself; about 0
+            if the sides do not differ, at most 2. A side without two answers to any prompt has no
+            similarity within it, and that term is left out.
+        p: ``(1 + #{T_b >= T}) / (b + 1)`` over ``b`` permutations; 1 if nothing was compared.
+        prompts: The number of prompts with an answer from both sides; the others are left out.
+        n_a, n_b: The numbers of answers to those prompts.
     """
 
     statistic: float
@@ -57,16 +57,16 @@ def mmd_test(
     permutations: int = PERMUTATIONS,
     seed: int = 0,
 ) -> MMDResult:
-    """Test whether ``a`` and ``b`` answer alike.
+    """Test whether the answers of ``a`` and ``b`` have the same distribution.
 
     Args:
         a: The answers of one side by prompt, in any order.
-        b: Those of the other side.
-        permutations: How many; the smallest p is ``1 / (permutations + 1)``.
-        seed: Of the permutations.
+        b: The answers of the other side.
+        permutations: The number of permutations; the smallest p is ``1 / (permutations + 1)``.
+        seed: The seed of the permutations.
 
     Raises:
-        ValueError: There is no permutation to be made.
+        ValueError: The number of permutations is below 1.
     """
     if permutations < 1:
         raise ValueError(f"at least one permutation is needed, not {permutations}")
@@ -97,7 +97,7 @@ def mmd_test(
 
 @dataclass(frozen=True, slots=True)
 class _Weights:
-    """One over the number of ordered pairs within a, within b, and of pairs across."""
+    """The inverse of the number of ordered pairs within a, within b, and across."""
 
     a: float
     b: float
@@ -110,14 +110,14 @@ class _Weights:
         return _Weights(*(1 / (int(n) * width) if n else 0.0 for n in pairs))
 
     def statistic(self, within_a: Floats, rows_a: Floats, total: int) -> Floats:
-        """From the kernel's sum within a, its sum over the rows of a, and over everything."""
+        """Return the statistic from sums of the kernel: within a, in the rows of a, in total."""
         across = rows_a - within_a
         within_b = total - rows_a - across
         return self.a * within_a - 2 * self.across * across + self.b * within_b
 
 
 def _alike(texts: Sequence[str], width: int) -> Ints:
-    """``[n, n]``: places with the same character, padding included; 0 on the diagonal."""
+    """Return the numbers of equal characters, ``[n, n]``, with padding; 0 on the diagonal."""
     own = max(map(len, texts))
     characters = np.full((len(texts), own), PADDING, dtype=np.int32)
     for row, text in enumerate(texts):
@@ -133,7 +133,7 @@ def _alike(texts: Sequence[str], width: int) -> Ints:
 def _permuted(
     kernel: Ints, rows: Ints, left: int, rng: np.random.Generator, within: Floats, across: Floats
 ) -> None:
-    """Add one prompt's sums to those of each permutation: within a, and over the rows of a."""
+    """Add the sums of a prompt to those of each permutation: within a, and over the rows of a."""
     n = len(rows)
     matrix, sums = kernel.astype(np.float64), rows.astype(np.float64)
     labels = (np.arange(n) < left).astype(np.float64)

@@ -1,13 +1,13 @@
-"""Calls against control calls: the reference's own answers to the same prompts.
+"""Compare calls with control calls, the reference's own answers to the same prompts.
 
-A sampled text need not be re-encoded into the tokens that were drawn (of the bundled model, one
-answer in six is not), and what was not drawn is unlikely: the sums of :mod:`.score_test` and the
-e-values of :mod:`.line_up` are then off by more than their own noise. The reference's own answers
-went the same way. If it wrote the target's as well, the two are exchangeable within each prompt,
-and a test that permutes their labels is exact whatever happened on the way.
+A sampled text is not always encoded into the tokens that were sampled (not in one answer of six of
+the bundled model), and the tokens that were not sampled are unlikely. The score test and the
+likelihood ratios are then biased by more than their noise. The control answers have the same bias.
+If the reference also wrote the answers of the target, the two are exchangeable within each prompt,
+and a test that permutes their labels is exact.
 
-Every statistic here is a sum over calls. What it gains a token on average, over both sides, is
-taken off first, so that a target whose answers end earlier is not accused of that.
+Every statistic is a sum over calls. Its mean gain per token, over both sides, is subtracted first,
+so the length of the answers is no evidence.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ __all__ = ["PERMUTATIONS", "Permuted", "against_control", "call_columns", "resid
 
 PERMUTATIONS = 9_999
 BLOCK = 2**22
-"""Labels of permutations are held for so many calls at a time."""
+"""The maximum number of labels in memory at a time."""
 TIE = 1e-9
-"""Statistics that differ by less, relatively, are equal but for the last bits."""
+"""Statistics with a smaller relative difference are equal up to rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +35,10 @@ class Permuted:
     """p-values by permutation against one honest precision's own answers.
 
     Attributes:
-        score: Of the drift, two-sided.
-        z: The drift's excess over the control's in standard deviations of its permutations.
-        line_up: Of the largest excess of a candidate's likelihood ratio.
-        routing: Of the largest excess of a mixture's.
+        score: The p-value of the drift, two-sided.
+        z: The excess of the drift over the control's, in standard deviations of its permutations.
+        line_up: The p-value of the largest excess of a candidate's likelihood ratio.
+        routing: The p-value of the largest excess of a mixture's likelihood ratio.
     """
 
     score: float
@@ -55,14 +55,14 @@ def against_control(
     permutations: int = PERMUTATIONS,
     seed: int = 0,
 ) -> Permuted | None:
-    """Whether calls and control calls could be exchanged; ``None`` where no prompt has both.
+    """Test whether calls and control calls are exchangeable; ``None`` if no prompt has both.
 
     Args:
-        calls: The target's.
+        calls: The calls of the target.
         control: Answers of the reference in one honest precision.
-        precision: Its name.
-        permutations: How many; the smallest p is ``1 / (permutations + 1)``.
-        seed: Of the permutations.
+        precision: The name of that precision.
+        permutations: The number of permutations; the smallest p is ``1 / (permutations + 1)``.
+        seed: The seed of the permutations.
     """
     shared = np.intersect1d(calls.prompt, control.prompt)
     own = calls.take(np.flatnonzero(np.isin(calls.prompt, shared)))
@@ -128,7 +128,7 @@ def two_sided(
 
 
 def call_columns(calls: CallTable, precision: str) -> Mapping[str, Floats]:
-    """``[n, k]`` by instrument."""
+    """Return the columns of each test, ``[n, k]``, by its name."""
     base = calls.logp[precision]
     ratios = np.stack([c - base for c in likelihoods(calls).values()], axis=1)
     mixed = [call_products(ratios, share) for share in SHARES]
@@ -163,7 +163,7 @@ def residuals(values: Floats, tokens: Floats, prompt: Ints) -> tuple[Floats, Flo
 def _permute(
     values: Floats, target: NDArray[np.bool_], prompt: Ints, permutations: int, seed: int
 ) -> tuple[Floats, Floats]:
-    """Sums over the target's rows, ``[k]``, and those of each permutation, ``[b, k]``."""
+    """Return the sums over the target's rows, ``[k]``, and those of permutations, ``[b, k]``."""
     rng = np.random.default_rng(seed)
     groups = [np.flatnonzero(prompt == one) for one in np.unique(prompt)]
     drawn = np.empty((permutations, values.shape[1]))

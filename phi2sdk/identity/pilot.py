@@ -1,4 +1,4 @@
-"""Pilot texts for planning: some of the suspected author's, some of the honest reference's."""
+"""Write and score the pilot texts of a plan: those of the suspected author and of the reference."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ __all__ = ["Pilot", "Setting", "Written", "author_prompts", "pilot", "score", "w
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What is asked.
+    """The prompts and sampling of a pilot.
 
     Attributes:
-        prompts: As they are sent.
-        format: What rendered them.
-        max_tokens: At most so many an answer.
-        calls: Pilot texts of each author, spread evenly over the prompts.
-        seed: Of their sampling.
+        prompts: The prompts as they are sent.
+        format: The format that rendered them.
+        max_tokens: The maximum number of tokens of an answer.
+        calls: The number of pilot texts of each author, spread evenly over the prompts.
+        seed: The seed of the sampling.
     """
 
     prompts: Sequence[str]
@@ -44,19 +44,20 @@ class Setting:
     seed: int = 0
 
     def asked(self) -> list[str]:
-        """The prompt of each call."""
+        """Return the prompt of each call."""
         return list(islice(cycle(self.prompts), self.calls))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pilot:
-    """What planning needs.
+    """The scored texts of a pilot.
 
     Attributes:
-        parts: Who answers the calls.
-        control: The reference's own texts by honest precision.
-        kl: Nats a token from the reference to the author; ``None`` for a routed one.
-        input: Tokens of a prompt, on average.
+        parts: The authors of the calls.
+        control: The texts of the reference by honest precision.
+        kl: The divergence of the author from the reference in nats per token; ``None`` if only a
+            share of the calls is the author's.
+        input: The mean number of tokens of a prompt.
     """
 
     parts: Sequence[Part]
@@ -67,7 +68,7 @@ class Pilot:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """Texts that can be scored: each prompt's place, the prompt as sent, the text."""
+    """Texts that can be scored: the index of each prompt, the prompt as sent, and the text."""
 
     places: Sequence[int]
     sent: Sequence[str]
@@ -77,7 +78,7 @@ class Written:
 def write(
     model: LocalModel, setting: Setting, seen: Sequence[str], sampling: Sampling, seed: int
 ) -> Written:
-    """Texts that a model writes after the prompts that it sees, empty and broken ones left out."""
+    """Return the texts that a model writes to prompts, without empty and broken ones."""
     asked = setting.asked()
     place = {prompt: at for at, prompt in enumerate(setting.prompts)}
     texts = sample_texts(model, seen, sampling, seed=seed)
@@ -87,14 +88,16 @@ def write(
         if text and "\ufffd" not in text
     ]
     if not kept:
-        raise ConfigurationError("the model answers these prompts with nothing: ask something open")
+        raise ConfigurationError(
+            "the model gives empty answers to these prompts: use open-ended prompts"
+        )
     return Written(*(tuple(column) for column in zip(*kept, strict=True)))
 
 
 def score(
     loader: Loader, format: str, written: Mapping[str, Written]
 ) -> tuple[dict[str, CallTable], dict[str, list[ScoredCall]]]:
-    """The tables of several sets of texts, and their calls; each variant loads once for all."""
+    """Return the tables and calls of several sets of texts; each variant is loaded once."""
     reference = loader.load(loader.weights.honest[0])
     pairs = [(s, t) for one in written.values() for s, t in zip(one.sent, one.texts, strict=True)]
     spelt = iter(as_written(reference, pairs))
@@ -117,17 +120,17 @@ def pilot(
     *,
     notice: Callable[[str], None] | None = None,
 ) -> Pilot:
-    """Write and score the texts, and compare the distributions at every place of them.
+    """Write and score the texts, and compare the distributions at every token.
 
     Args:
         weights: The model.
-        alternative: Who is to be found.
-        setting: What is asked.
-        notice: Is told what takes a while.
+        alternative: The change to be detected.
+        setting: The prompts and the sampling.
+        notice: Receives a sentence about each step that takes a while.
 
     Raises:
         ConfigurationError: Weights cannot be used, or the template does not apply.
-        OutOfMemory: They do not fit.
+        OutOfMemory: The weights do not fit into memory.
     """
     loader = Loader(weights, notice)
     suspects = Loader(
@@ -161,7 +164,10 @@ def _pilot(loader: Loader, suspects: Loader, alternative: Alternative, setting: 
     written["author"] = write(author, setting, asked, sampling, setting.seed * 1000 + 999)
     reference = loader.load(honest[0])
     if author.vocab_size != reference.vocab_size:
-        raise ConfigurationError(f"{alternative.name}: its vocabulary is not the model's")
+        raise ConfigurationError(
+            f"{alternative.name} has a different vocabulary from the model: name weights with the "
+            "same tokenizer"
+        )
     tables, calls = score(loader, setting.format, written)
     reference = loader.load(honest[0])
     author = _author(loader, suspects, alternative)
@@ -182,7 +188,7 @@ def _pilot(loader: Loader, suspects: Loader, alternative: Alternative, setting: 
 
 
 def _author(loader: Loader, suspects: Loader, alternative: Alternative) -> LocalModel:
-    """Who writes the suspected texts; at the same time in memory as the reference."""
+    """Return the model of the suspected texts, which is in memory with the reference."""
     if alternative.weights is None:
         return loader.load(loader.weights.honest[0])
     if alternative.other is not None:
@@ -191,7 +197,7 @@ def _author(loader: Loader, suspects: Loader, alternative: Alternative) -> Local
 
 
 def author_prompts(alternative: Alternative, setting: Setting) -> dict[str, str]:
-    """The prompt that the author sees, by the one that is sent."""
+    """Return the prompt that the author reads, by the one that is sent."""
     if alternative.template is None:
         return {prompt: prompt for prompt in setting.prompts}
     wanted = f"template={alternative.template}"
@@ -200,8 +206,8 @@ def author_prompts(alternative: Alternative, setting: Setting) -> dict[str, str]
         others = other_templates(prompt, setting.format)
         if wanted not in others:
             raise ConfigurationError(
-                f"{alternative.name}: that is how the prompts are sent, or they are in no known "
-                f"template; others are {', '.join(sorted(others)) or 'none'}"
+                f"{alternative.name} is the template of the prompts, or they have no known "
+                f"template: use one of {', '.join(sorted(others)) or 'none'}"
             )
         found[prompt] = others[wanted]
     return found
@@ -215,7 +221,7 @@ def _noise(
     seen: Mapping[str, str],
     read: Mapping[str, str] | None = None,
 ) -> tuple[Floats, float]:
-    """Columns of mean 0 along texts, ``[n, 2]``, and the divergence in nats a token."""
+    """Return columns of mean 0 along texts, ``[n, 2]``, and the divergence in nats per token."""
     from phi2sdk.backends.engine.likelihood import divergences
 
     read = read or {}

@@ -1,11 +1,10 @@
-"""How many calls does it take to see a difference?
+"""Estimate the number of calls that detects a difference.
 
 Pilot texts of the suspected author and of the honest reference are scored as answers are. Runs of
-n calls, and of as many control calls, are drawn from them with replacement, and each run's
-statistics are held against the quantiles that their permutations have: the power at n is the share
-that is found. What a small pilot knows badly is the mean evidence of a call. So the means are
-corrected by control variates: sums of which the exact divergence at every place of the texts tells
-that their mean is 0.
+n calls, and of as many control calls, are drawn from them with replacement, and the statistics of
+each run are compared with the quantiles of their permutations: the power at n is the share of runs
+that reject. The mean evidence of a call has a large error in a small pilot. The means are therefore
+corrected by control variates: sums that have mean 0 by the exact divergence at every token.
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ from phi2sdk.identity.verdict import ALPHA, POWER
 __all__ = ["MOST_CALLS", "Need", "Part", "calls_needed", "power_at"]
 
 MOST_CALLS = 1_000_000
-"""More calls than anybody would make: where so many do not suffice, none do."""
+"""The largest number of calls that is tried."""
 RUNS = 500
-"""So many runs are drawn for each number of calls."""
+"""The number of runs that are drawn for each number of calls."""
 QUANTILES = 20_000
-"""So many draws give the quantile of the largest of several correlated statistics."""
+"""The number of draws for the quantile of the largest of several correlated statistics."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,8 +36,8 @@ class Part:
 
     Attributes:
         calls: Pilot texts, scored under the honest precisions and all candidates.
-        share: Of the calls that the author answers.
-        controls: ``[n, k]`` columns whose true mean is known to be 0.
+        share: The share of the calls that the author answers.
+        controls: Columns with a known mean of 0, ``[n, k]``.
     """
 
     calls: CallTable
@@ -48,16 +47,16 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What it takes.
+    """The number of calls that is needed, with its range.
 
     Attributes:
         calls: The smallest number of calls with the wanted power; ``None``: more than
             :data:`MOST_CALLS`.
         low, high: The calls if the mean evidence of a call is larger or smaller by twice the
             pilot's standard error of it; ``high`` is ``None`` where that leaves no evidence.
-        tokens: Output tokens of a call, on average.
-        entropy: Nats a token, on average.
-        power: By instrument alone, and ``all`` together, at ``calls``.
+        tokens: The mean number of output tokens of a call.
+        entropy: The mean entropy in nats per token.
+        power: The power at ``calls``, by test alone and of ``all`` together.
     """
 
     calls: int | None
@@ -78,16 +77,17 @@ def calls_needed(
     instruments: int = 4,
     seed: int = 0,
 ) -> Need:
-    """The smallest number of calls at which an author is found with a probability of ``power``.
+    """Return the smallest number of calls that detects an author with probability ``power``.
 
     Args:
-        parts: Who answers; their shares add up to 1.
-        control: The reference's own texts, by honest precision.
-        power: Above 0, below 1.
+        parts: The authors of the answers; their shares add up to 1.
+        control: The texts of the reference by honest precision.
+        power: The probability of detection, above 0 and below 1.
         alpha: The level of the whole run.
-        targets: That are tested in the run; Holm's first step counts them all.
-        instruments: That Bonferroni counts. MMD, the fourth, is counted and not relied on.
-        seed: Of the draws.
+        targets: The number of targets of the run; the first step of Holm counts them all.
+        instruments: The number of tests in the Bonferroni correction. It includes MMD, which is
+            not simulated.
+        seed: The seed of the draws.
     """
     level = alpha / (targets * instruments)
     model = _Model.of(parts, control, level, seed)
@@ -115,7 +115,7 @@ def power_at(
     instruments: int = 4,
     seed: int = 0,
 ) -> Mapping[str, float]:
-    """The power with so many calls, by instrument and of ``all`` together."""
+    """Return the power at a number of calls, by test and of ``all`` together."""
     return _Model.of(parts, control, alpha / (targets * instruments), seed).power(calls, seed)
 
 
@@ -140,9 +140,9 @@ class _Side:
     """Pilot calls as columns of unit variance.
 
     Attributes:
-        chance: ``[n]`` of each to be the next call.
-        values: ``[n, k]``.
-        error: ``[k]`` standard errors of the columns' means.
+        chance: The probability of each to be the next call, ``[n]``.
+        values: The columns, ``[n, k]``.
+        error: The standard errors of the means of the columns, ``[k]``.
     """
 
     chance: Floats
@@ -150,19 +150,19 @@ class _Side:
     error: Floats
 
     def means(self, calls: int, rng: np.random.Generator) -> Floats:
-        """``[RUNS, k]`` means of so many calls."""
+        """Return the means of a number of calls in each run, ``[RUNS, k]``."""
         counts = rng.multinomial(calls, self.chance / self.chance.sum(), RUNS)
         return np.asarray(counts.astype(np.float64) @ self.values / calls)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Null:
-    """One honest precision: the target's calls and the control's.
+    """The calls of the target and of the control under one honest precision.
 
     Attributes:
-        target, control: Their columns, those of all instruments side by side.
-        columns: Which of them are an instrument's.
-        least: What the instrument's largest statistic must reach.
+        target, control: Their columns, with those of all tests side by side.
+        columns: The columns of each test.
+        least: The critical value of each test.
     """
 
     target: _Side
@@ -182,11 +182,11 @@ class _Model:
         return cls([_null(parts, own, name, level, seed) for name, own in control.items()])
 
     def moved(self, errors: float) -> _Model:
-        """With so many standard errors more between the sides, in every column."""
+        """Return the model with the sides moved apart by standard errors, in every column."""
         return _Model([_moved(null, errors) for null in self.nulls]) if errors else self
 
     def power(self, calls: int, seed: int) -> dict[str, float]:
-        """The share of runs of so many calls, and as many of control, that are found."""
+        """Return the share of runs of this number of calls that reject."""
         rng = np.random.default_rng(seed)
         found: list[dict[str, np.ndarray]] = []
         for null in self.nulls:
@@ -247,7 +247,7 @@ def _null(parts: Sequence[Part], control: Part, precision: str, level: float, se
 
 
 def _quantile(columns: Floats, level: float, rng: np.random.Generator, *, two_sided: bool) -> float:
-    """What the largest of several normal statistics, correlated as the columns, seldom exceeds."""
+    """Return the ``1 - level`` quantile of the largest of several correlated normal statistics."""
     if columns.shape[1] == 1:
         return NormalDist().inv_cdf(1 - level / (2 if two_sided else 1))
     _, weight, axes = np.linalg.svd(columns, full_matrices=False)
@@ -262,13 +262,13 @@ def _moved(null: _Null, errors: float) -> _Null:
     direction = np.ones_like(apart)
     direction[score] = np.sign(apart[score])
     shift = errors * direction * error
-    if errors < 0:  # not beyond nothing
+    if errors < 0:  # not beyond 0
         shift = np.maximum(shift * direction, -np.abs(apart)) * direction
     return replace(null, target=replace(null.target, values=null.target.values + shift))
 
 
 def _columns(parts: Sequence[Part], precision: str) -> tuple[Floats, Floats, Floats, Ints, Floats]:
-    """Chances, corrected columns, tokens and prompts of all calls; the means' standard errors."""
+    """Return chances, corrected columns, tokens, prompts, and standard errors of the means."""
     chance, values, squares = [], [], []
     for part in parts:
         n = len(part.calls)
@@ -287,9 +287,9 @@ def _columns(parts: Sequence[Part], precision: str) -> tuple[Floats, Floats, Flo
 
 
 def _mean(columns: Floats, controls: Floats) -> tuple[Floats, Floats]:
-    """Means of ``[n, m]`` columns and their standard errors, corrected by control variates.
+    """Return means of ``[n, m]`` columns and their standard errors, by control variates.
 
-    The regression on columns of mean 0 has its intercept where the mean would be without noise.
+    The intercept of the regression on columns of mean 0 is the corrected mean.
     """
     n = len(columns)
     design = np.ones((n, 1)) if not controls.size else np.column_stack([np.ones(n), controls])

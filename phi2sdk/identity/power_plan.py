@@ -1,4 +1,4 @@
-"""A plan: calls, tokens and dollars for each thing that a run should be able to find."""
+"""Plan the calls, tokens and dollars that a run needs to detect each of several changes."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from phi2sdk.pricing.price import Bill, Price
 __all__ = ["PlanSetting", "PlannedCalls", "Plans", "from_run", "from_weights"]
 
 INSTRUMENTS = 4
-"""Score, line-up, routing and MMD share the level."""
+"""Score test, line-up, routing and MMD share the level."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlanSetting:
-    """How sure the plan is to be.
+    """The error rates of a plan.
 
     Attributes:
-        power: The probability that what is there is found.
-        alpha: The probability that any honest target is accused.
-        targets: That are tested in one run.
+        power: The probability that a change is detected.
+        alpha: The probability that any honest target is rejected.
+        targets: The number of targets that are tested in one run.
 
     Raises:
-        ConfigurationError: Out of range.
+        ConfigurationError: A value is out of range.
     """
 
     power: float = POWER
@@ -42,23 +42,23 @@ class PlanSetting:
             if not 0 < getattr(self, name) < 1:
                 raise ConfigurationError(f"{name}={getattr(self, name)!r} must be between 0 and 1")
         if self.targets < 1:
-            raise ConfigurationError(f"targets={self.targets!r}: at least one is tested")
+            raise ConfigurationError(f"targets={self.targets!r} must be 1 or more")
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedCalls:
-    """What it takes to find one alternative.
+    """The number of calls that detects one change, and their cost.
 
     Attributes:
-        name: As it was asked for.
-        calls: ``None``: more than can be planned.
-        low, high: Where the calls likely lie, given how small the pilot was; ``None``: not known,
-            or no bound.
-        output_tokens, input_tokens: Of all calls together.
-        usd: At the price that was given.
-        kl: From the reference, nats a token, where it is known.
-        instrument: Which finds it most often alone.
-        power: By instrument, and ``all`` together.
+        name: The change as it was requested.
+        calls: The number of calls; ``None`` if it is larger than can be planned.
+        low, high: The likely range of that number, given the size of the pilot; ``None`` if it is
+            not known or has no bound.
+        output_tokens, input_tokens: The tokens of all calls together.
+        usd: Their cost at the given price.
+        kl: The divergence from the reference in nats per token, if it is known.
+        instrument: The test that detects the change most often alone.
+        power: The power by test, and of ``all`` together.
     """
 
     name: str
@@ -75,14 +75,14 @@ class PlannedCalls:
 
 @dataclass(frozen=True, slots=True)
 class Plans:
-    """All plans, and what they rest on.
+    """All plans and their source.
 
     Attributes:
-        plans: In the order in which they were asked for.
-        setting: How sure they are.
-        source: What they are computed from.
-        entropy: Nats a token of the reference's answers.
-        price: Source and date of the price; ``None`` without one.
+        plans: The plans in the requested order.
+        setting: Their error rates.
+        source: The data from which they are computed.
+        entropy: The entropy of the reference's answers in nats per token.
+        price: The source and date of the price; ``None`` without one.
     """
 
     plans: Sequence[PlannedCalls]
@@ -92,24 +92,26 @@ class Plans:
     price: str | None
 
     def to_json(self) -> dict[str, Any]:
-        """As plain data."""
+        """Return the plans as plain data."""
         return asdict(self)
 
     def notes(self) -> list[str]:
-        """What to know of the figures, in sentences."""
+        """Return the assumptions of the figures in sentences."""
         lines = [
-            f"Found with a probability of {self.setting.power:.0%}, at a level of "
-            f"{self.setting.alpha:g} over {self.setting.targets} "
-            f"{'target' if self.setting.targets == 1 else 'targets'}; {self.source}.",
-            f"The answers have {self.entropy:.2f} nats a token"
+            f"Each number of calls detects its change with a probability of "
+            f"{self.setting.power:.0%}. The probability that any of {self.setting.targets} honest "
+            f"{'target' if self.setting.targets == 1 else 'targets'} is rejected is "
+            f"{self.setting.alpha:g} or less. The figures are computed {self.source}. They hold "
+            "for these changes only.",
+            f"The answers have an entropy of {self.entropy:.2f} nats per token"
             + (
-                ": nearly certain, so they tell little; ask something open."
+                ", so they are almost certain and carry little information. Use open-ended prompts."
                 if self.entropy < 0.3
                 else "."
             ),
         ]
         if self.price is not None:
-            lines.append(f"Price: {self.price}.")
+            lines.append(f"The price is from {self.price}.")
         return lines
 
 
@@ -126,17 +128,17 @@ def from_weights(
     seed: int,
     notice: Callable[[str], None] | None = None,
 ) -> Plans:
-    """Plans from pilot texts, which the local weights write.
+    """Return plans from pilot texts that the local weights write.
 
     Raises:
-        ConfigurationError: An alternative is unknown or does not apply; weights cannot be used.
-        OutOfMemory: They do not fit.
+        ConfigurationError: A change is unknown or does not apply, or weights cannot be used.
+        OutOfMemory: The weights do not fit into memory.
     """
     from phi2sdk.identity.pilot import Setting, pilot
     from phi2sdk.identity.power_analysis import calls_needed
 
     if calls < 32:
-        raise ConfigurationError(f"a pilot of {calls} texts says nothing: use 32 or more")
+        raise ConfigurationError(f"a pilot of {calls} texts is too small: use 32 or more")
     alternatives = [parse(text) for text in detect]
     plans, entropy = [], 0.0
     for alternative in alternatives:
@@ -177,13 +179,13 @@ def from_weights(
 def from_run(
     folder: Path, detect: Sequence[str], setting: PlanSetting, price: Price | None
 ) -> Plans:
-    """Plans from a run's calibration, by formula, for what stands in its line-up.
+    """Return plans from the control answers of a run, by formula, for its candidates.
 
     The log-likelihood ratio of a token is taken as normal with variance ``2 KL``, and must exceed
     that of as many control tokens by the normal quantile of the level.
 
     Raises:
-        ConfigurationError: The run was not calibrated, or its line-up lacks an alternative.
+        ConfigurationError: The run has no control answers, or a change is not a candidate of it.
     """
     from phi2sdk.measure.folder import RunFolder
 
@@ -191,7 +193,7 @@ def from_run(
     calibration = (run.identity or {}).get("calibration")
     if not calibration or not calibration["tokens"]:
         raise ConfigurationError(
-            f"{folder} has no calibration: compare with --identity 100 and local weights, or "
+            f"{folder} has no control answers: compare with --identity 100 and local weights, or "
             "leave --run out"
         )
     known: Mapping[str, float] = calibration["candidates"]
@@ -204,17 +206,17 @@ def from_run(
         kl = known.get(_candidate(name))
         if kl is None:
             raise ConfigurationError(
-                f"the run's line-up has no {name}: it has {', '.join(sorted(known))}; without "
-                "--run the local weights find out"
+                f"{name} is not a candidate of the run, which has {', '.join(sorted(known))}: "
+                "leave --run out to plan with local weights"
             )
         calls = None if kl < 1e-12 else max(1, round(needed**2 / kl / per_call))
         plans.append(_planned(name, calls, (None, None), per_call, None, price, kl, "line-up", {}))
-    source = f"by formula, from the calibration in {folder}"
+    source = f"by a formula from the control answers in {folder}"
     return Plans(plans, setting, source, calibration["entropy"], _source(price))
 
 
 def _candidate(name: str) -> str:
-    """An alternative as the line-up calls it."""
+    """Return the name of a change as a candidate."""
     return f"T={name[2:]}" if name.startswith("t=") else name
 
 

@@ -1,8 +1,7 @@
-"""Where an endpoint tells log-probabilities: its own beside those of the local weights.
+"""Compare the log-probabilities that an endpoint returns with those of the local weights.
 
-Both read the same text, so nothing is left to chance: the difference at each token is numerics,
-or it is another model. A few hundred tokens say more than many sampled answers, which is why an
-endpoint that tells is asked.
+Both read the same text, so there is no sampling noise: a difference at a token is numerical, or it
+is another model. A few hundred tokens are more informative than many sampled answers.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ __all__ = [
 ]
 
 LEAST = 1e-12
-"""No probability is taken for less: what is left beside the tokens that are told may be nothing."""
+"""The smallest probability in a ratio: the rest beside the returned tokens may be 0."""
 
 
 class Teller(Protocol):
@@ -43,18 +42,18 @@ class Teller(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TeacherForced:
-    """The endpoint's log-probabilities against the local ones, over all tokens; nats.
+    """The endpoint's log-probabilities compared with the local ones, over all tokens, in nats.
 
     Attributes:
-        answers, tokens: How many were compared.
-        left_out: Answers that could not be, by cause.
+        answers, tokens: The numbers that were compared.
+        left_out: The answers that could not be compared, by cause.
         mean_difference: Mean of ``|log p - log p_ref|``.
         p99_difference: Its 99th percentile, an order statistic.
-        top1: Share of tokens at which both find the same token likeliest, of those where the
-            endpoint tells it; ``None`` where it never does.
-        kl_lower_bound: Mean over the tokens of a lower bound of ``KL(endpoint || reference)``:
-            that of the token itself, the reference's likeliest where it is told, and all others
-            as one. Merging outcomes can only lower a divergence.
+        top1: The share of tokens with the same most likely token, of those for which the endpoint
+            returns it; ``None`` if it never does.
+        kl_lower_bound: The mean over the tokens of a lower bound of ``KL(endpoint || reference)``,
+            with three outcomes: the token itself, the reference's most likely token if its
+            probability is returned, and all others. Merging outcomes can only lower a divergence.
     """
 
     answers: int
@@ -69,16 +68,16 @@ class TeacherForced:
 async def ask_and_compare(
     endpoint: Teller, model: Scorer, pairs: Sequence[tuple[str, str]]
 ) -> TeacherForced:
-    """Ask an endpoint how likely it finds answers, and compare with local weights.
+    """Request the log-probabilities of answers, and compare them with those of local weights.
 
     Args:
-        endpoint: Asked once for each answer, one after the other.
+        endpoint: Receives one request for each answer, one after another.
         model: The local reference.
-        pairs: Prompt and answer of each.
+        pairs: The prompt and the answer of each text.
 
     Raises:
-        InvalidRequest: The endpoint's route does not tell.
-        BadResponse: It should, and does not.
+        InvalidRequest: The route of the endpoint does not return log-probabilities.
+        BadResponse: The response does not have them.
     """
     left_out: Counter[str] = Counter()
     told: list[tuple[str, str, Sequence[TokenLogprob]]] = []
@@ -101,12 +100,12 @@ def compare_told(
     told: Sequence[tuple[str, str, Sequence[TokenLogprob]]],
     left_out: Mapping[str, int] | None = None,
 ) -> TeacherForced:
-    """Compare what an endpoint told before with local weights.
+    """Compare recorded log-probabilities of an endpoint with those of local weights.
 
     Args:
         model: The local reference.
-        told: Prompt and answer of each, and what the endpoint told of the tokens of both.
-        left_out: Answers that are not there, by cause.
+        told: The prompt, the answer, and the log-probabilities of the tokens of both.
+        left_out: The answers without log-probabilities, by cause.
     """
     causes = Counter(left_out or {})
     found: list[tuple[Sequence[TokenLogprob], list[int], list[int]]] = []
@@ -124,9 +123,9 @@ def compare_told(
 
 
 def as_told(model: Scorer, pairs: Sequence[tuple[str, str]]) -> list[tuple[TokenLogprob, ...]]:
-    """What local weights would tell of prompts and answers, if they were an endpoint.
+    """Return the log-probabilities that local weights would return as an endpoint.
 
-    Of the prompt's own tokens nothing is told; an answer that cannot be scored has no tokens.
+    Those of the tokens of the prompt are left out; an answer that cannot be scored has no tokens.
     """
     found = [_tokens(model, prompt, text) for prompt, text in pairs]
     scores = model.score_many([(before, after) for before, after, cause in found if not cause])
@@ -145,7 +144,7 @@ def _own_tokens(model: Scorer, before: Sequence[int], score: Score) -> tuple[Tok
 
 
 def _tokens(model: Scorer, prompt: str, text: str) -> tuple[list[int], list[int], str | None]:
-    """The prompt's tokens, the answer's, and why they cannot be compared."""
+    """Return the tokens of the prompt and of the answer, and why they cannot be compared."""
     before, whole = model.encode(prompt), model.encode(prompt + text)
     if not before or len(whole) <= len(before) or len(whole) > model.context_length:
         return before, [], "empty or too long"
@@ -159,12 +158,12 @@ def teacher_forced(
     model: Scorer,
     left_out: Mapping[str, int] | None = None,
 ) -> TeacherForced:
-    """Compare what an endpoint tells of answers with local scores, token by token.
+    """Compare an endpoint's log-probabilities of answers with local scores, token by token.
 
     Args:
-        answers: What it tells of each answer's tokens, and their score at temperature 1.
-        model: The local reference, which can spell its tokens.
-        left_out: Answers that are not there, by cause.
+        answers: The log-probabilities of each answer's tokens, and their score at temperature 1.
+        model: The local reference, which decodes its tokens.
+        left_out: The answers without log-probabilities, by cause.
     """
     differences: list[float] = []
     divergences: list[float] = []
@@ -175,10 +174,10 @@ def teacher_forced(
             if token.logprob is None:
                 continue
             differences.append(abs(token.logprob - own))
-            likeliest = _likeliest(token, model.piece(argmax))
+            most_likely = _most_likely(token, model.piece(argmax))
             if token.best is not None:
-                agree.append(likeliest is not None)
-            beside = [] if likeliest is None or argmax == id else [(likeliest, best)]
+                agree.append(most_likely is not None)
+            beside = [] if most_likely is None or argmax == id else [(most_likely, best)]
             divergences.append(_divergence([(token.logprob, own), *beside]))
     if not differences:
         return TeacherForced(len(answers), 0, dict(left_out or {}))
@@ -198,8 +197,8 @@ def _same_tokens(told: Sequence[TokenLogprob], ids: Sequence[int]) -> bool:
     return len(told) == len(ids) and same
 
 
-def _likeliest(token: TokenLogprob, piece: bytes) -> float | None:
-    """The endpoint's ``log p`` of its likeliest token, if that spells ``piece``."""
+def _most_likely(token: TokenLogprob, piece: bytes) -> float | None:
+    """The endpoint's ``log p`` of its most_likely token, if that spells ``piece``."""
     if token.best is None or token.best[0] != piece.decode("utf-8", "replace"):
         return None
     return token.best[1]

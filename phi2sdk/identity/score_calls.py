@@ -31,9 +31,9 @@ class ScoredCall:
     """A text to be scored.
 
     Attributes:
-        prompt: The prompt's place among the prompts.
+        prompt: The index of the prompt.
         sent: The prompt as it was sent.
-        ids: The answer's tokens, as the reference may have written them.
+        ids: The tokens of the answer in the split that the reference finds most likely.
     """
 
     prompt: int
@@ -42,18 +42,18 @@ class ScoredCall:
 
 
 def score_calls(loader: Loader, calls: Sequence[ScoredCall], format: str = "raw") -> CallTable:
-    """One pass over all calls for each variant of the weights.
+    """Score all calls under each variant of the weights, and return their table.
 
-    Variants are loaded in turn, the reference first. A precision whose numbers
-    overflow on these texts is left out of the honest ones; without any left there is no table.
+    Variants are loaded one after another, the reference first. An honest precision whose numbers
+    overflow on these texts is left out.
 
     Args:
         loader: Loads the variants.
-        calls: What is scored.
-        format: What rendered the prompts; the other templates are candidates.
+        calls: The texts to be scored.
+        format: The format that rendered the prompts; the other templates are candidates.
 
     Raises:
-        ConfigurationError: Every honest precision overflows, or other weights have another
+        ConfigurationError: The reference precision overflows, or other weights have another
             vocabulary.
     """
     from phi2sdk.backends.engine.likelihood import Truncation, log_likelihood, text_sums
@@ -81,14 +81,14 @@ def score_calls(loader: Loader, calls: Sequence[ScoredCall], format: str = "raw"
     for name in weights.candidates:
         other = loader.load(name)
         if other.vocab_size != model.vocab_size:
-            raise ConfigurationError(f"{name} has another vocabulary than {weights.label}")
+            raise ConfigurationError(f"{name} has a different vocabulary from {weights.label}")
         candidates[name] = log_likelihood(other, pairs)
     loader.free()
     return _table(calls, {name: sums[name] for name in weights.honest}, candidates)
 
 
 def _templates(model: LocalModel, calls: Sequence[ScoredCall], format: str) -> dict[str, Floats]:
-    """The reference after the same texts in other templates."""
+    """The log-likelihood of the same answers to the prompts in other templates."""
     from phi2sdk.backends.engine.likelihood import log_likelihood
 
     others = {sent: other_templates(sent, format) for sent in {call.sent for call in calls}}
@@ -107,7 +107,8 @@ def _table(
     first = next(iter(sums))
     if first not in honest:
         raise ConfigurationError(
-            f"the model's numbers overflow in {first}: declare another precision honest first"
+            f"the numbers of the model overflow in {first}: name another precision first in "
+            "--honest"
         )
     return CallTable(
         prompt=np.array([call.prompt for call in calls], dtype=np.int64),
@@ -134,15 +135,15 @@ _NAMED: tuple[Format, ...] = ("instruct", "qa", "chat")
 
 
 def other_templates(prompt: str, format: str) -> dict[str, str]:
-    """The prompt's own text in every other template, by the candidate's name.
+    """Return the text of a prompt in every other template, by the name of the candidate.
 
     Args:
-        prompt: As it was sent.
-        format: What rendered it.
+        prompt: The prompt as it was sent.
+        format: The format that rendered it.
     """
     before, after = _FRAMES.get(format, ("", ""))
     text = prompt.removeprefix(before).removesuffix(after)
-    if not text.strip():  # nothing is left without its template
+    if not text.strip():  # the prompt is nothing but its template
         return {}
     others = {n: render(text, n, allow_control_tokens=True).text for n in _NAMED}
     return {f"template={name}": other for name, other in others.items() if other != prompt}

@@ -131,7 +131,7 @@ class Tests:
         return bonferroni(one.p for one in self.instruments.values())
 
     def routed(self, alpha: float) -> bool:
-        """Whether only a share of the calls is answered by something else.
+        """Return whether only a share of the calls is answered by something else.
 
         Args:
             alpha: The level of all tests together.
@@ -154,7 +154,7 @@ class Tests:
 
     @property
     def enough(self) -> bool:
-        """Whether there is enough text to detect another model at all."""
+        """Return whether there is enough text to detect another model at all."""
         return self.calls >= LEAST_CALLS and self.entropy >= LEAST_ENTROPY
 
 

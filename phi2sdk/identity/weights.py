@@ -1,4 +1,4 @@
-"""Local weights, loaded one after another and never two at once."""
+"""Load variants of the local weights, one at a time."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ QUANTISED = ("int8", "int4")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weights:
-    """What the texts are held against.
+    """The weights with which the texts are compared.
 
     Attributes:
         model: A folder, a hub id, or ``demo``.
-        honest: Precisions in which the model counts as itself; the first is the reference.
+        honest: The precisions that count as the same model; the first is the reference.
         others: Folders or hub ids of other models with the same tokenizer, as candidates.
-        revision: Pins a hub id.
-        device: Where to compute.
+        revision: The revision of a hub id.
+        device: The device of the computation.
     """
 
     model: str
@@ -41,7 +41,7 @@ class Weights:
 
     def __post_init__(self) -> None:
         if not self.honest:
-            raise ConfigurationError("at least one precision must be honest")
+            raise ConfigurationError("no honest precision is given: name at least one in --honest")
         for name in self.honest:
             if name not in PRECISIONS:
                 raise ConfigurationError(
@@ -50,7 +50,7 @@ class Weights:
 
     @property
     def candidates(self) -> tuple[str, ...]:
-        """The other weights in the line-up: what is not honest, quantised, or another model."""
+        """The candidates: other precisions, quantized weights, and other models."""
         other = [name for name in PRECISIONS if name not in self.honest]
         return (*other, *QUANTISED, *(f"other:{Path(one).name}" for one in self.others))
 
@@ -61,7 +61,7 @@ class Weights:
 
 
 def parse_honest(text: str) -> tuple[str, ...]:
-    """``float32,bfloat16`` as the names of precisions; :class:`Weights` checks them."""
+    """Return the names of precisions from ``float32,bfloat16``; :class:`Weights` checks them."""
     return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
 
 
@@ -70,9 +70,9 @@ class Loader:
     """Loads a variant of the model, and frees the one before it.
 
     Attributes:
-        weights: Which model.
-        notice: Is told what takes a while.
-        stopped: Whether somebody wants this to end.
+        weights: The model.
+        notice: Receives a sentence about each step that takes a while.
+        stopped: Returns whether to stop.
     """
 
     weights: Weights
@@ -82,20 +82,20 @@ class Loader:
     _model: LocalModel | None = field(default=None, init=False)
 
     def check(self) -> None:
-        """Whether to go on.
+        """Stop if that was requested.
 
         Raises:
-            ConfigurationError: Somebody wants this to end.
+            ConfigurationError: The examination was stopped.
         """
         if self.stopped is not None and self.stopped():
-            raise ConfigurationError("stopped")
+            raise ConfigurationError("the identity tests were stopped")
 
     def load(self, name: str) -> LocalModel:
-        """A precision, ``int8``, ``int4``, or ``other:NAME``; the model before it is freed.
+        """Load a precision, ``int8``, ``int4``, or ``other:NAME``; the model before it is freed.
 
         Raises:
-            ConfigurationError: It cannot be loaded, or somebody wants this to end.
-            OutOfMemory: It does not fit.
+            ConfigurationError: The model cannot be loaded, or the examination was stopped.
+            OutOfMemory: The model does not fit into memory.
         """
         from phi2sdk.backends.engine.model import LocalModel
 
@@ -121,7 +121,7 @@ class Loader:
         return self._model
 
     def free(self) -> None:
-        """Forget the model that is loaded, and give its memory back."""
+        """Release the loaded model and its memory."""
         if self._model is None:
             return
         cuda = self._model.device.startswith("cuda")

@@ -57,7 +57,7 @@ HOW = (
     "in the cache) and install phi2sdk[local]"
 )
 FLAT = 0.2
-"""Nats a token: answers with less entropy carry almost no information about the model."""
+"""Nats per token: answers with less entropy carry almost no information about the model."""
 
 # ------------------------------------------------------------------------- numbers
 
@@ -139,7 +139,7 @@ def _untested(name: str, why: str) -> dict[str, Any]:
 
 
 def _logprobs(run: Run, name: str, document: Mapping[str, Any]) -> LogprobsReport | None:
-    """The requests that were made for it, with figures where weights were at hand since."""
+    """The requests for log-probabilities, with figures if weights were available since."""
     mine = [one for one in run.told if one.target == name]
     if not mine:
         return None
@@ -288,7 +288,7 @@ def calibration(found: IdentityCalibrationReport | None) -> tuple[Facts, list[Se
         ("false alarms", f"any honest target is rejected with probability {found.alpha:g} or less"),
         ("answers", f"{found.calls:,} answers to {found.prompts:,} prompts in each precision"),
         ("tokens", f"{found.tokens:,}"),
-        ("entropy", f"{found.entropy:.3g} nats a token; near 0 the tests have no power"),
+        ("entropy", f"{found.entropy:.3g} nats per token; near 0 the tests have no power"),
     ]
     tables = [
         Section(
@@ -297,7 +297,7 @@ def calibration(found: IdentityCalibrationReport | None) -> tuple[Facts, list[Se
                 Column("precision", "precision", words=True),
                 Column("verdict", "same_model", words=True),
                 Column("p", "p_value"),
-                Column("KL, nats a token", "kl"),
+                Column("KL, nats per token", "kl"),
                 Column("temperature", "effective_temperature"),
             ),
             [
@@ -313,13 +313,13 @@ def calibration(found: IdentityCalibrationReport | None) -> tuple[Facts, list[Se
         ),
         _numbers(
             "How far each candidate is from the reference",
-            (Column("candidate", "candidate", words=True), Column("KL, nats a token", "kl")),
+            (Column("candidate", "candidate", words=True), Column("KL, nats per token", "kl")),
             _ascending(found.candidates),
             "{:.2g}",
         ),
         _numbers(
             "Entropy of the reference's own answers to each prompt",
-            (Column("prompt", "prompt", words=True), Column("entropy, nats a token", "entropy")),
+            (Column("prompt", "prompt", words=True), Column("entropy, nats per token", "entropy")),
             _ascending(found.entropy_by_prompt),
             "{:.3g}",
         ),
@@ -344,7 +344,7 @@ def logprobs_sentence(report: Report, name: str) -> str | None:
     if found.top1 is not None:
         said += f", the most likely token is the same in {found.top1:.1%} of the places"
     if found.kl_lower_bound is not None:
-        said += f", and their KL divergence is {found.kl_lower_bound:.2g} nats a token or more"
+        said += f", and their KL divergence is {found.kl_lower_bound:.2g} nats per token or more"
     calibration = report.identity_calibration
     own = {} if calibration is None else calibration.precisions
     bands = [
@@ -441,7 +441,7 @@ def _facts(found: IdentityReport) -> Iterator[tuple[str, str]]:
     if found.counts_differ:
         yield "token counts", f"{found.counts_differ:,} answers differ from the provider's count"
     if found.entropy is not None:
-        yield "entropy", f"{found.entropy:.3g} nats a token"
+        yield "entropy", f"{found.entropy:.3g} nats per token"
     for line in power_lines([found]):
         yield "power", line
     if found.wrapped:
@@ -468,7 +468,7 @@ def _remarks(name: str, one: IdentityReport) -> Iterator[str]:
 def _calibration(found: IdentityCalibrationReport) -> Iterator[str]:
     yield (
         f"The tests use {found.calls:,} answers of {model_label(found.model)} in each of "
-        f"{listed(found.honest, 'and')} as a control ({found.entropy:.2f} nats a token). The "
+        f"{listed(found.honest, 'and')} as a control ({found.entropy:.2f} nats per token). The "
         f"probability that any honest target is called different is {found.alpha:g} or less."
     )
     for name, one in found.precisions.items():
@@ -482,5 +482,5 @@ def _calibration(found: IdentityCalibrationReport) -> Iterator[str]:
     if flat:
         yield (
             f"{len(flat)} of {found.prompts} prompts have almost certain answers (below {FLAT} "
-            "nats a token). Ask open-ended prompts with --identity-prompts."
+            "nats per token). Ask open-ended prompts with --identity-prompts."
         )

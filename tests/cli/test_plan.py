@@ -50,7 +50,7 @@ def test_the_table_names_what_finds_it_and_what_it_rests_on(tmp_path: Path) -> N
         (("--detect", "int5"), "int5"),
         (("--detect", "template=instruct"), "template=instruct"),
         (("--power", "1.5"), "between 0 and 1"),
-        (("--targets", "0"), "at least one"),
+        (("--targets", "0"), "must be 1 or more"),
         (("--pilot", "3"), "32 or more"),
         (("--honest", "float64"), "float64"),
         (("--prompts", "nowhere.txt"), "nowhere.txt"),

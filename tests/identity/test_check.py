@@ -1,4 +1,4 @@
-"""What is refused before a request is sent."""
+"""Weights that cannot be used are refused before a request is sent."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from phi2sdk.errors import ConfigurationError
 from phi2sdk.measure.workload import Item, Workload
 from phi2sdk.testing import Phi2Emulator
 
-REASON = r"another vocabulary than .*No request was sent"
+REASON = r"a different vocabulary from .*No request was sent"
 ONE = Workload("p.txt", (Item("1", "Tides are the rise of water."),))
 
 

@@ -72,7 +72,7 @@ def test_numerics_is_distinguished_from_quantization_and_another_template(
         assert diagnosis is not None
         assert diagnosis.cause == "beginning"
         assert diagnosis.sentence.startswith(
-            "Differs from the first tokens on; local weights would tell why."
+            "Answers differ from the first tokens; the cause is unknown without local weights."
         )
     assert "broken" not in causes
 

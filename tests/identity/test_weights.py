@@ -18,7 +18,7 @@ def test_what_is_not_honest_is_a_candidate() -> None:
     weights = Weights(model="demo", honest=("float32", "bfloat16"), others=("/models/other",))
     assert weights.candidates == ("float16", "int8", "int4", "other:other")
     assert parse_honest("float32, bfloat16,float32") == ("float32", "bfloat16")
-    with pytest.raises(ConfigurationError, match="at least one precision"):
+    with pytest.raises(ConfigurationError, match="name at least one in --honest"):
         Weights(model="demo", honest=parse_honest(" , "))
 
 
