@@ -93,6 +93,11 @@ class Phi2Error(Exception):
         self.partial = partial
 
     def __str__(self) -> str:
+        return f"{self.provider}: {self.reason}" if self.provider else self.reason
+
+    @property
+    def reason(self) -> str:
+        """The message with status, code, request id and attempts, but without the provider."""
         details = [
             f"{name} {value}"
             for name, value in (
@@ -103,8 +108,7 @@ class Phi2Error(Exception):
             )
             if value is not None
         ]
-        head = f"{self.provider}: {self.message}" if self.provider else self.message
-        return f"{head} ({', '.join(details)})" if details else head
+        return f"{self.message} ({', '.join(details)})" if details else self.message
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"

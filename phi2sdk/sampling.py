@@ -131,8 +131,8 @@ def refuse_unknown_parameters(names: Iterable[str]) -> None:
             near = get_close_matches(name, PARAMETERS, n=1, cutoff=0.5)
             hint = f" Did you mean {near[0]}?" if near else ""
             raise InvalidRequest(
-                f"There is no sampling parameter {name}.{hint} "
-                f"The parameters are {', '.join(PARAMETERS)}."
+                f"there is no sampling parameter {name}.{hint} "
+                f"The parameters are {', '.join(PARAMETERS)}"
             )
 
 
@@ -280,7 +280,7 @@ def _fate(
         raise UnsupportedParameter(
             f"{name}={value!r} cannot be sent: the route {dialect.name} has no such parameter (it "
             f"takes {', '.join(able)}). Leave it out, choose another route, or pass "
-            f'on_unsupported="warn" to go without it. {dialect.advice}'.rstrip()
+            f'on_unsupported="warn" to go without it{dialect.advice and f". {dialect.advice}"}'
         )
     return ParameterFate(name, value, "unsupported", note=f"{dialect.name} has no such parameter")
 

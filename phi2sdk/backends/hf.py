@@ -333,7 +333,7 @@ def _routes(route: str, model: str) -> Callable[[Server | None], Route]:
     }
     if route not in makers:
         raise ConfigurationError(
-            f"There is no route {route!r}. Use tgi, completions or chat.", provider="hf"
+            f"there is no route {route!r}. Use tgi, completions or chat", provider="hf"
         )
     return makers[route]
 

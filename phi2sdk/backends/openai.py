@@ -104,7 +104,7 @@ def dialect_for(server: Server | None, dialects: Mapping[Server, Dialect]) -> Di
     return replace(
         dialects["openai"],
         advice="The server at this address is not known, so only the standard OpenAI parameters "
-        f"are sent. If it is {more}, set server to that name.",
+        f"are sent. If it is {more}, set server to that name",
     )
 
 

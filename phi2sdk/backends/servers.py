@@ -92,8 +92,8 @@ def known_software(server: str | None, url: str, provider: str) -> ServerSoftwar
     if server is not None:
         if server not in SERVERS:
             raise ConfigurationError(
-                f"There is no server {server!r}. Use one of {', '.join(SERVERS)}, or leave the "
-                "setting out to have the server detected.",
+                f"there is no server {server!r}. Use one of {', '.join(SERVERS)}, or leave the "
+                "setting out to have the server detected",
                 provider=provider,
             )
         return ServerSoftware(server, "named by the setting server")

@@ -44,7 +44,7 @@ def without_aliases(cls: type[Backend], settings: Mapping[str, Any]) -> dict[str
         if setting in given:
             raise ConfigurationError(
                 f"{given[setting]} and {name} are two names of the same setting of the backend "
-                f"{cls.provider}, and both are given. Give {setting} only.",
+                f"{cls.provider}, and both are given. Give {setting} only",
                 provider=cls.provider,
             )
         given[setting] = name

@@ -216,10 +216,10 @@ class AsyncPhi2Client:
         if isinstance(prompts, str | bytes | Prompt):
             raise InvalidRequest(
                 f"generate_many takes several prompts, not one {type(prompts).__name__}. "
-                "Pass a list of prompts, or use generate for a single one."
+                "Pass a list of prompts, or use generate for a single one"
             )
         if concurrency < 1:
-            raise ConfigurationError(f"concurrency={concurrency!r} must be at least 1.")
+            raise ConfigurationError(f"concurrency={concurrency!r} must be at least 1")
         refuse_unknown_parameters(parameters)
 
         async def one(prompt: str | Prompt) -> Completion | Phi2Error:

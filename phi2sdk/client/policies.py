@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
+from itertools import zip_longest
 from time import monotonic, perf_counter_ns
 
 from tenacity import RetryCallState, wait_random_exponential
@@ -203,7 +204,7 @@ class Fallback(Backend):
 
     Falls through on what another provider may do better: transient failures, a refused key or
     permission, a missing model, a broken reply, no memory, a filter. Never on a wrong request,
-    and never after the first chunk.
+    and never after the first chunk. An error names every target that was asked, with its reason.
 
     Args:
         backends: In order of preference, at least one.
@@ -247,26 +248,24 @@ class Fallback(Backend):
 
     async def stream(self, request: Request) -> AsyncGenerator[Event, None]:
         deadline = None if request.timeout is None else monotonic() + request.timeout
-        *others, last = self.backends
-        for backend, after in zip(others, self.backends[1:], strict=True):
+        failures: list[tuple[str, Phi2Error]] = []
+        for backend, after in zip_longest(self.backends, self.backends[1:]):
             delivered = False
-            failure: Phi2Error | None = None
             try:
                 async with aclosing(backend.stream(_within(request, deadline))) as events:
                     async for event in events:
                         delivered = delivered or isinstance(event, Chunk)
                         yield event
-            except self.falls_through as error:
-                failure = error
-            if failure is None:
                 return
-            if delivered or not _fits(0.0, deadline):
-                raise failure
+            except Phi2Error as error:
+                failures.append((backend.target, error))
+                passes = isinstance(error, self.falls_through) and _fits(0.0, deadline)
+                if delivered or after is None or not passes:
+                    _name_each(failures)
+                    raise
+            failure = failures[-1][1]
             logger.warning("%s: %s; %s is asked", backend.target, brief(failure), after.target)
             yield Retrying(perf_counter_ns(), failure, 0.0)
-        async with aclosing(last.stream(_within(request, deadline))) as events:
-            async for event in events:
-                yield event
 
     async def score(self, prompt: str, text: str, *, temperature: float = 1.0) -> Score:
         return await self.backends[0].score(prompt, text, temperature=temperature)
@@ -287,6 +286,17 @@ class Fallback(Backend):
     async def close(self) -> None:
         for backend in self.backends:
             await backend.close()
+
+
+def _name_each(failures: Sequence[tuple[str, Phi2Error]]) -> None:
+    """Make the last of several failures name every target with its reason."""
+    *earlier, (target, last) = failures
+    if not earlier:
+        return
+    said = [f"{name}: {error.reason}" for name, error in earlier]
+    last.message = f"no target answered. {'; '.join(said)}; {target}: {last.message}"
+    last.args = (last.message,)
+    last.provider = None  # several providers failed
 
 
 def leaves(backend: Backend) -> Iterator[Backend]:

@@ -199,6 +199,12 @@ class Comparison:
             return
         for key in self._one_each(candidate.name):
             tokens = self.tokenizer.count(self.request(key).prompt.text)
+            if tokens >= limit:
+                raise ContextLengthExceeded(
+                    f"{self._where(key)}: the prompt alone exceeds the context of the target "
+                    f"{candidate.name}: it has {tokens:,} tokens of at most {limit:,}. Shorten the "
+                    "text"
+                )
             if tokens + self.settings.max_tokens > limit:
                 raise ContextLengthExceeded(
                     f"{self._where(key)}: {tokens} tokens and max_tokens "

@@ -12,9 +12,13 @@ from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import Any
 
+import aiohttp
+
 from phi2sdk.errors import (
     AuthenticationFailed,
     BadResponse,
+    ConfigurationError,
+    ConnectionFailed,
     ContentFiltered,
     ContextLengthExceeded,
     InvalidRequest,
@@ -29,7 +33,15 @@ from phi2sdk.errors import (
 )
 from phi2sdk.text import untrusted
 
-__all__ = ["BY_CODE", "BY_STATUS", "Failure", "error_for", "retry_after", "untrusted"]
+__all__ = [
+    "BY_CODE",
+    "BY_STATUS",
+    "Failure",
+    "error_for",
+    "error_of_connection",
+    "retry_after",
+    "untrusted",
+]
 
 BY_STATUS: Mapping[int, type[Phi2Error]] = {
     400: InvalidRequest,
@@ -134,8 +146,8 @@ class Failure:
         """What the provider says, for a person to read."""
         for key in ("message", "error", "detail"):
             value = self.detail.get(key)
-            if isinstance(value, str) and value:
-                return untrusted(value)
+            if isinstance(value, str) and (words := untrusted(value)):
+                return words
         return untrusted(self.text) or "no explanation"
 
     def as_error(self, kind: type[Phi2Error], **fields: Any) -> Phi2Error:
@@ -168,6 +180,63 @@ def error_for(failure: Failure) -> Phi2Error:
     if kind is None:
         kind = _kind_of(status)
     return failure.as_error(kind)
+
+
+def error_of_connection(error: Exception, where: str) -> Phi2Error:
+    """Return the error for an exception of aiohttp; the most specific one first.
+
+    Args:
+        error: The exception. Its words are not shown: they may hold the request.
+        where: Host and port, for the message.
+    """
+    match error:
+        case TimeoutError():  # aiohttp's timeouts all derive from it
+            return Timeout(
+                f"{where} did not answer in time. Check that the server is up, or raise the timeout"
+            )
+        case aiohttp.ClientConnectorCertificateError():
+            return ConfigurationError(
+                f"the TLS certificate of {where} is not valid for this host: check the endpoint's "
+                "name, or set SSL_CERT_FILE to the certificate of your own authority"
+            )
+        case aiohttp.ClientSSLError():
+            return ConnectionFailed(
+                f"the TLS connection to {where} failed. Check whether the server uses https at "
+                "this port; for a server without TLS the endpoint begins with http://"
+            )
+        case aiohttp.ClientProxyConnectionError():
+            return ConnectionFailed(
+                f"the proxy for {where} cannot be reached. Check HTTPS_PROXY and HTTP_PROXY, or "
+                "name the host in NO_PROXY"
+            )
+        case aiohttp.ClientConnectorDNSError():
+            return ConnectionFailed(
+                f"host not found: {where} has no address. Check the name and the region of the "
+                "endpoint, and the network connection of this machine"
+            )
+        case aiohttp.ClientConnectorError() if isinstance(error.os_error, ConnectionRefusedError):
+            return ConnectionFailed(
+                f"{where} refused the connection: no server listens at this port. Check the port, "
+                "and start the server"
+            )
+        case aiohttp.ClientConnectorError():
+            return ConnectionFailed(
+                f"{where} cannot be reached ({error.os_error.strerror or 'no reason given'}). "
+                "Check the endpoint and the network connection"
+            )
+        case aiohttp.InvalidURL() | UnicodeError():
+            return ConfigurationError(
+                f"{where} is not the host of a valid URL: write the endpoint as https://host/path"
+            )
+        case aiohttp.ClientResponseError():
+            return BadResponse(
+                f"{where} does not answer in HTTP. Check the endpoint's host, port and scheme"
+            )
+        case _:
+            return ConnectionFailed(
+                f"{where} closed the connection before its answer was complete "
+                f"({type(error).__name__}). Send the request again"
+            )
 
 
 def _kind_of(status: int | None) -> type[Phi2Error]:

@@ -21,16 +21,13 @@ import aiohttp
 
 from phi2sdk.errors import (
     BadResponse,
-    ConfigurationError,
-    ConnectionFailed,
     InvalidRequest,
     Phi2Error,
-    Timeout,
 )
 from phi2sdk.secret import Secret
 from phi2sdk.text import untrusted
 from phi2sdk.transport.endpoint import check_endpoint, is_loopback, proxy_for, revealed
-from phi2sdk.transport.failures import Failure, error_for
+from phi2sdk.transport.failures import Failure, error_for, error_of_connection
 from phi2sdk.transport.preview import RequestPreview
 from phi2sdk.transport.redaction import Redactor
 from phi2sdk.transport.sse import ServerEvent, SSEReader
@@ -319,25 +316,8 @@ class HttpTransport:
         return named or error_for(failure)
 
     def _named(self, error: Exception) -> Phi2Error:
-        """aiohttp's exception under our name, most specific first."""
-        where = self._where
-        made: Phi2Error
-        match error:
-            case TimeoutError():  # aiohttp's timeouts all derive from it
-                made = Timeout(f"no answer from {where} in time")
-            case aiohttp.ClientConnectorCertificateError():
-                made = ConfigurationError(
-                    f"the certificate of {where} is not valid for it: check the endpoint's name, "
-                    "or point SSL_CERT_FILE at your own authority"
-                )
-            case aiohttp.InvalidURL() | UnicodeError():
-                made = ConfigurationError(f"{self.base_url} is no valid URL")
-            case aiohttp.ClientResponseError():
-                made = BadResponse(f"{where} does not speak HTTP as expected")
-            case _:
-                made = ConnectionFailed(
-                    f"the connection to {where} failed ({type(error).__name__})"
-                )
+        """Return an exception of aiohttp as an error of ours."""
+        made = error_of_connection(error, self._where)
         made.provider = self.provider
         return made
 

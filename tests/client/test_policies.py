@@ -151,11 +151,24 @@ async def test_a_fallback_never_mixes_two_answers() -> None:
     assert second.requests == []
 
 
-async def test_the_last_fallbacks_error_is_the_requests_error() -> None:
-    first = ScriptedBackend([Overloaded("a")], target="first")
-    second = ScriptedBackend([BadResponse("b")], target="second")
-    with pytest.raises(BadResponse):
-        await play(Fallback([first, second]))
+async def test_the_error_of_a_fallback_names_every_target_with_its_reason() -> None:
+    busy = Overloaded("busy", provider="azure", status=503)
+    first = ScriptedBackend([busy], target="first")
+    second = ScriptedBackend([ModelNotFound("no such model", provider="hf")], target="second")
+    third = ScriptedBackend([BadResponse("half", provider="openai", status=200)], target="third")
+    with pytest.raises(BadResponse) as caught:
+        await play(Fallback([Retry(first, attempts=2, base=0.01), second, third]))
+    assert str(caught.value) == (
+        "no target answered. first: busy (status 503, attempts 2); second: no such model; "
+        "third: half (status 200)"
+    )
+    assert caught.value.status == 200
+
+
+async def test_the_error_of_the_only_target_that_was_asked_is_left_as_it_is() -> None:
+    first = ScriptedBackend([InvalidRequest("wrong", provider="azure")], target="first")
+    with pytest.raises(InvalidRequest, match="^azure: wrong$"):
+        await play(Fallback([first, ScriptedBackend(["never"], target="second")]))
 
 
 async def test_closing_closes_all() -> None:

@@ -34,7 +34,7 @@ def many(phi: Phi2Client) -> None:
     phi.generate_many(["x"], temperature="hot")  # No overload variant
     phi.generate_many(b"Explain")  # incompatible type "bytes"
     for _, given in phi.generate_many(["x"], return_errors=True):
-        given.text  # "Phi2Error" has no attribute "text"
+        given.text  # "Phi2Error" of "Completion | Phi2Error"
         if isinstance(given, Completion):
             print(given.text)
 
@@ -46,7 +46,7 @@ async def asynchronous(phi: AsyncPhi2Client) -> None:
     async for _, completion in phi.generate_many(["x"]):
         print(completion.text)
     async for _, given in phi.generate_many(["x"], return_errors=True):
-        given.text  # "Phi2Error" has no attribute "text"
+        given.text  # "Phi2Error" of "Completion | Phi2Error"
     phi.generate_many(["x"], top_k="5")  # No overload variant
 """
 

@@ -225,14 +225,37 @@ async def test_a_reply_that_is_not_http_is_named(sent: bytes) -> None:
 
 
 async def test_an_absent_server_is_a_failed_connection(unused_tcp_port: int) -> None:
-    with pytest.raises(ConnectionFailed, match=str(unused_tcp_port)) as raised:
+    said = f"127.0.0.1:{unused_tcp_port} refused the connection: no server listens at this port"
+    with pytest.raises(ConnectionFailed, match=said) as raised:
         await post(f"http://127.0.0.1:{unused_tcp_port}")
     assert raised.value.provider == "p"
 
 
 async def test_an_unknown_host_is_a_failed_connection() -> None:
-    with pytest.raises(ConnectionFailed):
+    said = "host not found: nowhere.invalid has no address. Check the name and the region"
+    with pytest.raises(ConnectionFailed, match=said):
         await post("https://nowhere.invalid")
+
+
+async def test_https_to_a_server_without_tls_is_named() -> None:
+    async def never(_: web.Request) -> web.StreamResponse:
+        raise AssertionError("no request arrives")
+
+    async with serving(never) as url:
+        with pytest.raises(
+            ConnectionFailed, match=r"the TLS connection to .* failed\. Check whether"
+        ):
+            await post(url.replace("http://", "https://"))
+
+
+async def test_a_proxy_that_is_not_there_is_named_without_its_address(
+    unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", f"http://user:canary-word@127.0.0.1:{unused_tcp_port}")
+    said = "the proxy for example.com cannot be reached. Check HTTPS_PROXY"
+    with pytest.raises(ConnectionFailed, match=said) as caught:
+        await post("https://example.com")
+    assert "canary-word" not in str(caught.value)
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

@@ -225,11 +225,15 @@ class LocalModel:
             raise InvalidRequest("the prompt is empty. Pass a prompt with at least one character")
         if prompt_tokens + max_tokens > self.context_length:
             left = self.context_length - prompt_tokens
-            lower = f", or set max_tokens to at most {left}" if left > 0 else ""
+            if left <= 0:
+                raise ContextLengthExceeded(
+                    f"the prompt alone exceeds the context: it has {prompt_tokens:,} tokens of at "
+                    f"most {self.context_length:,}. Shorten the prompt"
+                )
             raise ContextLengthExceeded(
                 f"the prompt has {prompt_tokens} tokens and max_tokens is {max_tokens}, together "
                 f"{prompt_tokens + max_tokens}, but the context is {self.context_length} tokens. "
-                f"Shorten the prompt{lower}"
+                f"Shorten the prompt, or set max_tokens to at most {left}"
             )
 
     def tokens(
