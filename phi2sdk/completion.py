@@ -18,6 +18,7 @@ from typing import Literal
 from phi2sdk.errors import Phi2Error
 from phi2sdk.prompts import Prompt
 from phi2sdk.sampling import ParameterFate, Sampling
+from phi2sdk.text import untrusted
 
 __all__ = [
     "Attempt",
@@ -61,6 +62,11 @@ class Request:
 # --------------------------------------------------------------------------- the receipt
 
 
+def _shown(text: str, most: int = 60) -> str:
+    """Return a text for a repr: at most ``most`` characters."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One call over the wire.
@@ -97,7 +103,7 @@ class ServerSoftware:
         return f"{self.name} ({self.source})"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Receipt:
     """What was really asked, and how often.
 
@@ -122,6 +128,21 @@ class Receipt:
     attempts: tuple[Attempt, ...] = ()
     finish_reason: str | None = None
     server: ServerSoftware | None = None
+
+    def __repr__(self) -> str:
+        sent = {key: value for fate in self.parameters for key, value in fate.wire.items()}
+        missing = [fate.name for fate in self.parameters if fate.fate == "unsupported"]
+        about = [
+            f"to {untrusted(self.target, 60)} by {untrusted(self.route, 60)}",
+            f"prompt {_shown(self.prompt)!r} ({len(self.prompt)} characters)",
+            f"sent {_shown(', '.join(f'{key}={value!r}' for key, value in sent.items()), 200)}",
+        ]
+        if missing:
+            about.append(f"not sent {', '.join(missing)}")
+        if self.server is not None:
+            about.append(f"server {untrusted(self.server.name, 60)}")
+        about.append(f"attempts {len(self.attempts)}")
+        return f"<Receipt {', '.join(about)}>"
 
     @property
     def waited(self) -> float:
@@ -342,11 +363,11 @@ class Completion:
         return self.text
 
     def __repr__(self) -> str:
-        text = self.text if len(self.text) <= 60 else self.text[:57] + "..."
         usage = f"{self.usage.input or '?'} + {self.usage.output_billed or '?'} tokens"
         return (
-            f"<Completion {text!r} by {self.receipt.target}, {usage}, "
-            f"finish_reason={self.finish_reason}>"
+            f"<Completion {_shown(self.text)!r} by {untrusted(self.receipt.target, 60)}, "
+            f"{usage}, "
+            f"{self.timing.e2e:.3g} s, finish_reason={self.finish_reason}>"
         )
 
     def _repr_html_(self) -> str:

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from phi2sdk import prompts
-from phi2sdk.completion import Chunk, Count, Done, Opened, Receipt, Request, Retrying, Sent, Usage
+from phi2sdk.completion import (
+    Chunk,
+    Count,
+    Done,
+    Opened,
+    Receipt,
+    Request,
+    Retrying,
+    Sent,
+    ServerSoftware,
+    Usage,
+)
 from phi2sdk.errors import BadResponse, Overloaded, ProviderFault
 from phi2sdk.fold import Fold
-from phi2sdk.sampling import Sampling
+from phi2sdk.sampling import Dialect, Rule, Sampling, translate
 
 REQUEST = Request(prompts.instruct("x"), Sampling())
 RECEIPT = Receipt("target", "provider", "route", REQUEST.prompt.text)
@@ -128,3 +141,26 @@ def test_an_attempt_that_failed_before_a_call_is_no_call() -> None:
     )
     between.fail(Overloaded("waking"), 3 * S)
     assert [a.error for a in between.attempts] == ["ProviderFault"]
+
+
+def test_the_reprs_of_a_receipt_and_a_completion_are_short_whatever_was_sent() -> None:
+    long = "word \x1b[31m" * 5000
+    dialect = Dialect("openai.completions (openai)", {"max_tokens": Rule("max_tokens")})
+    _, fates = translate(
+        Sampling(temperature=0.7, top_k=20), dialect, stops=(long,), on_unsupported="warn"
+    )
+    software = ServerSoftware("unknown", "not recognized")
+    receipt = Receipt(long, "openai", dialect.name, long, parameters=fates, server=software)
+    account = Fold(Request(prompts.raw(long), Sampling()))
+    account.take(Sent(1 * S, receipt, True))
+    account.take(Chunk(long, long, 2 * S))
+    account.take(Done(3 * S, "stop", Usage(Count(5), Count(7))))
+    completion = account.completion()
+    for shown in (repr(completion), repr(completion.receipt)):
+        assert len(shown) < 600
+        assert "\x1b" not in shown
+    assert "5 + 7 tokens, 1 s, finish_reason=stop" in repr(completion)
+    assert repr(replace(receipt, target="mine", prompt="short")) == (
+        "<Receipt to mine by openai.completions (openai), prompt 'short' (5 characters), "
+        "sent max_tokens=256, not sent temperature, top_k, server unknown, attempts 0>"
+    )

@@ -446,7 +446,8 @@ def test_answers_counts_and_errors_show_themselves_in_one_short_line() -> None:
         answer = phi.generate("x")
         shown = repr(answer)
     assert shown.startswith("<Completion 'word word")
-    assert "by scripted, 7 + 1 tokens, finish_reason=stop>" in shown
+    assert "by scripted, 7 + 1 tokens, " in shown
+    assert shown.endswith(" s, finish_reason=stop>")
     assert len(shown) < 160
     assert str(answer.usage.output_billed) == "1"
     assert repr(Overloaded("busy", provider="hf")) == "Overloaded('hf: busy')"

@@ -167,7 +167,7 @@ async def test_the_error_of_a_fallback_names_every_target_with_its_reason() -> N
 
 async def test_the_error_of_the_only_target_that_was_asked_is_left_as_it_is() -> None:
     first = ScriptedBackend([InvalidRequest("wrong", provider="azure")], target="first")
-    with pytest.raises(InvalidRequest, match="^azure: wrong$"):
+    with pytest.raises(InvalidRequest, match=r"^azure: wrong$"):
         await play(Fallback([first, ScriptedBackend(["never"], target="second")]))
 
 
