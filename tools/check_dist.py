@@ -25,6 +25,7 @@ NEEDED = {
     "phi2sdk/py.typed",
     "phi2sdk/pricing/prices.toml",
     "phi2sdk/demo/paragraphs.jsonl",
+    "phi2sdk/demo/prices.toml",
     "phi2sdk/demo/checkpoint/model.safetensors",
     "phi2sdk/demo/checkpoint/tokenizer.json",
     "phi2sdk/report/report.schema.json",

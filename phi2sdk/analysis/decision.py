@@ -253,15 +253,11 @@ def _against(chosen: Choice, cost: Estimate, rival: Choice) -> Iterator[str]:
     if cost.value == 0:
         yield f"The decision would change if {chosen.name}, whose price is zero, had a cost."
     else:
+        fall = 100 * (1 - cost.value / rival.cost.value)
         yield (
             f"The decision would change if the price of {rival.name}, or its time per answer, "
-            f"fell to less than 1/{_factor(rival.cost.value / cost.value)} of its present value."
+            f"fell by more than {fall:.3g} %."
         )
-
-
-def _factor(value: float) -> str:
-    """Return a factor with three significant digits, and no decimals from 100 on."""
-    return f"{value:,.0f}" if 100 <= value < 1e9 else f"{value:.3g}"
 
 
 def _order(candidate: Choice) -> tuple[float, float]:

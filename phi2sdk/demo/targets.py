@@ -8,6 +8,7 @@ claim to serve, so that the identity tests have something to detect. All prices 
 from __future__ import annotations
 
 import importlib.util
+import tomllib
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ class _Emulated:
     Attributes:
         first: Seconds until its first token.
         per_token: Seconds between tokens.
-        price: Its price, as in ``phi2.toml``.
+        price: Its price, as in ``phi2.toml``; ``None``: the example in ``prices.toml``.
         provider: The provider whose protocol it serves.
         quantize: The quantization that it uses and does not disclose.
         temperature: The temperature that it samples at, whatever is requested.
@@ -77,20 +78,16 @@ class _Emulated:
 
     first: float
     per_token: float
-    price: Mapping[str, Any]
+    price: Mapping[str, Any] | None
     provider: Provider
     quantize: Literal["int4"] | None = None
     temperature: float | None = None
 
 
-_EXAMPLE = {"source": "example price of the demo, not a quotation", "date": "2026-11-20"}
-LOCAL_PRICE = {"model": "hourly", "usd": 0.25, "utilisation": 0.05, **_EXAMPLE}
-"""An example: a rented machine with two cores that works for 5 % of the time."""
-_CLARIFAI = {"model": "per-token", "input": 0.15, "output": 0.15, **_EXAMPLE}
 _HF_L4 = {"book": "hf/aws-l4", "idle": 900, "cold_start": 60}
 _EMULATED = {
     "azure": _Emulated(0.03, 0.002, {"book": "azure/Standard_NC4as_T4_v3"}, "azure"),
-    "clarifai": _Emulated(0.05, 0.0015, _CLARIFAI, "clarifai"),
+    "clarifai": _Emulated(0.05, 0.0015, None, "clarifai"),
     # Scales to zero, so that it is cheaper than the always-on machine at low volumes.
     "hf": _Emulated(0.025, 0.002, _HF_L4, "hf"),
     "openai": _Emulated(0.02, 0.0015, {"book": "together/phi-2"}, "openai"),
@@ -150,7 +147,7 @@ async def demo_candidates(
             if name in local:
                 client = AsyncPhi2Client(local[name])
                 settings = {"model": "demo", "dtype": name.removeprefix("local_")}
-                price = resolve(LOCAL_PRICE)
+                price = resolve(_example_prices()["local"])
                 candidates.append(Candidate(name, "local", client, settings, price))
             else:
                 candidates.append(_candidate(name, servers[name]))
@@ -215,6 +212,12 @@ def _start(names: Sequence[str], honest: LocalModel, stack: AsyncExitStack) -> d
     return servers
 
 
+def _example_prices() -> dict[str, Any]:
+    from phi2sdk.demo import prices_path
+
+    return tomllib.loads(prices_path().read_text(encoding="utf-8"))
+
+
 def _candidate(name: str, server: Any) -> Candidate:
     kind = _EMULATED[name]
     backend, key = kind.provider, Secret(server.key)
@@ -224,7 +227,7 @@ def _candidate(name: str, server: Any) -> Candidate:
         "hf": {"endpoint": server.url, "api_key": key},
         "openai": {"base_url": f"{server.url}/v1", "api_key": key, "model": server.engine.model},
     }
-    price = resolve(kind.price)
+    price = resolve(kind.price or _example_prices()[backend])
     target = Target(name, backend, settings[backend], price, simulated=True)
     described = {
         "protocol": "azure.score" if backend == "azure" else backend,

@@ -330,7 +330,7 @@ class Comparison:
         info: dict[str, Any] = {
             "started": started,
             "versions": versions(),
-            "machine": machine(),
+            "machine": machine(local=any(c.backend == "local" for c in self.candidates.values())),
             "nonce": self._nonce,
             "configuration": self.configuration(),
             **({"options": options} if options else {}),

@@ -293,14 +293,29 @@ def _short(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def machine() -> dict[str, str | int | float | None]:
-    """Return a description of this machine, without its name."""
+def machine(*, local: bool = False) -> dict[str, str | int | float | None]:
+    """Return a description of this machine, without its name.
+
+    Args:
+        local: Whether a target runs here, so that the GPU is named; null if there is none.
+    """
+    gpu = {"gpu": _gpu()} if local else {}
     return {
         "system": platform.platform(),
         "processor": platform.processor() or platform.machine(),
         "cpus": cpu_count(),
         "python": platform.python_version(),
+        **gpu,
     }
+
+
+def _gpu() -> str | None:
+    """Return the name of the GPU that a local target uses; ``None`` if it uses the CPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        return str(torch.cuda.get_device_name())
+    return "Apple GPU" if torch.backends.mps.is_available() else None
 
 
 def versions() -> dict[str, str]:

@@ -20,7 +20,14 @@ from phi2sdk.measure.records import Record
 from phi2sdk.pricing.models import Owned
 from phi2sdk.pricing.price import Price
 
-__all__ = ["PowerMeter", "Sampler", "price_of", "watts_while_busy"]
+__all__ = [
+    "PowerMeter",
+    "Sampler",
+    "device_of",
+    "price_of",
+    "watts_while_busy",
+    "wrong_device",
+]
 
 PERIOD_S = 0.1
 
@@ -126,15 +133,45 @@ def watts_while_busy(
 
 
 def price_of(run: Run, target: str, records: Iterable[Record]) -> Price | None:
-    """A target's price, with the watts that were measured while it worked on this machine."""
+    """Return the price of a target, with the power that was measured while it worked here.
+
+    Returns ``None`` if no price is configured, or :func:`wrong_device` has a reason.
+    """
     described = run.configuration["targets"][target]
-    if described["price"] is None:
+    if described["price"] is None or wrong_device(run, target) is not None:
         return None
     price = Price.model_validate(described["price"])
     if described["backend"] == "local" and any(isinstance(part, Owned) for part in price.parts):
         watts = watts_while_busy(run.recorded.health, records)
         return price if watts is None else price.measured(watts)
     return price
+
+
+def device_of(run: Run, target: str) -> str | None:
+    """Return the device on which a local target ran: ``a CPU`` or the name of a GPU.
+
+    Returns ``None`` for other targets, and if the run did not record the device.
+    """
+    described, machine = run.configuration["targets"][target], run.info["machine"]
+    if described["backend"] != "local":
+        return None
+    if described["settings"].get("device") == "cpu":
+        return "a CPU"
+    return (machine["gpu"] or "a CPU") if "gpu" in machine else None
+
+
+def wrong_device(run: Run, target: str) -> str | None:
+    """Return why the price of a target does not apply to the device on which it ran.
+
+    The devices of the price book are GPUs, whose price does not apply to a CPU.
+    """
+    described = run.configuration["targets"][target]
+    if described["price"] is None or device_of(run, target) != "a CPU":
+        return None
+    for part in Price.model_validate(described["price"]).parts:
+        if isinstance(part, Owned) and part.device is not None:
+            return f"its price is that of the GPU {part.device}, and it ran on a CPU"
+    return None
 
 
 def _merged(records: Iterable[Record]) -> dict[int, tuple[list[int], list[int]]]:

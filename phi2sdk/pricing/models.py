@@ -143,6 +143,7 @@ class Owned(_Sourced):
     ``USD per second = price / (life x utilization) + watts x PUE x USD_per_kWh / 3.6e6``
 
     Attributes:
+        device: The name of the device in the price book; ``None`` if none is named.
         device_usd: The purchase price.
         life_years: The useful life in years.
         utilisation: The share of the useful life in which the machine works.
@@ -154,6 +155,7 @@ class Owned(_Sourced):
     """
 
     model: Literal["owned"] = "owned"
+    device: Text | None = None
     device_usd: NonNegative = Field(validation_alias=AliasChoices("device_usd", "usd"))
     life_years: Positive
     utilisation: _Share

@@ -248,7 +248,7 @@ def _owned_from_book(table: dict[str, Any], book: PriceBook) -> dict[str, Any]:
     sources = [str(table["source"])] if "source" in table else []
     dates = []
     filled = dict(table)
-    if (name := filled.pop("device", None)) is not None:
+    if (name := filled.get("device")) is not None:
         device, quote = book.device(str(name)), book.quote(f"device/{name}", "device")
         if device is None:
             known = ", ".join(d.id for d in book.devices)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from phi2sdk.analysis.cost import why_unknown
 from phi2sdk.measure.calibration import WIRES
 from phi2sdk.measure.folder import Run
+from phi2sdk.measure.gpu_power import device_of, wrong_device
 from phi2sdk.measure.records import Record, paused_collector
 from phi2sdk.measure.tokens import ReferenceTokenizer
 from phi2sdk.report.agreement import diagnoses, self_agreement
@@ -168,7 +169,10 @@ def _target(
         goodput=goodput_report(measured, name),
         tokens=tokens,
         cost=cost,
-        cost_unknown=None if cost else why_unknown(measured.prices[name], records),
+        cost_unknown=None
+        if cost
+        else wrong_device(measured.run, name) or why_unknown(measured.prices[name], records),
+        device=device_of(measured.run, name),
         errors=_errors(records),
         warmup=warmup_report(warmups) if warmups else None,
         self_agreement=self_agreement(measured, name),

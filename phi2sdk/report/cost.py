@@ -278,8 +278,10 @@ def _sources(report: Report) -> list[str]:
         if (cost := target.cost) is not None:
             old = "; older than 180 days" if cost.stale else ""
             about = "; some token counts are estimates" if cost.estimated else ""
+            where = f"; the target ran on {target.device}" if target.device else ""
             said.append(
-                f"Price of {name}: {cost.model}, {cost.source}, dated {cost.date}{old}{about}."
+                f"Price of {name}: {cost.model}, {cost.source}, dated {cost.date}{old}{about}"
+                f"{where}."
             )
     return said
 

@@ -615,7 +615,10 @@ class CalibrationReport(Part):
 
 
 class TargetReport(Part):
-    """All about one target. ``wire`` names its calibration, null where there is none."""
+    """One target. ``wire`` names its calibration, and ``device`` the device of a local target.
+
+    Both are null if they are not known.
+    """
 
     backend: str
     route: str | None = None
@@ -625,6 +628,7 @@ class TargetReport(Part):
     wrapped: bool = False
     simulated: bool = False
     wire: str | None = None
+    device: str | None = None
     latency: LatencyReport
     throughput: ThroughputReport
     goodput: GoodputReport | None = None

@@ -252,3 +252,32 @@ def test_dollars_have_three_digits(value: float, text: str) -> None:
 @pytest.mark.parametrize(("value", "text"), [(369.2, "369"), (42.3, "42.3"), (2.54, "2.5")])
 def test_ratios_have_the_digits_they_deserve(value: float, text: str) -> None:
     assert times(value) == text
+
+
+@pytest.mark.parametrize(
+    ("settings", "machine", "device", "known"),
+    [
+        ({"device": "cpu"}, {"gpu": "NVIDIA H200"}, "a CPU", False),
+        ({}, {"gpu": None}, "a CPU", False),
+        ({}, {"gpu": "NVIDIA H200"}, "NVIDIA H200", True),
+        ({}, {}, None, True),
+    ],
+)
+def test_the_price_of_a_gpu_is_not_charged_for_a_target_on_a_cpu(
+    settings: dict[str, str], machine: dict[str, str | None], device: str | None, known: bool
+) -> None:
+    prices = {"here": resolve(PRICES["at_home"]).model_dump(mode="json")}
+    run = run_of(records("here", 0.1), prices=prices)
+    run.configuration["targets"]["here"] |= {"backend": "local", "settings": settings}
+    run.info["machine"].update(machine)
+    report = build(run, estimating_tokenizer())
+    target = report.targets["here"]
+    assert target.device == device
+    assert (target.cost is not None) == known
+    text = " ".join(shown(report).split())
+    if known:
+        assert (f"the target ran on {device}" in text) == (device is not None)
+    else:
+        why = "its price is that of the GPU H200, and it ran on a CPU"
+        assert target.cost_unknown == why
+        assert "cost of every target that can be chosen is unknown" in text
