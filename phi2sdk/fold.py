@@ -1,4 +1,4 @@
-"""The fold: a request's events become its account, whether it succeeds or fails."""
+"""Collect the events of a request into its completion, or into the account of its failure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["Fold", "fold"]
 
 @dataclass(slots=True)
 class Fold:
-    """Takes events one by one and keeps the account, also of a request that fails."""
+    """Collects events one at a time, and keeps the account of a request even if it fails."""
 
     request: Request
     sent: Sent | None = None
@@ -56,14 +56,14 @@ class Fold:
             self._end_attempt(event.t_ns)
 
     def fail(self, error: Phi2Error, t_ns: int) -> None:
-        """The request ended in ``error``: close the attempt, tell the error what was delivered."""
+        """Close the attempt of a request that ended in ``error``, and add the text to the error."""
         self.failed = True
         self._end_attempt(t_ns, error)
         error.attempts = max(error.attempts, len(self.attempts))
         error.partial = error.partial or "".join(self.text)
 
     def _end_attempt(self, t_ns: int, error: Phi2Error | None = None, wait: float = 0.0) -> None:
-        """Close the call under way; an attempt that failed before its call has none."""
+        """Close the current call; an attempt that failed before its call has none."""
         if self.sent is None or not self._calling:
             return
         self._calling = False
@@ -73,7 +73,7 @@ class Fold:
         self.attempts.append(attempt)
 
     def receipt(self) -> Receipt | None:
-        """What was asked so far, with all attempts; ``None`` before anything was sent."""
+        """Return the receipt so far with all attempts; ``None`` before anything was sent."""
         if self.sent is None:
             return None
         asked, parameters = self.sent.receipt, self.sent.receipt.parameters
@@ -85,7 +85,7 @@ class Fold:
         )
 
     def _clipped_to(self) -> int | None:
-        """The tokens after which a server ended the answer before ``max_tokens``, if it did."""
+        """Return the number of tokens at which the server reduced ``max_tokens``, if it did."""
         if self.done is None or self.done.finish_reason != "length":
             return None
         wrote = self.done.usage.output_billed
@@ -94,7 +94,7 @@ class Fold:
         return wrote.value
 
     def timing(self) -> Timing | None:
-        """Clock readings of the last attempt; ``None`` before anything was sent."""
+        """Return the clock readings of the last attempt; ``None`` before anything was sent."""
         if self.sent is None:
             return None
         content = [chunk for chunk in self.chunks if chunk.raw]
@@ -107,10 +107,10 @@ class Fold:
         )
 
     def completion(self) -> Completion:
-        """The finished answer.
+        """Return the completed answer.
 
         Raises:
-            BadResponse: The stream ended without saying that it was done.
+            BadResponse: The stream ended without its final event.
         """
         receipt, timing = self.receipt(), self.timing()
         if self.done is None or receipt is None or timing is None:
@@ -131,10 +131,10 @@ class Fold:
         )
 
     def estimate(self, usage: Usage) -> Usage:
-        """Fill in what is not known of a stream that was cancelled, marked as estimates.
+        """Add estimates of unknown token counts of a cancelled stream, marked as estimates.
 
-        Output: one token for each chunk whose tokens the wire does not count. Input: a token for
-        every four bytes of the prompt, the average of English text.
+        The output is one token for each chunk whose tokens the wire does not count. The input is
+        one token for every four bytes of the prompt, the average of English text.
         """
         content = [chunk for chunk in self.chunks if chunk.raw]
         received = sum(len(chunk.raw) for chunk in content)
@@ -150,10 +150,10 @@ class Fold:
         )
 
     def _usage(self, *, kept: int, received: int) -> Usage:
-        """The provider's counts, and what follows from the events where it gave none.
+        """Return the provider's token counts, or counts derived from the events.
 
-        Kept tokens are billed tokens by the share of characters that was kept: an estimate,
-        except where nothing was cut.
+        Kept tokens are the billed tokens times the share of characters that was kept. They are an
+        estimate, except if nothing was cut.
         """
         done = self.done or Done(0, None)
         billed, output_kept = done.usage.output_billed, done.usage.output_kept

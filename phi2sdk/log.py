@@ -4,10 +4,9 @@
 
     logging.getLogger("phi2sdk").setLevel(logging.DEBUG)
 
-``WARNING`` tells what an operator would want to know of a request that may still succeed: a retry
-with its wait, a fallback. ``INFO`` tells of an endpoint that is woken. ``DEBUG`` has a line for
-each request's end. No line holds a key, a prompt, an answer, or a provider's own words, which may
-quote them.
+``WARNING`` reports problems of a request that may still succeed: a retry with its wait, or a
+fallback. ``INFO`` reports an endpoint that is woken. ``DEBUG`` has a line for the end of each
+request. No line contains a key, a prompt, an answer, or a provider's message, which may quote them.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ logger.addHandler(logging.NullHandler())
 
 
 def brief(error: Phi2Error) -> str:
-    """An error by its name and numbers, without anybody's words."""
+    """Return the class and the numbers of an error, without its message."""
     details = (("status", error.status), ("request id", error.request_id))
     said = ", ".join(f"{name} {value}" for name, value in details if value is not None)
     return f"{type(error).__name__} ({said})" if said else type(error).__name__
 
 
 def answered(completion: Completion) -> None:
-    """A line for an answer; nothing is worked out unless somebody listens."""
+    """Log a line for an answer, which is formatted only if the level is enabled."""
     if not logger.isEnabledFor(logging.DEBUG):
         return
     usage, attempts = completion.usage, len(completion.receipt.attempts)

@@ -1,4 +1,4 @@
-"""How likely a given text is, token by token."""
+"""Log-probabilities of the tokens of a given text."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ __all__ = ["Score", "TokenLogprob"]
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """The tokens of a text under the model's distribution at a temperature; nats.
+    """The scores of the tokens of a text under the model at a temperature, in nats.
 
-    Each tuple has one entry a token. Let ``p`` be the distribution of the next token there.
+    Each tuple has one entry per token. Let ``p`` be the next-token distribution at its position.
 
     Attributes:
-        ids: The tokens.
-        logprob: ``log p`` of the token itself.
-        entropy: Of ``p``: the mean of ``-log p`` under ``p``.
-        variance: Of ``log p`` under ``p``.
-        argmax: The likeliest token.
-        best: ``log p`` of that one.
-        margin: Its logit minus the second's, before the temperature: greedy decoding of two
-            implementations may differ where it is tiny.
+        ids: The token ids.
+        logprob: ``log p`` of the token.
+        entropy: Entropy of ``p``, the mean of ``-log p`` under ``p``.
+        variance: Variance of ``log p`` under ``p``.
+        argmax: The most likely token.
+        best: ``log p`` of the most likely token.
+        margin: The largest logit minus the second largest, before the temperature. If it is very
+            small, greedy decoding may differ between two implementations.
     """
 
     ids: tuple[int, ...]
@@ -34,25 +34,25 @@ class Score:
 
     @property
     def regret(self) -> tuple[float, ...]:
-        """How much likelier the likeliest token was than the one that came: 0 if it was that."""
+        """Return ``best - logprob`` for each token, which is 0 for the most likely token."""
         pairs = zip(self.best, self.logprob, strict=True)
         return tuple(max(0.0, best - own) for best, own in pairs)
 
     @property
     def total(self) -> float:
-        """Log-probability of the whole text."""
+        """Return the log-probability of the whole text."""
         return sum(self.logprob)
 
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """A token of a given text, as an endpoint tells it; nats.
+    """A token of a given text as an endpoint reports it, in nats.
 
     Attributes:
-        text: What it spells, as far as the endpoint can show it.
-        logprob: ``log p`` after all tokens before it; ``None`` for the first.
-        id: ``None`` where it is not told.
-        best: The likeliest token there and its ``log p``; ``None`` where it is not told.
+        text: The text of the token, as far as the endpoint can show it.
+        logprob: ``log p`` after all preceding tokens; ``None`` for the first token.
+        id: The token id; ``None`` if it is not reported.
+        best: The most likely token and its ``log p``; ``None`` if it is not reported.
     """
 
     text: str

@@ -1,6 +1,6 @@
-"""JSON and TOML that somebody else wrote: a value, or a ``ValueError`` that says why there is none.
+"""Parse untrusted JSON and TOML, raising only a ``ValueError`` that gives the reason.
 
-Nothing else is raised, however deeply a document is nested and however long its numbers are.
+No other exception is raised for any nesting depth or length of numbers.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ __all__ = ["first_mistake", "parse_json", "parse_toml"]
 T = TypeVar("T")
 
 DEEPEST = 100
-"""Levels of nesting that are read: far more than any file of ours has, far fewer than what
-Python's own recursion takes."""
+"""Maximum nesting depth: far more than the files of this package have, and far less than Python's
+recursion limit."""
 
 
 def parse_json(text: str | bytes) -> Any:
-    """The value of a JSON document in UTF-8; every number in it is finite.
+    """Return the value of a JSON document in UTF-8, in which every number is finite.
 
     Raises:
-        ValueError: It is no such document. The message says why, on one line.
+        ValueError: It is not such a document. The message gives the reason on one line.
 
     >>> parse_json('{"seed": 7}')
     {'seed': 7}
@@ -41,23 +41,23 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError(f"it is not JSON ({error.msg} at {where})") from None
     except _Refused:
         raise
-    except ValueError:  # the only other one: Python converts no more than 4,300 digits
+    except ValueError:  # the only other error: Python converts no more than 4,300 digits
         raise ValueError(_TOO_LONG) from None
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """The tables of a TOML document.
+    """Return the tables of a TOML document.
 
     Raises:
-        ValueError: It is no such document. The message says why, on one line.
+        ValueError: It is not such a document. The message gives the reason on one line.
     """
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ValueError(str(error)) from None
-    except ValueError:  # the only other one: Python converts no more than 4,300 digits
+    except ValueError:  # the only other error: Python converts no more than 4,300 digits
         raise ValueError(_TOO_LONG) from None
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
@@ -65,12 +65,12 @@ def parse_toml(text: str) -> dict[str, Any]:
 
 
 def first_mistake(error: ValidationError) -> str:
-    """Where the first mistake is and what it is, on one line and without the value itself."""
+    """Return the place and kind of the first mistake on one line, without the value."""
     first = error.errors(include_input=False, include_url=False, include_context=False)[0]
     where = ".".join(str(step)[:40] for step in first["loc"])
     what = first["msg"].removeprefix("Value error, ")
     if first["type"] in ("model_type", "dataclass_type", "dict_type"):
-        what = "it is no object"
+        what = "it is not an object"
     return f"{where}: {what}" if where else what
 
 
@@ -97,7 +97,7 @@ def _shallow(value: T, text: str) -> T:
 
 
 class _Refused(ValueError):
-    """What JSON's own grammar would let pass."""
+    """Check the rules that are stricter than the JSON grammar."""
 
 
 def _finite(digits: str) -> float:

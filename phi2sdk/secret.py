@@ -1,4 +1,4 @@
-"""A key that does not print itself."""
+"""A wrapper for secrets that prevents accidental printing."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import NoReturn
 __all__ = ["EMULATOR_KEY", "Secret"]
 
 EMULATOR_KEY = "test-key"
-"""The key of the emulators unless they are given another one. It is no secret."""
+"""The default key of the emulators, which is public."""
 
 
 class Secret:
-    """Holds a key or token; only :meth:`reveal` gives it out.
+    """A key or token, which only :meth:`reveal` returns.
 
-    ``repr``, ``str`` and formatting show ``'***'``. A secret refuses to be pickled or
-    copied into a state, so that it cannot travel into a log or a record by accident.
+    ``repr``, ``str`` and formatting show ``'***'``. A secret cannot be pickled or copied into a
+    state, so that it does not reach a log or a record by accident.
     """
 
     __slots__ = ("_value",)
@@ -23,7 +23,7 @@ class Secret:
         self._value = value.strip()
 
     def reveal(self) -> str:
-        """The key in clear, for the header that needs it and nothing else."""
+        """Return the secret, only for use in the header that needs it."""
         return self._value
 
     def __bool__(self) -> bool:

@@ -1,8 +1,8 @@
-"""Where an answer ends: stops cut here, for every backend, in the same way.
+"""Cut answers at stops, in the same way for every backend.
 
-The rule: of all stops, the one that is *complete first* in the text wins; of several complete at
-the same character, the one that began first. This depends on the text alone, never on how it was
-spread over chunks, so a stream and a single reply are cut at the same character.
+The answer ends at the stop that is *complete first* in the text. If several stops are complete at
+the same character, the one that began first counts. The rule depends only on the text and not on
+its chunks, so a stream and a single reply are cut at the same character.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from phi2sdk.prompts import END_OF_TEXT
 __all__ = ["ACCOUNT_SECONDS", "StopCutter", "cut_at_stops", "stops_of"]
 
 ACCOUNT_SECONDS = 1.0
-"""How long the counts of an answer are waited for once its text is complete."""
+"""Maximum time to wait for the token counts after the text of an answer is complete, in seconds."""
 
 
 def stops_of(request: Request) -> tuple[str, ...]:
-    """All stops of a request, the caller's first, without repetition."""
+    """Return all stops of a request without duplicates, beginning with the caller's."""
     return tuple(dict.fromkeys((*request.sampling.stop, *request.prompt.stop)))
 
 
 async def cut_at_stops(
     events: AsyncGenerator[Event, None], request: Request
 ) -> AsyncGenerator[Event, None]:
-    """Pass a backend's events on, up to the first stop.
+    """Yield the events of a backend up to the first stop.
 
-    Chunks keep their place and time; only their ``text`` changes: what might still become a stop
-    is held back until it is decided, and ``raw`` stays as received.
+    Chunks keep their order and time, and only their ``text`` changes: text that may become a stop
+    is withheld until this is decided. ``raw`` stays as received.
 
-    A stream that still runs at the stop is closed, so that the provider stops working, and its
-    ``Done`` says ``cut``. Where the provider has ended the answer already, its counts are kept:
-    they follow at once, and are waited for no longer than ``ACCOUNT_SECONDS``.
+    A stream that has not ended at the stop is closed, so that the provider stops working, and its
+    ``Done`` has ``cut`` set. If the provider has already ended the answer, its token counts follow
+    immediately. They are kept, and awaited for at most ``ACCOUNT_SECONDS``.
     """
     prompt = request.prompt
     cutter = StopCutter(
@@ -70,7 +70,7 @@ async def cut_at_stops(
 
 
 async def _account(events: AsyncGenerator[Event, None]) -> Done | None:
-    """The end of an answer whose text is complete; ``None`` where the end does not come."""
+    """Return the end of an answer whose text is complete; ``None`` if it does not arrive."""
     done: Done | None = None
     with suppress(TimeoutError, Phi2Error):
         async with asyncio.timeout(ACCOUNT_SECONDS):
@@ -84,10 +84,10 @@ class StopCutter:
 
     Args:
         stops: Strings before which the text ends. ``<|endoftext|>`` is always one of them.
-        top_level: Also end before the next top-level statement of Python code: a line break that
-            is followed by a character at column 0 other than white space or a closing bracket,
-            outside a triple-quoted string.
-        line_start: The text begins at column 0, since its prompt ends in a line break.
+        top_level: Whether to end also before the next top-level statement of Python code: a line
+            break that is followed by a character at column 0 other than white space or a closing
+            bracket, outside a triple-quoted string.
+        line_start: Whether the text begins at column 0, because its prompt ends in a line break.
 
     >>> cutter = StopCutter(["\\nBob:"])
     >>> cutter.feed("Hello\\nBo"), cutter.feed("b: hi"), cutter.ended
@@ -103,7 +103,7 @@ class StopCutter:
         self.ended = False
 
     def feed(self, piece: str) -> str:
-        """Take the next piece; return the text that is now certain to stand before the end."""
+        """Add the next piece, and return the text that certainly precedes the end."""
         if self.ended:
             return ""
         window = self._held + piece
@@ -118,12 +118,12 @@ class StopCutter:
         return window[: len(window) - keep]
 
     def flush(self) -> str:
-        """The text ended without a stop: give out what was held back."""
+        """Return the withheld text, after the text has ended without a stop."""
         rest, self._held = self._held, ""
         return rest
 
     def _first_stop(self, window: str) -> tuple[int, int] | None:
-        """(end, start) of the stop that is complete first."""
+        """Return (end, start) of the stop that is complete first."""
         best: tuple[int, int] | None = None
         for stop in self._stops:
             start = window.find(stop)
@@ -132,7 +132,7 @@ class StopCutter:
         return best
 
     def _undecided(self, window: str) -> int:
-        """How many characters at the end may still grow into a stop."""
+        """Return the number of characters at the end that may become a stop."""
         keep = 1 if self._code is not None and window.endswith("\n") else 0
         for stop in self._stops:
             first, at = stop[0], max(0, len(window) - len(stop) + 1)
@@ -153,11 +153,11 @@ class _TopLevel:
     }
 
     def __init__(self, *, line_start: bool) -> None:
-        self._pending = "\n" if line_start else ""  # from where the scan goes on
+        self._pending = "\n" if line_start else ""  # the text from which the scan continues
         self._quote: str | None = None
 
     def feed(self, piece: str, held: int) -> tuple[int, int] | None:
-        """(end, start) in the window whose first ``held`` characters were seen before."""
+        """Return (end, start) in a window whose first ``held`` characters were scanned before."""
         text = self._pending + piece
         offset = held - len(self._pending)
         at = 0
@@ -166,7 +166,7 @@ class _TopLevel:
             if token == "\n":
                 return offset + match.end() + 1, max(0, offset + match.start())
             if match.end() == len(text) and token[0] in "#\\":
-                break  # a comment that may go on in the next piece
+                break  # a comment that may continue in the next piece
             if token in self._INSIDE:
                 self._quote = None if self._quote else token
             at = match.end()

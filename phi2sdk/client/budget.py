@@ -1,18 +1,19 @@
 """A hard cap on what requests may cost.
 
-Before a call goes out its worst case is held: every byte of the prompt a token, ``max_tokens``
-generated, the whole timeout of machine time. What it really cost takes the place of that once it
-is known. A call for whose worst case nothing is left does not go out: :class:`BudgetExceeded`.
-So the sum can never come above the cap, however many calls are under way.
+Before a call is sent, its worst case is reserved: one token per byte of the prompt, ``max_tokens``
+generated tokens, and the whole timeout of machine time. The actual cost replaces the reserved
+amount when it is known. A call whose worst case exceeds the remaining budget is not sent, and
+raises :class:`BudgetExceeded`. The total can therefore never exceed the cap, for any number of
+calls in flight.
 
     spending = Spending(0.50)
     client = AsyncPhi2Client(Budget(backend, price=price, spending=spending))
 
-Where nobody says what a call cost, its worst case stays charged: a connection that broke, a reply
-without token counts. A stream that we ended early is charged for the prompt as the provider counted
-it, if it did so at the start, and for all of ``max_tokens``: nobody says when the provider stopped.
-A machine that is rented or owned is charged for the seconds of each request, those side by side
-each in full.
+If the cost of a call is not reported, its worst case stays charged, for example after a broken
+connection or a reply without token counts. A stream that the client ends early is charged for the
+prompt as the provider counted it, if it did so at the start, and for all of ``max_tokens``, because
+the provider does not report when it stopped. A rented or owned machine is charged for the seconds
+of each request, including those of concurrent requests.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ from phi2sdk.pricing.price import Bill, Price
 __all__ = ["Budget", "Hold", "Spending", "charge", "refused", "worst_case"]
 
 _GRACE = 1.0
-"""A timeout is not kept to the millisecond: seconds that a request may take longer."""
+"""Seconds by which a request may exceed its timeout."""
 
 
 def _below(kind: type[Phi2Error]) -> Iterable[type[Phi2Error]]:
@@ -69,16 +70,16 @@ _REFUSED = frozenset(
 
 
 class Spending:
-    """US dollars under a cap: what is spent, and the worst case of what is under way.
+    """An amount in US dollars under a cap: the cost so far, and the reserved worst cases.
 
     It may be shared between clients and threads.
 
     Args:
-        cap: US dollars.
-        spent: What was spent before, which counts.
+        cap: The cap in US dollars.
+        spent: The amount spent before, which counts.
 
     Raises:
-        ConfigurationError: The cap is not above 0.
+        ConfigurationError: The cap is not greater than 0.
     """
 
     def __init__(self, cap: float, spent: float = 0.0) -> None:
@@ -91,24 +92,24 @@ class Spending:
 
     @property
     def spent(self) -> float:
-        """US dollars that are gone."""
+        """Return the US dollars that are spent."""
         return self._spent
 
     @property
     def held(self) -> float:
-        """US dollars that calls under way may still cost."""
+        """Return the US dollars that calls in flight may still cost."""
         return math.fsum(hold.usd for hold in self._open)
 
     @property
     def left(self) -> float:
-        """US dollars that a new call may cost at most; below 0 where too much was spent before."""
+        """Return the remaining US dollars, below 0 if too much was spent before."""
         return self.cap - self._spent - self.held
 
     def hold(self, usd: float) -> Hold:
-        """Put ``usd`` aside for a call.
+        """Reserve ``usd`` for a call.
 
         Raises:
-            BudgetExceeded: So much is not left.
+            BudgetExceeded: The remaining budget is smaller.
         """
         with self._lock:
             held = self.held
@@ -116,19 +117,19 @@ class Spending:
                 raise BudgetExceeded(
                     f"the request may cost up to {usd:.2g} USD, and of the budget of "
                     f"{self.cap:g} USD {max(0.0, self.left):.2g} are left ({self._spent:.2g} "
-                    f"spent, {held:.2g} under way)"
+                    f"spent, {held:.2g} reserved)"
                 )
             hold = Hold(self, usd)
             self._open.add(hold)
         return hold
 
     def add(self, usd: float) -> None:
-        """Count what was spent elsewhere."""
+        """Add an amount that was spent elsewhere."""
         with self._lock:
             self._spent += usd
 
     def settle(self, hold: Hold, usd: float) -> None:
-        """A call that was held cost ``usd``. Only the first time counts."""
+        """Replace the reserved amount of a call by its cost ``usd``. Only the first call counts."""
         with self._lock:
             if hold in self._open:
                 self._open.remove(hold)
@@ -136,27 +137,27 @@ class Spending:
 
 
 class Hold:
-    """What one call may cost at most, until it is known what it did cost."""
+    """The reserved worst case of one call, until its cost is known."""
 
     def __init__(self, spending: Spending, usd: float) -> None:
         self.usd = usd
         self._spending = spending
 
     def settle(self, usd: float) -> None:
-        """It cost ``usd``. Only the first time counts."""
+        """Replace the reserved amount by the cost ``usd``. Only the first call counts."""
         self._spending.settle(self, usd)
 
 
 class Budget(Wrapper):
-    """Lets calls through as long as their worst case fits what is left.
+    """A backend that sends a call only if its worst case fits into the remaining budget.
 
-    It belongs around a backend, inside of :class:`~phi2sdk.client.policies.Retry`: every attempt
-    is a call of its own.
+    It wraps a backend inside of :class:`~phi2sdk.client.policies.Retry`, so that every attempt is a
+    separate call.
 
     Args:
         inner: The backend.
-        price: What it costs; a budget cannot be kept without knowing.
-        spending: The cap, shared by whatever spends from it.
+        price: The price of the backend.
+        spending: The cap, which several backends may share.
     """
 
     def __init__(self, inner: Backend, *, price: Price, spending: Spending) -> None:
@@ -184,7 +185,7 @@ class Budget(Wrapper):
             failure = error
             raise
         finally:
-            cost = hold.usd  # should the bill itself fail, the worst case is charged
+            cost = hold.usd  # if computing the bill fails, the worst case is charged
             try:
                 usage = Usage(input=told)
                 if done is not None and failure is None:
@@ -203,10 +204,11 @@ class Budget(Wrapper):
 
 
 def worst_case(price: Price, request: Request, *, calls: int = 1, wraps: bool = False) -> float:
-    """The most US dollars that a request can cost, in ``calls`` calls altogether.
+    """Return the maximum cost of a request in US dollars, over ``calls`` calls.
 
     Raises:
-        ConfigurationError: It has no worst case: it is paid by time and has no timeout.
+        ConfigurationError: There is no maximum, because the request is paid by time and has no
+            timeout.
     """
     seconds = None if request.timeout is None else request.timeout + _GRACE
     tokens = most_input(request, wraps=wraps)
@@ -232,17 +234,16 @@ def charge(
     free: bool = False,
     wraps: bool = False,
 ) -> float:
-    """What one call is charged to a budget: what it cost, or the most that it may have.
+    """Return the US dollars that a call is charged: its cost, or its maximum if that is unknown.
 
     Args:
-        price: What it costs.
-        request: What was asked.
-        usage: The provider's counts; what they lack, what is an estimate, and what the request
-            cannot have produced counts at its most: every byte of the prompt a token,
-            ``max_tokens`` generated.
-        seconds: How long it took.
-        free: It was refused: no tokens.
-        wraps: The route wraps the prompt.
+        price: The price of the backend.
+        request: The request.
+        usage: The counts of the provider. Missing, estimated and impossible counts are replaced by
+            their maximum: one token per byte of the prompt, and ``max_tokens`` generated tokens.
+        seconds: Duration of the call.
+        free: Whether the call was refused, so that no tokens are charged.
+        wraps: Whether the route wraps the prompt.
     """
     read, wrote = float(most_input(request, wraps=wraps)), float(request.sampling.max_tokens)
     if free:
@@ -260,5 +261,5 @@ def charge(
 
 
 def refused(error: str) -> bool:
-    """Whether an error, by its class's name, says that a provider refused to begin."""
+    """Return whether an error class, given by name, means that the provider refused the call."""
     return error in _REFUSED

@@ -1,8 +1,8 @@
-"""The event loop behind the synchronous client: one thread, shared by all of them.
+"""The event loop of the synchronous clients, in one thread that all of them share.
 
-One loop, since gRPC's asyncio layer has one global poller and dislikes several; counted, so that
-the thread ends with the last client; and in a thread of its own, so that the client also works
-where a loop is already running, as in a notebook.
+There is one loop, because gRPC's asyncio layer has one global poller and does not support several
+loops. Its users are counted, so that the thread ends with the last client. The loop has its own
+thread, so that the client also works where a loop is already running, as in a notebook.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ __all__ = ["LoopThread", "Pump"]
 T = TypeVar("T")
 
 LIVENESS_SECONDS = 1.0
-"""How often a waiting thread looks whether the loop's thread still lives."""
+"""Interval at which a waiting thread checks that the loop's thread is alive, in seconds."""
 
 
 class Closer(Protocol):
-    """Something to close at exit."""
+    """An object to close at exit."""
 
     def close(self) -> None:
-        """Give back what it holds; closing twice is harmless."""
+        """Release all resources. Closing twice has no effect."""
 
 
 class LoopThread:
     """A running event loop in a daemon thread; get one by :meth:`acquire`.
 
     Attributes:
-        lock: Held while users come and go and while work is handed over, so that nothing is handed
-            to a loop that is about to end. A caller may hold it around several steps.
-        pid: The process whose thread it is.
+        lock: Held while users are added or removed and while work is submitted, so that no work is
+            submitted to a loop that is ending. A caller may hold it around several steps.
+        pid: The process of the thread.
     """
 
     lock: ClassVar[threading.RLock] = threading.RLock()
@@ -60,10 +60,10 @@ class LoopThread:
 
     @classmethod
     def acquire(cls, user: Closer | None = None) -> LoopThread:
-        """The shared thread, started if need be. Every call wants one :meth:`release`.
+        """Return the shared thread, starting it if necessary. Each call needs a :meth:`release`.
 
         Args:
-            user: Closed at the interpreter's exit, if it still lives then.
+            user: An object to close at interpreter exit, if it still exists then.
         """
         with cls.lock:
             shared = cls._shared
@@ -75,11 +75,11 @@ class LoopThread:
             return shared
 
     def is_alive(self) -> bool:
-        """Whether it still runs: not after the last release, and never in a forked child."""
+        """Return whether it runs: not after the last release, and never in a forked child."""
         return self.pid == os.getpid() and self._thread.is_alive()
 
     def release(self) -> None:
-        """One user less; the last one ends the thread and waits for it."""
+        """Remove a user. The last one ends the thread and waits for it."""
         with self.lock:
             self._users -= 1
             if self._users > 0 or self.pid != os.getpid():
@@ -92,7 +92,7 @@ class LoopThread:
         self._thread.join()
 
     def is_current(self) -> bool:
-        """Whether the caller is on this very thread."""
+        """Return whether the caller runs on this thread."""
         return threading.current_thread() is self._thread
 
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
@@ -121,9 +121,9 @@ class LoopThread:
         """Run a coroutine on the loop and wait for it; Ctrl-C cancels it first.
 
         Raises:
-            Cancelled: It was cancelled on the loop's side.
+            Cancelled: The coroutine was cancelled on the loop.
             ConfigurationError: The thread has ended: the client was closed.
-            RuntimeError: Called from the loop itself, which would wait for itself for ever.
+            RuntimeError: It was called from the loop, which would wait for itself indefinitely.
         """
         if self.is_current():
             work.close()
@@ -139,7 +139,7 @@ class LoopThread:
 
     @contextmanager
     def _running(self) -> Iterator[None]:
-        """Keep the thread from ending meanwhile."""
+        """Prevent the thread from ending while the block runs."""
         if self.pid != os.getpid():
             raise _closed()
         with self.lock:
@@ -148,7 +148,7 @@ class LoopThread:
             yield
 
     def _close_all(self) -> None:
-        """At exit, while threads still run: what nobody closed would otherwise wait for ever."""
+        """Close the users at exit while threads still run, so that none waits indefinitely."""
         if self.pid != os.getpid():
             return
         for user in list(self._closers):
@@ -174,7 +174,7 @@ def _closed() -> ConfigurationError:
 
 
 def _renew_lock() -> None:
-    """In a forked child: the thread that held the lock may not have come along."""
+    """Replace the lock in a forked child, where the thread that held it may not exist."""
     LoopThread.lock = threading.RLock()
 
 
@@ -183,7 +183,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
-    """uvloop's where it is installed, which answers a fifth sooner; else asyncio's own."""
+    """Return a loop of uvloop if it is installed, which is a fifth faster, else of asyncio."""
     try:
         uvloop = importlib.import_module("uvloop")
     except ImportError:
@@ -193,15 +193,15 @@ def _new_loop() -> asyncio.AbstractEventLoop:
 
 
 class Pump(Generic[T]):
-    """Carries an async generator's items to another thread.
+    """Transfers the items of an async generator to another thread.
 
-    One task fills a bounded buffer and pauses when it is full; the consumer takes items under a
-    lock and wakes the loop only when the task had paused. No cross-thread call per item.
+    One task fills a bounded buffer, and pauses when it is full. The consumer takes items under a
+    lock, and wakes the loop only if the task has paused, so there is no cross-thread call per item.
 
     Args:
-        thread: Where the generator runs.
-        source: The items.
-        limit: Items that may wait at most.
+        thread: The thread of the generator.
+        source: The async generator.
+        limit: Maximum number of items in the buffer.
 
     Raises:
         ConfigurationError: The thread has ended: the client was closed.
@@ -223,11 +223,11 @@ class Pump(Generic[T]):
         thread.call_soon(self._start)
 
     def __iter__(self) -> Iterator[T]:
-        """The items in order; ends the task when it is left.
+        """Yield the items in order. Leaving the generator ends the task.
 
         Raises:
             Cancelled: The task was cancelled.
-            Phi2Error: Whatever the generator raised.
+            Phi2Error: The error that the generator raised.
         """
         try:
             while items := self._take():
@@ -238,35 +238,35 @@ class Pump(Generic[T]):
             self.close()
 
     def close(self) -> None:
-        """Cancel the task, and wait until it has let go of its connection."""
+        """Cancel the task, and wait until it has released its connection."""
         if self._ended or not self._thread.is_alive():
             return
-        with suppress(RuntimeError):  # the loop has just closed, and cancelled the task itself
+        with suppress(RuntimeError):  # the loop has closed and cancelled the task
             self._thread.loop.call_soon_threadsafe(self._cancel)
         if not self._thread.is_current():
             with self._changed:
                 self._wait(lambda: self._ended)
 
     def _take(self) -> list[T]:
-        """All that waits, at least one item; none at the end."""
+        """Return all buffered items, at least one; none at the end."""
         with self._changed:
             self._wait(lambda: bool(self._items) or self._ended)
             items = list(self._items)
             self._items.clear()
             if self._paused:
                 self._paused = False
-                with suppress(RuntimeError):  # the loop has closed, and will send no more
+                with suppress(RuntimeError):  # the loop has closed, and sends no more items
                     self._thread.loop.call_soon_threadsafe(self._room.set)
         return items
 
     def _wait(self, holds: Callable[[], bool]) -> None:
-        """Wait for the task's side, as long as there is one."""
+        """Wait for an event of the task, as long as its thread is alive."""
         while not self._changed.wait_for(holds, timeout=LIVENESS_SECONDS):
             if not self._thread.is_alive() and not holds():
                 self._ended = True
                 self._error = self._error or Cancelled("the stream's client was closed")
 
-    # What follows runs on the loop.
+    # The following methods run on the loop.
 
     def _start(self) -> None:
         self._task = self._thread.loop.create_task(self._fill())
@@ -283,7 +283,7 @@ class Pump(Generic[T]):
                     await self._room.wait()
 
     def _put(self, item: T) -> bool:
-        """Hand an item over; whether the buffer is now full."""
+        """Add an item, and return whether the buffer is full."""
         with self._changed:
             self._items.append(item)
             self._changed.notify()

@@ -1,4 +1,4 @@
-"""An answer under way: chunks as they come, then the whole."""
+"""A streamed answer: chunks as they arrive, then the whole completion."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["CompletionStream"]
 
 
 class CompletionStream:
-    """An answer under way: chunks with text, then the whole :class:`Completion`.
+    """A streamed answer: chunks with text, then the whole :class:`Completion`.
 
-    Leaving the ``async with`` block early cancels the request at the provider; the completion
-    then holds what had arrived, with finish reason ``cancelled``.
+    Leaving the ``async with`` block early cancels the request at the provider. The completion then
+    has the text that had arrived, and the finish reason ``cancelled``.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class CompletionStream:
 
     @property
     def completion(self) -> Completion:
-        """The whole answer.
+        """Return the whole answer.
 
         Raises:
             RuntimeError: The stream has not ended yet.
@@ -46,11 +46,11 @@ class CompletionStream:
         return self._completion
 
     def __aiter__(self) -> AsyncGenerator[Chunk, None]:
-        """The chunks that hold text."""
+        """Yield the chunks that have text."""
         return self._chunks
 
     async def close(self) -> None:
-        """End the request at the provider, if it is still under way."""
+        """Cancel the request at the provider, if it is still in flight."""
         await self._chunks.aclose()
         await self._events.aclose()
         account = self._account

@@ -1,4 +1,4 @@
-"""The clients: :class:`AsyncPhi2Client` holds all logic, :class:`Phi2Client` is its thin face."""
+"""The synchronous client, a thin layer over :class:`AsyncPhi2Client`, which has the logic."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ T = TypeVar("T")
 
 
 class Phi2Client:
-    """Phi-2 behind one interface: the synchronous face of :class:`AsyncPhi2Client`.
+    """A synchronous client for Phi-2 on any backend.
 
-    All synchronous clients share one event loop in a thread of its own, so this also works in a
+    All synchronous clients share one event loop in a separate thread, so this also works in a
     notebook. Arguments and methods are those of :class:`AsyncPhi2Client`.
 
     ::
@@ -66,17 +66,17 @@ class Phi2Client:
 
     @property
     def backend(self) -> Backend:
-        """The backend with its policies."""
+        """Return the backend with its policies."""
         return self._inner.backend
 
     @property
     def spending(self) -> Spending | None:
-        """What is spent of the budget; ``None`` without one."""
+        """Return the spending of the budget; ``None`` without a budget."""
         return self._inner.spending
 
     @property
     def target(self) -> str:
-        """The target's name; several are joined by ``+``."""
+        """Return the name of the target; several names are joined by ``+``."""
         return self._inner.target
 
     def generate(
@@ -190,7 +190,7 @@ class Phi2Client:
         return self._loop().run(self._inner.check())
 
     def close(self) -> None:
-        """Give back connections, threads and memory. Closing twice is harmless."""
+        """Release connections, threads and memory. Closing twice has no effect."""
         with LoopThread.lock:
             if self._closed:
                 return
@@ -224,8 +224,8 @@ class Phi2Client:
             raise ConfigurationError("this client is closed: open a new one")
 
     def _loop(self) -> LoopThread:
-        """The shared loop; in a forked child a new one, since a fork copies no threads."""
-        with LoopThread.lock:  # several threads may make the first use, or one of them a close
+        """Return the shared loop, a new one in a forked child, because a fork copies no threads."""
+        with LoopThread.lock:  # several threads may use or close the client at the same time
             self._refuse_if_closed()
             if self._thread is None or self._thread.pid != os.getpid():
                 self._thread = LoopThread.acquire(self)
@@ -233,7 +233,7 @@ class Phi2Client:
 
 
 class SyncCompletionStream:
-    """An answer under way, for a plain ``for``. Leaving the loop early cancels the request."""
+    """A streamed answer for a ``for`` loop. Leaving the loop early cancels the request."""
 
     def __init__(self, thread: LoopThread, stream: CompletionStream) -> None:
         self._thread = thread
@@ -242,7 +242,7 @@ class SyncCompletionStream:
 
     @property
     def completion(self) -> Completion:
-        """The whole answer, once the stream has ended."""
+        """Return the whole answer, after the stream has ended."""
         return self._stream.completion
 
     def __repr__(self) -> str:
@@ -256,7 +256,7 @@ class SyncCompletionStream:
             self.close()
 
     def close(self) -> None:
-        """End the request at the provider, if it is still under way."""
+        """Cancel the request at the provider, if it is still in flight."""
         if self._pump is not None:
             self._pump.close()
         if self._thread.is_alive() and not self._thread.is_current():

@@ -1,15 +1,15 @@
-"""OpenTelemetry for those who ask for it: every name that is emitted, and the hook that emits it.
+"""Optional OpenTelemetry: the names of all spans and metrics, and the hook that emits them.
 
 ::
 
     Phi2Client("azure", telemetry=True)                      # names, numbers and failures
     Phi2Client("azure", telemetry=Telemetry(content=True))   # prompts and answers as well
 
-One span covers a request with all its attempts, and is the current span while the call is made, so
-that an instrumentation of aiohttp or gRPC hangs its own below. Its parent is the span that was
-current where the request was made, in whatever thread. Names follow the semantic conventions for
-generative AI clients (https://github.com/open-telemetry/semantic-conventions-genai); what they have
-no word for begins with ``phi2sdk.``. A client without telemetry imports nothing of this.
+One span covers a request with all its attempts. It is the current span during a call, so that the
+spans of an instrumentation of aiohttp or gRPC are its children. Its parent is the span that was
+current where the request was made, in any thread. Names follow the semantic conventions for
+generative AI clients (https://github.com/open-telemetry/semantic-conventions-genai); names that
+these do not define begin with ``phi2sdk.``. A client without telemetry does not import this module.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ __all__ = ["Telemetry"]
 Attribute = str | bool | int | float | list[str]
 
 SCOPE = "phi2sdk"
-"""The tracer's and the meter's name."""
+"""The name of the tracer and the meter."""
 
 # --------------------------------------------------------------------------- names: conventions
 
@@ -74,14 +74,14 @@ TIME_TO_FIRST_CHUNK = "gen_ai.client.operation.time_to_first_chunk"
 TOKEN_USAGE = "gen_ai.client.token.usage"
 
 SECONDS = [0.01 * 2**n for n in range(14)]
-"""Bounds of the conventions' buckets: 10 ms to 82 s."""
+"""Bucket bounds of the conventions, from 10 ms to 82 s."""
 TOKENS = [4**n for n in range(14)]
 
 PROVIDERS: Mapping[str, str] = {"azure": "azure.ai.inference"}
-"""Our names of providers for which the conventions have a word of their own."""
+"""The conventions' names of providers that have another name in this package."""
 FINISH_REASONS: Mapping[str, str] = {"filter": "content_filter"}
 
-# --------------------------------------------------------------------------- names: our own
+# --------------------------------------------------------------------------- names: phi2sdk
 
 TARGET = "phi2sdk.target"
 REQUEST_MIN_P = "phi2sdk.request.min_p"
@@ -92,17 +92,18 @@ RETRY_EVENT = "phi2sdk.retry"
 RETRY_WAIT = "phi2sdk.retry.wait"
 
 CANCELLED = "cancelled"
-"""The finish reason of what its caller gave up. No failure; its duration is in no metric."""
+"""The finish reason of a request that its caller gave up. It is not a failure, and its duration is
+in no metric."""
 
 
 class Telemetry:
-    """Emits a span and metrics for each request of the clients that it is given to.
+    """Emits a span and metrics for each request of its clients.
 
     Args:
-        content: Put prompts, answers, the stops of the prompt's format and the words of errors
-            on the spans. They may be personal, and long; without it none of them is emitted.
-        tracer_provider: Where spans go; the process's by default.
-        meter_provider: Where metrics go; the process's by default.
+        content: Whether to add prompts, answers, the stops of the prompt format and error messages
+            to the spans. They may be long and contain personal data.
+        tracer_provider: The provider for spans (default: that of the process).
+        meter_provider: The provider for metrics (default: that of the process).
 
     Raises:
         ConfigurationError: opentelemetry-api is not installed.
@@ -143,7 +144,7 @@ class Telemetry:
     def observe(
         self, events: AsyncGenerator[Event, None], request: Request, backend: Backend
     ) -> AsyncGenerator[Event, None]:
-        """Pass a request's events on, and emit what they tell. The parent is the span of now."""
+        """Yield the events of a request, and emit its span, a child of the current span."""
         from opentelemetry import context
 
         return self._observed(events, request, tuple(leaves(backend)), context.get_current())
@@ -159,7 +160,7 @@ class Telemetry:
         try:
             async with aclosing(events):
                 while True:
-                    # Current only while we wait: at the yield the context is our caller's.
+                    # Current only while waiting: at a yield, the context is that of the caller.
                     with operation.current():
                         event = await anext(events, None)
                     if event is None:
@@ -173,7 +174,7 @@ class Telemetry:
 
 
 class _Operation:
-    """One request, from its span's start to its end."""
+    """One request, from the start to the end of its span."""
 
     def __init__(
         self,
@@ -202,7 +203,7 @@ class _Operation:
 
     @contextmanager
     def current(self) -> Iterator[None]:
-        """Make the span the current one, for what is called below."""
+        """Make the span current for the calls in the block."""
         from opentelemetry import context
 
         token = context.attach(self._context)
@@ -212,7 +213,7 @@ class _Operation:
             context.detach(token)
 
     def take(self, event: Event) -> None:
-        """What one event adds."""
+        """Add an event to the span."""
         self._account.take(event)
         if isinstance(event, Chunk):
             if self._first_ns is None and event.raw:
@@ -232,7 +233,7 @@ class _Operation:
             )
 
     def end(self, error: BaseException | None) -> None:
-        """The request is over: answered, failed, or given up."""
+        """End the span of a request that was answered, failed, or given up."""
         account = self._account
         if error is None and account.done is None:
             error = BadResponse("the stream ended without its end")
@@ -258,7 +259,7 @@ class _Operation:
         return FINISH_REASONS.get(reason, reason) if reason else None
 
     def _turn_to(self, target: str) -> None:
-        """Who is asked now: another one than at first, where a fallback went on to it."""
+        """Set the attributes of the current target, which changes after a fallback."""
         backend = self._backends.get(target)
         if backend is None or (target == self._common[TARGET] and SERVER_ADDRESS in self._common):
             return
@@ -306,7 +307,7 @@ class _Operation:
 
 
 def _whom(backend: Backend) -> dict[str, Attribute]:
-    """Who is asked: what spans and metrics have in common."""
+    """Return the attributes of the target, which spans and metrics share."""
     common: dict[str, Attribute] = {
         OPERATION_NAME: "chat" if backend.capabilities.wraps else "text_completion",
         PROVIDER_NAME: PROVIDERS.get(backend.provider, backend.provider),
@@ -324,7 +325,7 @@ def _span_name(common: Mapping[str, Attribute]) -> str:
 
 
 def _asked(request: Request, *, content: bool) -> dict[str, Attribute]:
-    """The request's own attributes: those of the sampling, and the prompt if it may be shown."""
+    """Return the attributes of the request: the sampling, and the prompt if it may be shown."""
     sampling = request.sampling
     asked: dict[str, Attribute] = {
         REQUEST_MAX_TOKENS: sampling.max_tokens,
@@ -341,7 +342,7 @@ def _asked(request: Request, *, content: bool) -> dict[str, Attribute]:
         asked[REQUEST_MIN_P] = float(sampling.min_p)
     if not sampling.is_neutral("repetition_penalty"):
         asked[REQUEST_REPETITION_PENALTY] = float(sampling.repetition_penalty)
-    # A chat's own stops are the names of those who speak in it.
+    # The stops of a chat format contain the names of its speakers.
     stops = [*sampling.stop, *(request.prompt.stop if content else ())]
     if stops:
         asked[REQUEST_STOP_SEQUENCES] = stops
@@ -351,7 +352,7 @@ def _asked(request: Request, *, content: bool) -> dict[str, Attribute]:
 
 
 def _message(role: str, text: str, **more: str) -> str:
-    """One message, as the conventions' JSON schema has it."""
+    """Return a message in the JSON schema of the conventions."""
     return json.dumps([{"role": role, "parts": [{"type": "text", "content": text}], **more}])
 
 
@@ -368,5 +369,5 @@ def _failure(error: BaseException) -> dict[str, Attribute]:
 
 
 def _counted(count: Count | None) -> TypeGuard[Count]:
-    """Whether somebody counted the tokens; the conventions want no estimates."""
+    """Return whether a token count is not an estimate, which the conventions exclude."""
     return count is not None and not count.estimated

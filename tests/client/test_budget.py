@@ -65,7 +65,7 @@ async def test_calls_in_flight_count_at_their_worst_case() -> None:
     for stream in running:
         await anext(stream)
     assert (spending.spent, spending.held) == (0, 0.5)
-    with pytest.raises(BudgetExceeded, match=r"0\.5 under way"):
+    with pytest.raises(BudgetExceeded, match=r"0\.5 reserved"):
         await play(budget)
     for stream in running:
         await stream.aclose()
