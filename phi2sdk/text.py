@@ -12,9 +12,10 @@ from __future__ import annotations
 import re
 from html import escape as _escape_html
 
-__all__ = ["encodable", "for_html", "for_markdown", "for_terminal", "untrusted"]
+__all__ = ["encodable", "for_csv", "for_html", "for_markdown", "for_terminal", "untrusted"]
 
 _KEEP = {"\n", "\t"}
+_FORMULA = frozenset("=+-@\uff1d\uff0b\uff0d\uff20")
 _ENTITY = frozenset("<>&|`\\@")
 _ALWAYS = frozenset("*[]")
 _IN_PAIRS = frozenset("~$")
@@ -50,6 +51,19 @@ def untrusted(text: str, limit: int = 300) -> str:
     clean = "".join(c if c.isprintable() else " " for c in text[: limit * 4])
     line = " ".join(clean.split())
     return line if len(line) <= limit else line[:limit] + "..."
+
+
+def for_csv(text: str) -> str:
+    """Return ``text`` such that a spreadsheet shows it, and does not execute it as a formula.
+
+    A cell that begins with ``=``, ``+``, ``-``, ``@`` or their full-width forms, also after white
+    space, begins with an apostrophe instead. Control characters are shown as ``\\xNN``.
+
+    >>> for_csv("=HYPERLINK(1)")
+    "'=HYPERLINK(1)"
+    """
+    clean = encodable(for_terminal(text))
+    return f"'{clean}" if clean.lstrip()[:1] in _FORMULA else clean
 
 
 def for_html(text: str) -> str:
