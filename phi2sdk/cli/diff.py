@@ -62,4 +62,5 @@ def show(found: Diff, console: Console) -> None:
     for line in headline(found):
         style = "bold red" if "not valid" in line else ""
         console.print(Text(for_terminal(line), style=style))
+    console.print()
     print_section(table(found), console)

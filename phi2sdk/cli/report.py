@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -39,6 +39,14 @@ def report(
     json: Annotated[
         bool, typer.Option("--json", help="Print the report as JSON.", rich_help_panel=_SHOW)
     ] = False,
+    export: Annotated[
+        Literal["csv"] | None,
+        typer.Option(
+            metavar="FORMAT",
+            help="Write the records into the folder: csv (records.csv).",
+            rich_help_panel=_SHOW,
+        ),
+    ] = None,
     volume: Annotated[
         float | None,
         typer.Option(
@@ -116,6 +124,7 @@ def report(
     from phi2sdk.config.lookup import load_book
     from phi2sdk.measure.folder import RunFolder
     from phi2sdk.pipeline import report_of
+    from phi2sdk.report.records_csv import write_csv
     from phi2sdk.report.requirements import Requirement
 
     subjects = _subjects(section or [])
@@ -134,6 +143,8 @@ def report(
     asked.check(list(folder.read_info()["configuration"]["targets"]))
     made = report_of(folder, _tokenizer(folder, tokenizer), asked)
     _print(made, run, subjects, json=json)
+    if export is not None:
+        typer.echo(for_terminal(f"Records: {write_csv(folder.read(), run)}"), err=True)
     failed = any(not result.holds for result in made.requirements)
     raise typer.Exit(REQUIREMENT_FAILS if failed else DONE)
 

@@ -206,9 +206,9 @@ def _lock(file: IO[bytes], path: Path) -> None:
     except BlockingIOError:
         raise ConfigurationError(
             f"{path.parent} is being written by another process: wait for it, or choose another "
-            "--out"
+            "--output"
         ) from None
     except OSError as error:
         raise ConfigurationError(
-            f"{path} cannot be locked ({_reason(error)}): choose an --out on another file system"
+            f"{path} cannot be locked ({_reason(error)}): choose an --output on another file system"
         ) from error

@@ -113,28 +113,28 @@ class RunFolder:
             self._check_place(resume=resume)
         except OSError as error:
             raise ConfigurationError(
-                f"{self.path} cannot be used ({error.strerror}). Choose another --out"
+                f"{self.path} cannot be used ({error.strerror}). Choose another --output"
             ) from error
 
     def _check_place(self, *, resume: bool) -> None:
         if self.path.exists() and not self.path.is_dir():
-            raise ConfigurationError(f"{self.path} is a file. Choose another --out")
+            raise ConfigurationError(f"{self.path} is a file. Choose another --output")
         if (self.path / RUN).exists():
             if not resume:
                 raise ConfigurationError(
                     f"{self.path} already has a run. Resume it with --resume, or choose another "
-                    "--out"
+                    "--output"
                 )
         elif not _half_written(self.path / RECORDS):
             raise ConfigurationError(
                 f"{self.path} has records but no {RUN}, so the run cannot be resumed. Choose "
-                "another --out"
+                "another --output"
             )
         elif resume:
             raise ConfigurationError(f"{self.path} has no run. Start one without --resume")
         elif self.path.is_dir() and any(not _half_written(p) for p in self.path.iterdir()):
             raise ConfigurationError(
-                f"{self.path} has other files and no run. Choose another --out"
+                f"{self.path} has other files and no run. Choose another --output"
             )
 
     def check(self, configuration: Mapping[str, Any], *, resume: bool) -> None:
@@ -152,7 +152,7 @@ class RunFolder:
             shown = "; ".join(changes[:5]) + ("; ..." if len(changes) > 5 else "")
             raise ConfigurationError(
                 f"{self.path} was made with another configuration: {shown}. Resume it with the "
-                "same one, or choose another --out"
+                "same one, or choose another --output"
             )
 
     def open(self, info: Mapping[str, Any], *, resume: bool) -> tuple[Journal, Recorded]:
@@ -257,7 +257,7 @@ class RunFolder:
         except FileNotFoundError:
             raise ConfigurationError(
                 f"{self.path} is not the folder of a run: it has no {RUN}. Name the folder that "
-                "was given to --out"
+                "was given to --output"
             ) from None
         except ValueError as error:
             raise ConfigurationError(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from textwrap import wrap
 
 from rich.console import Console
@@ -41,7 +42,7 @@ def show(report: Report, console: Console, folder: Path | None = None) -> None:
     _print(console, report.validity.sentence, "" if valid else "bold red")
     where = folder or Path("RUN")
     if not report.run.complete:
-        resume = f"phi2 compare --resume --out {where}"
+        resume = f"phi2 compare --resume --output {quote(str(where))}"
         _print(console, f"Incomplete: {so_far(report)}. To continue: {resume}", "yellow")
     for index, line in enumerate(decision_lines(report)):
         _print(console, line, "" if index else "bold")

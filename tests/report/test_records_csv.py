@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import pytest
 from phi2sdk.completion import Count, Usage
 from phi2sdk.measure.records import Record
 from phi2sdk.report.records_csv import COLUMNS, records_csv
+from phi2sdk.testing import Phi2Emulator
 from phi2sdk.text import for_csv
+from tests.commands import phi2
 from tests.measure.making import answer, failure
 from tests.reliability.hostile import HOSTILE, steers
 
@@ -70,3 +73,21 @@ def test_the_documentation_explains_every_column() -> None:
     page = (ROOT / "docs" / "reference" / "command-line.md").read_text(encoding="utf-8")
     for name, (meaning, _) in COLUMNS.items():
         assert f"| `{name}` | {meaning} |" in page
+
+
+def test_a_finished_run_is_exported_by_phi2_report(
+    tmp_path: Path, phi2_emulator: Phi2Emulator
+) -> None:
+    phi2_emulator.answers("=1+1")
+    (tmp_path / "in.txt").write_text("The sea rises.")
+    small = ("--repeat", "1", "--warmup", "1", "--max-tokens", "8", "-o", "run")
+    assert phi2("compare", "in.txt", "-t", "openai", *small, cwd=tmp_path)[0] in (0, 3)
+    status, out, err = phi2("report", "run", "--export", "csv", "--json", cwd=tmp_path)
+    assert status == 0, err
+    assert json.loads(out)["run"]["recorded"] == 1
+    assert "Records: run/records.csv" in err
+    with (tmp_path / "run" / "records.csv").open(encoding="utf-8", newline="") as file:
+        found = list(csv.DictReader(file))
+    assert [row["arm"] for row in found] == ["warmup", "greedy"]
+    assert [row["text"] for row in found] == ["'=1+1", "'=1+1"]
+    assert phi2("report", "run", "--export", "xlsx", cwd=tmp_path)[0] == 2

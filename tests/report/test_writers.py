@@ -26,7 +26,7 @@ from tests.measure.making import answer, failure
 from tests.report.making import measured_of, report_of, run_of, screen
 
 PRICE = {"parts": [{"model": "per-request", "usd": 0.02, "source": "a|b", "date": "2026-01-01"}]}
-RESUME = "phi2 compare --resume --out"
+RESUME = "phi2 compare --resume --output"
 
 
 @pytest.fixture
