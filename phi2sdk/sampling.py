@@ -1,8 +1,8 @@
-"""Sampling parameters, how a route's dialect says them, and what became of each.
+"""Sampling parameters, their translation for each route, and the fate of each parameter.
 
-A :class:`Dialect` is data: for each parameter of :class:`Sampling`, the name that the route knows
-it by, the value that means 'off' there, or that it has none. :func:`translate` turns a sampling
-into the route's keys, and accounts for every parameter. Nothing is lost in silence.
+A :class:`Dialect` is data: for each parameter of :class:`Sampling`, it has the name on the route
+and the value that means 'off', or states that the route has no such parameter. :func:`translate`
+converts a sampling to the keys of the route, and reports every parameter. None is dropped silently.
 """
 
 from __future__ import annotations
@@ -33,21 +33,22 @@ _TOP_K = "a whole number, at least 1, or None for off"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How the next token is chosen. The same meaning on every backend.
+    """The sampling parameters, which have the same meaning on every backend.
 
     Attributes:
-        max_tokens: At most so many tokens are generated (1 or more).
+        max_tokens: Maximum number of generated tokens (1 or more).
         temperature: Divides the logits; 0 takes the most likely token (greedy).
         top_p: Only the smallest set of tokens with at least this probability mass; 1 is off.
         top_k: Only the ``top_k`` most likely tokens; ``None`` is off.
-        min_p: Only tokens with at least this share of the likeliest one's probability; 0 is off.
+        min_p: Only tokens with at least this share of the most likely token's probability; 0 is
+            off.
         repetition_penalty: Divides (multiplies) positive (negative) logits of tokens that already
-            stand in prompt or answer (Keskar et al. 2019, CTRL); 1 is off.
-        seed: Makes a sampled answer repeatable where the route can; ``None`` leaves it open.
-        stop: The answer ends before the first of these, besides the prompt format's own stops.
+            occur in prompt or answer (Keskar et al. 2019, CTRL); 1 is off.
+        seed: Makes a sampled answer repeatable if the route supports it; ``None`` sets no seed.
+        stop: The answer ends before the first of these, or of the prompt format's stops.
 
     Raises:
-        InvalidRequest: A value outside its range.
+        InvalidRequest: A value is outside its range.
     """
 
     max_tokens: int = 256
@@ -96,11 +97,11 @@ class Sampling:
 
     @property
     def greedy(self) -> bool:
-        """Whether the likeliest token is taken each time."""
+        """Return whether the most likely token is always chosen."""
         return self.temperature == 0
 
     def is_neutral(self, name: str) -> bool:
-        """Whether a parameter stands at the value that changes nothing."""
+        """Return whether a parameter has its neutral value, which changes nothing."""
         return name in _NEUTRAL and getattr(self, name) == _NEUTRAL[name]
 
 
@@ -151,17 +152,17 @@ Fate = Literal["sent", "renamed", "emulated", "neutral", "unsupported", "clipped
 
 @dataclass(frozen=True, slots=True)
 class ParameterFate:
-    """What became of one parameter on the way to the route.
+    """The fate of one parameter in the translation for a route.
 
     Attributes:
         name: The parameter of :class:`Sampling`.
-        value: Its value there.
-        fate: ``sent`` under its own name; ``renamed``; ``emulated`` by other keys or on our side;
-            ``neutral``: off, and left out since the route has no word for off;
-            ``unsupported``: not done (only with ``on_unsupported="warn"``);
-            ``clipped``: the server reduced ``max_tokens``, which its answer shows.
-        wire: The keys that went into the request for it.
-        note: What else there is to know.
+        value: The value in :class:`Sampling`.
+        fate: ``sent`` with the same name; ``renamed``; ``emulated`` by other keys or by the client;
+            ``neutral``: off, and left out because the route has no value for off;
+            ``unsupported``: left out (only with ``on_unsupported="warn"``);
+            ``clipped``: the server reduced ``max_tokens``, as its answer shows.
+        wire: The keys in the request for the parameter.
+        note: Further information.
     """
 
     name: str
@@ -182,14 +183,14 @@ OMIT = _Omit()
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """How one route takes one parameter.
+    """The translation of one parameter for one route.
 
     Attributes:
-        key: Its name on the route; ``None``: the route cannot do it.
-        neutral: What is sent when the parameter is off; :data:`OMIT` leaves the key out.
-        convert: From our value to the route's.
-        limit: At most so many entries go over the wire (stops); the rest is cut on our side.
-        along: Keys without which the parameter would mean something else; they go along with it.
+        key: The name on the route; ``None`` if the route does not support the parameter.
+        neutral: The value that is sent if the parameter is off; :data:`OMIT` leaves the key out.
+        convert: Converts the value to that of the route.
+        limit: Maximum number of entries that are sent (stops); the client cuts at the others.
+        along: Further keys that the parameter requires to have its meaning.
     """
 
     key: str | None = None
@@ -201,14 +202,14 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """A route's way to say a :class:`Sampling`.
+    """The translation of a :class:`Sampling` for one route.
 
     Attributes:
-        name: The route, as documentation and receipts call it (``azure.score``, ``hf.tgi``, ...).
-        rules: One :class:`Rule` a parameter; a missing one means 'cannot'.
+        name: The name of the route in documentation and receipts (``azure.score``, ``hf.tgi``).
+        rules: One :class:`Rule` per parameter; a parameter without a rule is not supported.
         greedy: The keys that mean greedy decoding on a route that refuses temperature 0; they
             replace temperature, top_p, top_k, min_p and seed, which do not matter then.
-        sampled: Keys that go along when the answer is sampled (``do_sample``).
+        sampled: Additional keys of a sampled request (``do_sample``).
         advice: Further sentences for the error about a parameter that the route does not have.
     """
 
@@ -229,17 +230,17 @@ def translate(
     stops: tuple[str, ...],
     on_unsupported: Literal["raise", "warn"] = "raise",
 ) -> tuple[dict[str, JSON], tuple[ParameterFate, ...]]:
-    """A sampling as the route's keys, and the fate of each parameter.
+    """Return the keys of the route for a sampling, and the fate of each parameter.
 
     Args:
-        sampling: What is wanted.
-        dialect: The route's table.
-        stops: All stops of the request, the prompt format's included.
-        on_unsupported: What to do about a parameter that the route cannot do and that is not
-            neutral: ``raise``, or ``warn`` to go without it (the receipt says so).
+        sampling: The sampling parameters.
+        dialect: The table of the route.
+        stops: All stops of the request, including those of the prompt format.
+        on_unsupported: The action for a parameter that the route does not support and that is not
+            neutral: ``raise``, or ``warn`` to leave it out (the receipt reports it).
 
     Raises:
-        UnsupportedParameter: Such a parameter, with ``on_unsupported="raise"``.
+        UnsupportedParameter: There is such a parameter, and ``on_unsupported`` is ``raise``.
     """
     fates = tuple(
         _fate(name, sampling, dialect, stops, strict=on_unsupported == "raise")
@@ -280,7 +281,7 @@ def _fate(
         raise UnsupportedParameter(
             f"{name}={value!r} cannot be sent: the route {dialect.name} has no such parameter (it "
             f"takes {', '.join(able)}). Leave it out, choose another route, or pass "
-            f'on_unsupported="warn" to go without it{dialect.advice and f". {dialect.advice}"}'
+            f'on_unsupported="warn" to send the request without it{dialect.advice and f". {dialect.advice}"}'
         )
     return ParameterFate(name, value, "unsupported", note=f"{dialect.name} has no such parameter")
 
@@ -296,7 +297,7 @@ def _temperature_fate(sampling: Sampling, dialect: Dialect, rule: Rule) -> Param
 
 
 def _stop_fate(stops: tuple[str, ...], rule: Rule) -> ParameterFate:
-    """Stops go over the wire to save tokens; the cut that counts is ours in any case."""
+    """Translate the stops, which are sent to save tokens; the client cuts in any case."""
     if not stops:
         return ParameterFate("stop", stops, "neutral", note="none")
     if rule.key is None:
@@ -313,7 +314,7 @@ def _sent_or_renamed(name: str, key: str) -> Fate:
 
 
 def _as_stops(value: object) -> tuple[str, ...]:
-    """One string or several, as people write it."""
+    """Return a tuple of stops from one string or several."""
     if isinstance(value, str):
         return (value,)
     return tuple(value) if isinstance(value, Iterable) else (str(value),)
@@ -324,7 +325,7 @@ def _whole(value: object) -> bool:
 
 
 def _number(value: object) -> bool:
-    # NaN fails every comparison that follows; infinity is refused here.
+    # NaN fails every comparison below, and infinity is refused here.
     return (
         isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
     )

@@ -116,7 +116,7 @@ def build(
 
 
 def missing_dependency(name: str, error: ImportError, extra: str | None) -> ConfigurationError:
-    """What to install, in one command."""
+    """Return the error that names the missing package and the command that installs it."""
     what = f"phi2sdk[{extra}]" if extra else (error.name or "its dependencies")
     return ConfigurationError(
         f"the backend {name} needs {error.name or 'a package'}, which is not installed: "
@@ -125,6 +125,6 @@ def missing_dependency(name: str, error: ImportError, extra: str | None) -> Conf
 
 
 def is_secret(cls: type[Backend], setting: str) -> bool:
-    """Whether a setting is a key: the annotation of the constructor's parameter says so."""
+    """Return whether a setting is a secret, by the annotation of the constructor's parameter."""
     parameter = inspect.signature(cls).parameters.get(setting)
     return parameter is not None and "Secret" in str(parameter.annotation)

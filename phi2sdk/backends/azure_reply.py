@@ -1,4 +1,4 @@
-"""What ``POST /score`` answered, in any of the forms of its releases."""
+"""Parse the replies of ``POST /score``, in all forms of its releases."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ _OF_AZURE_IDENTITY = (
 
 
 class Credential(Protocol):
-    """What azure-core calls a ``TokenCredential`` or an ``AsyncTokenCredential``."""
+    """A credential: a ``TokenCredential`` or an ``AsyncTokenCredential`` of azure-core."""
 
     def get_token(self, *scopes: str, **kwargs: Any) -> Any:
         """An access token with ``token`` and ``expires_on``, or a coroutine that gives one."""
@@ -61,13 +61,13 @@ class TokenCache:
 
         Raises:
             AuthenticationFailed: The credential gives none.
-            ConnectionFailed: It cannot reach whom it asks.
+            ConnectionFailed: It cannot reach its token service.
             Timeout: It takes too long.
         """
         if fresh := self._fresh():
             return fresh
         async with self._own_lock():
-            if fresh := self._fresh():  # somebody else was waiting for it as well
+            if fresh := self._fresh():  # another caller has fetched it
                 return fresh
             with self._redact.boundary():
                 given = await self._fetch()
@@ -109,7 +109,7 @@ class TokenCache:
             raise Timeout(
                 f"the credential gave no token within {self._timeout:g} s", provider="azure"
             ) from error
-        except Exception as error:  # a credential is somebody else's code
+        except Exception as error:  # a credential is third-party code
             said = untrusted(self._redact(str(error)))
             kind = ConnectionFailed if _unreachable(error) else AuthenticationFailed
             raise kind(

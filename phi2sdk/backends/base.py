@@ -1,4 +1,4 @@
-"""What a backend is: a request in, events out."""
+"""The base class of the backends: a backend answers a request with a stream of events."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OnUnsupported = Literal["raise", "warn"]
 Translation = tuple[dict[str, object], tuple[ParameterFate, ...]]
 
 REMEMBERED = 64
-"""Translated samplings that a backend keeps at most."""
+"""Maximum number of translated samplings that a backend caches."""
 
 kinds_of = attrgetter(*(f"{name}.__class__" for name in Sampling.__dataclass_fields__))
 """The types of a sampling's values."""
@@ -31,18 +31,18 @@ kinds_of = attrgetter(*(f"{name}.__class__" for name in Sampling.__dataclass_fie
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a backend can do, so that nobody has to ask who it is.
+    """The capabilities of a backend, which callers use instead of its class.
 
     Attributes:
-        streams: Text comes in pieces as it is generated.
-        wraps: The prompt goes inside a chat template, which we do not see.
-        counts_tokens: The provider tells how many tokens it read and wrote.
-        token_ids: The answer's token ids come along.
-        logprobs: Their log-probabilities come along.
-        scores: It can score a given text (:meth:`Backend.score`).
-        prompt_logprobs: It tells how likely it finds a given text
+        streams: Whether it streams text as it is generated.
+        wraps: Whether the route wraps the prompt in a chat template, which is not visible here.
+        counts_tokens: Whether the provider reports token counts.
+        token_ids: Whether the answer includes token ids.
+        logprobs: Whether the answer includes log-probabilities.
+        scores: Whether it can score a given text (:meth:`Backend.score`).
+        prompt_logprobs: Whether it reports log-probabilities of a given text
             (:meth:`Backend.prompt_logprobs`).
-        context_length: Prompt and answer together have at most so many tokens; ``None``: unknown.
+        context_length: Maximum number of tokens of prompt and answer together; ``None``: unknown.
     """
 
     streams: bool = True
@@ -58,19 +58,19 @@ class Capabilities:
 class Backend(ABC):
     """One way to run Phi-2.
 
-    A subclass's constructor takes its settings as keyword arguments: they are what may stand
-    under ``[targets.NAME]`` in ``phi2.toml``. See :mod:`phi2sdk.backends` for registering one.
+    The constructor of a subclass takes its settings as keyword arguments. The same settings may be
+    set under ``[targets.NAME]`` in ``phi2.toml``. :mod:`phi2sdk.backends` describes registration.
 
     Attributes:
-        provider: Whose wire it speaks; named in receipts and errors.
+        provider: The provider of the protocol, named in receipts and errors.
         environment: Settings that come from the environment when they are not given:
             setting -> variable.
         aliases: Other accepted names of settings: alias -> setting. They work wherever the setting
             does, and are parameters of the constructor too.
-        together: Settings that come from the environment only where another one does too: a key
-            belongs to the address beside it.
+        together: Settings that come from the environment only together with another one, because a
+            key belongs to an address.
         required: Settings without which it cannot be built.
-        address: The setting that holds the URL that is called.
+        address: The setting with the URL that is called.
         own_hosts: The provider's own hosts, ``*.`` in front for all below one: a target of a file
             may send them a secret of ``environment`` without a confirmation (see
             :mod:`phi2sdk.config.trust`). Only hosts where nobody but the provider can read a
@@ -111,26 +111,26 @@ class Backend(ABC):
     @property
     @abstractmethod
     def capabilities(self) -> Capabilities:
-        """What it can do."""
+        """Return the capabilities of the backend."""
 
     @property
     @abstractmethod
     def dialect(self) -> Dialect:
-        """How its route says sampling parameters."""
+        """Return the table of the sampling parameters of its route."""
 
     @property
     def route(self) -> str:
-        """Where requests go, for receipts: dialect and path."""
+        """Return the route for receipts: dialect and path."""
         return self.dialect.name
 
     @property
     def model_name(self) -> str | None:
-        """The model that is asked for by name; ``None`` where the endpoint serves just one."""
+        """Return the model name in requests; ``None`` if the endpoint serves only one model."""
         return None
 
     @property
     def server(self) -> tuple[str, int] | None:
-        """Host and port that are called; ``None`` on this machine, or while it is not known."""
+        """Return host and port; ``None`` for this process, or if they are not yet known."""
         return None
 
     @property
@@ -143,22 +143,22 @@ class Backend(ABC):
 
     @property
     def most_calls(self) -> int:
-        """How many calls over the wire one request may make at most."""
+        """Return the maximum number of calls that one request may make."""
         return 1
 
     @abstractmethod
     def stream(self, request: Request) -> AsyncGenerator[Event, None]:
-        """Answer a request: ``Sent``, ``Opened``, ``Chunk`` ..., ``Done``.
+        """Answer a request with the events ``Sent``, ``Opened``, ``Chunk`` ..., ``Done``.
 
-        ``Sent`` is yielded right before the call goes out. Closing the generator early ends the
-        call at the provider. Chunks hold the text as received: stops are cut by the client.
+        ``Sent`` is yielded immediately before the call is sent. Closing the generator early ends
+        the call at the provider. Chunks have the text as received, and the client cuts at stops.
 
         Raises:
-            Phi2Error: Whatever goes wrong, under its right name.
+            Phi2Error: The request failed. The class gives the kind of failure.
         """
 
     def explain(self, request: Request) -> Receipt:
-        """What would be sent for a request, without sending it.
+        """Return the receipt of a request without sending it.
 
         Raises:
             UnsupportedParameter: As the request itself would.
@@ -166,20 +166,20 @@ class Backend(ABC):
         return self.prepare(request)[1]
 
     def outgoing(self, request: Request) -> RequestPreview | None:
-        """The very call that a request makes, without making it.
+        """Return the call that a request makes, without making it.
 
-        ``None`` where nothing goes over a wire, and for a backend that does not tell.
+        It is ``None`` if nothing is sent over a network, or the backend does not report it.
 
         Raises:
             UnsupportedParameter: As the request itself would.
-            ConfigurationError: The address is only found out when the first call is made.
+            ConfigurationError: The address is not known before the first call.
         """
         return None
 
     def prepare(self, request: Request) -> tuple[dict[str, object], Receipt]:
-        """The route's sampling keys for a request, and the receipt that accounts for them.
+        """Return the route's sampling keys for a request, and the receipt with their fates.
 
-        Warns of each parameter that is left out, where ``on_unsupported`` is ``warn``.
+        If ``on_unsupported`` is ``warn``, the method warns of each parameter that is left out.
         """
         wire, fates = self._translate(request.sampling, stops_of(request))
         for fate in fates:
@@ -197,9 +197,9 @@ class Backend(ABC):
         return dict(wire), receipt
 
     def _translate(self, sampling: Sampling, stops: tuple[str, ...]) -> Translation:
-        """:func:`translate`, remembered: most requests of a program have the same sampling.
+        """Call :func:`translate` with a cache, as most requests of a program share a sampling.
 
-        1 and 1.0 are equal but not the same on the wire, so the kinds belong to the key.
+        1 and 1.0 are equal but differ in the request, so the cache key includes the types.
         """
         dialect = self.dialect
         key = (sampling, kinds_of(sampling), stops, self.on_unsupported)
@@ -212,7 +212,7 @@ class Backend(ABC):
         return known[1]
 
     async def score(self, prompt: str, text: str, *, temperature: float = 1.0) -> Score:
-        """How likely ``text`` is after ``prompt``, token by token.
+        """Return the log-probability of each token of ``text`` after ``prompt``.
 
         Raises:
             InvalidRequest: This backend cannot score a given text (``capabilities.scores``).
@@ -225,15 +225,15 @@ class Backend(ABC):
     async def prompt_logprobs(
         self, text: str, *, timeout: float | None = None
     ) -> tuple[TokenLogprob, ...]:
-        """How likely the endpoint itself finds each token of ``text`` after those before it.
+        """Return the endpoint's log-probability of each token of ``text`` after the preceding ones.
 
         Args:
-            text: Prompt and answer, in one.
-            timeout: In seconds.
+            text: Prompt and answer together.
+            timeout: Seconds for the request.
 
         Raises:
-            InvalidRequest: This route does not tell (``capabilities.prompt_logprobs``).
-            BadResponse: It should, and does not.
+            InvalidRequest: The route does not report them (``capabilities.prompt_logprobs``).
+            BadResponse: The reply does not have them.
         """
         raise InvalidRequest(
             f"{self.target} does not tell how likely it finds a given text: TGI's own route does, "
@@ -248,12 +248,12 @@ class Backend(ABC):
         """
 
     async def check(self) -> str:
-        """One cheap call that shows whether the provider is reachable; what it said.
+        """Make a cheap call that checks whether the provider is reachable; return its answer.
 
         Raises:
-            Phi2Error: It is not.
+            Phi2Error: The provider is not reachable, or refuses the call.
         """
         return "no check for this backend: send a request"
 
     async def close(self) -> None:
-        """Give back connections, threads and memory. Closing twice is harmless."""
+        """Release connections, threads and memory. Closing twice has no effect."""

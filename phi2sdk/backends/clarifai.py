@@ -125,7 +125,7 @@ class ClarifaiBackend(Backend):
         model: The model's URL on clarifai.com, ``user/app/model``, or ``phi-2``.
         version: One version of the model; its default version if left out.
         base: The API: ``https://host``, or ``http://127.0.0.1:port`` for one on this machine.
-        deployment: A deployment of yours that shall answer, as ``user/deployment``.
+        deployment: One of your deployments that must answer, as ``user/deployment``.
         timeouts: Limits of one attempt.
         insecure_hosts: Hosts that may be called without TLS though they are not loopback.
 
@@ -188,7 +188,7 @@ class ClarifaiBackend(Backend):
         return self._wire.endpoint.server
 
     def call(self, request: Request) -> HttpCall:
-        """The very call that a request makes: the method, and the message as JSON."""
+        """Return the call that a request makes: the method, and the message as JSON."""
         wire, _ = self.prepare(request)
         body = MessageToDict(self._message(request, wire), preserving_proto_field_name=True)
         return HttpCall(_method(request), body, request.stream)

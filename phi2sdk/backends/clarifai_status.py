@@ -10,8 +10,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-# gRPC's own handling of a fork crashes some children of a process with a stream under way, and we
-# refuse to use it in a child anyway. It reads this when it is imported.
+# gRPC's handling of a fork crashes some children of a process with an open stream, and the client
+# refuses to use gRPC in a child anyway. gRPC reads this variable when it is imported.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 import grpc

@@ -49,7 +49,7 @@ def with_scheme(base: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where calls go.
+    """The address of an endpoint.
 
     Attributes:
         address: ``host:port``.
@@ -74,8 +74,8 @@ class Endpoint:
         Without a scheme, loopback is plain and everything else is TLS.
 
         Raises:
-            ConfigurationError: It is no endpoint, has a path, or would carry the key in clear to
-                a host that is neither loopback nor in ``insecure_hosts``.
+            ConfigurationError: It is not a valid endpoint, has a path, or would send the key
+                unencrypted to a host that is neither loopback nor in ``insecure_hosts``.
         """
         try:
             parts = urlsplit(check_endpoint(with_scheme(base), PROVIDER, insecure_hosts))
@@ -97,7 +97,7 @@ class Endpoint:
 
 
 class _Call:
-    """A call that ends in order: when it has ended, gRPC has no event of it to deliver.
+    """A call that ends cleanly: after it has ended, gRPC has no event of it to deliver.
 
     What is cancelled in the middle of a read would have its event come later, and if the loop is
     closed by then, gRPC logs an error in whichever loop is polling. So a read is never cancelled:
@@ -140,7 +140,9 @@ class _Call:
         reading = self._reading
         if reading is not None:
             await asyncio.wait((reading,))
-            _ = reading.cancelled() or reading.exception()  # seen: nobody else will look
+            _ = (
+                reading.cancelled() or reading.exception()
+            )  # retrieved, so that asyncio does not log it
 
 
 class _Channel:
@@ -175,7 +177,7 @@ class _Channel:
         return _Call(self, start(body, timeout=timeout, metadata=metadata))
 
     async def close(self) -> None:
-        """End the calls that run, close, and wait until gRPC is through with what was cancelled."""
+        """End running calls, close, and wait until gRPC has finished the cancelled calls."""
         self.closed = True
         self._methods.clear()
         await asyncio.gather(*(call.end() for call in list(self.calls)))

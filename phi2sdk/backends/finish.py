@@ -35,8 +35,8 @@ def finish_of(value: Any, partial: str = "") -> FinishReason:
     """Return the reason that a server's own word stands for.
 
     Args:
-        value: What stands in the reply.
-        partial: The text that came with it, for the error.
+        value: The value in the reply.
+        partial: The text of the reply, for the error.
 
     Raises:
         BadResponse: The word does not say that the answer is complete.

@@ -78,8 +78,8 @@ HOLD_SECONDS = 600
 class TGI(Route):
     """``POST /generate`` and ``/generate_stream`` of Text Generation Inference.
 
-    Token ids and log-probabilities come along. The stop text stays in what is received; the cut
-    is made on our side.
+    The reply includes token ids and log-probabilities. The received text includes the stop, and the
+    client cuts it.
 
     Args:
         dialect: Another name for the same parameters, where another provider serves it.
@@ -259,7 +259,7 @@ class HFBackend(DetectingBackend):
                     "resume it, or use wake=true",
                     provider=self.provider,
                 )
-            if self._wire is None:  # nobody else was faster
+            if self._wire is None:  # no other task was faster
                 self._wire = self._wire_to(found.url)
         return self._wire
 
@@ -377,7 +377,7 @@ def _hub() -> ModuleType:
 
 @contextmanager
 def _hub_failures(redact: Redactor) -> Iterator[None]:
-    """huggingface_hub's exceptions under our names."""
+    """Convert the exceptions of huggingface_hub to errors of this package."""
     from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 
     try:

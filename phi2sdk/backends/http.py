@@ -1,7 +1,7 @@
-"""Backends over HTTP: one way of a call, many dialects.
+"""The common code of the HTTP backends.
 
-A :class:`Route` knows one wire format: how a request becomes a body, and how replies and stream
-events become our events. It does no input or output. :class:`HTTPBackend` joins a route to a
+A :class:`Route` implements one wire format: it converts a request to a body, and replies and stream
+events to events. It does no input or output. :class:`HTTPBackend` combines a route with a
 :class:`~phi2sdk.transport.http.HttpTransport`.
 """
 
@@ -30,13 +30,13 @@ __all__ = ["HttpCall", "EventReader", "HTTPBackend", "Route"]
 
 @dataclass(frozen=True, slots=True)
 class HttpCall:
-    """One HTTP call, ready to go.
+    """One HTTP call, ready to be sent.
 
     Attributes:
-        path: Appended to the endpoint; may hold a query.
+        path: Path that is appended to the endpoint; may have a query.
         body: The JSON document.
-        streamed: Whether the reply will be a stream of events.
-        headers: What this very body needs besides the backend's headers. Never a key.
+        streamed: Whether the reply is a stream of events.
+        headers: Headers that this body requires in addition to those of the backend, never a key.
     """
 
     path: str
@@ -46,20 +46,20 @@ class HttpCall:
 
 
 class EventReader(ABC):
-    """Reads the events of one stream; keeps what it must remember between them."""
+    """Reads the events of one stream, and keeps state between them."""
 
     @abstractmethod
     def read(self, document: Any, t_ns: int) -> Iterable[Chunk | Done]:
-        """What one event's JSON document says.
+        """Return the event for one JSON document of the stream.
 
         Raises:
             Phi2Error: The event reports a failure, or is not of the protocol.
         """
 
     def end(self, t_ns: int) -> Done | None:
-        """The stream ended (``[DONE]``, or the body's end): its ``Done``, if it may end here.
+        """Return the ``Done`` of a stream that has ended (``[DONE]``, or the end of the body).
 
-        ``None`` says that something is missing: the stream was cut off.
+        It is ``None`` if the stream was truncated.
         """
         return None
 
@@ -70,42 +70,42 @@ class Route(ABC):
     dialect: Dialect
     capabilities: Capabilities
     model: str | None = None
-    """The model's name in a call, where the endpoint serves more than one."""
+    """The model name in a call, if the endpoint serves several models."""
 
     @abstractmethod
     def call(self, prompt: str, wire: Mapping[str, Any], *, stream: bool) -> HttpCall:
-        """Path and body for a prompt with the dialect's sampling keys."""
+        """Return path and body for a prompt with the dialect's sampling keys."""
 
     @abstractmethod
     def read_reply(self, document: Any, t_ns: int, prompt: str) -> Iterable[Chunk | Done]:
-        """What a whole reply says.
+        """Return the events of a complete reply.
 
         Args:
             document: The reply.
-            t_ns: When its last byte reached us.
-            prompt: What was asked, for routes that repeat it in front of the answer.
+            t_ns: Time at which its last byte arrived.
+            prompt: The prompt, for routes that repeat it before the answer.
 
         Raises:
             Phi2Error: It reports a failure, or is not of the protocol.
         """
 
     def input_told(self, headers: Mapping[str, str]) -> Count | None:
-        """The tokens of the prompt, where the headers of a reply tell them."""
+        """Return the prompt's tokens if the headers of a reply report them."""
         return None
 
     @abstractmethod
     def reader(self) -> EventReader:
-        """A reader for one stream."""
+        """Return a reader for one stream."""
 
     def prompt_logprobs_call(self, text: str) -> HttpCall:
-        """Path and body that ask how likely a text is, with ``capabilities.prompt_logprobs``."""
+        """Return path and body of a request for log-probabilities of a text."""
         raise NotImplementedError
 
     def read_prompt_logprobs(self, document: Any) -> tuple[TokenLogprob, ...]:
-        """What the reply to that says.
+        """Return the log-probabilities in the reply to :meth:`prompt_logprobs_call`.
 
         Raises:
-            Phi2Error: It reports a failure, or does not tell.
+            Phi2Error: The reply reports a failure, or does not have them.
         """
         raise NotImplementedError
 
@@ -115,7 +115,7 @@ class HTTPBackend(Backend):
 
     Args:
         route: The wire format.
-        wire: Where requests go; ``None`` where :meth:`connect` finds that out on first use.
+        wire: The connection; ``None`` if :meth:`connect` determines it on first use.
         target: The target's name, for receipts and reports.
         on_unsupported: What to do about a parameter that the route cannot do.
     """
@@ -152,7 +152,7 @@ class HTTPBackend(Backend):
         return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
 
     def call(self, request: Request) -> HttpCall:
-        """The very call that a request makes: path and JSON body, without headers."""
+        """Return the call that a request makes: path and JSON body, without headers."""
         keys, _ = self.prepare(request)
         return self._call(request, keys)
 
@@ -173,14 +173,14 @@ class HTTPBackend(Backend):
         return {}
 
     async def headers(self) -> Mapping[str, str | Secret]:
-        """Headers made anew for each call, such as a token that expires."""
+        """Return headers that are created for each call, such as a token that expires."""
         return self.known_headers()
 
     async def connect(self) -> HttpTransport:
-        """The wire, at hand before each call.
+        """Return the connection, before each call.
 
         Raises:
-            Phi2Error: The endpoint's address is not known and cannot be found out.
+            Phi2Error: The address of the endpoint is not known and cannot be determined.
         """
         assert self._wire is not None, "a backend without a wire finds one here"
         return self._wire
@@ -242,7 +242,7 @@ class HTTPBackend(Backend):
                 if event.data == b"[DONE]":
                     break
                 if not event.data.strip():
-                    continue  # a sign of life
+                    continue  # a keep-alive
                 for read in reader.read(reply.parse(event.data), t_ns):
                     if isinstance(read, Done):
                         done = read  # usage may still follow

@@ -66,8 +66,7 @@ class LocalBackend(Backend):
         revision: Pins a hub id to a branch, tag or commit.
         quantize: ``int8`` or ``int4``: keep the layers' matrices in so few bits.
         compile: Fuse the one-token step on a CPU; loading then takes 10 to 40 seconds longer.
-        slots: So many requests are answered at once, where memory holds them; the others wait
-            their turn.
+        slots: Maximum number of requests in progress, limited by memory; further requests wait.
 
     The model is loaded by the first request, before its clock starts, or by :meth:`load`.
 
@@ -140,7 +139,7 @@ class LocalBackend(Backend):
         """Load the model, unless it is loaded; several callers share one load.
 
         Args:
-            progress: Called on another thread with the bytes loaded so far and in all.
+            progress: Called on another thread with the number of bytes loaded and the total.
 
         Raises:
             ConfigurationError: Files or packages are missing, or the process was forked after
@@ -180,7 +179,7 @@ class LocalBackend(Backend):
     async def score(
         self, prompt: str | Sequence[int], text: str | Sequence[int], *, temperature: float = 1.0
     ) -> Score:
-        """How likely ``text`` is after ``prompt``, token by token (see :class:`Score`).
+        """Return the log-probability of each token of ``text`` after ``prompt``.
 
         Prompt and text as strings or as tokens. Running streams wait meanwhile.
 
@@ -228,8 +227,8 @@ class LocalBackend(Backend):
                 return await self.load()
         except TimeoutError:
             raise Timeout(
-                f"the model was not loaded within {timeout} s: it goes on loading for the next "
-                "request; load it first with `await backend.load()`"
+                f"the model was not loaded within {timeout} s. It continues loading for the next "
+                "request. To load it in advance, call `await backend.load()`"
             ) from None
 
     def _engine(self, progress: Callable[[int, int], None] | None = None) -> Worker:
@@ -240,7 +239,7 @@ class LocalBackend(Backend):
             worker = self._worker
             if worker is not None and worker.pid != os.getpid():
                 _refuse_forked_gpu(worker)
-                worker = None  # its thread did not come along
+                worker = None  # a fork does not copy its thread
             if worker is not None and worker.model.done() and worker.model.exception():
                 worker.close()
                 worker = None
@@ -302,7 +301,7 @@ class _Mailbox:
 async def _events(
     mailbox: _Mailbox, name: str, prompt_tokens: int, streamed: bool
 ) -> AsyncGenerator[Event, None]:
-    """The worker's news as our events; one chunk a token, or one in all."""
+    """Yield the worker's events as backend events, with one chunk per token or one in total."""
     chunks: list[Chunk] = []
     count = 0
     while True:

@@ -1,4 +1,4 @@
-"""How likely an endpoint finds a given text: what is asked for it, and how the answer is read.
+"""Request log-probabilities of a given text from an endpoint, and parse its reply.
 
 Text Generation Inference tells it with ``decoder_input_details`` (a server of release 3 must be
 started with ``--enable-prefill-logprobs``), the completions route of vLLM and SGLang with ``echo``.
@@ -84,7 +84,7 @@ def _of_prefill(token: Any) -> TokenLogprob:
 
 
 def _checked(tokens: Iterator[TokenLogprob]) -> tuple[TokenLogprob, ...]:
-    """Nothing stands before the first token; all others need their log-probability."""
+    """Check that every token except the first has a log-probability."""
     found = tuple(tokens)
     if any(token.logprob is None for token in found[1:]):
         raise BadResponse("a token of the text has no log-probability")

@@ -55,7 +55,7 @@ def without_aliases(cls: type[Backend], settings: Mapping[str, Any]) -> dict[str
 def refuse_wrong_kinds(
     constructor: type, settings: Mapping[str, Any], *, target: str, backend: str
 ) -> None:
-    """Hold settings against the annotations of a backend's constructor.
+    """Check settings with the annotations of a backend's constructor.
 
     Only the kind is looked at: which words and numbers make sense is the backend's to say.
 
@@ -95,7 +95,7 @@ def _fits(value: object, hint: Any) -> bool:
 
 
 def _kinds(hint: Any) -> Iterator[str]:
-    """What fits, in words."""
+    """Return a description of the values that fit an annotation."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         for one in inner:

@@ -1,4 +1,4 @@
-"""Where a key may be sent, and by which proxy."""
+"""Check the address to which a key is sent, and choose the proxy."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def check_endpoint(url: str, provider: str, insecure_hosts: tuple[str, ...] = ()
     """``url`` without white space around it and without a trailing slash, if a key may go there.
 
     Raises:
-        ConfigurationError: It is no http(s) URL, carries credentials, a query or a fragment, or
-            is plain http to a host that is neither loopback nor named in ``insecure_hosts``.
+        ConfigurationError: It is not an http(s) URL, has credentials, a query or a fragment, or is
+            plain http to a host that is neither loopback nor named in ``insecure_hosts``.
     """
     url = str(url).strip()
     parts = _split(url)
@@ -36,8 +36,8 @@ def check_endpoint(url: str, provider: str, insecure_hosts: tuple[str, ...] = ()
         problem = f"the endpoint must end before its '?' or '#': use {url.split('?')[0]}"
     elif parts.scheme == "http" and not is_loopback(host) and host not in insecure_hosts:
         problem = (
-            f"plain http to {host} would show the key to everybody on the way: use https, or name "
-            f"the host in insecure_hosts if the network is yours"
+            f"plain http to {host} would send the key unencrypted. Use https, or name the host in "
+            "insecure_hosts if you control the network"
         )
     else:
         return url.rstrip("/")
@@ -66,7 +66,7 @@ def origin(address: object) -> str | None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine's loopback."""
+    """Return whether a host name or address is the loopback of this machine."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
@@ -123,7 +123,7 @@ def _proxy(scheme: str) -> Secret:
 def _split(url: str) -> SplitResult | None:
     try:
         parts = urlsplit(url)
-        _ = parts.port  # raises where it is none
+        _ = parts.port  # raises if it is not a valid port
     except ValueError:
         return None
     return parts if parts.netloc.isprintable() and " " not in parts.netloc else None

@@ -111,7 +111,7 @@ class Failure:
 
     @cached_property
     def document(self) -> Any:
-        """The body as JSON, ``None`` where it is none."""
+        """Return the body as JSON; ``None`` if it is not JSON."""
         try:
             return json.loads(self.text)
         except (ValueError, RecursionError):
@@ -143,7 +143,7 @@ class Failure:
 
     @property
     def words(self) -> str:
-        """What the provider says, for a person to read."""
+        """Return the message of the provider for a reader."""
         for key in ("message", "error", "detail"):
             value = self.detail.get(key)
             if isinstance(value, str) and (words := untrusted(value)):

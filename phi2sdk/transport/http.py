@@ -82,7 +82,7 @@ class Reply:
         """``(t_ns, document)``: the whole body, and when its last byte reached us.
 
         Raises:
-            BadResponse: It is no JSON document, or longer than the limit.
+            BadResponse: It is not a JSON document, or longer than the limit.
         """
         pieces = []
         while piece := await self._read():
@@ -122,7 +122,7 @@ class Reply:
         """A JSON document out of ``data``, without a key that the server sent back.
 
         Raises:
-            BadResponse: It is none; the message shows how it begins.
+            BadResponse: It is not a stream of events; the message shows its beginning.
         """
         try:
             return self._redact.document(data)
@@ -160,7 +160,7 @@ class HttpTransport:
 
     Raises:
         ConfigurationError: The endpoint is no URL, or plain http to a host that is not loopback;
-            a key cannot stand in a header; the proxy is of no kind that is spoken here.
+            the key cannot be sent in a header; the kind of proxy is not supported.
     """
 
     _of_parents: ClassVar[list[object]] = []
@@ -316,7 +316,7 @@ class HttpTransport:
         return named or error_for(failure)
 
     def _named(self, error: Exception) -> Phi2Error:
-        """Return an exception of aiohttp as an error of ours."""
+        """Return the error of this package for an exception of aiohttp."""
         made = error_of_connection(error, self._where)
         made.provider = self.provider
         return made
@@ -373,5 +373,6 @@ def _encode(body: Mapping[str, Any]) -> bytes:
         return _ENCODER.encode(body).encode()
     except UnicodeEncodeError:
         raise InvalidRequest(
-            "the request holds half of a surrogate pair, which is no character: clean the text"
+            "the request contains an unpaired surrogate, which is not a character. Remove it from "
+            "the text"
         ) from None

@@ -61,7 +61,7 @@ def command(call: RequestPreview, variables: Mapping[str, str]) -> str:
 
     Returns:
         One command over several lines, for bash or zsh; where something has to be done first,
-        that stands in a line before it.
+        that is in a line before it.
     """
     first = f"{UNNAMED_KEY}=$({' '.join(map(quoted, call.hint))})\n" if call.hint else ""
     made = _grpcurl(call, variables) if call.protocol == "grpc" else _curl(call, variables)
@@ -128,7 +128,7 @@ def _header(name: str, value: str | Secret, variables: Mapping[str, str]) -> str
             if key and held.strip() == key and _VARIABLE.fullmatch(variable)
         )
         return f'"{name}: {scheme}${next(found, UNNAMED_KEY)}"'
-    return quoted(f"{name}: {value}" if value else f"{name};")  # "name:" would take it out
+    return quoted(f"{name}: {value}" if value else f"{name};")  # "name:" would remove it
 
 
 def _scheme_and_key(value: str) -> tuple[str, str]:
