@@ -183,8 +183,8 @@ async def compare(
         tokenizer: The ``tokenizer.json`` that all answers are counted with.
         settings: How to measure.
         analysis: How to evaluate the numbers.
-        budget_usd: A hard cap on what the run may cost; it stops in order before it would come
-            above, and can be resumed with a larger one.
+        budget_usd: The maximum cost of the run in US dollars. The run stops before it would exceed
+            the budget, and can be resumed with a larger one.
         demo: Compare the demo's targets.
         resume: Continue the run that is in the folder.
         progress: Receives the progress of the run.
@@ -224,7 +224,7 @@ async def compare(
 def report_of(
     folder: RunFolder, tokenizer: ReferenceTokenizer, analysis: Analysis | None = None
 ) -> Report:
-    """Make the report of a run as it stands, and write its files.
+    """Build the report of a run, complete or not, and write its files.
 
     Raises:
         ConfigurationError: This is not the folder of a run.
@@ -255,7 +255,7 @@ async def opened(
             local target's checkpoint, else Phi-2's own from the hub's local cache, else an
             estimate that is marked as one.
         demo: As for :func:`compare`.
-        notice: Is told what takes a while.
+        notice: Receives a sentence about each step that takes a while.
 
     Raises:
         ConfigurationError: A target is unknown or cannot be built.

@@ -61,7 +61,7 @@ class Choice:
 
     @property
     def eligible(self) -> bool:
-        """Whether the target can be chosen, if its cost is known."""
+        """True if the target can be chosen once its cost is known."""
         return not self.fails and self.identity != "different" and self.too_few is None
 
     def _merits(self) -> tuple[float | None, ...]:

@@ -288,7 +288,7 @@ def facts(found: DiagnosisReport) -> Facts:
     if found.varies:
         said.append(("answers vary between repetitions", f"{found.varies} prompts"))
     if (regret := found.regret) is not None:
-        said.append(("tokens that are not the likeliest", f"{regret.off:,} of {regret.tokens:,}"))
+        said.append(("tokens that are not the most likely", f"{regret.off:,} of {regret.tokens:,}"))
         said.append(
             ("regret", f"at most {regret.maximum:.3g} nats; up to {regret.tie:.2g} is a tie")
         )

@@ -1,4 +1,4 @@
-"""The report's files in the folder of a run; each is written whole or not at all, past no link."""
+"""The files of a report in the folder of a run, written atomically and never through a link."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ FORMATS: Mapping[str, Callable[[Report], str]] = {
     "report.json": Report.to_json,
     "report.md": markdown,
 }
-"""File name -> how the report is written into it."""
+"""The function that writes each file, by its name."""
 HTML = "report.html"
 
 
 def write_reports(report: Report, folder: Path, measured: Measured) -> None:
-    """Write the report in every format, and ``junit.xml`` where something was required.
+    """Write the report in every format, and ``junit.xml`` if there are requirements.
 
     Args:
         report: The report.
-        folder: Where the files go.
-        measured: The run that the report was made from; the page shows every request.
+        folder: The folder to write to.
+        measured: The run of the report; the page shows every request.
 
     Raises:
-        ConfigurationError: There is no room, or the folder cannot be written.
+        ConfigurationError: The disk is full, or the folder cannot be written.
     """
     for name, write in FORMATS.items():
         write_file(folder / name, write(report))

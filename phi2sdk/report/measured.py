@@ -1,4 +1,4 @@
-"""A run as its report needs it: records, prices, spending and paired answers, each once."""
+"""The records, prices, spending and paired answers of a run, grouped for its report."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ Records = Mapping[str, Sequence[Record]]
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """The records of a run and what several subjects of its report derive from them.
+    """The records of a run, and the values that several subjects of the report derive from them.
 
     Attributes:
         run: The run.
-        tokenizer: The reference tokenizer, for all targets.
-        analysis: How to evaluate the numbers.
+        tokenizer: The reference tokenizer, which counts the tokens of all targets.
+        analysis: The options of the analysis.
         greedy: The measured requests by target, in the order of the prompts.
         warmups: The requests before the run.
         sampled: The requests of the sampled arm.
-        prices: The price of each target; ``None`` where it has none.
-        spends: The spending of each target; ``None`` where it is not known.
+        prices: The price of each target; ``None`` if it has none.
+        spends: The spending of each target; ``None`` if it is not known.
     """
 
     run: Run
@@ -51,7 +51,7 @@ class Measured:
     def of(
         cls, run: Run, tokenizer: ReferenceTokenizer, analysis: Analysis | None = None
     ) -> Measured:
-        """Group the records of a run, and add up what they cost."""
+        """Group the records of a run, and add up their cost."""
         names = list(run.configuration["targets"])
         arms: dict[str, dict[str, list[Record]]] = {
             arm: {name: [] for name in names} for arm in ("warmup", "greedy", "sampled")
@@ -82,7 +82,7 @@ class Measured:
 
     @property
     def latencies(self) -> tuple[Metric, ...]:
-        """The latencies that a report has, in its order."""
+        """The latencies of a report, in its order."""
         return latencies(self.tokenizer)
 
     @property
@@ -93,7 +93,7 @@ class Measured:
 
     @property
     def demo(self) -> bool:
-        """Whether the run compared the demo's targets, whose prices are examples."""
+        """True if the run compared the targets of the demo, whose prices are examples."""
         return bool(self.run.configuration.get("demo"))
 
     @property
@@ -104,12 +104,12 @@ class Measured:
 
     @property
     def basis(self) -> Literal["busy", "window"]:
-        """Over which time throughput counts: under sequential load a target idles in between."""
+        """The time that throughput refers to: busy time, because a sequential load has gaps."""
         return "busy" if self.run.configuration["load"]["kind"] == "sequential" else "window"
 
     @property
     def unique_prefix(self) -> bool:
-        """Whether each repetition was another prompt, so that repetitions cannot be compared."""
+        """True if each repetition had another prompt, so that repetitions cannot be compared."""
         return bool(self.run.configuration.get("unique_prefix"))
 
     @property
@@ -118,11 +118,11 @@ class Measured:
         return Date.fromisoformat(self.run.info["started"][:10])
 
     def simulated(self, name: str) -> bool:
-        """Whether an emulator answers for a target."""
+        """Return whether an emulator answers for a target."""
         return bool(self.targets[name]["simulated"])
 
     def pairing(self, a: str, b: str) -> Pairing:
-        """The greedy answers of two targets, paired by prompt and repetition."""
+        """Return the greedy answers of two targets, paired by prompt and repetition."""
         if (a, b) not in self._pairings:
             self._pairings[a, b] = pair_up(self.greedy[a], self.greedy[b])
         return self._pairings[a, b]

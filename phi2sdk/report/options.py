@@ -1,4 +1,4 @@
-"""What is asked of the numbers once they are there; asking otherwise needs no new run."""
+"""The options of the analysis of a run, which can be changed without a new run."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ __all__ = ["Analysis"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Analysis:
-    """How to judge.
+    """The options of an analysis.
 
     Attributes:
         margin: Ratios from ``1 / (1 + margin)`` to ``1 + margin`` count as equivalent.
-        slo: Service levels: seconds by metric.
-        requirements: What must hold.
-        volume: Summaries a day at which to compare costs; ``None``: busy time only.
-        baseline: A model of the price book, or a target, that the others are compared with.
-        tokenizer_ratio: The baseline's tokens for each token that was measured.
+        slo: The service levels, in seconds by metric.
+        requirements: The rules that must hold.
+        volume: Summaries per day at which costs are compared; ``None``: without machine idle time.
+        baseline: A model of the price book, or a target, to compare costs with.
+        tokenizer_ratio: The tokens of the baseline per measured token.
         book: The price book.
-        quality_model: The folder of a sentence-transformers model, which gives the likeness of
-            answers to the input's references by their embeddings.
+        quality_model: The folder of a sentence-transformers model, which compares answers with
+            the reference texts of the input by their embeddings.
 
     Raises:
         ConfigurationError: The margin or the volume is not above 0.
@@ -53,11 +53,11 @@ class Analysis:
             )
 
     def check(self, targets: Sequence[str]) -> None:
-        """See whether every requirement names something that a report has, and the baseline.
+        """Check that the requirements, the baseline and the quality model exist.
 
         Raises:
-            ConfigurationError: One does not; the message lists near ones. The quality model is
-                not there, or what reads it.
+            ConfigurationError: One of them does not exist, with similar names in the message; or
+                the package that reads the quality model is not installed.
         """
         for requirement in self.requirements:
             requirement.check(targets)
@@ -66,10 +66,10 @@ class Analysis:
             check_encoder(self.quality_model)
 
     def found_baseline(self, targets: Sequence[str]) -> Baseline | None:
-        """The baseline, if one was named.
+        """Return the baseline, if one is named.
 
         Raises:
-            ConfigurationError: It is neither a target nor in the price book.
+            ConfigurationError: The baseline is neither a target nor in the price book.
         """
         if self.baseline is None:
             return None

@@ -1,4 +1,4 @@
-"""Whether a run is valid, which the first line of every report says."""
+"""The validity of a run, which the first line of every report states."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def judge(measured: Measured) -> ValidityReport:
 
 
 def _told_apart(a: float, b: float) -> tuple[str, str]:
-    """Return two different numbers with so many decimals that their texts differ."""
+    """Return two different numbers with enough decimals for their texts to differ."""
     for decimals in range(1, 9):
         texts = f"{a:.{decimals}f}", f"{b:.{decimals}f}"
         if texts[0] != texts[1]:
