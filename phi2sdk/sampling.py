@@ -278,10 +278,11 @@ def _fate(
         return ParameterFate(name, value, "neutral", note=note)
     if strict:
         able = [n for n in PARAMETERS if dialect.rules.get(n, Rule()).key is not None]
+        advice = f". {dialect.advice}" if dialect.advice else ""
         raise UnsupportedParameter(
             f"{name}={value!r} cannot be sent: the route {dialect.name} has no such parameter (it "
             f"takes {', '.join(able)}). Leave it out, choose another route, or pass "
-            f'on_unsupported="warn" to send the request without it{dialect.advice and f". {dialect.advice}"}'
+            f'on_unsupported="warn" to send the request without it{advice}'
         )
     return ParameterFate(name, value, "unsupported", note=f"{dialect.name} has no such parameter")
 
