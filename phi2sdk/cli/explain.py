@@ -125,7 +125,7 @@ def explain(
             f"there is no cURL command: the target {target} "
             f"{_NO_CALL[receipt.provider == 'local']}. Leave out --curl"
         )
-    print_receipt(receipt, _described(receipt, call), console(stderr=curl))
+    print_receipt(receipt, console(stderr=curl), request=_described(receipt, call))
     if said is not None and curl:
         sys.stdout.write(f"{said}\n")
 

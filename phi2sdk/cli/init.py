@@ -32,7 +32,7 @@ def init(
         ),
     ] = Path(DEFAULT_CONFIG),
     force: Annotated[
-        bool, _option("--force", metavar=FLAG, help="Replace the file if it exists.")
+        bool, _option("--force", "-f", metavar=FLAG, help="Replace the file if it exists.")
     ] = False,
 ) -> None:
     """Write a commented configuration file from what the environment configures.

@@ -16,27 +16,33 @@ if TYPE_CHECKING:
 __all__ = ["print_answered", "print_receipt"]
 
 
-def print_receipt(receipt: Receipt, call: dict[str, str], to: Console) -> None:
+def print_receipt(
+    receipt: Receipt,
+    to: Console,
+    *,
+    request: Mapping[str, str] | None = None,
+    answer: Mapping[str, str] | None = None,
+) -> None:
     """Print the route, the prompt, and a table of the parameters.
 
     Args:
         receipt: The receipt.
-        call: Further lines about the request, by their labels.
         to: The console.
+        request: Further lines about the request, by their labels.
+        answer: Lines about the answer, by their labels.
     """
     provider = "" if receipt.provider == receipt.target else f" ({receipt.provider})"
+    server = {} if receipt.server is None else {"server": str(receipt.server)}
+    wrapped = "The prompt is sent as a chat message, which the server puts into a chat template."
     lines = {
         "target": f"{receipt.target}{provider}",
         "route": receipt.route,
-        **call,
+        **server,
+        **(request or {}),
         "prompt": f"{len(receipt.prompt.encode())} bytes: {_short(receipt.prompt)}",
+        **({"template": wrapped} if receipt.wrapped else {}),
+        **(answer or {}),
     }
-    if receipt.server is not None:
-        lines["server"] = str(receipt.server)
-    if receipt.wrapped:
-        lines["template"] = (
-            "The prompt is sent as a chat message, which the server puts into a chat template."
-        )
     _print_lines(lines, to)
     _write(to)
     print_table(
@@ -52,7 +58,7 @@ def print_receipt(receipt: Receipt, call: dict[str, str], to: Console) -> None:
 
 def print_answered(completion: Completion, to: Console) -> None:
     """Print the receipt of an answer, with its attempts, tokens, latency and cost."""
-    print_receipt(completion.receipt, dict(_measured(completion)), to)
+    print_receipt(completion.receipt, to, answer=dict(_measured(completion)))
     attempts = completion.receipt.attempts
     if not attempts:
         return

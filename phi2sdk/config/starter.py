@@ -86,7 +86,9 @@ def starter(environ: Mapping[str, str], *, device: str, local: str | None, today
         if found:
             targets.append(name)
         elif name in _ABOUT:
-            missing[name] = f"{untrusted(local or '')}." if name == "local" else _to_configure(name)
+            missing[name] = (
+                f"{untrusted(local or '').rstrip('.')}." if name == "local" else _to_configure(name)
+            )
         else:
             continue
         about = _ABOUT.get(name, f"Backend {name}")

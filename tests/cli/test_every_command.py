@@ -21,7 +21,8 @@ from phi2sdk.emulator import Fault
 from phi2sdk.testing import Phi2Emulator
 from tests.commands import phi2
 
-COMMANDS = tuple(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+COMMANDS_BY_NAME = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+COMMANDS = tuple(COMMANDS_BY_NAME)
 SMALL = ("--repeat", "1", "--warmup", "0", "--max-tokens", "8", "--quiet")
 ANSI = re.compile(r"\x1b\[([\d;]*)m")
 
@@ -95,6 +96,38 @@ def test_help_is_0_with_an_example_and_a_wrong_option_2(command: str) -> None:
     assert helped.exit_code == 0
     assert f"Example: phi2 {command}" in " ".join(helped.output.split())
     assert runner.invoke(app, [command, "--no-such-option"]).exit_code == 2
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_whole_sentences_exit_statuses_and_groups(command: str) -> None:
+    found = COMMANDS_BY_NAME[command]
+    first, *rest = (found.help or "").split("\n\n")
+    assert re.fullmatch(r"[A-Z][^.]+\.( [A-Z][^.]+\.)*", " ".join(first.split())), first
+    assert any(text.startswith("Exit status:\n  0 ") for text in rest), found.help
+    options = [one for one in found.params if one.param_type_name == "option"]
+    for option in options:
+        text = str(getattr(option, "help", ""))
+        assert re.fullmatch(r"\S.*\.", text, re.S), (option.name, text)
+        assert not getattr(option, "show_default", None), "the help text states the default"
+    if len(options) > 8:
+        assert all(getattr(option, "rich_help_panel", None) for option in options)
+
+
+def test_options_have_the_same_short_names_in_every_command() -> None:
+    shorts: dict[str, set[str]] = {}
+    for command in COMMANDS_BY_NAME.values():
+        for option in command.params:
+            for short in (one for one in option.opts if re.fullmatch("-[a-z]", one)):
+                shorts.setdefault(short, set()).add(max(option.opts, key=len))
+    assert shorts == {
+        "-f": {"--force"},
+        "-m": {"--model"},
+        "-o": {"--output"},
+        "-q": {"--quiet"},
+        "-t": {"--target"},
+        "-v": {"--verbose"},
+        "-y": {"--yes"},
+    }
 
 
 @pytest.mark.parametrize("command", ["generate", "doctor", "compare"])
