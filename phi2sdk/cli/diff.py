@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
+from phi2sdk.cli.options import FLAG, panel, percent
 from phi2sdk.cli.output import console, print_document
 from phi2sdk.text import for_terminal
 
@@ -19,28 +20,39 @@ if TYPE_CHECKING:
 __all__ = ["diff", "show"]
 
 
+_option = panel()
+
+
 def diff(
-    run_a: Annotated[Path, typer.Argument(help="Folder of the earlier run, A.")],
-    run_b: Annotated[Path, typer.Argument(help="Folder of the later run, B.")],
+    run_a: Annotated[Path, typer.Argument(metavar="RUN_A", help="Folder of the earlier run.")],
+    run_b: Annotated[Path, typer.Argument(metavar="RUN_B", help="Folder of the later run.")],
     margin: Annotated[
         str,
-        typer.Option(help="Difference that counts as equivalent, in percent.", metavar="PERCENT"),
+        _option(
+            help="Difference that counts as equivalent, in percent (default: 5%).",
+            metavar="PERCENT",
+        ),
     ] = "5%",
     tokenizer: Annotated[
         Path | None,
-        typer.Option(
+        _option(
             help="tokenizer.json that compares answers (default: that of run A).",
             metavar="FILE",
             dir_okay=False,
         ),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
+    json: Annotated[
+        bool, _option("--json", metavar=FLAG, help="Print the comparison as JSON.")
+    ] = False,
 ) -> None:
     """Compare two runs: latency, cost, identity and answers of each target.
 
     A change is reported if chance does not explain it. Invalid runs are named first.
+
+    Exit status:
+      0  The comparison was printed.
+      2  A folder contains no run, or an option is wrong.
     """
-    from phi2sdk.cli.options import percent
     from phi2sdk.measure.folder import RunFolder
     from phi2sdk.pipeline import run_tokenizer
     from phi2sdk.report.diff import diff_runs

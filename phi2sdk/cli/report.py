@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from phi2sdk.cli.errors import DONE, REQUIREMENT_FAILS
+from phi2sdk.cli.options import FLAG, panel, percent
 from phi2sdk.cli.output import console, print_document
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.text import for_terminal
@@ -23,85 +24,64 @@ __all__ = ["analysis_like", "report"]
 
 
 SECTIONS = "cost, identity, agreement, quality, latency or all"
-_SHOW, _ANALYSIS = "Output", "Analysis"
+_output, _analysis = panel("Output"), panel("Analysis")
 
 
 def report(
     run: Annotated[Path, typer.Argument(help="Folder of the run.", metavar="RUN")],
     section: Annotated[
         list[str] | None,
-        typer.Option(
+        _output(
             metavar="NAME",
             help=f"Print a section instead of the overview: {SECTIONS}; repeatable.",
-            rich_help_panel=_SHOW,
         ),
     ] = None,
     json: Annotated[
-        bool, typer.Option("--json", help="Print the report as JSON.", rich_help_panel=_SHOW)
+        bool, _output("--json", metavar=FLAG, help="Print the report as JSON.")
     ] = False,
     export: Annotated[
         Literal["csv"] | None,
-        typer.Option(
-            metavar="FORMAT",
-            help="Write the records into the folder: csv (records.csv).",
-            rich_help_panel=_SHOW,
-        ),
+        _output(metavar="FORMAT", help="Write the records into the folder: csv (records.csv)."),
     ] = None,
     volume: Annotated[
-        float | None,
-        typer.Option(
-            metavar="N", help="Compare costs at N summaries per day.", rich_help_panel=_ANALYSIS
-        ),
+        float | None, _analysis(metavar="N", help="Compare costs at N summaries per day.")
     ] = None,
     baseline: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Compare costs with a model, such as gpt-4, or with a target.",
-            rich_help_panel=_ANALYSIS,
+        _analysis(
+            metavar="NAME", help="Compare costs with a model, such as gpt-4, or with a target."
         ),
     ] = None,
     margin: Annotated[
         str | None,
-        typer.Option(
-            metavar="PERCENT",
-            help="Difference in latency that counts as equivalent.",
-            rich_help_panel=_ANALYSIS,
-        ),
+        _analysis(metavar="PERCENT", help="Difference in latency that counts as equivalent."),
     ] = None,
     slo: Annotated[
         str | None,
-        typer.Option(
-            metavar="LIST",
-            help="Latency limits in seconds, such as ttft=0.5,e2e=5.",
-            rich_help_panel=_ANALYSIS,
-        ),
+        _analysis(metavar="LIST", help="Latency limits in seconds, such as ttft=0.5,e2e=5."),
     ] = None,
     require: Annotated[
         list[str] | None,
-        typer.Option(
+        _analysis(
             metavar="RULE",
             help="Exit with status 1 unless the rule holds, such as "
             "'targets.gpu.latency.e2e.p95 < 2'; repeatable.",
-            rich_help_panel=_ANALYSIS,
         ),
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option(
+        _analysis(
             metavar="FILE",
             help="Configuration with prices (default: phi2.toml).",
             dir_okay=False,
-            rich_help_panel=_ANALYSIS,
         ),
     ] = None,
     tokenizer: Annotated[
         Path | None,
-        typer.Option(
+        _analysis(
             metavar="FILE",
             help="tokenizer.json to count with (default: that of the run).",
             dir_okay=False,
-            rich_help_panel=_ANALYSIS,
         ),
     ] = None,
 ) -> None:
@@ -110,17 +90,13 @@ def report(
     An option that is not given keeps the value that it has in the run's report.json.
 
     Exit status:
-
-    - 0: done, and every requirement is met
-
-    - 1: a requirement is not met
-
-    - 2: the folder has no run, or an option is wrong
+      0  The result was printed, and every requirement holds.
+      1  A requirement does not hold.
+      2  The folder contains no run, or an option is wrong.
     """
     from dataclasses import replace
 
     from phi2sdk.analysis.metrics import parse_slo
-    from phi2sdk.cli.options import percent
     from phi2sdk.config.lookup import load_book
     from phi2sdk.measure.folder import RunFolder
     from phi2sdk.pipeline import report_of

@@ -104,7 +104,7 @@ def test_help_has_whole_sentences_exit_statuses_and_groups(command: str) -> None
     first, *rest = (found.help or "").split("\n\n")
     assert re.fullmatch(r"[A-Z][^.]+\.( [A-Z][^.]+\.)*", " ".join(first.split())), first
     assert any(text.startswith("Exit status:\n  0 ") for text in rest), found.help
-    options = [one for one in found.params if one.param_type_name == "option"]
+    options = [one for one in found.params if one.param_type_name == "option" and not one.hidden]
     for option in options:
         text = str(getattr(option, "help", ""))
         assert re.fullmatch(r"\S.*\.", text, re.S), (option.name, text)
