@@ -18,6 +18,7 @@ from phi2sdk.measure.gpu_power import price_of
 from phi2sdk.measure.records import Record
 from phi2sdk.measure.tokens import model_label
 from phi2sdk.report.format import UNKNOWN, p_value
+from phi2sdk.report.identity_logprobs import logprobs_sentence
 from phi2sdk.report.identity_sentences import (
     LEVEL,
     difference_sentence,
@@ -325,35 +326,6 @@ def calibration(found: IdentityCalibrationReport | None) -> tuple[Facts, list[Se
         ),
     ]
     return facts, [table for table in tables if table.rows]
-
-
-def logprobs_sentence(report: Report, name: str) -> str | None:
-    """Return how a target's own log-probabilities differ from those of the local weights."""
-    found = report.identity[name].logprobs
-    if found is None:
-        return None
-    cost = "at an unknown cost" if found.usd is None else f"at a cost of ${found.usd:.2g} or less"
-    asked = f"{found.requests} requests {cost}, which no other figure includes"
-    left_out = "".join(f"; {n} {why}" for why, n in found.left_out.items())
-    if found.mean_difference is None or found.p99_difference is None:
-        return f"the log-probabilities of the endpoint could not be compared ({asked}{left_out})."
-    said = (
-        f"the endpoint's log-probabilities of {found.tokens:,} tokens differ from the local ones "
-        f"by {found.mean_difference:.2g} nats on average and {found.p99_difference:.2g} at p99"
-    )
-    if found.top1 is not None:
-        said += f", the most likely token is the same in {found.top1:.1%} of the places"
-    if found.kl_lower_bound is not None:
-        said += f", and their KL divergence is {found.kl_lower_bound:.2g} nats per token or more"
-    calibration = report.identity_calibration
-    own = {} if calibration is None else calibration.precisions
-    bands = [
-        f"{precision} by {one.logprobs.p99_difference:.2g}"
-        for precision, one in own.items()
-        if one.logprobs is not None and one.logprobs.p99_difference is not None
-    ]
-    beside = f" The local weights differ in {' and '.join(bands)} at p99." if bands else ""
-    return f"{said} ({asked}{left_out}).{beside}"
 
 
 def _row(name: str, one: IdentityReport) -> tuple[Cell, ...]:

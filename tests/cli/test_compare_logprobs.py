@@ -61,7 +61,7 @@ async def test_an_honest_endpoint_differs_by_almost_nothing_and_int4_by_more(
     assert "teacher-forced" not in report.identity["hf"].evidence  # nothing for a verdict
     for page in ("report.md", "report.html"):
         text = (out / page).read_text(encoding="utf-8")
-        assert "its own log-probabilities of" in text
+        assert "log-probabilities of" in text
         assert "3 requests" in text
     folder = RunFolder(out)
     assert report_of(folder, run_tokenizer(folder.read())).identity == report.identity
