@@ -44,7 +44,7 @@ FinishReason = Literal["stop", "length", "filter", "cancelled"]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a backend is asked.
+    """A request to a backend.
 
     Attributes:
         prompt: One string and its stops.
@@ -105,7 +105,7 @@ class ServerSoftware:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Receipt:
-    """What was really asked, and how often.
+    """The request that was actually sent, and its attempts.
 
     Attributes:
         target: The target's name; provider: whose wire it speaks; route: path and dialect.
@@ -190,7 +190,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a request cost.
+    """The cost of a request.
 
     Attributes:
         usd: US dollars.

@@ -66,7 +66,7 @@ class Prompt:
         if END_OF_TEXT in self.text and not self.allow_control_tokens:
             raise InvalidRequest(
                 f"the prompt contains {END_OF_TEXT!r}, which the model would read as a control "
-                "token: take it out, or pass allow_control_tokens=True"
+                "token. Remove it, or pass allow_control_tokens=True"
             )
         if any(not stop for stop in self.stop):
             raise InvalidRequest("an empty stop string would end every answer at once")
@@ -102,7 +102,7 @@ def chat(
     Args:
         turns: ``(speaker, text)`` pairs in order; at least one.
         reply_as: The speaker whose next turn the model writes.
-        allow_control_tokens: Whether ``<|endoftext|>`` may stand in a turn.
+        allow_control_tokens: Whether ``<|endoftext|>`` may occur in a turn.
 
     The answer is cut where any speaker, ``reply_as`` included, takes the next turn.
     """
@@ -151,7 +151,7 @@ def render(
     """``text`` in a format named by a string, as the command line gives it.
 
     For ``chat`` the text is one turn of Alice's, answered by ``reply_as``.
-    ``allow_control_tokens`` says whether ``<|endoftext|>`` may stand in it.
+    ``allow_control_tokens`` states whether ``<|endoftext|>`` may occur in it.
 
     Raises:
         InvalidRequest: The format is unknown.

@@ -286,7 +286,7 @@ async def test_closing_the_client_ends_a_detection() -> None:
         server.hold.set()
 
 
-def test_a_detection_that_ended_with_its_loop_is_made_again_in_the_next_loop() -> None:
+def test_a_detection_that_ended_with_its_loop_is_repeated_in_the_next_loop() -> None:
     async def begin(backend: OpenAIBackend) -> None:
         asyncio.create_task(backend.detect())  # noqa: RUF006
         await asyncio.sleep(0)

@@ -28,7 +28,7 @@ TABLES = {
 
 
 def piped(*arguments: str, cwd: Path | None = None) -> str:
-    """What a command prints where neither stream is a terminal, and no width is set."""
+    """Run a command where neither stream is a terminal and no width is set; return its output."""
     status, out, err = phi2(*arguments, cwd=cwd, COLUMNS="")
     assert status == 0, err
     return out + err
