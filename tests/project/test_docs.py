@@ -34,6 +34,15 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
     assert {*PAGES, *PROJECT} <= reached
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_every_page_opens_with_a_sentence(page: Path) -> None:
+    """Its first paragraph says what the page lets a reader do."""
+    text = re.sub(r"\A---\n.*?\n---\n", "", page.read_text(), flags=re.S).strip()
+    title, opening = [line for line in text.splitlines() if line.strip()][:2]
+    assert title.startswith("# ")
+    assert re.match(r"(`phi2 |[A-Za-z])", opening), opening
+
+
 def test_the_readme_is_short() -> None:
     lines = PAGES[0].read_text().splitlines()
     shown = lines.index("<!-- demo output: end -->") - lines.index("<!-- demo output: begin -->")
