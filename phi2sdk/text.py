@@ -1,10 +1,10 @@
-"""Somebody else's text, made safe for the place where it is shown.
+"""Make untrusted text safe for the medium in which it is shown.
 
-Model output, a provider's words, names and settings of a run's folder, and what stands in files
-are all somebody else's. Each place has one function, and everything that is shown there passes
-through it: :func:`for_terminal` for a terminal and for what is plain text elsewhere,
-:func:`untrusted` for words inside of a message, :func:`for_markdown` and :func:`for_html` for
-documents.
+Model output, messages of providers, names and settings in the folder of a run, and the content of
+files are untrusted. Each medium has one function, and all text that is shown there passes through
+it: :func:`for_terminal` for a terminal and for plain text elsewhere, :func:`untrusted` for text
+inside of a message, :func:`for_markdown` and :func:`for_html` for documents, and :func:`for_csv`
+for spreadsheets.
 """
 
 from __future__ import annotations

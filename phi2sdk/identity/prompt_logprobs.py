@@ -112,7 +112,7 @@ def compare_told(
     for prompt, text, tokens in told:
         before, after, cause = _tokens(model, prompt, text)
         if cause is None and not _same_tokens(tokens, [*before, *after]):
-            cause = "tokenised otherwise"
+            cause = "tokenized differently"
         if cause is None:
             found.append((tokens[len(before) :], before, after))
         else:

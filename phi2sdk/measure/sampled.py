@@ -234,7 +234,7 @@ def usable(records: Sequence[Record], *, leading: str | None = None) -> Answers:
     """Return the sampled answers of a target that can be scored.
 
     Excluded are ``failed`` requests, ``filtered`` and ``empty`` answers, and texts with an
-    incomplete character (``not re-tokenised``).
+    incomplete character (``not re-tokenized``).
 
     Args:
         records: The target's records of the sampled arm.
@@ -275,7 +275,7 @@ def _text(record: Record) -> tuple[str, str | None]:
     text = record.raw.split(END_OF_TEXT, 1)[0]
     if not text:
         return "", "empty"
-    return text, "not re-tokenised" if _HALF in text else None
+    return text, "not re-tokenized" if _HALF in text else None
 
 
 def _trimmed(texts: Sequence[str]) -> bool:

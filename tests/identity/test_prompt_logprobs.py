@@ -107,7 +107,7 @@ async def test_an_endpoint_with_other_tokens_is_not_compared(model: LocalModel) 
             return tuple(TokenLogprob(c, -1.0) for c in text)
 
     found = await ask_and_compare(Other(), model, PAIRS)
-    assert dict(found.left_out) == {"tokenised otherwise": 4}
+    assert dict(found.left_out) == {"tokenized differently": 4}
 
 
 def test_the_bound_is_below_the_divergence_it_bounds(model: LocalModel) -> None:

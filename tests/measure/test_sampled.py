@@ -28,7 +28,7 @@ def test_what_cannot_be_scored_is_counted_by_its_cause() -> None:
         ]
     )
     assert found.texts == (" one two",)
-    assert found.left_out == {"empty": 2, "failed": 2, "filtered": 1, "not re-tokenised": 1}
+    assert found.left_out == {"empty": 2, "failed": 2, "filtered": 1, "not re-tokenized": 1}
 
 
 def test_what_comes_after_the_end_of_text_is_not_the_answers() -> None:
