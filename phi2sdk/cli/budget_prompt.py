@@ -24,7 +24,7 @@ class BudgetPrompt:
 
     Args:
         usd: The cap in US dollars.
-        agreed: Whether the user agreed already, with ``--yes``.
+        agreed: True if the user agreed already, with ``--yes``.
         say: The console for questions and results.
     """
 
@@ -37,7 +37,7 @@ class BudgetPrompt:
 
     @property
     def stopped(self) -> bool:
-        """Whether the budget ended the run."""
+        """True if the budget ended the run."""
         return self._budget is not None and self._budget.stopped
 
     def agree(self, comparison: Comparison, recorded: Recorded) -> RunBudget:

@@ -39,7 +39,7 @@ _INPUT = "give a .jsonl, .csv or .txt file, or - for standard input"
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the command line asks for, with the inputs read.
+    """The comparison that the command line asks for, with its inputs read.
 
     Attributes:
         options: Complete: with those of the run that is resumed, and the folder.
@@ -131,7 +131,7 @@ class Asked:
         )
 
     def load(self) -> Load:
-        """Return the load of a run that is no sweep."""
+        """Return the load of a single run."""
         options, kind = self.options, self.options.load
         if kind is None:
             kind = "closed" if options.concurrency != 1 else "sequential"
@@ -170,7 +170,7 @@ class Asked:
 
 
 def _check_together(options: CompareOptions) -> None:
-    """See that no two options contradict each other.
+    """Check that no two options contradict each other.
 
     Raises:
         ConfigurationError: Two do.

@@ -100,7 +100,7 @@ def status_of(report: Report, *, stopped: bool = False) -> int:
 
 
 def interruptible(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine on an event loop of its own; Ctrl-C cancels it, so that it ends in order."""
+    """Run a coroutine on an event loop of its own; Ctrl-C cancels it, so that it ends cleanly."""
 
     async def run() -> T:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()

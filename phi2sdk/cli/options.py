@@ -212,10 +212,10 @@ def _standard_input() -> str:
 
 
 def percent(text: str) -> float:
-    """``5%`` or ``5`` as 0.05.
+    """Return a percentage such as ``5%`` or ``5`` as a share, 0.05.
 
     Raises:
-        ConfigurationError: It is no number above 0 and below 100.
+        ConfigurationError: It is not a number above 0 and below 100.
     """
     try:
         value = float(text.strip().removesuffix("%")) / 100
@@ -223,6 +223,6 @@ def percent(text: str) -> float:
         value = 0.0
     if not 0 < value < 1:
         raise ConfigurationError(
-            f"margin {text!r} is no percentage above 0 and below 100: write it as in 5%"
+            f"margin {text!r} is not a percentage above 0 and below 100: write it as in 5%"
         )
     return value

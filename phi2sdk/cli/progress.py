@@ -1,4 +1,4 @@
-"""How a run goes on: live on a terminal, a line now and then elsewhere."""
+"""The progress of a run: bars on a terminal, a line every 15 seconds in a log."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from phi2sdk.pricing.price import Price
 __all__ = ["Board", "Lines", "Live", "Planned", "live"]
 
 LINE_EVERY = 15.0
-"""Seconds between two lines where there is no terminal."""
+"""The number of seconds between two lines without a terminal."""
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What is planned for one target.
+    """The requests that are planned for one target.
 
     Attributes:
         left: Requests to make; ``None``: as many as the run's time allows.
@@ -44,7 +44,7 @@ class Planned:
 
 @dataclass(slots=True)
 class _Count:
-    """One target in this session."""
+    """The requests of one target in this session."""
 
     plan: Planned
     answered: int = 0
@@ -64,7 +64,7 @@ class _Count:
 
     @property
     def speed(self) -> float | None:
-        """Output tokens a second of the time in which it had a request."""
+        """Output tokens per second of the time with a request in flight."""
         return self.tokens / (self.busy_ns / 1e9) if self.tokens and self.busy_ns else None
 
     def take(self, record: Record) -> None:
@@ -82,7 +82,7 @@ class _Count:
                 self.usd = (self.usd or 0.0) + cost.usd
 
     def _occupied(self, begin: int, end: int) -> None:
-        """Add a span of time; spans come in the order of their ends, and may overlap."""
+        """Add a span of time. Spans arrive in the order of their ends, and may overlap."""
         while self._spans and self._spans[-1][1] >= begin:
             first, last = self._spans.pop()
             self.busy_ns -= last - first
@@ -92,31 +92,32 @@ class _Count:
 
 
 class Board:
-    """Counts records by target. Money and tokens are this session's, and provisional: the report
-    adds them up with retries and failures.
+    """Counts the completed requests of each target.
+
+    Cost and tokens are those of this session, without retries and failures, which the report adds.
 
     Args:
-        planned: By target, in the order to show.
+        planned: The plan of each target, in the order in which the targets are shown.
     """
 
     def __init__(self, planned: Mapping[str, Planned]) -> None:
         self.counts = {name: _Count(plan) for name, plan in planned.items()}
 
     def begin(self, total: int | None, done: int) -> None:
-        """The run begins."""
+        """Receive the start of the run."""
 
     def record(self, record: Record) -> None:
-        """One more request has its record."""
+        """Count a completed request."""
         name = record.key.target
         self.counts.setdefault(name, _Count(Planned(None))).take(record)
         self.changed(name)
 
     def changed(self, name: str) -> None:
-        """A target's count has changed."""
+        """Show that the count of a target has changed."""
 
 
 class Live(Board):
-    """A bar for each target, redrawn twice a second: seldom, since it is the harness that draws."""
+    """A bar for each target, redrawn only twice per second, because redrawing delays requests."""
 
     def __init__(self, planned: Mapping[str, Planned], console: Console) -> None:
         super().__init__(planned)
@@ -177,7 +178,11 @@ class Lines(Board):
         self._say(self.line(now - self._began))
 
     def line(self, elapsed: float) -> str:
-        """How it stands after so many seconds, in one line."""
+        """Return the progress in one line.
+
+        Args:
+            elapsed: Seconds since the session began.
+        """
         counts = self.counts.values()
         done, failed = (sum(getattr(c, name) for c in counts) for name in ("done", "failed"))
         totals = [c.total for c in counts]
@@ -198,7 +203,7 @@ class Lines(Board):
 
 @contextmanager
 def live(console: Console, planned: Mapping[str, Planned]) -> Iterator[Board]:
-    """A board on ``console`` while the block runs; a quiet console shows nothing."""
+    """Show progress on ``console`` while the block runs; a quiet console shows nothing."""
     if console.quiet:
         yield Board(planned)
     elif console.is_terminal:

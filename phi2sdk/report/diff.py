@@ -87,7 +87,7 @@ class TargetDiff(Part):
 
 
 class RunSide(Part):
-    """Whether one of the two runs is valid and complete."""
+    """The validity of one of the two runs, and when it started."""
 
     valid: bool
     sentence: str

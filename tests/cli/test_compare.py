@@ -218,7 +218,7 @@ def test_the_demo_runs_on_a_file_of_the_users(
         (["fine.txt", "--demo", "--out", "fine.txt"], "fine.txt is a file"),
         (["fine.txt", "--demo", "--target", "nope"], "no target 'nope'"),
         (["fine.txt", "--demo", "--reference", "nope"], "the reference 'nope' is not compared"),
-        (["fine.txt", "--demo", "--margin", "500"], "no percentage above 0 and below 100"),
+        (["fine.txt", "--demo", "--margin", "500"], "not a percentage above 0 and below 100"),
         (["fine.txt", "--demo", "--format", "poem"], "no prompt format 'poem'"),
         (["fine.txt", "--resume"], "add --output FOLDER"),
         (["fine.txt", "--max-tokens", "0"], "max_tokens"),

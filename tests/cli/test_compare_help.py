@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
 from dataclasses import MISSING, fields
+from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
@@ -14,6 +16,8 @@ import typer.main
 
 from phi2sdk.cli.app import app
 from phi2sdk.cli.compare_options import CompareOptions
+from phi2sdk.testing import Phi2Emulator
+from tests.commands import phi2
 
 GROUPS = (
     *("Input", "Targets", "Load", "Sampling", "Cost", "Identity", "Quality"),
@@ -93,3 +97,15 @@ def test_every_option_that_shipped_is_still_accepted(option: str) -> None:
 def test_the_names_of_other_tools_are_accepted(arguments: list[str], field: str) -> None:
     command = typer.main.get_command(app).commands["compare"]  # type: ignore[attr-defined]
     assert command.make_context("compare", arguments).params[field]
+
+
+def test_verbose_prints_each_request_on_standard_error(
+    tmp_path: Path, phi2_emulator: Phi2Emulator
+) -> None:
+    phi2_emulator.answers("They rise.")
+    (tmp_path / "in.txt").write_text("The sea rises.\n\nThe moon pulls.")
+    small = ("--repeat", "1", "--warmup", "0", "--max-tokens", "8", "-o", "run", "-v", "--json")
+    status, out, err = phi2("compare", "in.txt", "-t", "openai", *small, cwd=tmp_path)
+    assert status in (0, 3), err
+    assert err.count("openai answered in") == 2
+    assert json.loads(out)["run"]["recorded"] == 2
