@@ -1,8 +1,8 @@
 """The options of ``phi2 compare``, declared once.
 
 :class:`CompareOptions` is the signature of the command (:func:`takes`). Its values that the
-configuration of a run does not contain (:data:`KEPT`) are written into ``run.json``, so that
-``--resume`` needs no other option.
+configuration of a run does not contain are written into ``run.json`` (see
+:mod:`phi2sdk.cli.resume`), so that ``--resume`` needs no other option.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ import typer
 from phi2sdk.cli.options import FLAG, complete_formats, complete_targets, panel
 from phi2sdk.prompts import FORMATS
 
-__all__ = ["KEPT", "CompareOptions", "takes"]
-
+__all__ = ["CompareOptions", "takes"]
 
 _input = panel("Input")
 _targets = panel("Targets")
@@ -226,27 +225,9 @@ class CompareOptions:
         bool, _output("--quiet", "-q", metavar=FLAG, help="Print the report only.")
     ] = False
     verbose: Annotated[
-        bool, _output("--verbose", "-v", metavar=FLAG, help="Print each request and retry.")
+        bool, _output("--verbose", "-v", metavar=FLAG, help="Print each retry and detected server.")
     ] = False
 
-
-KEPT = (
-    "config",
-    "tokenizer",
-    "sweep",
-    "volume",
-    "baseline",
-    "budget_usd",
-    "tokenizer_ratio",
-    "identity_model",
-    "honest",
-    "suspect",
-    "quality_model",
-    "slo",
-    "require",
-    "margin",
-)
-"""Options of a run that its configuration does not contain, and that ``run.json`` keeps beside."""
 
 Options = TypeVar("Options")
 

@@ -16,6 +16,7 @@ import typer.main
 
 from phi2sdk.cli.app import app
 from phi2sdk.cli.compare_options import CompareOptions
+from phi2sdk.emulator import Fault
 from phi2sdk.testing import Phi2Emulator
 from tests.commands import phi2
 
@@ -99,13 +100,16 @@ def test_the_names_of_other_tools_are_accepted(arguments: list[str], field: str)
     assert command.make_context("compare", arguments).params[field]
 
 
-def test_verbose_prints_each_request_on_standard_error(
+def test_verbose_prints_each_retry_on_standard_error(
     tmp_path: Path, phi2_emulator: Phi2Emulator
 ) -> None:
     phi2_emulator.answers("They rise.")
     (tmp_path / "in.txt").write_text("The sea rises.\n\nThe moon pulls.")
     small = ("--repeat", "1", "--warmup", "0", "--max-tokens", "8", "-o", "run", "-v", "--json")
+    fault = Fault("status", status=503, path="/v1/completions")
+    phi2_emulator.openai.faults.push(fault)
     status, out, err = phi2("compare", "in.txt", "-t", "openai", *small, cwd=tmp_path)
     assert status in (0, 3), err
-    assert err.count("openai answered in") == 2
+    assert "status 503" in err
+    assert "attempt 1 of 4" in err
     assert json.loads(out)["run"]["recorded"] == 2
