@@ -75,13 +75,13 @@ class _Estimate(Protocol):
 
 
 class Part(BaseModel):
-    """Frozen, and nothing in it that is not declared."""
+    """A part of a report: frozen, and without undeclared fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
 class Interval(Part):
-    """A value and its 95 % interval; an end is null where there is none."""
+    """A value and its 95 % interval; an end is null if there is none."""
 
     value: float
     low: float | None = None
@@ -89,18 +89,18 @@ class Interval(Part):
 
     @classmethod
     def of(cls, estimate: _Estimate | None) -> Interval | None:
-        """An estimate as the report has it; ``None`` where there is no value."""
+        """Return an estimate in the form of the report; ``None`` if it has no value."""
         if estimate is None or estimate.value is None:
             return None
         return cls(value=estimate.value, low=estimate.low, high=estimate.high)
 
 
 class AgreementReport(Part):
-    """How alike two targets' greedy answers are, over ``prompts`` with an answer from both.
+    """The agreement of two targets' greedy answers, over ``prompts`` with an answer from both.
 
-    ``first_divergence``: the median number of tokens before answers part (Kaplan-Meier: equal
-    answers are censored at their length), with its interval; null where most do not. ``parted``:
-    how many prompts' answers do.
+    ``first_divergence``: the median number of tokens before answers differ (Kaplan-Meier: equal
+    answers are censored at their length), with its interval; null if fewer than half differ.
+    ``parted``: the number of prompts whose answers differ.
     """
 
     prompts: int
@@ -117,7 +117,7 @@ class AgreementReport(Part):
 
 
 class UnexplainedReport(Part):
-    """The worst token that was no close call for the reference; the first token is 1."""
+    """The token with the largest regret that is not a tie; the first token is 1."""
 
     prompt: str
     token: int
@@ -125,11 +125,11 @@ class UnexplainedReport(Part):
 
 
 class RegretReport(Part):
-    """How much likelier the local reference's own choice was than a target's tokens; nats.
+    """The regret of a target's tokens: how much more likely the reference's choice was, in nats.
 
-    ``off`` of all ``tokens`` were not the likeliest (``rate``). ``at_divergence``: the median
-    where answers part from the reference's. Up to ``tie`` the reference might have chosen
-    otherwise: at least 0.01, and twice what its weights do to themselves in other precisions.
+    ``off`` of all ``tokens`` were not the most likely ones (``rate``). ``at_divergence``: the
+    median at the first difference from the reference. A regret up to ``tie`` is a tie: at least
+    0.01, and twice the regret of the reference's own weights in other precisions.
     """
 
     answers: int
@@ -142,11 +142,11 @@ class RegretReport(Part):
 
 
 class DiagnosisReport(Part):
-    """Why a target's greedy answers differ from the reference's, on ``differ`` of ``prompts``.
+    """The cause of the differences from the reference's answers, on ``differ`` of ``prompts``.
 
-    ``cause``: what most differences show; ``kinds``: how many prompts by kind of difference.
-    ``varies``: prompts that the target did not answer the same way each time. ``cut_at``: tokens
-    of its answers, where all were cut at one place. ``regret``: null without local weights.
+    ``cause``: of most differences; ``kinds``: the number of prompts by kind of difference.
+    ``varies``: prompts whose answers vary between repetitions. ``cut_at``: the tokens of an answer,
+    if all are cut at the same length. ``regret``: null without local weights.
     """
 
     cause: Cause
@@ -175,9 +175,9 @@ class EvidenceReport(Part):
 
 
 class TemperatureReport(Part):
-    """At which temperature the reference would have written the texts; 95 % interval.
+    """The temperature at which the reference would have written the texts, with its interval.
 
-    An end is null where it lies outside of what can be told, 0.4 to 2.5.
+    An end is null if it is outside of the range that can be estimated, 0.4 to 2.5.
     """
 
     value: float
@@ -186,11 +186,11 @@ class TemperatureReport(Part):
 
 
 class LogprobsDifference(Part):
-    """Log-probabilities of the same tokens beside those of the reference, nats.
+    """Log-probabilities of the same tokens compared with those of the reference, in nats.
 
     ``mean_difference`` and ``p99_difference``: of ``|log p - log p_ref|``. ``top1``: share of the
-    tokens at which both find the same one likeliest; null where it is not told.
-    ``kl_lower_bound``: of the divergence a token. Null where no token could be compared.
+    positions at which both have the same most likely token; null if it is not reported.
+    ``kl_lower_bound``: of the divergence per token. Null if no token could be compared.
     """
 
     answers: int = 0
@@ -202,10 +202,10 @@ class LogprobsDifference(Part):
 
 
 class LogprobsReport(LogprobsDifference):
-    """What the endpoint itself tells of given texts: described, and no part of the verdict.
+    """The log-probabilities that the endpoint reports; they are no part of the verdict.
 
-    ``requests``: made for it, which are in no other figure of the report, nor is ``usd``, what they
-    cost at most. ``left_out``: texts by cause.
+    ``requests`` and their maximum cost ``usd`` are in no other number of the report. ``left_out``:
+    texts by cause.
     """
 
     requests: int
@@ -231,7 +231,7 @@ class IdentityReport(Part):
 
     ``p``: of all instruments together (Bonferroni), adjusted for all targets (Holm); null where
     nothing was tested. Of ``calls`` sampled answers ``used`` were scored, with ``tokens`` tokens
-    of ``entropy`` nats each; ``left_out`` says by cause what became of the others.
+    of ``entropy`` nats each; ``left_out`` counts the others by cause.
     ``counts_differ``: answers in which the provider counts another number of tokens.
     ``candidates``: log10 of each one's likelihood over the reference's. ``share``: of the calls,
     about how many fit ``closest``; null where that is not a part of them only. ``closest``: null
@@ -271,8 +271,8 @@ class IdentityReport(Part):
 class PrecisionReport(Part):
     """The local weights in one honest precision, in the same test.
 
-    ``kl_per_token``: how much likelier it finds its own answers than the reference does.
-    ``logprobs``: of the texts that endpoints were asked about; null of the reference.
+    ``kl_per_token``: the mean log likelihood ratio of its own answers to the reference, per token.
+    ``logprobs``: of the texts that the endpoints scored; null for the reference.
     """
 
     kl_per_token: float
@@ -283,12 +283,12 @@ class PrecisionReport(Part):
 
 
 class IdentityCalibrationReport(Part):
-    """What the local weights answered to the same prompts, with which targets are compared.
+    """The answers of the local weights to the same prompts, with which targets are compared.
 
-    ``honest``: the precisions in which the model counts as itself, the first is the reference.
-    ``entropy``: nats a token of the reference's own answers, and by prompt: where it is near 0, an
-    answer tells nothing. ``candidates``: how much likelier the reference finds its own answers
-    than each candidate does, nats a token.
+    ``honest``: the precisions that count as the same model; the first is the reference.
+    ``entropy``: of the reference's own answers, in nats per token, and by prompt; an answer with
+    an entropy near 0 carries no information. ``candidates``: the mean log likelihood ratio of the
+    reference's own answers to each candidate, in nats per token.
     """
 
     model: str
@@ -304,9 +304,9 @@ class IdentityCalibrationReport(Part):
 
 
 class ClaimReport(Part):
-    """A published ratio, and what can be said of it.
+    """A published cost ratio.
 
-    ``original`` is the traceable original's own arithmetic at this run's output/input ratio.
+    ``original`` is the value of its formula at the output/input ratio of this run.
     """
 
     value: float
@@ -318,9 +318,9 @@ class ClaimReport(Part):
 
 
 class SensitivityReport(Part):
-    """How many times cheaper ``target`` were with one assumption changed.
+    """The cost ratio of ``target`` with one assumption changed.
 
-    ``seconds``: how long a summary may take on that GPU, at full use, to reach the published
+    ``seconds``: the time per answer on that GPU, fully used, at which it reaches the published
     ratio.
     """
 
@@ -333,7 +333,7 @@ class SensitivityReport(Part):
 
 
 class BaselineQuality(Part):
-    """How a live baseline answered: its quality beside its price."""
+    """The quality of a baseline that is a target of the run."""
 
     ok: int
     attempted: int
@@ -343,12 +343,12 @@ class BaselineQuality(Part):
 
 
 class BaselineReport(Part):
-    """How many times cheaper than the baseline each target is.
+    """The cost of the baseline divided by that of each target.
 
-    ``times_cheaper`` takes the price as it stands (machine time: busy seconds, or at a stated
-    utilisation); ``at_volume`` pays machines for whole days at the given volume. ``usd_input``
-    and ``usd_output`` are per 1M tokens; null, as ``source`` and ``date``, for a live baseline
-    that has none.
+    ``times_cheaper`` uses the configured price, with machines paid for busy seconds or at a stated
+    share of use; ``at_volume`` pays machines for whole days at the given volume. ``usd_input``
+    and ``usd_output`` are per 1M tokens; they are null, like ``source`` and ``date``, for a
+    baseline that is a target without such a price.
     """
 
     name: str
@@ -369,17 +369,18 @@ class BaselineReport(Part):
 
 
 class ChangeReport(Part):
-    """From ``volume`` summaries a day on, ``cheaper`` is the cheaper one of two."""
+    """Above ``volume`` answers per day, ``cheaper`` is the cheaper one of two targets."""
 
     volume: float
     cheaper: Name
 
 
 class BreakEvenReport(Part):
-    """The pair ``a:b`` over the volume of a day.
+    """The costs of the pair ``a:b`` over the volume per day.
 
-    ``volume`` is where the cheaper one changes first; null where it does not. ``changes`` lists
-    every change; ``agreement`` is the share of resamples with the same ends.
+    ``volume`` is the first volume at which the cheaper target changes; null if it does not.
+    ``changes`` lists every change; ``agreement`` is the share of resamples with the same targets
+    at both ends.
     """
 
     below: Name | None
@@ -392,14 +393,14 @@ class BreakEvenReport(Part):
 
 
 class CurveReport(Part):
-    """US dollars per acceptable summary over summaries a day, idle time included."""
+    """US dollars per acceptable answer over the volume per day, idle time included."""
 
     volumes: tuple[float, ...]
     usd_per_summary: dict[Name, tuple[float, ...]]
 
 
 class VolumeReport(Part):
-    """What a summary costs at ``per_day``, idle time included, and who is cheapest there."""
+    """The cost per answer at ``per_day``, idle time included, and the cheapest target."""
 
     per_day: float
     cheapest: Name | None
@@ -445,7 +446,7 @@ class DecisionReport(Part):
 
 
 class LikenessReport(Part):
-    """A likeness ``value`` over ``prompts``, beside that of shuffled pairs (``baseline``).
+    """A similarity ``value`` over ``prompts``, and that of shuffled pairs (``baseline``).
 
     ``above_chance`` is (value - baseline) / (1 - baseline); null where there is no other prompt
     to compare with, or chance alone gives 1.
@@ -458,12 +459,13 @@ class LikenessReport(Part):
 
 
 class QualityReport(Part):
-    """Content of a target's answers; never evidence of identity. ``unknown`` says why null.
+    """The content of a target's answers. It says nothing about the identity of the model.
 
-    ``rouge_l``, ``chrf`` and ``cosine`` compare with the input's references. ``faithful``: the
-    share of a summary's numbers and names that its source has; ``unsupported``: the rate of
-    prompts with one that it lacks. ``tokens``: median length; ``length_ratio``: over the
-    reference's, in words. ``past_first_sentence``: the share of words behind the first sentence.
+    ``rouge_l``, ``chrf`` and ``cosine`` compare with the reference texts of the input.
+    ``faithful``: the share of a summary's numbers and names that are in its source;
+    ``unsupported``: the share of prompts with one that is not. ``tokens``: median length;
+    ``length_ratio``: length over that of the reference text, in words. ``past_first_sentence``:
+    the share of words after the first sentence. ``unknown``: why a value is null.
     """
 
     prompts: int
@@ -482,10 +484,11 @@ SCHEMA = "phi2sdk.report/1"
 
 
 class QuantileReport(Part):
-    """An order statistic of all requests, failures ranked last.
+    """A quantile of all requests, in which failures are ranked last.
 
-    ``value`` null: so many failed that it is only known to be above ``censored_above``. ``low``
-    and ``high`` null: too few prompts for a 95 % interval. ``high`` alone null: no upper end.
+    ``value`` is null if so many requests failed that it is only known to be above
+    ``censored_above``. ``low`` and ``high`` are null with too few prompts for a 95 % interval;
+    ``high`` alone is null if the interval has no upper end.
     """
 
     value: float | None
@@ -495,7 +498,7 @@ class QuantileReport(Part):
 
 
 class LatencySummary(Part):
-    """One latency in seconds: ``n`` values, of which ``censored`` never came."""
+    """One latency in seconds: ``n`` values, of which ``censored`` are failed requests."""
 
     n: int
     censored: int = 0
@@ -506,7 +509,7 @@ class LatencySummary(Part):
 
 
 class LatencyReport(Part):
-    """Null where the target has no such latency: nothing was streamed."""
+    """The latencies of a target; one that does not apply (TTFT without a stream) is null."""
 
     ttft: LatencySummary | None = None
     e2e: LatencySummary | None = None
@@ -516,7 +519,7 @@ class LatencyReport(Part):
 
 
 class ThroughputReport(Part):
-    """``tokens_per_second`` over ``seconds``; ``basis`` says which seconds those are."""
+    """Output tokens per second over ``seconds``, which are busy time or the whole window."""
 
     tokens_per_second: float | None
     seconds: float
@@ -526,9 +529,9 @@ class ThroughputReport(Part):
 
 
 class TokensReport(Part):
-    """Tokens of all requests: as billed, as kept, as the reference tokenizer counts.
+    """The tokens of all requests: as billed, and as counted after the stop cut.
 
-    ``difference`` is (billed - counted) / counted over requests that have both, where the whole
+    ``difference`` is (billed - counted) / counted, over requests with both counts whose whole
     answer was received.
     """
 
@@ -542,7 +545,7 @@ class TokensReport(Part):
 
 
 class CostReport(Part):
-    """US dollars per acceptable answer; failures, retries and the warm-up are paid for too.
+    """US dollars per acceptable answer, including failed requests, retries and the warm-up.
 
     ``token_priced``: tokens and calls alone. ``busy``: machine time for the seconds used only.
     ``reserved``: idle time included. ``unknown`` says why one of them is null. ``stale``: the
@@ -565,7 +568,7 @@ class CostReport(Part):
 
 
 class ErrorsReport(Part):
-    """All requests by outcome. ``kinds`` counts errors by class; ``examples`` has one of each."""
+    """All requests by outcome; ``kinds`` counts errors by class, each with one of ``examples``."""
 
     attempted: int
     ok: int
@@ -580,7 +583,7 @@ class ErrorsReport(Part):
 
 
 class WarmupReport(Part):
-    """Requests before the run, apart from all statistics; ``first`` is the very first one."""
+    """The warm-up requests, which no other statistic includes; ``first`` is the first of them."""
 
     n: int
     failed: int
@@ -589,7 +592,7 @@ class WarmupReport(Part):
 
 
 class GoodputReport(Part):
-    """Requests that met every service level: per second, and as a fraction of all attempted."""
+    """Requests that met every service level: per second, and as a share of all requests."""
 
     slo: dict[str, float]
     good: int
@@ -599,14 +602,14 @@ class GoodputReport(Part):
 
 
 class HarnessError(Part):
-    """The harness' own error of a latency in seconds, as its calibration found it."""
+    """The measurement error of a latency in seconds, as the calibration measured it."""
 
     p50: float
     p99: float
 
 
 class CalibrationReport(Part):
-    """The harness' own error on one wire, with ``streams`` requests under way."""
+    """The measurement error on one wire, with ``streams`` requests in flight."""
 
     streams: int
     n: int
@@ -643,10 +646,10 @@ class TargetReport(Part):
 
 
 class RatioReport(Part):
-    """A latency of b over that of a, prompt by prompt: below 1, b is faster.
+    """The latency of b divided by that of a, by prompt: below 1, b is faster.
 
-    ``p`` is adjusted for all pairs (Holm), as is ``p_equivalent``, that of a difference as large
-    as the margin or larger. ``prompts_needed``: about how many would settle an open verdict.
+    ``p`` and ``p_equivalent``, that of a difference of at least the margin, are adjusted for all
+    pairs (Holm). ``prompts_needed``: about the number of prompts that would resolve the verdict.
     """
 
     value: float | None
@@ -663,17 +666,17 @@ class RatioReport(Part):
 
 
 class LatencyRatioReport(Part):
-    """By latency; null where one of the two has no such latency."""
+    """The ratios by latency; null if one of the two targets has no such latency."""
 
     e2e: RatioReport | None = None
     ttft: RatioReport | None = None
 
 
 class PairReport(Part):
-    """Target b against target a, of the pair ``a:b``.
+    """Target b compared with target a, of the pair ``a:b``.
 
-    ``divergence_p``: that both part from the reference's answers equally late (log-rank), adjusted
-    for all pairs of targets that are not the reference.
+    ``divergence_p``: of the hypothesis that both diverge from the reference equally late
+    (log-rank), adjusted for all pairs of targets that are not the reference.
     """
 
     latency_ratio: LatencyRatioReport = LatencyRatioReport()
@@ -684,7 +687,7 @@ class PairReport(Part):
 
 
 class LagReport(Part):
-    """A lag in seconds; null where nothing was recorded."""
+    """A lag in seconds; null if nothing was recorded."""
 
     p50: float | None
     p99: float | None
@@ -692,7 +695,7 @@ class LagReport(Part):
 
 
 class ValidityReport(Part):
-    """Whether the numbers can be believed: ``sentence`` is the first line of every report."""
+    """The validity of the run; ``sentence`` is the first line of every report."""
 
     valid: bool
     sentence: str
@@ -704,7 +707,7 @@ class ValidityReport(Part):
 
 
 class RequirementReport(Part):
-    """One ``--require``: only ``holds`` passes; ``not shown`` says that the data do not decide."""
+    """One requirement; ``not shown`` means that the interval includes the limit, and fails too."""
 
     requirement: str
     holds: bool
@@ -716,12 +719,12 @@ class RequirementReport(Part):
 
 
 class RunReport(Part):
-    """What was measured, when and where.
+    """The configuration of the run, its machine and its progress.
 
-    ``duration``: it was to last so many seconds; ``repetitions`` is then how often a prompt was
-    asked at most. ``seconds`` were measured, over all sessions. ``unique_prefix``: each
-    repetition's prompt began with a line of its own. ``identity``: so many answers of each target
-    were sampled besides; they count in ``requests``, ``recorded`` and ``lost``.
+    ``duration``: the planned seconds of a run without a number of repetitions; ``repetitions`` is
+    then the maximum per prompt. ``seconds``: the measured time of all sessions.
+    ``unique_prefix``: each repetition had a prefix of its own. ``identity``: sampled answers per
+    target, which count in ``requests``, ``recorded`` and ``lost``.
     """
 
     configuration_hash: str
@@ -759,12 +762,12 @@ class RunReport(Part):
 
     @property
     def answers(self) -> str:
-        """What the targets answered with: ``summaries``, or ``answers`` to other prompts."""
+        """The noun for the answers of this task: ``summaries`` or ``answers``."""
         return "summaries" if self.task == "summarize" else "answers"
 
 
 class Findings(Part):
-    """All that the records say, before requirements and a decision are evaluated on it."""
+    """Everything in a report except the requirements and the decision, which depend on it."""
 
     schema_: Literal["phi2sdk.report/1"] = Field(default="phi2sdk.report/1", alias="schema")
     run: RunReport
@@ -787,18 +790,18 @@ class Report(Findings):
 
     @property
     def failed(self) -> int:
-        """Requests without an answer, over all targets; sampled ones may end at once."""
+        """The number of requests without an answer; a sampled answer may be empty."""
         greedy = sum(t.errors.attempted - t.errors.ok for t in self.targets.values())
         sampled = (one.left_out for one in self.identity.values())
         return greedy + sum(n.get("failed", 0) + n.get("filtered", 0) for n in sampled)
 
     def to_json(self) -> str:
-        """The document as ``report.json`` holds it."""
+        """Return the content of ``report.json``."""
         return self.model_dump_json(by_alias=True, indent=2) + "\n"
 
 
 def json_schema() -> str:
-    """The JSON Schema of ``report.json``, generated from the models above."""
+    """Return the JSON Schema of ``report.json``, generated from the models above."""
     schema: dict[str, Any] = Report.model_json_schema(by_alias=True, mode="serialization")
     schema["$id"] = "urn:phi2sdk:report:1"
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
@@ -806,5 +809,5 @@ def json_schema() -> str:
 
 
 def published_schema() -> str:
-    """The JSON Schema that comes with the package."""
+    """Return the JSON Schema that comes with the package."""
     return files("phi2sdk.report").joinpath("report.schema.json").read_text(encoding="utf-8")
