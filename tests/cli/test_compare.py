@@ -127,7 +127,7 @@ async def test_an_unreachable_host_is_found_before_anything_is_written(
 
 async def test_a_prompt_that_does_not_fit_is_named_by_its_line(tmp_path: Path) -> None:
     long = Workload("p.txt", (Item("1", "water " * 3000, line=7),))
-    with pytest.raises(ContextLengthExceeded, match=r"p\.txt, line 7: .*context of 2048"):
+    with pytest.raises(ContextLengthExceeded, match=r"p\.txt, line 7: .*at most 2,048"):
         await compare(long, ["local_float32"], out=tmp_path / "run", demo=True, settings=QUICK)
     assert not (tmp_path / "run").exists()
 

@@ -168,12 +168,12 @@ def test_prices_are_listed_marked_and_checked(
     text = " ".join(out.split())
     assert status == 0
     assert max(map(len, out.splitlines())) <= 80
-    assert "4 prices, 1 of them yours; 1 older than 180 days" in text
-    assert "yours old my" in text
-    assert f"genai-prices {genai_source.version()}: 3 agree, 1 differ" in text
-    assert "openai/gpt-4o/input: 2 here, 2.5 there" in text
+    assert "4 prices, 1 of them from your phi2.toml; 1 older than 180 days" in text
+    assert "yours; old; my" in text
+    assert f"3 prices agree with genai-prices {genai_source.version()}, and 1 differ" in text
+    assert "openai/gpt-4o/input: 2 here, 2.5 in genai-prices" in text
     assert run(monkeypatch, capfd, "prices", "gpt-4o", "--check")[0] == 1
     assert run(monkeypatch, capfd, "prices", "gpt-4.1", "--check")[0] == 0
     status, _, err = run(monkeypatch, capfd, "prices", "nobody")
     assert status == 2
-    assert "nothing with 'nobody'" in err
+    assert "contains 'nobody'" in err

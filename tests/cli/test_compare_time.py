@@ -86,7 +86,7 @@ async def test_a_run_for_a_time_that_was_cut_short_says_how_far_it_came(
     await Stop(4).stops(tmp_path / "run", replace(SETTINGS, duration=30.0))
     report = report_of(RunFolder(tmp_path / "run"), estimating_tokenizer())
     assert not report.run.complete
-    assert "of 30 s were measured" in markdown(report)
+    assert "of 30 s are recorded" in markdown(report)
 
 
 async def test_no_two_requests_begin_alike_but_targets_are_asked_the_same(
@@ -103,7 +103,7 @@ async def test_no_two_requests_begin_alike_but_targets_are_asked_the_same(
     assert agreement.prompts == 4
     assert all(target.self_agreement is None for target in first.targets.values())
     assert first.run.unique_prefix
-    assert "no cache could answer" in markdown(first)
+    assert "Each repetition had a unique prefix" in markdown(first)
     await compare(PARAGRAPHS, ["hf", "openai"], out=tmp_path / "b", settings=settings)
     later = _prompts(phi2_emulator, "hf")[len(asked["hf"]) :]
     assert not {text[:16] for text in later} & {text[:16] for text in asked["hf"]}
