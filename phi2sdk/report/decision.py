@@ -62,7 +62,9 @@ def decision_report(
         },
         winner=chosen.name if chosen else None,
         sentence=_sentence(found, chosen, candidates),
-        excluded={one.name: why for one in candidates if (why := _excluded(found, one))},
+        excluded={
+            one.name: why for one in candidates if (why := _excluded(found, requirements, one))
+        },
         would_change=()
         if chosen is None
         else tuple(what_would_change(chosen, candidates, by_names, volume)),
@@ -173,13 +175,17 @@ def _next(cost: Estimate, rival: Choice) -> str:
     return f"the next is {rival.name} at {dollars(rival.cost.value * 1000)}{ratio}"
 
 
-def _excluded(found: Findings, one: Choice) -> str | None:
+def _excluded(
+    found: Findings, requirements: Sequence[RequirementReport], one: Choice
+) -> str | None:
     if one.identity == "different":
         closest = found.identity[one.name].closest
         return "another model" + (f"; closest: {candidate_name(closest)}" if closest else "")
     if one.fails:
         more = f" and {len(one.fails) - 1} more" if len(one.fails) > 1 else ""
-        return f"does not meet {one.fails[0]!r}{more}"
+        first = next(r for r in requirements if r.requirement == one.fails[0])
+        meets = "is not shown to meet" if first.outcome == "not shown" else "does not meet"
+        return f"{meets} {one.fails[0]!r}{more}"
     if one.too_few is not None:
         return one.too_few
     return "unknown cost" if one.cost is None else None

@@ -27,6 +27,7 @@ def notes(report: Report) -> list[str]:
         _identity,
         _failures,
         _service_levels,
+        identity.notes,
         _would_change,
         _setup,
         _counts,
@@ -79,7 +80,6 @@ def _ends(low: float, high: float) -> str:
 
 
 def _identity(report: Report) -> Iterator[str]:
-    yield from identity.notes(report)
     choices = _eligible(report)
     untested = [name for name, choice in choices.items() if choice.identity == "not-tested"]
     if untested and not report.identity:

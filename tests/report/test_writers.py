@@ -272,3 +272,12 @@ def test_seconds_have_three_digits(value: float, text: str) -> None:
 )
 def test_dollars_show_something(value: float, text: str) -> None:
     assert dollars(value) == text
+
+
+def test_a_requirement_that_is_not_shown_is_excluded_in_the_same_words() -> None:
+    records = [answer(f"p{i}", target=t) for i in range(8) for t in ("a", "b")]
+    rule = "targets.a.latency.e2e.p95 < 1"
+    asked = Analysis(requirements=(Requirement.parse(rule),))
+    text = screen(build(run_of(records, prices={"b": PRICE}), estimating_tokenizer(), asked), 300)
+    assert f"a (is not shown to meet {rule!r})" in text
+    assert f"The requirement {rule!r} is not shown to be met: the measured value is 0.02" in text
