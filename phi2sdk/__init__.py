@@ -1,4 +1,4 @@
-"""phi2sdk: one client for Phi-2 on every provider, and a comparison of the providers.
+"""phi2sdk: one client for Phi-2 on any provider, and a comparison of providers.
 
 >>> from phi2sdk import Phi2Client, prompts# doctest: +SKIP
 >>> with Phi2Client("local") as phi:                   # doctest: +SKIP

@@ -5,9 +5,8 @@ A backend answers a :class:`Request` with a stream of events::
     Sent, Opened, Chunk, Chunk, ..., Done              the usual case
     Sent, Retrying, Sent, Opened, Chunk, ..., Done     one attempt failed first
 
-Events are facts with the clock reading of the moment they reached us. A
-:class:`~phi2sdk.fold.Fold` turns them into text, timing, usage and receipt; a failed request folds
-into the same account.
+Each event has the clock reading of its arrival. A :class:`~phi2sdk.fold.Fold` combines them into
+text, timing, usage and receipt, also for a failed request.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ class Request:
     Attributes:
         prompt: One string and its stops.
         sampling: How tokens are chosen.
-        stream: Ask the route for a stream where it has one; otherwise for one reply.
+        stream: Request a stream if the route has one; otherwise one reply.
         timeout: Seconds for the whole request, retries included; ``None`` for no limit.
     """
 
@@ -69,13 +68,13 @@ def _shown(text: str, most: int = 60) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One call over the wire.
+    """One call to a provider.
 
     Attributes:
-        target: Who was called.
-        t_send_ns, t_end_ns: ``time.perf_counter_ns`` when it was handed over and when it ended.
-        error: The error's class name, ``None`` where it succeeded.
-        status: Its HTTP status, where there was one.
+        target: Name of the target.
+        t_send_ns, t_end_ns: ``time.perf_counter_ns`` when the call was sent and when it ended.
+        error: Name of the error class; ``None`` if the call succeeded.
+        status: The HTTP status of the error, if there is one.
         wait: Seconds waited before the next attempt.
     """
 
@@ -105,18 +104,18 @@ class ServerSoftware:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Receipt:
-    """The request that was actually sent, and its attempts.
+    """Record of the request that was sent, and of its attempts.
 
     Attributes:
-        target: The target's name; provider: whose wire it speaks; route: path and dialect.
+        target: Name of the target; provider: name of its provider; route: name of the dialect.
         prompt: The prompt, character for character (``prompt.encode()`` are its bytes).
-        wrapped: The route took the prompt as a chat message, so the model read it inside a
-            template that we do not see. Such a target cannot be expected to agree with others.
-        parameters: The fate of each sampling parameter.
-        attempts: Every call, failed ones included.
+        wrapped: The server put the prompt into a chat template, which the client does not see.
+            The answers of such a target need not agree with those of others.
+        parameters: What happened to each sampling parameter.
+        attempts: Every call, including failed ones.
         finish_reason: The provider's own word for the end of the answer (``eos_token``,
-            ``repetition``), where it gave one.
-        server: The software of the server, where the backend tells several apart.
+            ``repetition``), if it gave one.
+        server: The software of the server, for backends that distinguish several.
     """
 
     target: str
@@ -150,7 +149,7 @@ class Receipt:
         return sum(attempt.wait for attempt in self.attempts)
 
     def fate(self, name: str) -> ParameterFate:
-        """The fate of one parameter, by its name in :class:`~phi2sdk.sampling.Sampling`."""
+        """Return what happened to a parameter of :class:`~phi2sdk.sampling.Sampling`."""
         for parameter in self.parameters:
             if parameter.name == name:
                 return parameter
@@ -162,7 +161,7 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """A number of tokens, and whether somebody counted them or we estimate."""
+    """A number of tokens, and whether it is an estimate."""
 
     value: int
     estimated: bool = False
@@ -173,13 +172,13 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of a request; ``None`` where nothing is known.
+    """Numbers of tokens of a request; ``None`` if unknown.
 
     Attributes:
         input: Tokens of the prompt.
-        output_billed: Tokens generated, text past our cut included.
-        output_kept: Tokens of the text that was kept.
-        cached: Prompt tokens that came from the provider's cache.
+        output_billed: Tokens generated, including text after the stop.
+        output_kept: Tokens of the text before the stop.
+        cached: Tokens of the prompt that came from the provider's cache.
     """
 
     input: Count | None = None
@@ -194,7 +193,7 @@ class Cost:
 
     Attributes:
         usd: US dollars.
-        source: Where the price comes from; date: when it was read there (ISO).
+        source: Source of the price; date: when the price was read (ISO).
         model: The cost model (``per-token``, ``hourly``, ...).
         estimated: Whether a token count behind it is an estimate.
     """
@@ -211,9 +210,9 @@ class Timing:
     """Clock readings of the attempt that answered, in ``time.perf_counter_ns``.
 
     Attributes:
-        t_send_ns: Handed to the wire; connecting counts.
-        t_first_ns: First chunk with content; ``None`` where nothing was streamed.
-        t_last_ns: Last content, or the moment the stop cut was decided.
+        t_send_ns: Start of the call, before the connection is made.
+        t_first_ns: First chunk with content; ``None`` if the reply was not streamed.
+        t_last_ns: Last content, or the moment at which the stop was found.
         chunks: ``(t_ns, characters, tokens or None)`` of each chunk with content.
     """
 
@@ -224,7 +223,7 @@ class Timing:
 
     @property
     def ttft(self) -> float | None:
-        """Time to first token in seconds; ``None`` where nothing was streamed."""
+        """Time to first token in seconds; ``None`` if the reply was not streamed."""
         if self.t_first_ns is None:
             return None
         return (self.t_first_ns - self.t_send_ns) / 1e9
@@ -240,12 +239,12 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """An attempt is being handed to the wire now.
+    """A call is about to be sent.
 
     Attributes:
-        t_ns: When.
-        receipt: What is asked.
-        streamed: Whether the answer will come as a stream.
+        t_ns: Time of the event.
+        receipt: The request that is sent.
+        streamed: Whether the reply will be a stream.
     """
 
     t_ns: int
@@ -255,13 +254,13 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The provider accepted the call; its answer begins.
+    """The provider accepted the call, and its reply begins.
 
     Attributes:
-        t_ns: When its headers (the first message, for gRPC) reached us.
-        request_id: The provider's name for the request, if it told one so early.
-        model: The model that says it answers.
-        input: Tokens of the prompt, if they are known so early.
+        t_ns: Time at which its headers (for gRPC, the first message) arrived.
+        request_id: The provider's identifier of the request, if it is known already.
+        model: Name of the model, as reported.
+        input: Tokens of the prompt, if they are known already.
     """
 
     t_ns: int
@@ -275,13 +274,13 @@ class Chunk:
     """A piece of text.
 
     Attributes:
-        text: What is left of it after cutting at stops; may be empty.
-        raw: What was received.
-        t_ns: When it was received.
-        token_ids: Its tokens, where the wire gives them.
-        logprobs: Their natural-log probabilities, where the wire gives them.
-        tokens: How many tokens it holds, ``None`` if unknown.
-        last: The provider has ended the answer with it: only counts may follow.
+        text: The part before a stop; may be empty.
+        raw: The text as received.
+        t_ns: Time at which it was received.
+        token_ids: Its tokens, if the reply contains them.
+        logprobs: Their natural log-probabilities, if the reply contains them.
+        tokens: Number of its tokens; ``None`` if unknown.
+        last: It is the end of the answer; only counts may follow.
     """
 
     text: str
@@ -307,13 +306,13 @@ class Done:
     """The answer is complete.
 
     Attributes:
-        t_ns: When the end was known.
-        finish_reason: Why it ended; ``None`` where the route does not tell.
-        usage: The provider's own counts.
-        model: The model that says it answered.
-        request_id: The provider's name for the request.
-        cut: Whether we ended it at a stop, with more possibly to come.
-        told: The provider's own word for ``finish_reason``, where it gave one.
+        t_ns: Time at which the end was known.
+        finish_reason: Why the answer ended; ``None`` if the provider does not report it.
+        usage: The counts of the provider.
+        model: Name of the model, as reported.
+        request_id: The provider's identifier of the request.
+        cut: Whether the client ended the answer at a stop before the provider did.
+        told: The provider's own word for ``finish_reason``, if it gave one.
     """
 
     t_ns: int
@@ -333,18 +332,18 @@ Event = Sent | Opened | Chunk | Retrying | Done
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Completion:
-    """An answer with its account.
+    """An answer with its usage, timing, cost and receipt.
 
     Attributes:
-        text: The answer, cut at the stop, white space stripped at both ends (for code only at the
-            right: the first line's indentation is part of the program).
-        raw_text: Everything received, what lay past the cut included.
-        finish_reason: ``stop``, ``length``, ``filter`` or ``cancelled``; ``None`` if not told.
-        usage, timing, receipt: The account.
-        cost: ``None`` when the price is unknown.
-        model: The model that says it answered.
-        request_id: The provider's name for the request.
-        token_ids, logprobs: Per generated token, where the wire gives them, else empty.
+        text: The answer, cut at the stop, without white space at both ends (for code only at the
+            right, since the indentation of the first line is part of the program).
+        raw_text: The text as received, including text after the stop.
+        finish_reason: ``stop``, ``length``, ``filter`` or ``cancelled``; ``None`` if unknown.
+        usage, timing, receipt: Token counts, clock readings, and the request that was sent.
+        cost: ``None`` if the price is unknown.
+        model: Name of the model, as reported.
+        request_id: The provider's identifier of the request.
+        token_ids, logprobs: For each generated token, if the reply contains them; else empty.
     """
 
     text: str

@@ -1,4 +1,4 @@
-"""Collect the events of a request into its completion, or into the account of its failure."""
+"""Combines the events of a request into its completion, whether it succeeds or fails."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["Fold", "fold"]
 
 @dataclass(slots=True)
 class Fold:
-    """Collects events one at a time, and keeps the account of a request even if it fails."""
+    """Collects the events of a request, also of one that fails."""
 
     request: Request
     sent: Sent | None = None
@@ -56,14 +56,14 @@ class Fold:
             self._end_attempt(event.t_ns)
 
     def fail(self, error: Phi2Error, t_ns: int) -> None:
-        """Close the attempt of a request that ended in ``error``, and add the text to the error."""
+        """End the attempt with an error, and add the delivered text to the error."""
         self.failed = True
         self._end_attempt(t_ns, error)
         error.attempts = max(error.attempts, len(self.attempts))
         error.partial = error.partial or "".join(self.text)
 
     def _end_attempt(self, t_ns: int, error: Phi2Error | None = None, wait: float = 0.0) -> None:
-        """Close the current call; an attempt that failed before its call has none."""
+        """End the current call, if there is one."""
         if self.sent is None or not self._calling:
             return
         self._calling = False
@@ -73,7 +73,7 @@ class Fold:
         self.attempts.append(attempt)
 
     def receipt(self) -> Receipt | None:
-        """Return the receipt so far with all attempts; ``None`` before anything was sent."""
+        """Return the receipt with all attempts so far; ``None`` before a call was sent."""
         if self.sent is None:
             return None
         asked, parameters = self.sent.receipt, self.sent.receipt.parameters
@@ -85,7 +85,7 @@ class Fold:
         )
 
     def _clipped_to(self) -> int | None:
-        """Return the number of tokens at which the server reduced ``max_tokens``, if it did."""
+        """Return the number of tokens if a server ended the answer before ``max_tokens``."""
         if self.done is None or self.done.finish_reason != "length":
             return None
         wrote = self.done.usage.output_billed
@@ -94,7 +94,7 @@ class Fold:
         return wrote.value
 
     def timing(self) -> Timing | None:
-        """Return the clock readings of the last attempt; ``None`` before anything was sent."""
+        """Return the clock readings of the last attempt; ``None`` before a call was sent."""
         if self.sent is None:
             return None
         content = [chunk for chunk in self.chunks if chunk.raw]
@@ -107,7 +107,7 @@ class Fold:
         )
 
     def completion(self) -> Completion:
-        """Return the completed answer.
+        """Return the completion.
 
         Raises:
             BadResponse: The stream ended without its final event.
@@ -131,7 +131,7 @@ class Fold:
         )
 
     def estimate(self, usage: Usage) -> Usage:
-        """Add estimates of unknown token counts of a cancelled stream, marked as estimates.
+        """Return the usage of a canceled stream, with estimates for unknown counts.
 
         The output is one token for each chunk whose tokens the wire does not count. The input is
         one token for every four bytes of the prompt, the average of English text.
@@ -150,7 +150,7 @@ class Fold:
         )
 
     def _usage(self, *, kept: int, received: int) -> Usage:
-        """Return the provider's token counts, or counts derived from the events.
+        """Return the provider's counts, and counts from the events where it reported none.
 
         Kept tokens are the billed tokens times the share of characters that was kept. They are an
         estimate, except if nothing was cut.

@@ -1,4 +1,4 @@
-"""The logger ``phi2sdk``, silent until an application listens.
+"""The logger ``phi2sdk``, which is silent unless the application configures logging.
 
 ::
 
@@ -23,14 +23,14 @@ logger.addHandler(logging.NullHandler())
 
 
 def brief(error: Phi2Error) -> str:
-    """Return the class and the numbers of an error, without its message."""
+    """Return the name and numbers of an error, without its message."""
     details = (("status", error.status), ("request id", error.request_id))
     said = ", ".join(f"{name} {value}" for name, value in details if value is not None)
     return f"{type(error).__name__} ({said})" if said else type(error).__name__
 
 
 def answered(completion: Completion) -> None:
-    """Log a line for an answer, which is formatted only if the level is enabled."""
+    """Log a completion; computes nothing unless the level is enabled."""
     if not logger.isEnabledFor(logging.DEBUG):
         return
     usage, attempts = completion.usage, len(completion.receipt.attempts)

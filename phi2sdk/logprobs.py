@@ -9,19 +9,19 @@ __all__ = ["Score", "TokenLogprob"]
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """The scores of the tokens of a text under the model at a temperature, in nats.
+    """Log-probabilities of the tokens of a text at a temperature, in nats.
 
     Each tuple has one entry per token. Let ``p`` be the next-token distribution at its position.
 
     Attributes:
-        ids: The token ids.
-        logprob: ``log p`` of the token.
-        entropy: Entropy of ``p``, the mean of ``-log p`` under ``p``.
-        variance: Variance of ``log p`` under ``p``.
+        ids: The tokens.
+        logprob: ``log p`` of the token itself.
+        entropy: Of ``p``: the mean of ``-log p`` under ``p``.
+        variance: Of ``log p`` under ``p``.
         argmax: The most likely token.
-        best: ``log p`` of the most likely token.
-        margin: The largest logit minus the second largest, before the temperature. If it is very
-            small, greedy decoding may differ between two implementations.
+        best: ``log p`` of that one.
+        margin: Its logit minus the second's, before the temperature: greedy decoding of two
+            implementations may differ where it is tiny.
     """
 
     ids: tuple[int, ...]
@@ -34,7 +34,7 @@ class Score:
 
     @property
     def regret(self) -> tuple[float, ...]:
-        """Return ``best - logprob`` for each token, which is 0 for the most likely token."""
+        """Difference to the log-probability of the most likely token, for each token."""
         pairs = zip(self.best, self.logprob, strict=True)
         return tuple(max(0.0, best - own) for best, own in pairs)
 
@@ -46,13 +46,13 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """A token of a given text as an endpoint reports it, in nats.
+    """A token of a given text with the log-probability from an endpoint, in nats.
 
     Attributes:
-        text: The text of the token, as far as the endpoint can show it.
-        logprob: ``log p`` after all preceding tokens; ``None`` for the first token.
-        id: The token id; ``None`` if it is not reported.
-        best: The most likely token and its ``log p``; ``None`` if it is not reported.
+        text: What it spells, as far as the endpoint can show it.
+        logprob: ``log p`` after all tokens before it; ``None`` for the first.
+        id: ``None`` where it is not told.
+        best: The most likely token there and its ``log p``; ``None`` where it is not told.
     """
 
     text: str

@@ -1,4 +1,4 @@
-"""Parse untrusted JSON and TOML, raising only a ``ValueError`` that gives the reason.
+"""Reads JSON and TOML from other software; every fault is a ``ValueError`` with its reason.
 
 No other exception is raised for any nesting depth or length of numbers.
 """
@@ -18,15 +18,15 @@ __all__ = ["first_mistake", "parse_json", "parse_toml"]
 T = TypeVar("T")
 
 DEEPEST = 100
-"""Maximum nesting depth: far more than the files of this package have, and far less than Python's
-recursion limit."""
+"""Largest depth of nesting; more than any file of this package has, and less than Python's limit
+of recursion."""
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Return the value of a JSON document in UTF-8, in which every number is finite.
+    """Return the value of a JSON document in UTF-8; every number in it is finite.
 
     Raises:
-        ValueError: It is not such a document. The message gives the reason on one line.
+        ValueError: The document is not valid. The message states the reason on one line.
 
     >>> parse_json('{"seed": 7}')
     {'seed': 7}
@@ -51,7 +51,7 @@ def parse_toml(text: str) -> dict[str, Any]:
     """Return the tables of a TOML document.
 
     Raises:
-        ValueError: It is not such a document. The message gives the reason on one line.
+        ValueError: The document is not valid. The message states the reason on one line.
     """
     try:
         tables = tomllib.loads(text)
@@ -65,7 +65,7 @@ def parse_toml(text: str) -> dict[str, Any]:
 
 
 def first_mistake(error: ValidationError) -> str:
-    """Return the place and kind of the first mistake on one line, without the value."""
+    """Return position and kind of the first fault on one line, without the value itself."""
     first = error.errors(include_input=False, include_url=False, include_context=False)[0]
     where = ".".join(str(step)[:40] for step in first["loc"])
     what = first["msg"].removeprefix("Value error, ")
@@ -97,7 +97,7 @@ def _shallow(value: T, text: str) -> T:
 
 
 class _Refused(ValueError):
-    """Check the rules that are stricter than the JSON grammar."""
+    """Refuse a number that Python accepts in JSON although the standard does not."""
 
 
 def _finite(digits: str) -> float:

@@ -1,8 +1,8 @@
-"""Phi-2's prompt formats, each rendered to one string and the stops that end its answer.
+"""Prompt formats of Phi-2; each one renders a string and the stops that end the answer.
 
 Every backend sends exactly :attr:`Prompt.text`. The formats are those of the model card of
-``microsoft/phi-2``; the stops are the continuations that the model is known to run into,
-since it rarely ends by itself.
+``microsoft/phi-2``; the stops are typical continuations, since the model rarely ends an answer by
+itself.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ _QA_STOPS = ("\nExercise", "\nInstruct:", "\nQuestion:", "\nAnswer:")
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One string for the model, and where its answer ends.
+    """A string for the model, and the stops that end its answer.
 
     Attributes:
-        text: What the model reads, byte for byte, on every backend.
-        stop: The answer is cut before the first of these; :data:`END_OF_TEXT` always counts.
-        format: Which format rendered it.
-        allow_control_tokens: Whether ``<|endoftext|>`` may stand in ``text``.
+        text: The text that the model reads, byte for byte, on every backend.
+        stop: The answer is cut before the first of these, and before :data:`END_OF_TEXT`.
+        format: The format that rendered it.
+        allow_control_tokens: Whether ``text`` may contain ``<|endoftext|>``.
 
     Raises:
-        InvalidRequest: The text is empty, or contains ``<|endoftext|>``, which would reach the
-            model as a control token, without leave to do so.
+        InvalidRequest: The text is empty, or contains ``<|endoftext|>``, which the model reads as a
+            control token, without ``allow_control_tokens``.
     """
 
     text: str
@@ -62,14 +62,16 @@ class Prompt:
 
     def __post_init__(self) -> None:
         if not self.text.strip():
-            raise InvalidRequest("the prompt is empty: give the model something to read")
+            raise InvalidRequest("the prompt is empty. Pass a prompt with at least one character")
         if END_OF_TEXT in self.text and not self.allow_control_tokens:
             raise InvalidRequest(
                 f"the prompt contains {END_OF_TEXT!r}, which the model would read as a control "
                 "token. Remove it, or pass allow_control_tokens=True"
             )
         if any(not stop for stop in self.stop):
-            raise InvalidRequest("an empty stop string would end every answer at once")
+            raise InvalidRequest(
+                "a stop is empty and would end every answer immediately. Remove it"
+            )
         try:
             self.text.encode("utf-8")
         except UnicodeEncodeError as error:
@@ -82,14 +84,14 @@ class Prompt:
 
 
 def instruct(instruction: str, *, allow_control_tokens: bool = False) -> Prompt:
-    """``Instruct: <instruction>\\nOutput:``, the format for concise answers."""
+    """Return the prompt ``Instruct: <instruction>\\nOutput:``, for concise answers."""
     _require(instruction, "instruction")
     text = f"Instruct: {instruction}\nOutput:"
     return Prompt(text, _INSTRUCT_STOPS, "instruct", allow_control_tokens)
 
 
 def qa(question: str, *, allow_control_tokens: bool = False) -> Prompt:
-    """The bare question; the model writes on after it."""
+    """Return a question as it is given; the model continues the text."""
     _require(question, "question")
     return Prompt(question, _QA_STOPS, "qa", allow_control_tokens)
 
@@ -97,14 +99,14 @@ def qa(question: str, *, allow_control_tokens: bool = False) -> Prompt:
 def chat(
     turns: Sequence[tuple[str, str]], *, reply_as: str, allow_control_tokens: bool = False
 ) -> Prompt:
-    """A dialogue, one ``Name: text`` line a turn, ending in ``<reply_as>:``.
+    """Return a dialogue with one line ``Name: text`` for each turn, ending in ``<reply_as>:``.
 
     Args:
         turns: ``(speaker, text)`` pairs in order; at least one.
         reply_as: The speaker whose next turn the model writes.
-        allow_control_tokens: Whether ``<|endoftext|>`` may occur in a turn.
+        allow_control_tokens: Whether a turn may contain ``<|endoftext|>``.
 
-    The answer is cut where any speaker, ``reply_as`` included, takes the next turn.
+    The answer is cut before the next turn of any speaker, including ``reply_as``.
     """
     if not turns:
         raise InvalidRequest("a chat needs at least one turn to reply to")
@@ -119,7 +121,7 @@ def chat(
 
 
 def code(head: str, *, allow_control_tokens: bool = False) -> Prompt:
-    """A signature with its docstring; the model writes the body.
+    """Return a signature with its docstring; the model writes the body.
 
     The answer ends before the next top-level statement (see :mod:`phi2sdk.stops`).
     """
@@ -128,12 +130,12 @@ def code(head: str, *, allow_control_tokens: bool = False) -> Prompt:
 
 
 def raw(text: str, *, stop: Iterable[str] = (), allow_control_tokens: bool = False) -> Prompt:
-    """``text`` as it is, with only the stops that are given."""
+    """Return a prompt with the text and the stops as given."""
     return Prompt(text, tuple(stop), "raw", allow_control_tokens)
 
 
 def summarize(paragraph: str, *, allow_control_tokens: bool = False) -> Prompt:
-    """The fixed one-sentence summary prompt, version :data:`SUMMARY_TEMPLATE`."""
+    """Return the prompt for a summary in one sentence, version :data:`SUMMARY_TEMPLATE`."""
     _require(paragraph, "paragraph")
     return instruct(
         f"Summarize the following paragraph in one sentence.\n{paragraph.strip()}",
@@ -148,10 +150,10 @@ def render(
     reply_as: str = "Bob",
     allow_control_tokens: bool = False,
 ) -> Prompt:
-    """``text`` in a format named by a string, as the command line gives it.
+    """Return ``text`` in a format given by its name, as on the command line.
 
-    For ``chat`` the text is one turn of Alice's, answered by ``reply_as``.
-    ``allow_control_tokens`` states whether ``<|endoftext|>`` may occur in it.
+    For ``chat`` the text is a turn of Alice, which ``reply_as`` answers. ``allow_control_tokens``
+    states whether the text may contain ``<|endoftext|>``.
 
     Raises:
         InvalidRequest: The format is unknown.
@@ -163,17 +165,17 @@ def render(
 
 
 def known_format(name: str) -> Format:
-    """``name``, if it is one of :data:`FORMATS`.
+    """Return ``name`` if it is one of :data:`FORMATS`.
 
     Raises:
-        InvalidRequest: It is not.
+        InvalidRequest: It is not one of them.
     """
     for format in FORMATS:
         if format == name:
             return format
-    raise InvalidRequest(f"there is no prompt format {name!r}: use one of {', '.join(FORMATS)}")
+    raise InvalidRequest(f"there is no prompt format {name!r}. Use one of {', '.join(FORMATS)}")
 
 
 def _require(text: str, what: str) -> None:
     if not text.strip():
-        raise InvalidRequest(f"the {what} is empty: give the model something to read")
+        raise InvalidRequest(f"the {what} is empty. Pass at least one character")

@@ -1,8 +1,8 @@
-"""Sampling parameters, their translation for each route, and the fate of each parameter.
+"""Sampling parameters, and their names and values on each route.
 
-A :class:`Dialect` is data: for each parameter of :class:`Sampling`, it has the name on the route
-and the value that means 'off', or states that the route has no such parameter. :func:`translate`
-converts a sampling to the keys of the route, and reports every parameter. None is dropped silently.
+A :class:`Dialect` is data: for each parameter of :class:`Sampling` its name on the route, and the
+value that turns it off. :func:`translate` turns a sampling into the keys of a route and records
+what happened to each parameter, so that none is dropped without a record.
 """
 
 from __future__ import annotations
@@ -33,22 +33,21 @@ _TOP_K = "a whole number, at least 1, or None for off"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """The sampling parameters, which have the same meaning on every backend.
+    """Sampling parameters, with the same meaning on every backend.
 
     Attributes:
-        max_tokens: Maximum number of generated tokens (1 or more).
-        temperature: Divides the logits; 0 takes the most likely token (greedy).
-        top_p: Only the smallest set of tokens with at least this probability mass; 1 is off.
-        top_k: Only the ``top_k`` most likely tokens; ``None`` is off.
-        min_p: Only tokens with at least this share of the most likely token's probability; 0 is
-            off.
-        repetition_penalty: Divides (multiplies) positive (negative) logits of tokens that already
-            occur in prompt or answer (Keskar et al. 2019, CTRL); 1 is off.
-        seed: Makes a sampled answer repeatable if the route supports it; ``None`` sets no seed.
-        stop: The answer ends before the first of these, or of the prompt format's stops.
+        max_tokens: Largest number of tokens to generate (1 or more).
+        temperature: Divisor of the logits; 0 takes the most likely token (greedy).
+        top_p: Keeps the smallest set of tokens with at least this probability mass; 1 is off.
+        top_k: Keeps the ``top_k`` most likely tokens; ``None`` is off.
+        min_p: Keeps tokens with at least this share of the highest probability; 0 is off.
+        repetition_penalty: Divides (multiplies) positive (negative) logits of tokens that occur in
+            the prompt or the answer (Keskar et al. 2019, CTRL); 1 is off.
+        seed: Makes a sampled answer repeatable if the route supports it; ``None`` sends no seed.
+        stop: The answer ends before the first of these and of the stops of the prompt format.
 
     Raises:
-        InvalidRequest: A value is outside its range.
+        InvalidRequest: A value is outside of its range.
     """
 
     max_tokens: int = 256
@@ -97,11 +96,11 @@ class Sampling:
 
     @property
     def greedy(self) -> bool:
-        """Return whether the most likely token is always chosen."""
+        """True if the most likely token is chosen each time."""
         return self.temperature == 0
 
     def is_neutral(self, name: str) -> bool:
-        """Return whether a parameter has its neutral value, which changes nothing."""
+        """Return whether a parameter has the value that turns it off."""
         return name in _NEUTRAL and getattr(self, name) == _NEUTRAL[name]
 
 
@@ -152,17 +151,17 @@ Fate = Literal["sent", "renamed", "emulated", "neutral", "unsupported", "clipped
 
 @dataclass(frozen=True, slots=True)
 class ParameterFate:
-    """The fate of one parameter in the translation for a route.
+    """Record of what happened to one parameter in a request.
 
     Attributes:
         name: The parameter of :class:`Sampling`.
-        value: The value in :class:`Sampling`.
-        fate: ``sent`` with the same name; ``renamed``; ``emulated`` by other keys or by the client;
-            ``neutral``: off, and left out because the route has no value for off;
-            ``unsupported``: left out (only with ``on_unsupported="warn"``);
+        value: Its value there.
+        fate: ``sent`` under its own name; ``renamed``; ``emulated`` by other keys or in the client;
+            ``neutral``: off, and left out since the route has no value for off;
+            ``unsupported``: not sent (only with ``on_unsupported="warn"``);
             ``clipped``: the server reduced ``max_tokens``, as its answer shows.
-        wire: The keys in the request for the parameter.
-        note: Further information.
+        wire: The keys of the request for this parameter.
+        note: An explanation.
     """
 
     name: str
@@ -183,14 +182,14 @@ OMIT = _Omit()
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """The translation of one parameter for one route.
+    """Name and value of one parameter on a route.
 
     Attributes:
-        key: The name on the route; ``None`` if the route does not support the parameter.
-        neutral: The value that is sent if the parameter is off; :data:`OMIT` leaves the key out.
+        key: Its name on the route; ``None``: the route does not support it.
+        neutral: Value that is sent when the parameter is off; :data:`OMIT` leaves the key out.
         convert: Converts the value to that of the route.
-        limit: Maximum number of entries that are sent (stops); the client cuts at the others.
-        along: Further keys that the parameter requires to have its meaning.
+        limit: Largest number of entries that are sent (stops); the client cuts at the others.
+        along: Further keys that the parameter needs to have the same meaning.
     """
 
     key: str | None = None
@@ -202,14 +201,14 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """The translation of a :class:`Sampling` for one route.
+    """Names and values of the parameters of a :class:`Sampling` on a route.
 
     Attributes:
-        name: The name of the route in documentation and receipts (``azure.score``, ``hf.tgi``).
-        rules: One :class:`Rule` per parameter; a parameter without a rule is not supported.
-        greedy: The keys that mean greedy decoding on a route that refuses temperature 0; they
-            replace temperature, top_p, top_k, min_p and seed, which do not matter then.
-        sampled: Additional keys of a sampled request (``do_sample``).
+        name: Name of the route in documentation and receipts (``azure.score``, ``hf.tgi``, ...).
+        rules: One :class:`Rule` for each parameter; a parameter without one is not supported.
+        greedy: The keys for greedy decoding on a route that refuses temperature 0; they replace
+            temperature, top_p, top_k, min_p and seed, which have no effect then.
+        sampled: Further keys of a sampled request (``do_sample``).
         advice: Further sentences for the error about a parameter that the route does not have.
     """
 
@@ -230,17 +229,17 @@ def translate(
     stops: tuple[str, ...],
     on_unsupported: Literal["raise", "warn"] = "raise",
 ) -> tuple[dict[str, JSON], tuple[ParameterFate, ...]]:
-    """Return the keys of the route for a sampling, and the fate of each parameter.
+    """Return a sampling as the keys of a route, and what happened to each parameter.
 
     Args:
         sampling: The sampling parameters.
-        dialect: The table of the route.
+        dialect: The names and values of the route.
         stops: All stops of the request, including those of the prompt format.
-        on_unsupported: The action for a parameter that the route does not support and that is not
-            neutral: ``raise``, or ``warn`` to leave it out (the receipt reports it).
+        on_unsupported: What happens to a parameter that is on and that the route does not support:
+            ``raise``, or ``warn`` to leave it out and record this.
 
     Raises:
-        UnsupportedParameter: There is such a parameter, and ``on_unsupported`` is ``raise``.
+        UnsupportedParameter: There is such a parameter, with ``on_unsupported="raise"``.
     """
     fates = tuple(
         _fate(name, sampling, dialect, stops, strict=on_unsupported == "raise")
@@ -263,7 +262,7 @@ def _fate(
     if name == "temperature" and (by_flag or rule.key is not None):
         return _temperature_fate(sampling, dialect, rule)
     if by_flag and name in _MOOT_WHEN_GREEDY:
-        note = "greedy decoding: it changes nothing"
+        note = "no effect in greedy decoding"
         return ParameterFate(name, value, "neutral", note=note)
     if sampling.is_neutral(name):
         if rule.key is None or rule.neutral is OMIT:
@@ -274,7 +273,7 @@ def _fate(
         wire = {rule.key: rule.convert(value) if rule.convert else value, **rule.along}
         return ParameterFate(name, value, _sent_or_renamed(name, rule.key), wire)
     if sampling.greedy and name in _MOOT_WHEN_GREEDY:
-        note = "greedy decoding: it changes nothing"
+        note = "no effect in greedy decoding"
         return ParameterFate(name, value, "neutral", note=note)
     if strict:
         able = [n for n in PARAMETERS if dialect.rules.get(n, Rule()).key is not None]
@@ -282,7 +281,7 @@ def _fate(
         raise UnsupportedParameter(
             f"{name}={value!r} cannot be sent: the route {dialect.name} has no such parameter (it "
             f"takes {', '.join(able)}). Leave it out, choose another route, or pass "
-            f'on_unsupported="warn" to send the request without it{advice}'
+            f'on_unsupported="warn" to leave it out{dialect.advice and f". {dialect.advice}"}'
         )
     return ParameterFate(name, value, "unsupported", note=f"{dialect.name} has no such parameter")
 
@@ -298,7 +297,7 @@ def _temperature_fate(sampling: Sampling, dialect: Dialect, rule: Rule) -> Param
 
 
 def _stop_fate(stops: tuple[str, ...], rule: Rule) -> ParameterFate:
-    """Translate the stops, which are sent to save tokens; the client cuts in any case."""
+    """Return the record of the stops. They are sent to save tokens; the client always cuts."""
     if not stops:
         return ParameterFate("stop", stops, "neutral", note="none")
     if rule.key is None:
@@ -315,7 +314,7 @@ def _sent_or_renamed(name: str, key: str) -> Fate:
 
 
 def _as_stops(value: object) -> tuple[str, ...]:
-    """Return a tuple of stops from one string or several."""
+    """Return stops given as one string or several."""
     if isinstance(value, str):
         return (value,)
     return tuple(value) if isinstance(value, Iterable) else (str(value),)

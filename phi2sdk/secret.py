@@ -1,4 +1,4 @@
-"""A wrapper for secrets that prevents accidental printing."""
+"""A class for keys and tokens that are never printed."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import NoReturn
 __all__ = ["EMULATOR_KEY", "Secret"]
 
 EMULATOR_KEY = "test-key"
-"""The default key of the emulators, which is public."""
+"""Default key of the emulators, which is not a secret."""
 
 
 class Secret:
-    """A key or token, which only :meth:`reveal` returns.
+    """Holds a key or token; only :meth:`reveal` returns it.
 
     ``repr``, ``str`` and formatting show ``'***'``. A secret cannot be pickled or copied into a
     state, so that it does not reach a log or a record by accident.
@@ -23,7 +23,7 @@ class Secret:
         self._value = value.strip()
 
     def reveal(self) -> str:
-        """Return the secret, only for use in the header that needs it."""
+        """Return the key in plain text, for the header that needs it only."""
         return self._value
 
     def __bool__(self) -> bool:
@@ -35,4 +35,6 @@ class Secret:
     __str__ = __repr__
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a Secret is not pickled: pass the name of its environment variable")
+        raise TypeError(
+            "a Secret cannot be pickled. Pass the name of its environment variable instead"
+        )

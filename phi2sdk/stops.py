@@ -1,4 +1,4 @@
-"""Cut answers at stops, in the same way for every backend.
+"""Cuts answers at stops, in the same way for every backend.
 
 The answer ends at the stop that is *complete first* in the text. If several stops are complete at
 the same character, the one that began first counts. The rule depends only on the text and not on
@@ -21,11 +21,11 @@ from phi2sdk.prompts import END_OF_TEXT
 __all__ = ["ACCOUNT_SECONDS", "StopCutter", "cut_at_stops", "stops_of"]
 
 ACCOUNT_SECONDS = 1.0
-"""Maximum time to wait for the token counts after the text of an answer is complete, in seconds."""
+"""Seconds to wait for the counts of an answer after its text is complete."""
 
 
 def stops_of(request: Request) -> tuple[str, ...]:
-    """Return all stops of a request without duplicates, beginning with the caller's."""
+    """Return all stops of a request without repetition, those of the caller first."""
     return tuple(dict.fromkeys((*request.sampling.stop, *request.prompt.stop)))
 
 
@@ -70,7 +70,7 @@ async def cut_at_stops(
 
 
 async def _account(events: AsyncGenerator[Event, None]) -> Done | None:
-    """Return the end of an answer whose text is complete; ``None`` if it does not arrive."""
+    """Wait for the end of an answer whose text is complete; ``None`` if it does not arrive."""
     done: Done | None = None
     with suppress(TimeoutError, Phi2Error):
         async with asyncio.timeout(ACCOUNT_SECONDS):
@@ -103,7 +103,7 @@ class StopCutter:
         self.ended = False
 
     def feed(self, piece: str) -> str:
-        """Add the next piece, and return the text that certainly precedes the end."""
+        """Add a piece; return the text that certainly precedes the stop."""
         if self.ended:
             return ""
         window = self._held + piece
@@ -118,7 +118,7 @@ class StopCutter:
         return window[: len(window) - keep]
 
     def flush(self) -> str:
-        """Return the withheld text, after the text has ended without a stop."""
+        """Return the rest of a text that ended without a stop."""
         rest, self._held = self._held, ""
         return rest
 
@@ -132,7 +132,7 @@ class StopCutter:
         return best
 
     def _undecided(self, window: str) -> int:
-        """Return the number of characters at the end that may become a stop."""
+        """Return the number of characters at the end that may be the beginning of a stop."""
         keep = 1 if self._code is not None and window.endswith("\n") else 0
         for stop in self._stops:
             first, at = stop[0], max(0, len(window) - len(stop) + 1)
@@ -153,7 +153,7 @@ class _TopLevel:
     }
 
     def __init__(self, *, line_start: bool) -> None:
-        self._pending = "\n" if line_start else ""  # the text from which the scan continues
+        self._pending = "\n" if line_start else ""  # from where the scan continues
         self._quote: str | None = None
 
     def feed(self, piece: str, held: int) -> tuple[int, int] | None:

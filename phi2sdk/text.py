@@ -1,10 +1,9 @@
-"""Make untrusted text safe for the medium in which it is shown.
+"""Makes text of other software safe for the medium where it is shown.
 
-Model output, messages of providers, names and settings in the folder of a run, and the content of
-files are untrusted. Each medium has one function, and all text that is shown there passes through
-it: :func:`for_terminal` for a terminal and for plain text elsewhere, :func:`untrusted` for text
-inside of a message, :func:`for_markdown` and :func:`for_html` for documents, and :func:`for_csv`
-for spreadsheets.
+Model output, messages of providers, names and settings in the folder of a run, and the contents of
+files are not trusted. Each medium has one function, which all text for this medium passes through:
+:func:`for_terminal` for terminals and other plain text, :func:`untrusted` for a part of a message,
+:func:`for_markdown` and :func:`for_html` for documents.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _BLOCK = re.compile(r"[-+#=](?!\d)|\d+(?=[.)](\s|$))")
 
 
 def for_terminal(text: str) -> str:
-    """``text`` with control, escape and bidirectional characters shown as ``\\xNN`` instead.
+    """Return ``text`` with control, escape and bidirectional characters as ``\\xNN``.
 
     >>> for_terminal("red \\x1b[31m")
     'red \\\\x1b[31m'
@@ -37,7 +36,7 @@ def for_terminal(text: str) -> str:
 
 
 def encodable(text: str) -> str:
-    """``text`` with each half of a surrogate pair, which UTF-8 does not have, shown as ``\\udXXX``.
+    """Return ``text`` with each half of a surrogate pair, which UTF-8 lacks, as ``\\udXXX``.
 
     Names of files and environment variables have such halves where their bytes are not UTF-8.
     """
@@ -45,7 +44,7 @@ def encodable(text: str) -> str:
 
 
 def untrusted(text: str, limit: int = 300) -> str:
-    """``text`` on one line: no control characters, and no more than ``limit`` characters."""
+    """Return ``text`` on one line: no control characters, and no more than ``limit`` characters."""
     if len(text) <= limit and text.isprintable() and "  " not in text and text == text.strip():
         return text
     clean = "".join(c if c.isprintable() else " " for c in text[: limit * 4])
@@ -67,12 +66,12 @@ def for_csv(text: str) -> str:
 
 
 def for_html(text: str) -> str:
-    """``text`` such that a browser shows it and takes nothing in it for markup."""
+    """Return ``text`` for HTML, where a browser shows it and interprets no markup in it."""
     return _escape_html(for_terminal(text))
 
 
 def for_markdown(text: str, *, cell: bool = False) -> str:
-    """``text`` on one line, such that Markdown and HTML take nothing in it for markup.
+    """Return ``text`` on one line for Markdown and HTML, which interpret no markup in it.
 
     What would not act where it stands is left as it is. ``cell``: it is a table's, where no block
     can begin.

@@ -37,13 +37,13 @@ _OWN: Mapping[str, tuple[str, str | None]] = {
 
 
 def known() -> tuple[str, ...]:
-    """The names of all backends, our own first."""
+    """Return the names of all backends; those of this package come first."""
     others = sorted(point.name for point in entry_points(group="phi2sdk.backends"))
     return tuple(dict.fromkeys((*_OWN, *others)))
 
 
 def find(name: str) -> type[Backend]:
-    """The class of a backend.
+    """Return the class of a backend.
 
     Raises:
         ConfigurationError: There is no such backend, or a dependency of it is not installed.
@@ -55,7 +55,7 @@ def find(name: str) -> type[Backend]:
         points = [p for p in entry_points(group="phi2sdk.backends") if p.name == name]
         if not points:
             raise ConfigurationError(
-                f"there is no backend {name!r}: use one of {', '.join(known())}"
+                f"there is no backend {name!r}. Use one of {', '.join(known())}"
             )
         path = points[0].value
     module, _, attribute = path.partition(":")
@@ -69,7 +69,7 @@ def find(name: str) -> type[Backend]:
 def build(
     name: str, *, target: str, settings: Mapping[str, Any], environ: Mapping[str, str]
 ) -> Backend:
-    """A backend from its settings, completed from the environment.
+    """Build a backend from its settings and the environment.
 
     Args:
         name: The backend's name.
@@ -86,8 +86,8 @@ def build(
     accepted = [p for p in parameters if p != "target" and p not in cls.aliases]
     if unknown := sorted(set(settings) - set(accepted)):
         raise ConfigurationError(
-            f"target {target!r}: the backend {name} has no setting {', '.join(unknown)}; "
-            f"it takes {', '.join(sorted(accepted))}"
+            f"target {target!r}: the backend {name} has no setting {', '.join(unknown)}. "
+            f"Use one of {', '.join(sorted(accepted))}"
         )
     given: dict[str, Any] = {
         setting: Secret(value) if isinstance(value, str) and is_secret(cls, setting) else value
@@ -116,15 +116,15 @@ def build(
 
 
 def missing_dependency(name: str, error: ImportError, extra: str | None) -> ConfigurationError:
-    """Return the error that names the missing package and the command that installs it."""
+    """Return the error for a missing dependency, with the command that installs it."""
     what = f"phi2sdk[{extra}]" if extra else (error.name or "its dependencies")
     return ConfigurationError(
-        f"the backend {name} needs {error.name or 'a package'}, which is not installed: "
-        f"python -m pip install '{what}'"
+        f"the backend {name} needs {error.name or 'a package'}, which is not installed. Install it "
+        f"with: python -m pip install '{what}'"
     )
 
 
 def is_secret(cls: type[Backend], setting: str) -> bool:
-    """Return whether a setting is a secret, by the annotation of the constructor's parameter."""
+    """Return whether a setting is a secret, which the constructor annotates as ``Secret``."""
     parameter = inspect.signature(cls).parameters.get(setting)
     return parameter is not None and "Secret" in str(parameter.annotation)

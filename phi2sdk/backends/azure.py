@@ -1,6 +1,6 @@
 """Azure: managed online endpoints (``/score`` or TGI) and the chat routes.
 
-The catalog item of a deployment determines its style:
+A deployment's catalog item decides its style:
 
 - ``score``: Microsoft's item for Phi-2. No stream, no token counts, no finish reason.
 - ``tgi``: Hugging Face's item: Text Generation Inference at the endpoint.

@@ -1,4 +1,4 @@
-"""Parse the replies of ``POST /score``, in all forms of its releases."""
+"""Reads the reply of ``POST /score`` in each of the forms of its releases."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from phi2sdk.transport.failures import Failure, error_for
 __all__ = ["answer_of", "without_echo"]
 
 _ENCODINGS = 3
-"""How often a reply may have been encoded as a JSON string."""
+"""Largest number of times that a reply may be encoded as a JSON string."""
 
 
 def answer_of(document: Any) -> str:
@@ -37,14 +37,14 @@ def answer_of(document: Any) -> str:
         found = found.get("0")
     if not isinstance(found, str):
         raise BadResponse(
-            "the endpoint answered with success, but without text: its container has failed, or "
-            "it does not speak the style 'score'. Look at the deployment's log"
+            "the endpoint reported success without text. Its container has failed, or it does not "
+            "have the style 'score': check the log of the deployment"
         )
     return found
 
 
 def without_echo(prompt: str, text: str) -> str:
-    """Return ``text`` without the prompt in front of it, whatever white space it has there."""
+    """Return ``text`` without the prompt that it begins with; white space is not compared."""
     if text.startswith(prompt):
         return text.removeprefix(prompt)
     echo = re.match(r"\s*" + r"\s+".join(map(re.escape, prompt.split())), text)
@@ -52,7 +52,7 @@ def without_echo(prompt: str, text: str) -> str:
 
 
 def _unquoted(text: str) -> Any:
-    """Return the reply that a bare string holds.
+    """Return the reply that a plain string contains.
 
     Azure's inference server encodes the string that a ``score.py`` returns once more. An object,
     an array, a string or null inside the string is therefore the reply. A number, ``true`` or
@@ -73,8 +73,8 @@ def _unquoted(text: str) -> Any:
         text = inner
     if not text.strip():
         raise BadResponse(
-            "the endpoint answered with success, but with an empty string: its container has "
-            "failed. Look at the deployment's log"
+            "the endpoint reported success with an empty string. Its container has failed: check "
+            "the log of the deployment"
         )
     return text
 

@@ -16,7 +16,7 @@ from phi2sdk.transport.redaction import Redactor
 __all__ = ["Credential", "TokenCache", "default_credential"]
 
 EARLY_SECONDS = 300
-"""A token is renewed so long before it expires."""
+"""Seconds before its expiry at which a token is renewed."""
 
 
 _OF_AZURE_IDENTITY = (
@@ -28,14 +28,14 @@ _OF_AZURE_IDENTITY = (
 
 
 class Credential(Protocol):
-    """A credential: a ``TokenCredential`` or an ``AsyncTokenCredential`` of azure-core."""
+    """A ``TokenCredential`` or an ``AsyncTokenCredential`` of azure-core."""
 
     def get_token(self, *scopes: str, **kwargs: Any) -> Any:
-        """An access token with ``token`` and ``expires_on``, or a coroutine that gives one."""
+        """Return an access token with ``token`` and ``expires_on``, or a coroutine for it."""
 
 
 class TokenCache:
-    """A credential's token for one scope, fetched once for many calls.
+    """The token of a credential for one scope, fetched once for many calls.
 
     Args:
         credential: Synchronous ones are asked on a thread, since they block.
@@ -57,33 +57,36 @@ class TokenCache:
         self._lock: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
 
     async def token(self) -> Secret:
-        """A token that is good for some minutes more.
+        """Return a token that is valid for some minutes.
 
         Raises:
             AuthenticationFailed: The credential gives none.
-            ConnectionFailed: It cannot reach its token service.
+            ConnectionFailed: The credential cannot reach its service.
             Timeout: It takes too long.
         """
         if fresh := self._fresh():
             return fresh
         async with self._own_lock():
-            if fresh := self._fresh():  # another caller has fetched it
+            if fresh := self._fresh():  # another call fetched it meanwhile
                 return fresh
             with self._redact.boundary():
                 given = await self._fetch()
             token, expires = getattr(given, "token", None), getattr(given, "expires_on", None)
             if not isinstance(token, str) or not isinstance(expires, int | float):
-                raise AuthenticationFailed("the credential gave no token", provider="azure")
+                raise AuthenticationFailed(
+                    "the credential returned no token. Sign in again, or set api_key",
+                    provider="azure",
+                )
             self._token, self._expires = Secret(token), float(expires)
             self._redact.learn((self._token,))
             return self._token
 
     def forget(self) -> None:
-        """The token was refused: fetch another for the next call."""
+        """Discard a token that was rejected, so that the next call fetches another one."""
         self._token = None
 
     async def close(self) -> None:
-        """Close the credential, if it is ours."""
+        """Close the credential, if this package created it."""
         close = getattr(self._credential, "close", None)
         if self._owned and close is not None:
             await asyncio.to_thread(close)
@@ -107,19 +110,19 @@ class TokenCache:
                 return await given if inspect.isawaitable(given) else given
         except TimeoutError as error:
             raise Timeout(
-                f"the credential gave no token within {self._timeout:g} s", provider="azure"
+                f"the credential returned no token within {self._timeout:g} s", provider="azure"
             ) from error
         except Exception as error:  # a credential is third-party code
             said = untrusted(self._redact(str(error)))
             kind = ConnectionFailed if _unreachable(error) else AuthenticationFailed
             raise kind(
-                f"the credential gave no token: {type(error).__name__}: {said}",
+                f"the credential returned no token: {type(error).__name__}: {said}",
                 provider="azure",
             ) from error
 
 
 def default_credential() -> Credential:
-    """azure-identity's chain: environment, workload, managed identity, command line tools.
+    """Return the default credential of azure-identity, which tries several sources.
 
     Raises:
         ConfigurationError: azure-identity is not installed.

@@ -1,4 +1,4 @@
-"""The base class of the backends: a backend answers a request with a stream of events."""
+"""The interface of a backend: it takes a request and yields events."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ OnUnsupported = Literal["raise", "warn"]
 Translation = tuple[dict[str, object], tuple[ParameterFate, ...]]
 
 REMEMBERED = 64
-"""Maximum number of translated samplings that a backend caches."""
+"""Largest number of translated samplings that a backend keeps."""
 
 kinds_of = attrgetter(*(f"{name}.__class__" for name in Sampling.__dataclass_fields__))
-"""The types of a sampling's values."""
+"""Returns the types of the values of a sampling."""
 
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """The capabilities of a backend, which callers use instead of its class.
+    """The features of a backend.
 
     Attributes:
-        streams: Whether it streams text as it is generated.
-        wraps: Whether the route wraps the prompt in a chat template, which is not visible here.
-        counts_tokens: Whether the provider reports token counts.
-        token_ids: Whether the answer includes token ids.
-        logprobs: Whether the answer includes log-probabilities.
-        scores: Whether it can score a given text (:meth:`Backend.score`).
-        prompt_logprobs: Whether it reports log-probabilities of a given text
+        streams: It sends text in pieces as the model generates it.
+        wraps: The server puts the prompt into a chat template, which the client does not see.
+        counts_tokens: The provider reports the numbers of input and output tokens.
+        token_ids: The reply contains the token ids of the answer.
+        logprobs: The reply contains the log-probabilities of the tokens.
+        scores: It can score a given text (:meth:`Backend.score`).
+        prompt_logprobs: It returns the log-probabilities of a given text
             (:meth:`Backend.prompt_logprobs`).
-        context_length: Maximum number of tokens of prompt and answer together; ``None``: unknown.
+        context_length: Largest number of tokens of prompt and answer together; ``None``: unknown.
     """
 
     streams: bool = True
@@ -56,21 +56,22 @@ class Capabilities:
 
 
 class Backend(ABC):
-    """One way to run Phi-2.
+    """Base class of all backends, each of which runs Phi-2 on one provider.
 
-    The constructor of a subclass takes its settings as keyword arguments. The same settings may be
-    set under ``[targets.NAME]`` in ``phi2.toml``. :mod:`phi2sdk.backends` describes registration.
+    The constructor of a subclass takes its settings as keyword arguments. They are the keys that
+    ``[targets.NAME]`` in ``phi2.toml`` accepts. :mod:`phi2sdk.backends` describes how to register
+    a backend.
 
     Attributes:
-        provider: The provider of the protocol, named in receipts and errors.
+        provider: Name of the provider, for receipts and errors.
         environment: Settings that come from the environment when they are not given:
             setting -> variable.
         aliases: Other accepted names of settings: alias -> setting. They work wherever the setting
             does, and are parameters of the constructor too.
-        together: Settings that come from the environment only together with another one, because a
-            key belongs to an address.
-        required: Settings without which it cannot be built.
-        address: The setting with the URL that is called.
+        together: Settings that come from the environment only if another one does too, such as a
+            key that belongs to an address.
+        required: Settings that are required.
+        address: The setting that holds the URL that is called.
         own_hosts: The provider's own hosts, ``*.`` in front for all below one: a target of a file
             may send them a secret of ``environment`` without a confirmation (see
             :mod:`phi2sdk.config.trust`). Only hosts where nobody but the provider can read a
@@ -111,26 +112,26 @@ class Backend(ABC):
     @property
     @abstractmethod
     def capabilities(self) -> Capabilities:
-        """Return the capabilities of the backend."""
+        """Features of this backend."""
 
     @property
     @abstractmethod
     def dialect(self) -> Dialect:
-        """Return the table of the sampling parameters of its route."""
+        """Names and values of the sampling parameters on its route."""
 
     @property
     def route(self) -> str:
-        """Return the route for receipts: dialect and path."""
+        """Name of the route, for receipts."""
         return self.dialect.name
 
     @property
     def model_name(self) -> str | None:
-        """Return the model name in requests; ``None`` if the endpoint serves only one model."""
+        """Name of the model in requests; ``None`` if the endpoint serves one model only."""
         return None
 
     @property
     def server(self) -> tuple[str, int] | None:
-        """Return host and port; ``None`` for this process, or if they are not yet known."""
+        """Host and port of the server; ``None`` for a local model, or if they are not known yet."""
         return None
 
     @property
@@ -143,7 +144,7 @@ class Backend(ABC):
 
     @property
     def most_calls(self) -> int:
-        """Return the maximum number of calls that one request may make."""
+        """Largest number of calls that one request makes."""
         return 1
 
     @abstractmethod
@@ -151,10 +152,10 @@ class Backend(ABC):
         """Answer a request with the events ``Sent``, ``Opened``, ``Chunk`` ..., ``Done``.
 
         ``Sent`` is yielded immediately before the call is sent. Closing the generator early ends
-        the call at the provider. Chunks have the text as received, and the client cuts at stops.
+        the call at the provider. Chunks contain the text as received; the client cuts at stops.
 
         Raises:
-            Phi2Error: The request failed. The class gives the kind of failure.
+            Phi2Error: The request failed; the subclass states why.
         """
 
     def explain(self, request: Request) -> Receipt:
@@ -168,7 +169,7 @@ class Backend(ABC):
     def outgoing(self, request: Request) -> RequestPreview | None:
         """Return the call that a request makes, without making it.
 
-        It is ``None`` if nothing is sent over a network, or the backend does not report it.
+        ``None`` for a local model, and for a backend that does not support this.
 
         Raises:
             UnsupportedParameter: As the request itself would.
@@ -177,9 +178,9 @@ class Backend(ABC):
         return None
 
     def prepare(self, request: Request) -> tuple[dict[str, object], Receipt]:
-        """Return the route's sampling keys for a request, and the receipt with their fates.
+        """Return the sampling keys of the route for a request, and the receipt.
 
-        If ``on_unsupported`` is ``warn``, the method warns of each parameter that is left out.
+        Warns about each parameter that is left out if ``on_unsupported`` is ``warn``.
         """
         wire, fates = self._translate(request.sampling, stops_of(request))
         for fate in fates:
@@ -197,9 +198,9 @@ class Backend(ABC):
         return dict(wire), receipt
 
     def _translate(self, sampling: Sampling, stops: tuple[str, ...]) -> Translation:
-        """Call :func:`translate` with a cache, as most requests of a program share a sampling.
+        """Call :func:`translate` and keep the result, since most requests have the same sampling.
 
-        1 and 1.0 are equal but differ in the request, so the cache key includes the types.
+        1 and 1.0 are equal but differ in JSON, so the types are part of the key.
         """
         dialect = self.dialect
         key = (sampling, kinds_of(sampling), stops, self.on_unsupported)
@@ -218,26 +219,26 @@ class Backend(ABC):
             InvalidRequest: This backend cannot score a given text (``capabilities.scores``).
         """
         raise InvalidRequest(
-            f"{self.target} cannot score a given text: only a local model can",
+            f"{self.target} cannot score a given text. Use a local model",
             provider=self.provider,
         )
 
     async def prompt_logprobs(
         self, text: str, *, timeout: float | None = None
     ) -> tuple[TokenLogprob, ...]:
-        """Return the endpoint's log-probability of each token of ``text`` after the preceding ones.
+        """Return the log-probability that the endpoint itself assigns to each token of ``text``.
 
         Args:
-            text: Prompt and answer together.
+            text: Prompt and answer, as one text.
             timeout: Seconds for the request.
 
         Raises:
-            InvalidRequest: The route does not report them (``capabilities.prompt_logprobs``).
-            BadResponse: The reply does not have them.
+            InvalidRequest: The route does not support this (``capabilities.prompt_logprobs``).
+            BadResponse: The reply does not contain the log-probabilities.
         """
         raise InvalidRequest(
-            f"{self.target} does not tell how likely it finds a given text: TGI's own route does, "
-            "and the completions route of vLLM and SGLang",
+            f"{self.target} does not return log-probabilities of a given text. Use the route of "
+            "TGI, or the completions route of vLLM or SGLang",
             provider=self.provider,
         )
 
@@ -248,12 +249,12 @@ class Backend(ABC):
         """
 
     async def check(self) -> str:
-        """Make a cheap call that checks whether the provider is reachable; return its answer.
+        """Make one inexpensive call to see whether the provider is reachable; return its answer.
 
         Raises:
-            Phi2Error: The provider is not reachable, or refuses the call.
+            Phi2Error: The provider is not reachable.
         """
-        return "no check for this backend: send a request"
+        return "this backend has no check: send a request"
 
     async def close(self) -> None:
         """Release connections, threads and memory. Closing twice has no effect."""

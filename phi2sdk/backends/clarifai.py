@@ -125,7 +125,7 @@ class ClarifaiBackend(Backend):
         model: The model's URL on clarifai.com, ``user/app/model``, or ``phi-2``.
         version: One version of the model; its default version if left out.
         base: The API: ``https://host``, or ``http://127.0.0.1:port`` for one on this machine.
-        deployment: One of your deployments that must answer, as ``user/deployment``.
+        deployment: Your deployment that answers, as ``user/deployment``.
         timeouts: Limits of one attempt.
         insecure_hosts: Hosts that may be called without TLS though they are not loopback.
 

@@ -1,4 +1,4 @@
-"""From a Clarifai status or a gRPC code to an error: two tables, never the words of a message.
+"""Tables of the errors for Clarifai's statuses and gRPC's codes; messages are never searched.
 
 Clarifai answers most failures with gRPC's ``OK`` and a status of its own inside the message; only
 the transport, and what stands in front of the API, speaks in gRPC codes.
@@ -10,8 +10,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-# gRPC's handling of a fork crashes some children of a process with an open stream, and the client
-# refuses to use gRPC in a child anyway. gRPC reads this variable when it is imported.
+# gRPC's handling of a fork crashes some children of a process with an open stream, and this package
+# does not use gRPC in a child. gRPC reads the variable when it is imported.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 import grpc
@@ -96,7 +96,7 @@ BY_STATUS: Mapping[int, type[Phi2Error]] = {
     98009: Timeout,
     98014: Overloaded,  # resource exhausted
 }
-"""The right name for a status; :data:`BY_GROUP` has the rest."""
+"""Error class for a status; :data:`BY_GROUP` has the others."""
 
 BY_GROUP: tuple[tuple[range, type[Phi2Error]], ...] = (
     (range(11100, 11200), InvalidRequest),  # malformed requests
@@ -104,7 +104,7 @@ BY_GROUP: tuple[tuple[range, type[Phi2Error]], ...] = (
     (range(69000, 70000), PermissionDenied),  # billing
     (range(98000, 100000), ProviderFault),  # internal
 )
-"""For statuses without a line of their own; one in no group is a ``ProviderFault``."""
+"""Error class for other statuses, by group; the default is ``ProviderFault``."""
 
 BY_RPC_CODE: Mapping[grpc.StatusCode, type[Phi2Error]] = {
     grpc.StatusCode.CANCELLED: ConnectionFailed,  # by the other side: ours never gets here
@@ -130,14 +130,14 @@ _SUMMARY = (status_code_pb2.MIXED_STATUS, status_code_pb2.FAILURE)
 
 
 def kind_of(code: int) -> type[Phi2Error]:
-    """The error class for a Clarifai status that is not success."""
+    """Return the error class for a Clarifai status that is not success."""
     if code in BY_STATUS:
         return BY_STATUS[code]
     return next((kind for group, kind in BY_GROUP if code in group), ProviderFault)
 
 
 def error_for_status(reply: Any, redact: Redactor) -> Phi2Error | None:
-    """The failure that a reply reports; ``None`` if it reports success.
+    """Return the failure that a reply reports; ``None`` if it reports success.
 
     Args:
         reply: A message with a ``status`` and perhaps ``outputs`` that have one, too.
@@ -168,7 +168,7 @@ def error_for_status(reply: Any, redact: Redactor) -> Phi2Error | None:
 
 
 def error_for_rpc(error: grpc.aio.AioRpcError, redact: Redactor) -> Phi2Error:
-    """The failure that gRPC reports, from its code."""
+    """Return the error for a failure that gRPC reports, by its code."""
     code = error.code()
     details = untrusted(redact(error.details() or ""))
     return BY_RPC_CODE.get(code, ProviderFault)(

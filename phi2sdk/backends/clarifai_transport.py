@@ -1,4 +1,4 @@
-"""gRPC to Clarifai: one channel per event loop, a deadline on every call, failures by name.
+"""gRPC to Clarifai: one channel for each event loop, and a deadline on every call.
 
 Calls are made on channels of our own, with bytes in both directions: the clock is read before a
 message is parsed, and the vendor's generated stub is left alone, which needs a global of the
@@ -42,14 +42,14 @@ def with_scheme(base: str) -> str:
         return text
     try:
         plain = is_loopback(urlsplit(f"//{text}").hostname or "")
-    except ValueError:  # no address; who parses it says so
+    except ValueError:  # not an address: Endpoint.parse reports it
         plain = False
     return f"{'http' if plain else 'https'}://{text}"
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """The address of an endpoint.
+    """Address of the API.
 
     Attributes:
         address: ``host:port``.
@@ -69,39 +69,41 @@ class Endpoint:
 
     @classmethod
     def parse(cls, base: str, insecure_hosts: tuple[str, ...] = ()) -> Self:
-        """An endpoint as people write it: ``https://host``, ``http://host:port``, ``host:port``.
+        """Read an address written as ``https://host``, ``http://host:port`` or ``host:port``.
 
         Without a scheme, loopback is plain and everything else is TLS.
 
         Raises:
-            ConfigurationError: It is not a valid endpoint, has a path, or would send the key
-                unencrypted to a host that is neither loopback nor in ``insecure_hosts``.
+            ConfigurationError: It is not an endpoint, has a path, or would send the key without
+                TLS to a host that is neither loopback nor in ``insecure_hosts``.
         """
         try:
             parts = urlsplit(check_endpoint(with_scheme(base), PROVIDER, insecure_hosts))
             host, port = parts.hostname or "", parts.port
         except ValueError as error:
             raise ConfigurationError(
-                f"the endpoint {base!r} is no host and port", provider=PROVIDER
+                f"the endpoint {base!r} is not a host and a port. Write it as https://host",
+                provider=PROVIDER,
             ) from error
         if parts.path.strip("/") or parts.query or parts.fragment:
             raise ConfigurationError(
-                f"the endpoint {base!r} has a path: gRPC takes only a host and a port",
+                f"the endpoint {base!r} has a path, which gRPC does not use. Leave it out",
                 provider=PROVIDER,
             )
         if not host.isascii() or not host.isprintable() or any(c in host for c in " ,/\\"):
-            raise ConfigurationError(f"the endpoint {base!r} is no host", provider=PROVIDER)
+            raise ConfigurationError(
+                f"the endpoint {base!r} is not a host. Write it as https://host", provider=PROVIDER
+            )
         secure = parts.scheme == "https"
         name = f"[{host}]" if ":" in host else host
         return cls(f"{name}:{port or (443 if secure else 80)}", secure, is_loopback(host))
 
 
 class _Call:
-    """A call that ends cleanly: after it has ended, gRPC has no event of it to deliver.
+    """A call that gRPC has no event for when it has ended.
 
-    What is cancelled in the middle of a read would have its event come later, and if the loop is
-    closed by then, gRPC logs an error in whichever loop is polling. So a read is never cancelled:
-    the call is, and the read then ends by itself.
+    The event of a read that is canceled arrives later. If the loop is closed by then, gRPC logs an
+    error in the loop that polls. Therefore only the call is canceled, which ends the read.
     """
 
     def __init__(self, channel: _Channel, call: Any) -> None:
@@ -111,7 +113,7 @@ class _Call:
         channel.calls.add(self)
 
     async def read(self, patience: float) -> bytes | None:
-        """The next message, ``None`` at the end.
+        """Return the next message; ``None`` at the end.
 
         Raises:
             TimeoutError: ``patience`` seconds without a message.
@@ -123,7 +125,7 @@ class _Call:
         if not reading.done():
             raise TimeoutError
         if reading.cancelled():
-            raise ConnectionFailed("closed while it answered", provider=PROVIDER)
+            raise ConnectionFailed("the client was closed during the answer", provider=PROVIDER)
         message = reading.result()
         if message is grpc.aio.EOF:  # type: ignore[attr-defined]
             return None
@@ -131,7 +133,7 @@ class _Call:
         return message
 
     async def end(self) -> None:
-        """Cancel what is left of it."""
+        """Cancel the rest of the call."""
         self._channel.calls.discard(self)
         if not self._call.done():
             # The public cancel() also cancels the task that awaits the headers: see above.
@@ -142,7 +144,7 @@ class _Call:
             await asyncio.wait((reading,))
             _ = (
                 reading.cancelled() or reading.exception()
-            )  # retrieved, so that asyncio does not log it
+            )  # read here, so that asyncio does not report it
 
 
 class _Channel:
@@ -165,7 +167,7 @@ class _Channel:
     def call(
         self, method: str, body: bytes, *, timeout: float, metadata: tuple[tuple[str, str], ...]
     ) -> _Call:
-        """Start a call: bytes in, a stream of bytes out.
+        """Start a call with a message, and return its stream of messages.
 
         A method that answers once is a stream of one message: on the wire they are the same.
         """
@@ -177,7 +179,7 @@ class _Channel:
         return _Call(self, start(body, timeout=timeout, metadata=metadata))
 
     async def close(self) -> None:
-        """End running calls, close, and wait until gRPC has finished the cancelled calls."""
+        """End running calls, close, and wait until gRPC has finished with the canceled calls."""
         self.closed = True
         self._methods.clear()
         await asyncio.gather(*(call.end() for call in list(self.calls)))
@@ -193,7 +195,7 @@ class _Channel:
 
 
 _opened_in: int | None = None
-"""The process that first opened a channel: gRPC has one poller a process, lost in a fork."""
+"""The process that opened a channel first; gRPC's poller does not survive a fork."""
 
 
 class GrpcTransport:
@@ -223,7 +225,7 @@ class GrpcTransport:
         self._current: _Channel | None = None
 
     async def unary(self, method: str, body: bytes, timeout: float | None) -> tuple[int, bytes]:
-        """``(t_ns, reply)`` of a method that answers once.
+        """Return ``(t_ns, reply)`` of a method with one reply.
 
         Raises:
             Phi2Error: By gRPC code.
@@ -239,7 +241,7 @@ class GrpcTransport:
     async def stream(
         self, method: str, body: bytes, timeout: float | None
     ) -> AsyncGenerator[tuple[int, bytes], None]:
-        """``(t_ns, message)`` for each message of a stream; closing it early cancels the call.
+        """Yield ``(t_ns, message)`` for each message of a stream; closing it cancels the call.
 
         Raises:
             Phi2Error: By gRPC code.
@@ -267,14 +269,15 @@ class GrpcTransport:
                 raise error_for_rpc(error, self.redact) from error
             except TimeoutError as error:
                 raise Timeout(
-                    f"no answer from {self.endpoint.address} for {self.timeouts.idle} s",
+                    f"no data from {self.endpoint.address} for {self.timeouts.idle} s. Raise "
+                    "timeouts.idle, or send the request again",
                     provider=PROVIDER,
                 ) from error
             finally:
                 await call.end()
 
     def outgoing(self, method: str, document: Mapping[str, Any]) -> RequestPreview:
-        """The call that :meth:`stream` makes of the message that ``document`` is in JSON."""
+        """Return the call that :meth:`stream` makes for a message, given in JSON."""
         scheme = "https" if self.endpoint.secure else "http"
         return RequestPreview(
             "grpc",
@@ -294,7 +297,7 @@ class GrpcTransport:
             self._current = None
 
     def _open(self) -> _Channel:
-        """The channel of this loop; in a new loop, a new one."""
+        """Return the channel of the running loop; a new one in a new loop."""
         global _opened_in
         process = os.getpid()
         if _opened_in not in (None, process):

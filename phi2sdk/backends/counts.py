@@ -1,4 +1,4 @@
-"""Numbers of tokens that a provider reports, and when they can be true.
+"""Checks whether the token counts that a provider reports are possible.
 
 A count goes into budgets, metrics and reports, and it is foreign input like any other. Whatever
 backend it comes from, a count that the request cannot have produced (negative, not a whole number,
@@ -16,13 +16,13 @@ from phi2sdk.log import logger
 __all__ = ["believed", "most_input", "most_output", "plausible"]
 
 _EXTRA_TOKENS = 8
-"""Tokens that a server puts around a prompt or an answer by itself, such as a beginning-of-text."""
+"""Tokens that a server adds to a prompt or an answer, such as a beginning-of-text token."""
 _TEMPLATE_TOKENS = 256
-"""The same where it wraps the prompt into a chat template, system message included."""
+"""Tokens that a server adds with a chat template, including a system message."""
 
 
 def most_input(request: Request, *, wraps: bool) -> int:
-    """The most tokens that a prompt can have.
+    """Return the largest number of tokens that a prompt can have.
 
     A tokenizer that works on bytes makes no more tokens of a text than it has bytes.
 
@@ -35,12 +35,12 @@ def most_input(request: Request, *, wraps: bool) -> int:
 
 
 def most_output(request: Request) -> int:
-    """The most tokens that an honest server can count in an answer."""
+    """Return the largest number of tokens that an answer can have."""
     return request.sampling.max_tokens + _EXTRA_TOKENS
 
 
 def plausible(usage: Usage, request: Request, *, wraps: bool) -> Usage:
-    """The usage without the counts that the request cannot have produced."""
+    """Return the usage without the counts that the request cannot have produced."""
     read = _within(usage.input, most_input(request, wraps=wraps))
     most = most_output(request)
     return Usage(
@@ -52,7 +52,7 @@ def plausible(usage: Usage, request: Request, *, wraps: bool) -> Usage:
 
 
 def believed(event: Event, request: Request, *, wraps: bool, target: str) -> Event:
-    """An event without the counts that the request cannot have produced.
+    """Return an event without the counts that the request cannot have produced.
 
     Args:
         event: As the backend gave it.

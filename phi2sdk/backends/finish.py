@@ -1,4 +1,4 @@
-"""Why an answer ended: one rule for every route that tells it, streamed or not.
+"""Reads the finish reason of an answer, by one rule for every route.
 
 An answer is complete only where the server gives a reason that means so. No reason, an empty one,
 ``abort``, ``error`` or an unknown one is a broken answer, whatever text came with it.
@@ -32,11 +32,11 @@ def told(value: Any) -> str | None:
 
 
 def finish_of(value: Any, partial: str = "") -> FinishReason:
-    """Return the reason that a server's own word stands for.
+    """Return the finish reason for the word of a server.
 
     Args:
-        value: The value in the reply.
-        partial: The text of the reply, for the error.
+        value: The finish reason in the reply.
+        partial: The text that came with it, for the error.
 
     Raises:
         BadResponse: The word does not say that the answer is complete.

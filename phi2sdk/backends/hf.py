@@ -72,14 +72,14 @@ DIALECTS: tuple[Dialect, ...] = (TGI_DIALECT,)
 """The dialects of this module; its OpenAI routes are those of ``backends.openai``."""
 
 HOLD_SECONDS = 600
-"""How long a waking endpoint's proxy may hold a request."""
+"""Seconds for which the proxy of an endpoint that starts may hold a request."""
 
 
 class TGI(Route):
     """``POST /generate`` and ``/generate_stream`` of Text Generation Inference.
 
-    The reply includes token ids and log-probabilities. The received text includes the stop, and the
-    client cuts it.
+    Replies contain token ids and log-probabilities. The text received contains the stop; the client
+    cuts it.
 
     Args:
         dialect: Another name for the same parameters, where another provider serves it.
@@ -103,7 +103,9 @@ class TGI(Route):
         if isinstance(document, list) and len(document) == 1:
             document = document[0]  # the compatible route answers a list
         if not isinstance(document, dict) or not isinstance(document.get("generated_text"), str):
-            raise BadResponse("the reply is not TGI's: it has no generated_text")
+            raise BadResponse(
+                "the reply is not from TGI: it has no generated_text. Check route and endpoint"
+            )
         text = document["generated_text"]
         details = document.get("details")
         details = details if isinstance(details, dict) else {}
@@ -131,14 +133,16 @@ class TGI(Route):
 
 
 class _Reader(EventReader):
-    """One event a token; the last one has the details."""
+    """Reads a stream with one event for each token; the last event has the details."""
 
     def read(self, document: Any, t_ns: int) -> Iterable[Chunk | Done]:
         if failure := Failure.in_event(document):
             raise error_for(failure)
         token = document.get("token") if isinstance(document, dict) else None
         if not isinstance(token, dict) or not isinstance(token.get("text"), str):
-            raise BadResponse("the event is not TGI's: it has no token")
+            raise BadResponse(
+                "the event is not from TGI: it has no token. Check route and endpoint"
+            )
         ids, logprobs = _tokens([token])
         text = "" if token.get("special") is True else token["text"]
         details = document.get("details")
@@ -241,7 +245,7 @@ class HFBackend(DetectingBackend):
         return f"the endpoints of {owner} at Hugging Face"
 
     async def connect(self) -> HttpTransport:
-        """The wire; a dedicated endpoint's address is looked up, and a paused one resumed.
+        """Return the transport; look up the address of a dedicated endpoint, and resume it.
 
         Raises:
             ConfigurationError: huggingface_hub is not installed.
@@ -259,7 +263,7 @@ class HFBackend(DetectingBackend):
                     "resume it, or use wake=true",
                     provider=self.provider,
                 )
-            if self._wire is None:  # no other task was faster
+            if self._wire is None:  # no concurrent call was faster
                 self._wire = self._wire_to(found.url)
         return self._wire
 
@@ -267,7 +271,7 @@ class HFBackend(DetectingBackend):
         return {"X-Scale-Up-Timeout": str(HOLD_SECONDS)} if self._wake else {}
 
     async def check(self) -> str:
-        """The endpoint's state; asking a server that sleeps may wake it."""
+        """Return the state of the endpoint; the request may wake a server that sleeps."""
         state = ""
         if self._name is not None:
             found = await self._lookup("get_inference_endpoint")
@@ -293,7 +297,7 @@ class HFBackend(DetectingBackend):
         return untrusted(f"serves {model}, at most {length} tokens")
 
     async def _lookup(self, method: str) -> InferenceEndpoint:
-        """Ask the account's service about the endpoint, on a thread: its client blocks."""
+        """Look up the endpoint in the account, on a thread because the vendor's client blocks."""
         hub = _hub()
         if self._token is None:  # then it takes the one that is saved on this machine
             self._redact.learn((Secret(hub.get_token() or ""),))
@@ -323,7 +327,7 @@ class HFBackend(DetectingBackend):
 
 
 def _routes(route: str, model: str) -> Callable[[Server | None], Route]:
-    """Return what makes the wire format of a route for a server."""
+    """Return the function that makes the wire format of a route for a server."""
     makers: Mapping[str, Callable[[Server | None], Route]] = {
         "tgi": lambda server: TGI(),
         "completions": lambda server: Completions(
@@ -339,7 +343,7 @@ def _routes(route: str, model: str) -> Callable[[Server | None], Route]:
 
 
 def _classify(failure: Failure) -> Phi2Error | None:
-    """An endpoint that is overloaded answers 429; 503 is its proxy's, while it starts."""
+    """Return ``ModelLoading`` for status 503, which the proxy sends while the endpoint starts."""
     return failure.as_error(ModelLoading) if failure.status == 503 else None
 
 
@@ -352,7 +356,7 @@ def _done(details: Mapping[str, Any], t_ns: int, partial: str = "") -> Done:
 
 
 def _tokens(tokens: Any) -> tuple[tuple[int, ...], tuple[float, ...]]:
-    """Ids and log-probabilities; either is empty unless every token has it."""
+    """Return token ids and log-probabilities; each is empty unless every token has it."""
     if not isinstance(tokens, list) or not all(isinstance(token, dict) for token in tokens):
         return (), ()
     ids = [count(token.get("id")) for token in tokens]
@@ -377,7 +381,7 @@ def _hub() -> ModuleType:
 
 @contextmanager
 def _hub_failures(redact: Redactor) -> Iterator[None]:
-    """Convert the exceptions of huggingface_hub to errors of this package."""
+    """Raise exceptions of huggingface_hub as errors of this package."""
     from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 
     try:
@@ -389,7 +393,8 @@ def _hub_failures(redact: Redactor) -> Iterator[None]:
         raise error_for(failure) from error
     except LocalTokenNotFoundError as error:
         raise AuthenticationFailed(
-            "looking up a dedicated endpoint needs a token: set HF_TOKEN", provider="hf"
+            "the lookup of a dedicated endpoint needs a token. Set HF_TOKEN or api_key",
+            provider="hf",
         ) from error
     except (KeyError, TypeError, ValueError) as error:
         raise BadResponse(

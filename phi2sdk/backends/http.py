@@ -1,4 +1,4 @@
-"""The common code of the HTTP backends.
+"""Backends over HTTP: one implementation of a call, and a route for each wire format.
 
 A :class:`Route` implements one wire format: it converts a request to a body, and replies and stream
 events to events. It does no input or output. :class:`HTTPBackend` combines a route with a
@@ -30,13 +30,13 @@ __all__ = ["HttpCall", "EventReader", "HTTPBackend", "Route"]
 
 @dataclass(frozen=True, slots=True)
 class HttpCall:
-    """One HTTP call, ready to be sent.
+    """One HTTP call.
 
     Attributes:
-        path: Path that is appended to the endpoint; may have a query.
+        path: Appended to the endpoint; may contain a query.
         body: The JSON document.
-        streamed: Whether the reply is a stream of events.
-        headers: Headers that this body requires in addition to those of the backend, never a key.
+        streamed: Whether the reply will be a stream of events.
+        headers: Headers that this body needs besides those of the backend. Never a key.
     """
 
     path: str
@@ -46,43 +46,43 @@ class HttpCall:
 
 
 class EventReader(ABC):
-    """Reads the events of one stream, and keeps state between them."""
+    """Reads the events of one stream, and keeps the state between them."""
 
     @abstractmethod
     def read(self, document: Any, t_ns: int) -> Iterable[Chunk | Done]:
-        """Return the event for one JSON document of the stream.
+        """Return the chunks, and the end, that the JSON document of one event contains.
 
         Raises:
             Phi2Error: The event reports a failure, or is not of the protocol.
         """
 
     def end(self, t_ns: int) -> Done | None:
-        """Return the ``Done`` of a stream that has ended (``[DONE]``, or the end of the body).
+        """Return the ``Done`` of a stream that ended with ``[DONE]`` or with its body.
 
-        It is ``None`` if the stream was truncated.
+        ``None`` means that the stream is incomplete.
         """
         return None
 
 
 class Route(ABC):
-    """One wire format."""
+    """One wire format: how requests are written and replies are read."""
 
     dialect: Dialect
     capabilities: Capabilities
     model: str | None = None
-    """The model name in a call, if the endpoint serves several models."""
+    """Name of the model in a call, if the endpoint serves more than one."""
 
     @abstractmethod
     def call(self, prompt: str, wire: Mapping[str, Any], *, stream: bool) -> HttpCall:
-        """Return path and body for a prompt with the dialect's sampling keys."""
+        """Return path and body for a prompt with the sampling keys of the dialect."""
 
     @abstractmethod
     def read_reply(self, document: Any, t_ns: int, prompt: str) -> Iterable[Chunk | Done]:
-        """Return the events of a complete reply.
+        """Return the chunk and the end that a whole reply contains.
 
         Args:
             document: The reply.
-            t_ns: Time at which its last byte arrived.
+            t_ns: Time of its last byte.
             prompt: The prompt, for routes that repeat it before the answer.
 
         Raises:
@@ -90,7 +90,7 @@ class Route(ABC):
         """
 
     def input_told(self, headers: Mapping[str, str]) -> Count | None:
-        """Return the prompt's tokens if the headers of a reply report them."""
+        """Return the number of tokens of the prompt, if the headers of a reply contain it."""
         return None
 
     @abstractmethod
@@ -98,26 +98,26 @@ class Route(ABC):
         """Return a reader for one stream."""
 
     def prompt_logprobs_call(self, text: str) -> HttpCall:
-        """Return path and body of a request for log-probabilities of a text."""
+        """Return the call for the log-probabilities of a text."""
         raise NotImplementedError
 
     def read_prompt_logprobs(self, document: Any) -> tuple[TokenLogprob, ...]:
-        """Return the log-probabilities in the reply to :meth:`prompt_logprobs_call`.
+        """Return the log-probabilities in a reply to this call.
 
         Raises:
-            Phi2Error: The reply reports a failure, or does not have them.
+            Phi2Error: It reports a failure, or does not contain them.
         """
         raise NotImplementedError
 
 
 class HTTPBackend(Backend):
-    """A route over a wire.
+    """A backend that sends the requests of a route over HTTP.
 
     Args:
         route: The wire format.
-        wire: The connection; ``None`` if :meth:`connect` determines it on first use.
-        target: The target's name, for receipts and reports.
-        on_unsupported: What to do about a parameter that the route cannot do.
+        wire: The HTTP transport; ``None`` if :meth:`connect` creates it on first use.
+        target: Name of the target, for receipts and reports.
+        on_unsupported: Whether a parameter that the route does not support raises an error.
     """
 
     def __init__(
@@ -160,8 +160,8 @@ class HTTPBackend(Backend):
         call = self.call(request)
         if self._wire is None:
             raise ConfigurationError(
-                f"the address of {self.target} is looked up when the first request is made: give "
-                "its URL as endpoint to see the call",
+                f"the address of {self.target} is not known before the first request. Set endpoint "
+                "to its URL to see the call",
                 provider=self.provider,
             )
         headers = {**call.headers, **self.known_headers()}
@@ -169,20 +169,20 @@ class HTTPBackend(Backend):
         return replace(made, streamed=call.streamed)
 
     def known_headers(self) -> Mapping[str, str | Secret]:
-        """As much of :meth:`headers` as is known without a call."""
+        """Return the part of :meth:`headers` that is known without a call."""
         return {}
 
     async def headers(self) -> Mapping[str, str | Secret]:
-        """Return headers that are created for each call, such as a token that expires."""
+        """Return the headers that change between calls, such as a token that expires."""
         return self.known_headers()
 
     async def connect(self) -> HttpTransport:
-        """Return the connection, before each call.
+        """Return the HTTP transport; called before each request.
 
         Raises:
-            Phi2Error: The address of the endpoint is not known and cannot be determined.
+            Phi2Error: The address of the endpoint is not known and cannot be looked up.
         """
-        assert self._wire is not None, "a backend without a wire finds one here"
+        assert self._wire is not None, "a backend without a transport overrides connect"
         return self._wire
 
     async def ready(self, request: Request) -> Request:
@@ -242,7 +242,7 @@ class HTTPBackend(Backend):
                 if event.data == b"[DONE]":
                     break
                 if not event.data.strip():
-                    continue  # a keep-alive
+                    continue  # an empty event that keeps the connection open
                 for read in reader.read(reply.parse(event.data), t_ns):
                     if isinstance(read, Done):
                         done = read  # usage may still follow
@@ -250,6 +250,8 @@ class HTTPBackend(Backend):
                         yield read
         done = reader.end(perf_counter_ns()) or done
         if done is None:
-            raise BadResponse("the stream ended without a finish reason: it was cut off")
+            raise BadResponse(
+                "the stream ended without a finish reason, so the answer is incomplete"
+            )
         await reply.drain()
         yield done

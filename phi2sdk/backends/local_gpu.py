@@ -1,4 +1,4 @@
-"""Phi-2 on this machine's GPU or CPU.
+"""Backend that runs Phi-2 on the GPU or CPU of this machine.
 
 One thread owns the model (:mod:`phi2sdk.backends.engine`). A request goes to it through a queue;
 its tokens come back to the caller's event loop one by one, whichever loop that is.
@@ -57,16 +57,16 @@ _NEEDED = ("torch", "safetensors", "tokenizers", "huggingface_hub")
 
 
 class LocalBackend(Backend):
-    """A model in this process.
+    """Runs a model in this process.
 
     Args:
         model: A folder, a hub id, or ``demo``, the checkpoint that comes with this package.
-        dtype: ``float32``, ``float16``, ``bfloat16``, or ``auto``: what fits.
-        device: ``cuda``, ``mps``, ``cpu``, or ``auto``: the first of these that is there.
+        dtype: ``float32``, ``float16``, ``bfloat16``, or ``auto``, which chooses by memory.
+        device: ``cuda``, ``mps``, ``cpu``, or ``auto``, which chooses the first one available.
         revision: Pins a hub id to a branch, tag or commit.
-        quantize: ``int8`` or ``int4``: keep the layers' matrices in so few bits.
+        quantize: ``int8`` or ``int4``: number of bits of the matrices of the layers.
         compile: Fuse the one-token step on a CPU; loading then takes 10 to 40 seconds longer.
-        slots: Maximum number of requests in progress, limited by memory; further requests wait.
+        slots: Largest number of requests that are answered at the same time, if memory permits.
 
     The model is loaded by the first request, before its clock starts, or by :meth:`load`.
 
@@ -114,7 +114,7 @@ class LocalBackend(Backend):
 
     @classmethod
     def calls(cls, settings: Mapping[str, Any]) -> Any:
-        return "https://huggingface.co"  # which is asked for a model by its name
+        return "https://huggingface.co"  # from which a model is downloaded by its name
 
     @property
     def capabilities(self) -> Capabilities:
@@ -136,10 +136,10 @@ class LocalBackend(Backend):
         return str(self._model)
 
     async def load(self, progress: Callable[[int, int], None] | None = None) -> LocalModel:
-        """Load the model, unless it is loaded; several callers share one load.
+        """Load the model, unless it is loaded. Concurrent callers wait for the same load.
 
         Args:
-            progress: Called on another thread with the number of bytes loaded and the total.
+            progress: Called on another thread with the bytes loaded so far and the total.
 
         Raises:
             ConfigurationError: Files or packages are missing, or the process was forked after
@@ -227,15 +227,15 @@ class LocalBackend(Backend):
                 return await self.load()
         except TimeoutError:
             raise Timeout(
-                f"the model was not loaded within {timeout} s. It continues loading for the next "
-                "request. To load it in advance, call `await backend.load()`"
+                f"the model was not loaded within {timeout} s. Loading continues: send the request "
+                "again, or load the model first with `await backend.load()`"
             ) from None
 
     def _engine(self, progress: Callable[[int, int], None] | None = None) -> Worker:
-        """The worker, started where there is none or where loading failed before."""
+        """Return the worker; start it if there is none, or if loading failed before."""
         with self._lock:
             if self._closed:
-                raise ConfigurationError("this backend is closed: build a new one")
+                raise ConfigurationError("this backend is closed. Build a new one")
             worker = self._worker
             if worker is not None and worker.pid != os.getpid():
                 _refuse_forked_gpu(worker)
@@ -270,7 +270,7 @@ class LocalBackend(Backend):
 
 
 class _Mailbox:
-    """News from the worker's thread, for one task of one event loop."""
+    """Passes events from the thread of the worker to one task of an event loop."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -280,7 +280,7 @@ class _Mailbox:
     def put_from_thread(self, news: News) -> None:
         try:
             self._loop.call_soon_threadsafe(self._news.put_nowait, news)
-        except RuntimeError:  # the loop is closed: nobody waits any more
+        except RuntimeError:  # the loop is closed, and no task waits
             return
 
     def time_out_after(self, seconds: float, allowed: float) -> None:
@@ -301,7 +301,7 @@ class _Mailbox:
 async def _events(
     mailbox: _Mailbox, name: str, prompt_tokens: int, streamed: bool
 ) -> AsyncGenerator[Event, None]:
-    """Yield the worker's events as backend events, with one chunk per token or one in total."""
+    """Turn the events of the worker into events of a request."""
     chunks: list[Chunk] = []
     count = 0
     while True:
@@ -334,7 +334,7 @@ def _joined(chunks: list[Chunk], t_ns: int) -> Chunk:
 
 
 def _refuse_forked_gpu(worker: Worker) -> None:
-    """A forked child has no worker thread: on a CPU a new one is started, on a GPU it cannot be.
+    """Refuse a model on a GPU in a forked child; on a CPU, the child starts a new worker.
 
     Raises:
         ConfigurationError: The model is on a GPU, or still being loaded.
@@ -343,11 +343,11 @@ def _refuse_forked_gpu(worker: Worker) -> None:
     loaded = model.done() and model.exception() is None
     if not model.done() or (loaded and not model.result().device.startswith("cpu")):
         raise ConfigurationError(
-            "this process was forked after the model was loaded onto a GPU, which cannot be used "
-            "from there: start processes with multiprocessing.get_context('spawn')"
+            "this process was forked after the model was loaded onto a GPU, which a forked process "
+            "cannot use. Start processes with multiprocessing.get_context('spawn')"
         )
 
 
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
-        raise ConfigurationError(f"{name}={value!r}: use one of {', '.join(known)}")
+        raise ConfigurationError(f"{name}={value!r} is unknown. Use one of {', '.join(known)}")

@@ -78,7 +78,7 @@ _SAMPLED: Mapping[Server, Mapping[str, Any]] = {
     # Left to itself it divides by the temperature last, after the tokens are cut.
     "llamacpp": {"samplers": ["penalties", "temperature", "top_k", "top_p", "min_p"]},
 }
-"""Additional keys of a sampled request."""
+"""Further keys of a sampled request."""
 
 
 def _dialects(route: str) -> Mapping[Server, Dialect]:
@@ -297,7 +297,7 @@ async def served(wire: HttpTransport, path: str, software: ServerSoftware) -> st
     """Ask a server for its list of models; return what it said, as a sentence for a person.
 
     ``transformers serve`` lists its download cache, which need not hold the model that it serves,
-    and answers status 500 where it has no cache: it is reachable nevertheless.
+    and answers status 500 where it has no cache, although it is reachable.
 
     Raises:
         Phi2Error: The server is not reachable, refuses, or does not speak the protocol.
@@ -358,7 +358,7 @@ def _usage(document: Mapping[str, Any]) -> Usage:
 
 
 def count(value: object) -> Count | None:
-    """Return a token count from untrusted JSON; ``None`` if it is not a valid count."""
+    """Return a number of tokens from a JSON value; ``None`` if it is not a valid number."""
     whole = isinstance(value, int) and not isinstance(value, bool) and value >= 0
     return Count(value) if whole else None  # type: ignore[arg-type]
 

@@ -1,6 +1,6 @@
-"""Request log-probabilities of a given text from an endpoint, and parse its reply.
+"""Requests for the log-probabilities of a given text, and the replies to them.
 
-Text Generation Inference tells it with ``decoder_input_details`` (a server of release 3 must be
+Text Generation Inference returns them with ``decoder_input_details`` (a server of release 3 must be
 started with ``--enable-prefill-logprobs``), the completions route of vLLM and SGLang with ``echo``.
 """
 
@@ -16,7 +16,7 @@ __all__ = ["ask_echo", "ask_prefill", "read_echo", "read_prefill"]
 
 
 def ask_prefill(text: str) -> dict[str, Any]:
-    """The body for TGI's ``/generate``; one token is generated, which is the least."""
+    """Return the body for TGI's ``/generate``, which generates at least one token."""
     parameters = {
         "max_new_tokens": 1,
         "do_sample": False,
@@ -28,7 +28,7 @@ def ask_prefill(text: str) -> dict[str, Any]:
 
 
 def read_prefill(document: Any) -> tuple[TokenLogprob, ...]:
-    """The tokens of the text in TGI's reply.
+    """Return the tokens of the text in a reply of TGI.
 
     Raises:
         BadResponse: They are not there, or have no log-probabilities.
@@ -39,20 +39,20 @@ def read_prefill(document: Any) -> tuple[TokenLogprob, ...]:
     prefill = details.get("prefill") if isinstance(details, dict) else None
     if not isinstance(prefill, list) or not prefill:
         raise BadResponse(
-            "the reply has no prefill tokens: a server of TGI 3 tells them if it is started with "
+            "the reply has no prefill tokens. A server of TGI 3 returns them if it is started with "
             "--enable-prefill-logprobs"
         )
     return _checked(_of_prefill(token) for token in prefill)
 
 
 def ask_echo(model: str | None, text: str) -> dict[str, Any]:
-    """The body for ``/completions``: nothing is generated, the prompt comes back."""
+    """Return the body for ``/completions``, which returns the prompt and generates nothing."""
     named = {} if model is None else {"model": model}
     return {**named, "prompt": text, "max_tokens": 0, "echo": True, "logprobs": 1, "temperature": 0}
 
 
 def read_echo(choice: Mapping[str, Any]) -> tuple[TokenLogprob, ...]:
-    """The tokens of the text in a reply's first choice.
+    """Return the tokens of the text in the first choice of a reply.
 
     Raises:
         BadResponse: They are not there, or have no log-probabilities.
@@ -66,7 +66,7 @@ def read_echo(choice: Mapping[str, Any]) -> tuple[TokenLogprob, ...]:
     if not isinstance(tops, list):
         tops = [None] * len(tokens)
     if not len(tokens) == len(logprobs) == len(tops):
-        raise BadResponse("the reply's log-probabilities are not one a token")
+        raise BadResponse("the reply does not have one log-probability for each token")
     return _checked(
         TokenLogprob(str(token), _number(own), None, _best(top))
         for token, own, top in zip(tokens, logprobs, tops, strict=True)
@@ -75,7 +75,7 @@ def read_echo(choice: Mapping[str, Any]) -> tuple[TokenLogprob, ...]:
 
 def _of_prefill(token: Any) -> TokenLogprob:
     if not isinstance(token, dict):
-        raise BadResponse("a prefill token is no object")
+        raise BadResponse("a prefill token is not a JSON object")
     id = token.get("id")
     whole = isinstance(id, int) and not isinstance(id, bool)
     return TokenLogprob(
@@ -84,7 +84,7 @@ def _of_prefill(token: Any) -> TokenLogprob:
 
 
 def _checked(tokens: Iterator[TokenLogprob]) -> tuple[TokenLogprob, ...]:
-    """Check that every token except the first has a log-probability."""
+    """Return the tokens; all but the first must have a log-probability."""
     found = tuple(tokens)
     if any(token.logprob is None for token in found[1:]):
         raise BadResponse("a token of the text has no log-probability")
@@ -92,7 +92,7 @@ def _checked(tokens: Iterator[TokenLogprob]) -> tuple[TokenLogprob, ...]:
 
 
 def _number(value: object) -> float | None:
-    """A log-probability; servers write minus infinity as some very low number."""
+    """Return a log-probability; servers write minus infinity as a very low number."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not -1e9 < value <= 0:
         return None
     return float(value)

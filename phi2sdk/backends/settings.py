@@ -55,16 +55,16 @@ def without_aliases(cls: type[Backend], settings: Mapping[str, Any]) -> dict[str
 def refuse_wrong_kinds(
     constructor: type, settings: Mapping[str, Any], *, target: str, backend: str
 ) -> None:
-    """Check settings with the annotations of a backend's constructor.
+    """Compare the types of settings with the annotations of a backend's constructor.
 
-    Only the kind is looked at: which words and numbers make sense is the backend's to say.
+    The backend itself checks the values.
 
     Raises:
-        ConfigurationError: A setting is of another kind.
+        ConfigurationError: A setting has another type.
     """
     try:
         hints = get_type_hints(constructor.__init__)  # type: ignore[misc]
-    except NameError:  # a name that only a type checker sees: nothing is known
+    except NameError:  # a name that exists for type checkers only: nothing can be compared
         return
     for name, value in settings.items():
         if name in hints and not _fits(value, hints[name]):
@@ -95,7 +95,7 @@ def _fits(value: object, hint: Any) -> bool:
 
 
 def _kinds(hint: Any) -> Iterator[str]:
-    """Return a description of the values that fit an annotation."""
+    """Yield the accepted kinds of values, in words."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         for one in inner:

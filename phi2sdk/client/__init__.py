@@ -1,4 +1,4 @@
-"""The clients, and what wraps a backend for them: retry, fallback, budget, telemetry."""
+"""The clients, and their policies: retry, fallback, budget and telemetry."""
 
 from phi2sdk.client.async_client import AsyncPhi2Client
 from phi2sdk.client.streaming import CompletionStream

@@ -1,4 +1,4 @@
-"""The asynchronous client, with all the logic; the synchronous one is a thin layer over it."""
+"""The asynchronous client. It has all the logic; the synchronous client calls it."""
 
 from __future__ import annotations
 
@@ -41,24 +41,24 @@ Targets = str | Target | Backend | Sequence[str | Target | Backend]
 
 
 class AsyncPhi2Client:
-    """Phi-2 behind one interface, for asyncio.
+    """Client for Phi-2 on any provider, for asyncio.
 
     Args:
         target: A name from ``phi2.toml``, a backend (``local``, ``azure``, ``clarifai``, ``hf``,
             ``openai``), a :class:`~phi2sdk.config.Target`, a backend object, or several of these
-            to fall back on in order.
+            that are tried in this order.
         config: The configuration file; ``phi2.toml`` of the working directory by default.
         timeout: Seconds for a whole request, retries included; ``None`` for no limit.
-        attempts: Calls at most for one request.
-        on_unsupported: What happens to a parameter that a route cannot do: ``raise``
-            :class:`~phi2sdk.errors.UnsupportedParameter`, or ``warn`` to go without it and say so
-            on the receipt.
-        budget: US dollars that all requests together may cost at most, or a
-            :class:`~phi2sdk.client.budget.Spending` that is shared with others. Every target then
-            needs a price; a call that could exceed it raises
+        attempts: Largest number of calls for one request.
+        on_unsupported: What happens to a parameter that a route does not support: ``raise``
+            :class:`~phi2sdk.errors.UnsupportedParameter`, or ``warn`` to leave it out and record
+            this on the receipt.
+        budget: Limit in US dollars for all requests together, or a
+            :class:`~phi2sdk.client.budget.Spending` that several clients share. Every target then
+            needs a price; a call that could exceed the budget raises
             :class:`~phi2sdk.errors.BudgetExceeded`.
         telemetry: Emit OpenTelemetry spans and metrics of every request, without prompts and
-            answers; or a :class:`~phi2sdk.client.telemetry.Telemetry` that says what, and where to.
+            answers; or a :class:`~phi2sdk.client.telemetry.Telemetry` with other choices.
         settings: Settings of the backend, over those of the file (only with a single name).
 
     Raises:
@@ -98,7 +98,7 @@ class AsyncPhi2Client:
 
     @property
     def target(self) -> str:
-        """The target's name; several are joined by ``+``."""
+        """Name of the target; several names are joined by ``+``."""
         return self.backend.target
 
     async def generate(
@@ -109,16 +109,16 @@ class AsyncPhi2Client:
         timeout: float | None = None,
         **parameters: Unpack[SamplingParameters],
     ) -> Completion:
-        """The answer to a prompt, in one piece.
+        """Return the completion of a prompt.
 
         Args:
             prompt: A :class:`~phi2sdk.prompts.Prompt`; a bare string is an instruction.
             sampling: How tokens are chosen; greedy by default.
-            timeout: Seconds, instead of the client's.
+            timeout: Seconds for this request, instead of the client's timeout.
             parameters: Fields of :class:`~phi2sdk.sampling.Sampling`, over those of ``sampling``.
 
         Raises:
-            Phi2Error: Whatever went wrong, under its right name.
+            Phi2Error: The request failed; the subclass states why.
         """
         request = self.request(prompt, sampling, timeout=timeout, stream=False, **parameters)
         account = Fold(request)
@@ -139,7 +139,7 @@ class AsyncPhi2Client:
         timeout: float | None = None,
         **parameters: Unpack[SamplingParameters],
     ) -> CompletionStream:
-        """The answer in pieces, as they arrive.
+        """Return a stream of the chunks of a completion, as they arrive.
 
         ::
 
@@ -148,8 +148,8 @@ class AsyncPhi2Client:
                     print(chunk.text, end="")
             print(stream.completion.usage)
 
-        Arguments and errors as for :meth:`generate`; an error that comes after the first chunk
-        has the text so far in ``partial``.
+        Arguments and errors are those of :meth:`generate`. An error after the first chunk has the
+        text received so far in ``partial``.
         """
         request = self.request(prompt, sampling, timeout=timeout, stream=True, **parameters)
         return CompletionStream(self.events(request), Fold(request), self._finish)
@@ -240,7 +240,9 @@ class AsyncPhi2Client:
         timeout: float | None = None,
         **parameters: Unpack[SamplingParameters],
     ) -> Completion:
-        """A one-sentence summary, by the fixed template :data:`~phi2sdk.prompts.SUMMARY_TEMPLATE`.
+        """Return a one-sentence summary of a paragraph.
+
+        The prompt is the fixed template :data:`~phi2sdk.prompts.SUMMARY_TEMPLATE`.
 
         Arguments and errors as for :meth:`generate`.
         """
@@ -248,12 +250,12 @@ class AsyncPhi2Client:
         return await self.generate(prompt, sampling, timeout=timeout, **parameters)
 
     async def score(self, prompt: str | Prompt, text: str, *, temperature: float = 1.0) -> Score:
-        """How likely ``text`` is after ``prompt``, token by token; for local models.
+        """Return the log-probability of each token of ``text`` after ``prompt``; local models only.
 
         Args:
             prompt: As for :meth:`generate`.
-            text: As the model would write it: after ``Output:``, with its leading space.
-            temperature: Divides the logits; above 0.
+            text: The text as the model generates it: after ``Output:``, with the leading space.
+            temperature: Divisor of the logits; above 0.
 
         Raises:
             InvalidRequest: The target cannot score a given text, or the text is empty.
@@ -267,15 +269,18 @@ class AsyncPhi2Client:
         prompt: str | Prompt = "...",
         **parameters: Unpack[SamplingParameters],
     ) -> Receipt:
-        """What would be sent, and what would become of each parameter, without a call.
+        """Return the receipt that a request would have, without sending anything.
+
+        As long as the server software has not been detected, the receipt shows the standard OpenAI
+        parameters and says so; ``check()`` detects it.
 
         Raises:
-            UnsupportedParameter: As the request itself would.
+            UnsupportedParameter: The route does not support a parameter.
         """
         return self.backend.explain(self.request(prompt, sampling, **parameters))
 
     async def check(self) -> str:
-        """One cheap call that shows whether the target is reachable; what it said."""
+        """Make one inexpensive call to see whether the target is reachable; return its answer."""
         return await self.backend.check()
 
     def request(
@@ -287,7 +292,7 @@ class AsyncPhi2Client:
         stream: bool = True,
         **parameters: Unpack[SamplingParameters],
     ) -> Request:
-        """A request as the other methods build it.
+        """Build a request without sending it.
 
         Raises:
             InvalidRequest: The prompt is empty, or a parameter is unknown or out of its range.
@@ -304,10 +309,9 @@ class AsyncPhi2Client:
         return Request(prompt, chosen, stream, limit)
 
     def events(self, request: Request) -> AsyncGenerator[Event, None]:
-        """The events of a request, policies applied and cut at the stops.
+        """Return the events of a request, after retries and fallback, and cut at the stops.
 
-        For those who keep their own account, such as a measurement; fold them with
-        :class:`~phi2sdk.fold.Fold`.
+        A measurement uses it to keep the events; :class:`~phi2sdk.fold.Fold` combines them.
         """
         self._refuse_if_closed()
         events = cut_at_stops(self.backend.stream(request), request)
@@ -316,7 +320,7 @@ class AsyncPhi2Client:
         return self._telemetry.observe(events, request, self.backend)
 
     async def close(self) -> None:
-        """Give back connections, threads and memory. Closing twice is harmless."""
+        """Release connections, threads and memory. Closing twice has no effect."""
         self._closed = True
         await self.backend.close()
 
@@ -337,7 +341,7 @@ class AsyncPhi2Client:
 
     def _refuse_if_closed(self) -> None:
         if self._closed:
-            raise ConfigurationError("this client is closed: open a new one")
+            raise ConfigurationError("this client is closed. Open a new client")
 
     def _open(
         self,
@@ -358,7 +362,7 @@ class AsyncPhi2Client:
         price = self._prices.get(backend.target)
         if price is None:
             raise ConfigurationError(
-                f"a budget cannot be kept: no price is known of {backend.target}; give it one "
+                f"the budget needs a price for the target {backend.target}: add price to its table "
                 "in phi2.toml"
             )
         return Budget(backend, price=price, spending=spending)
@@ -426,7 +430,7 @@ def _several(target: Targets) -> list[str | Target | Backend]:
 
 
 def _prompt(given: str | Prompt) -> Prompt:
-    """A bare string is an instruction."""
+    """Return a prompt; a plain string becomes an instruction."""
     if isinstance(given, Prompt):
         return given
     if not isinstance(given, str):

@@ -1,19 +1,19 @@
-"""A hard cap on what requests may cost.
+"""A limit on the cost of requests that is never exceeded.
 
-Before a call is sent, its worst case is reserved: one token per byte of the prompt, ``max_tokens``
-generated tokens, and the whole timeout of machine time. The actual cost replaces the reserved
-amount when it is known. A call whose worst case exceeds the remaining budget is not sent, and
-raises :class:`BudgetExceeded`. The total can therefore never exceed the cap, for any number of
-calls in flight.
+Before a call is sent, the budget reserves its largest possible cost: every byte of the prompt
+counts as a token, the answer as ``max_tokens``, and a machine as used for the whole timeout. When
+the cost of the call is known, it replaces the reserved amount. A call whose largest possible cost
+exceeds the rest of the budget is not sent and raises :class:`BudgetExceeded`. The total therefore
+stays within the limit, regardless of the number of requests in flight.
 
     spending = Spending(0.50)
     client = AsyncPhi2Client(Budget(backend, price=price, spending=spending))
 
-If the cost of a call is not reported, its worst case stays charged, for example after a broken
-connection or a reply without token counts. A stream that the client ends early is charged for the
-prompt as the provider counted it, if it did so at the start, and for all of ``max_tokens``, because
-the provider does not report when it stopped. A rented or owned machine is charged for the seconds
-of each request, including those of concurrent requests.
+If the cost of a call stays unknown, because the connection failed or the reply has no token
+counts, the reserved amount is charged. A stream that the client ended early is charged for the
+prompt as the provider counted it at the start, if it did, and for all of ``max_tokens``, since the
+provider does not report when it stopped. A rented or owned machine is charged for the seconds of
+each request; concurrent requests are charged in full.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from phi2sdk.pricing.price import Bill, Price
 __all__ = ["Budget", "Hold", "Spending", "charge", "refused", "worst_case"]
 
 _GRACE = 1.0
-"""Seconds by which a request may exceed its timeout."""
+"""Seconds that a request may exceed its timeout by."""
 
 
 def _below(kind: type[Phi2Error]) -> Iterable[type[Phi2Error]]:
@@ -70,13 +70,13 @@ _REFUSED = frozenset(
 
 
 class Spending:
-    """An amount in US dollars under a cap: the cost so far, and the reserved worst cases.
+    """Counts US dollars against a limit: the amount spent, and the amount reserved in flight.
 
-    It may be shared between clients and threads.
+    Clients and threads may share it.
 
     Args:
-        cap: The cap in US dollars.
-        spent: The amount spent before, which counts.
+        cap: Limit in US dollars.
+        spent: Amount spent before, which counts against the limit.
 
     Raises:
         ConfigurationError: The cap is not greater than 0.
@@ -92,32 +92,33 @@ class Spending:
 
     @property
     def spent(self) -> float:
-        """Return the US dollars that are spent."""
+        """US dollars spent."""
         return self._spent
 
     @property
     def held(self) -> float:
-        """Return the US dollars that calls in flight may still cost."""
+        """US dollars reserved for calls in flight."""
         return math.fsum(hold.usd for hold in self._open)
 
     @property
     def left(self) -> float:
-        """Return the remaining US dollars, below 0 if too much was spent before."""
+        """US dollars available for a new call; below 0 if more than the limit was spent before."""
         return self.cap - self._spent - self.held
 
     def hold(self, usd: float) -> Hold:
-        """Reserve ``usd`` for a call.
+        """Reserve an amount for a call.
 
         Raises:
-            BudgetExceeded: The remaining budget is smaller.
+            BudgetExceeded: The amount is larger than the rest of the budget.
         """
         with self._lock:
             held = self.held
             if self._spent + held + usd > self.cap:
                 raise BudgetExceeded(
-                    f"the request may cost up to {usd:.2g} USD, and of the budget of "
-                    f"{self.cap:g} USD {max(0.0, self.left):.2g} are left ({self._spent:.2g} "
-                    f"spent, {held:.2g} reserved)"
+                    f"the request may cost up to {usd:.2g} USD, but only "
+                    f"{max(0.0, self.left):.2g} of the budget of {self.cap:g} USD are left "
+                    f"({self._spent:.2g} spent, {held:.2g} reserved for requests in flight). Raise "
+                    "the budget, or lower max_tokens"
                 )
             hold = Hold(self, usd)
             self._open.add(hold)
@@ -129,7 +130,7 @@ class Spending:
             self._spent += usd
 
     def settle(self, hold: Hold, usd: float) -> None:
-        """Replace the reserved amount of a call by its cost ``usd``. Only the first call counts."""
+        """Replace the reserved amount of a call by its cost. Only the first call has an effect."""
         with self._lock:
             if hold in self._open:
                 self._open.remove(hold)
@@ -137,27 +138,27 @@ class Spending:
 
 
 class Hold:
-    """The reserved worst case of one call, until its cost is known."""
+    """The amount reserved for one call, until its cost is known."""
 
     def __init__(self, spending: Spending, usd: float) -> None:
         self.usd = usd
         self._spending = spending
 
     def settle(self, usd: float) -> None:
-        """Replace the reserved amount by the cost ``usd``. Only the first call counts."""
+        """Set the cost of the call. Only the first call has an effect."""
         self._spending.settle(self, usd)
 
 
 class Budget(Wrapper):
-    """A backend that sends a call only if its worst case fits into the remaining budget.
+    """Sends calls only if the budget covers their largest possible cost.
 
-    It wraps a backend inside of :class:`~phi2sdk.client.policies.Retry`, so that every attempt is a
-    separate call.
+    It wraps a backend and is wrapped by :class:`~phi2sdk.client.policies.Retry`, since every
+    attempt is a separate call.
 
     Args:
         inner: The backend.
         price: The price of the backend.
-        spending: The cap, which several backends may share.
+        spending: The budget.
     """
 
     def __init__(self, inner: Backend, *, price: Price, spending: Spending) -> None:
@@ -204,11 +205,16 @@ class Budget(Wrapper):
 
 
 def worst_case(price: Price, request: Request, *, calls: int = 1, wraps: bool = False) -> float:
-    """Return the maximum cost of a request in US dollars, over ``calls`` calls.
+    """Return the largest possible cost of a request in US dollars.
+
+    Args:
+        price: The price of the backend.
+        request: The request.
+        calls: Largest number of calls that the request makes.
+        wraps: The route wraps the prompt in a template.
 
     Raises:
-        ConfigurationError: There is no maximum, because the request is paid by time and has no
-            timeout.
+        ConfigurationError: The cost has no limit: it depends on time, and there is no timeout.
     """
     seconds = None if request.timeout is None else request.timeout + _GRACE
     tokens = most_input(request, wraps=wraps)
@@ -221,7 +227,10 @@ def worst_case(price: Price, request: Request, *, calls: int = 1, wraps: bool = 
         )
     )
     if usd is None:
-        raise ConfigurationError("a budget on a machine that is paid by time needs a timeout")
+        raise ConfigurationError(
+            "a budget for a machine that is paid by time needs a timeout. Set timeout to a number "
+            "of seconds"
+        )
     return usd
 
 
@@ -234,16 +243,19 @@ def charge(
     free: bool = False,
     wraps: bool = False,
 ) -> float:
-    """Return the US dollars that a call is charged: its cost, or its maximum if that is unknown.
+    """Return the US dollars that a budget is charged for one call.
+
+    This is its cost, or the largest possible cost where the cost is unknown.
 
     Args:
         price: The price of the backend.
         request: The request.
-        usage: The counts of the provider. Missing, estimated and impossible counts are replaced by
-            their maximum: one token per byte of the prompt, and ``max_tokens`` generated tokens.
+        usage: The counts of the provider. A count that is missing, an estimate, or larger than the
+            request permits is replaced by its largest possible value: one token for each byte of
+            the prompt, and ``max_tokens``.
         seconds: Duration of the call.
-        free: Whether the call was refused, so that no tokens are charged.
-        wraps: Whether the route wraps the prompt.
+        free: The provider refused the call, so that no tokens are charged.
+        wraps: The route wraps the prompt in a template.
     """
     read, wrote = float(most_input(request, wraps=wraps)), float(request.sampling.max_tokens)
     if free:
@@ -261,5 +273,5 @@ def charge(
 
 
 def refused(error: str) -> bool:
-    """Return whether an error class, given by name, means that the provider refused the call."""
+    """Return whether an error, named by its class, means that the provider refused the call."""
     return error in _REFUSED

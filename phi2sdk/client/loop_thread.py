@@ -1,8 +1,8 @@
-"""The event loop of the synchronous clients, in one thread that all of them share.
+"""The event loop of the synchronous clients: one thread that all of them share.
 
-There is one loop, because gRPC's asyncio layer has one global poller and does not support several
-loops. Its users are counted, so that the thread ends with the last client. The loop has its own
-thread, so that the client also works where a loop is already running, as in a notebook.
+There is one loop because the asyncio layer of gRPC has one global poller, which does not work with
+several loops. The users of the thread are counted, so that it ends with the last client. It is a
+separate thread, so that the client also works where a loop is already running, as in a notebook.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ __all__ = ["LoopThread", "Pump"]
 T = TypeVar("T")
 
 LIVENESS_SECONDS = 1.0
-"""Interval at which a waiting thread checks that the loop's thread is alive, in seconds."""
+"""Interval in which a waiting thread checks that the thread of the loop still runs."""
 
 
 class Closer(Protocol):
-    """An object to close at exit."""
+    """An object that is closed at exit."""
 
     def close(self) -> None:
         """Release all resources. Closing twice has no effect."""
 
 
 class LoopThread:
-    """A running event loop in a daemon thread; get one by :meth:`acquire`.
+    """A running event loop in a daemon thread. Use :meth:`acquire` to get it.
 
     Attributes:
-        lock: Held while users are added or removed and while work is submitted, so that no work is
-            submitted to a loop that is ending. A caller may hold it around several steps.
-        pid: The process of the thread.
+        lock: Held while users are counted and while work is submitted, so that no work is submitted
+            to a loop that is about to end. A caller may hold it for several steps.
+        pid: The process that the thread belongs to.
     """
 
     lock: ClassVar[threading.RLock] = threading.RLock()
@@ -60,10 +60,10 @@ class LoopThread:
 
     @classmethod
     def acquire(cls, user: Closer | None = None) -> LoopThread:
-        """Return the shared thread, starting it if necessary. Each call needs a :meth:`release`.
+        """Return the shared thread, and start it if necessary. Each call needs a :meth:`release`.
 
         Args:
-            user: An object to close at interpreter exit, if it still exists then.
+            user: Closed when the interpreter exits, if it still exists.
         """
         with cls.lock:
             shared = cls._shared
@@ -75,11 +75,11 @@ class LoopThread:
             return shared
 
     def is_alive(self) -> bool:
-        """Return whether it runs: not after the last release, and never in a forked child."""
+        """Return whether the thread runs: not after the last release, and not in a forked child."""
         return self.pid == os.getpid() and self._thread.is_alive()
 
     def release(self) -> None:
-        """Remove a user. The last one ends the thread and waits for it."""
+        """Remove a user. The last one ends the thread and waits for its end."""
         with self.lock:
             self._users -= 1
             if self._users > 0 or self.pid != os.getpid():
@@ -123,7 +123,7 @@ class LoopThread:
         Raises:
             Cancelled: The coroutine was cancelled on the loop.
             ConfigurationError: The thread has ended: the client was closed.
-            RuntimeError: It was called from the loop, which would wait for itself indefinitely.
+            RuntimeError: The caller runs on the loop itself, which would wait for itself.
         """
         if self.is_current():
             work.close()
@@ -139,7 +139,7 @@ class LoopThread:
 
     @contextmanager
     def _running(self) -> Iterator[None]:
-        """Prevent the thread from ending while the block runs."""
+        """Keep the thread from ending within the ``with`` block."""
         if self.pid != os.getpid():
             raise _closed()
         with self.lock:
@@ -148,7 +148,7 @@ class LoopThread:
             yield
 
     def _close_all(self) -> None:
-        """Close the users at exit while threads still run, so that none waits indefinitely."""
+        """Close all users at exit while threads still run; an open stream would wait forever."""
         if self.pid != os.getpid():
             return
         for user in list(self._closers):
@@ -170,11 +170,11 @@ class LoopThread:
 
 
 def _closed() -> ConfigurationError:
-    return ConfigurationError("this client is closed: open a new one")
+    return ConfigurationError("this client is closed. Open a new client")
 
 
 def _renew_lock() -> None:
-    """Replace the lock in a forked child, where the thread that held it may not exist."""
+    """Replace the lock in a forked child, where the thread that holds it may not exist."""
     LoopThread.lock = threading.RLock()
 
 
@@ -183,7 +183,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
-    """Return a loop of uvloop if it is installed, which is a fifth faster, else of asyncio."""
+    """Return a loop of uvloop if it is installed, which is a fifth faster, or else of asyncio."""
     try:
         uvloop = importlib.import_module("uvloop")
     except ImportError:
@@ -193,15 +193,16 @@ def _new_loop() -> asyncio.AbstractEventLoop:
 
 
 class Pump(Generic[T]):
-    """Transfers the items of an async generator to another thread.
+    """Passes the items of an async generator to another thread.
 
-    One task fills a bounded buffer, and pauses when it is full. The consumer takes items under a
-    lock, and wakes the loop only if the task has paused, so there is no cross-thread call per item.
+    A task fills a bounded buffer and pauses when the buffer is full. The consumer takes items under
+    a lock and wakes the loop only if the task is paused, so that no item needs a call between
+    threads.
 
     Args:
-        thread: The thread of the generator.
-        source: The async generator.
-        limit: Maximum number of items in the buffer.
+        thread: The thread that runs the generator.
+        source: The items.
+        limit: Largest number of items in the buffer.
 
     Raises:
         ConfigurationError: The thread has ended: the client was closed.
@@ -223,11 +224,11 @@ class Pump(Generic[T]):
         thread.call_soon(self._start)
 
     def __iter__(self) -> Iterator[T]:
-        """Yield the items in order. Leaving the generator ends the task.
+        """Yield the items in order, and end the task at the end.
 
         Raises:
             Cancelled: The task was cancelled.
-            Phi2Error: The error that the generator raised.
+            Phi2Error: The generator raised it.
         """
         try:
             while items := self._take():
@@ -248,7 +249,7 @@ class Pump(Generic[T]):
                 self._wait(lambda: self._ended)
 
     def _take(self) -> list[T]:
-        """Return all buffered items, at least one; none at the end."""
+        """Wait for items and return all in the buffer; an empty list at the end."""
         with self._changed:
             self._wait(lambda: bool(self._items) or self._ended)
             items = list(self._items)
@@ -260,7 +261,7 @@ class Pump(Generic[T]):
         return items
 
     def _wait(self, holds: Callable[[], bool]) -> None:
-        """Wait for an event of the task, as long as its thread is alive."""
+        """Wait until ``holds`` is true, or the thread of the loop has ended."""
         while not self._changed.wait_for(holds, timeout=LIVENESS_SECONDS):
             if not self._thread.is_alive() and not holds():
                 self._ended = True
@@ -283,7 +284,7 @@ class Pump(Generic[T]):
                     await self._room.wait()
 
     def _put(self, item: T) -> bool:
-        """Add an item, and return whether the buffer is full."""
+        """Add an item to the buffer; return whether the buffer is full."""
         with self._changed:
             self._items.append(item)
             self._changed.notify()

@@ -1,4 +1,4 @@
-"""What stands between a client and a backend: retry and fallback, each a Backend itself."""
+"""Retry and fallback: backends that wrap other backends."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ __all__ = ["Fallback", "Retry", "RetryBudget", "Wrapper", "leaves"]
 
 
 class RetryBudget:
-    """Keeps retries a small share of all calls, so that a struggling provider is not buried.
+    """Limits retries to a small share of all calls, so that they do not overload a provider.
 
-    A token bucket, as in Finagle: each request puts ``ratio`` tokens in, each retry takes one out.
+    A token bucket, as in Finagle: each request adds ``ratio`` tokens, and each retry takes one.
 
     Args:
         ratio: Retries allowed per request in the long run.
-        reserve: Tokens at the start, and at most in the bucket.
+        reserve: Number of tokens at the start, and the largest number.
     """
 
     def __init__(self, ratio: float = 0.2, reserve: float = 10.0) -> None:
@@ -49,11 +49,11 @@ class RetryBudget:
         self._tokens = reserve
 
     def deposit(self) -> None:
-        """A request begins."""
+        """Count a request that begins."""
         self._tokens = min(self._reserve, self._tokens + self._ratio)
 
     def withdraw(self) -> bool:
-        """Whether one more retry may go out."""
+        """Take a token for a retry; return whether there was one."""
         if self._tokens < 1:
             return False
         self._tokens -= 1
@@ -61,7 +61,7 @@ class RetryBudget:
 
 
 class Wrapper(Backend):
-    """A backend around another; what it does not change it passes on."""
+    """Base class of a backend that wraps another one and changes a part of its behavior."""
 
     provider = "policy"
 
@@ -107,21 +107,21 @@ class Wrapper(Backend):
 
 
 class Retry(Wrapper):
-    """Tries again what may succeed then: exponential back-off with full jitter.
+    """Retries failed requests that may succeed, with exponential backoff and full jitter.
 
-    A stream is tried again only before its first chunk: nothing that was delivered is ever
-    delivered twice. A ``Retry-After`` is honoured, with jitter on top so that callers do not come
-    back all at once; one longer than ``longest_wait`` or than the time left ends the request.
+    A stream is retried only before its first chunk, so that no text is delivered twice. A
+    ``Retry-After`` of the provider is observed, with jitter so that callers do not return at the
+    same time; one that exceeds ``longest_wait`` or the remaining time ends the request.
 
-    Counts of tokens that the request cannot have produced are left out here, since every request of
-    a client comes by (:mod:`phi2sdk.backends.counts`).
+    It also removes token counts that the request cannot have produced
+    (:mod:`phi2sdk.backends.counts`), since every request of a client passes through it.
 
     Args:
         inner: The backend.
-        attempts: Calls at most, the first included.
+        attempts: Largest number of calls, including the first.
         base: Seconds; the n-th wait is drawn from [0, base * 2**(n-1)].
-        longest_wait: Seconds that one wait may take at most.
-        budget: Shared between the requests of a client.
+        longest_wait: Longest time of one wait, in seconds.
+        budget: Retry budget that the requests of a client share.
     """
 
     def __init__(
@@ -182,12 +182,12 @@ class Retry(Wrapper):
             )
             yield Retrying(perf_counter_ns(), failure, wait)
             await asyncio.sleep(wait)
-            if self._closed:  # another attempt would open what was closed, for nobody to close
+            if self._closed:  # another attempt would open a connection that nothing closes
                 raise failure
             attempt += 1
 
     def _wait(self, error: Phi2Error, attempt: int) -> float | None:
-        """Seconds until the next attempt; ``None``: there is none."""
+        """Return the seconds until the next attempt; ``None`` if there is no further attempt."""
         if not error.retryable or attempt >= self._attempts:
             return None
         if error.retry_after is not None:
@@ -200,11 +200,12 @@ class Retry(Wrapper):
 
 
 class Fallback(Backend):
-    """Several backends in order: where one cannot answer, the next one is asked.
+    """Tries several backends in order until one answers.
 
-    Falls through on what another provider may do better: transient failures, a refused key or
-    permission, a missing model, a broken reply, no memory, a filter. Never on a wrong request,
-    and never after the first chunk. An error names every target that was asked, with its reason.
+    It continues with the next backend after errors that need not occur there: transient failures, a
+    rejected key or permission, a missing model, an invalid response, too little memory, and a
+    content filter. It does not continue after an invalid request or after the first chunk. The
+    error names every target that was tried, with its reason.
 
     Args:
         backends: In order of preference, at least one.
@@ -223,7 +224,7 @@ class Fallback(Backend):
 
     def __init__(self, backends: Sequence[Backend]) -> None:
         if not backends:
-            raise ConfigurationError("a fallback needs at least one target")
+            raise ConfigurationError("the list of targets is empty. Name at least one target")
         super().__init__(target="+".join(backend.target for backend in backends))
         self.backends = tuple(backends)
 
@@ -264,7 +265,9 @@ class Fallback(Backend):
                     _name_each(failures)
                     raise
             failure = failures[-1][1]
-            logger.warning("%s: %s; %s is asked", backend.target, brief(failure), after.target)
+            logger.warning(
+                "%s: %s; continuing with %s", backend.target, brief(failure), after.target
+            )
             yield Retrying(perf_counter_ns(), failure, 0.0)
 
     async def score(self, prompt: str, text: str, *, temperature: float = 1.0) -> Score:
@@ -300,7 +303,7 @@ def _name_each(failures: Sequence[tuple[str, Phi2Error]]) -> None:
 
 
 def leaves(backend: Backend) -> Iterator[Backend]:
-    """The backends behind all policies, in order of preference."""
+    """Yield the wrapped backends without their policies, in order of preference."""
     if isinstance(backend, Wrapper):
         yield from leaves(backend.inner)
     elif isinstance(backend, Fallback):
@@ -311,7 +314,7 @@ def leaves(backend: Backend) -> Iterator[Backend]:
 
 
 def _within(request: Request, deadline: float | None) -> Request:
-    """The request with what is left of its time.
+    """Return the request with the time that is left of its timeout.
 
     Raises:
         Timeout: Nothing is left.
@@ -320,7 +323,10 @@ def _within(request: Request, deadline: float | None) -> Request:
         return request
     left = deadline - monotonic()
     if left <= 0:
-        raise Timeout(f"no answer within {request.timeout:g} s, all attempts together")
+        raise Timeout(
+            f"no answer within {request.timeout:g} s, including all attempts. Raise timeout, or "
+            "check that the server is up"
+        )
     return Request(request.prompt, request.sampling, request.stream, left)
 
 

@@ -1,4 +1,4 @@
-"""A streamed answer: chunks as they arrive, then the whole completion."""
+"""The stream of a completion: its chunks, then the whole completion."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["CompletionStream"]
 
 
 class CompletionStream:
-    """A streamed answer: chunks with text, then the whole :class:`Completion`.
+    """Stream of a completion: chunks with text, then the whole :class:`Completion`.
 
     Leaving the ``async with`` block early cancels the request at the provider. The completion then
     has the text that had arrived, and the finish reason ``cancelled``.
@@ -36,13 +36,13 @@ class CompletionStream:
 
     @property
     def completion(self) -> Completion:
-        """Return the whole answer.
+        """The whole completion.
 
         Raises:
             RuntimeError: The stream has not ended yet.
         """
         if self._completion is None:
-            raise RuntimeError("the stream has not ended: read it to its end, or close it")
+            raise RuntimeError("the stream has not ended. Read it to its end, or close it")
         return self._completion
 
     def __aiter__(self) -> AsyncGenerator[Chunk, None]:
@@ -50,7 +50,7 @@ class CompletionStream:
         return self._chunks
 
     async def close(self) -> None:
-        """Cancel the request at the provider, if it is still in flight."""
+        """End the request at the provider, if it is still in flight."""
         await self._chunks.aclose()
         await self._events.aclose()
         account = self._account

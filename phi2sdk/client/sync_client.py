@@ -1,4 +1,4 @@
-"""The synchronous client, a thin layer over :class:`AsyncPhi2Client`, which has the logic."""
+"""The synchronous client, which runs :class:`AsyncPhi2Client` on an event loop in a thread."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ T = TypeVar("T")
 
 
 class Phi2Client:
-    """A synchronous client for Phi-2 on any backend.
+    """Client for Phi-2 on any provider, without asyncio.
 
-    All synchronous clients share one event loop in a separate thread, so this also works in a
-    notebook. Arguments and methods are those of :class:`AsyncPhi2Client`.
+    All synchronous clients share one event loop in a thread, so that they also work in a notebook.
+    Arguments and methods are those of :class:`AsyncPhi2Client`.
 
     ::
 
@@ -66,17 +66,17 @@ class Phi2Client:
 
     @property
     def backend(self) -> Backend:
-        """Return the backend with its policies."""
+        """The backend, with its policies."""
         return self._inner.backend
 
     @property
     def spending(self) -> Spending | None:
-        """Return the spending of the budget; ``None`` without a budget."""
+        """The budget and the amount spent; ``None`` without a budget."""
         return self._inner.spending
 
     @property
     def target(self) -> str:
-        """Return the name of the target; several names are joined by ``+``."""
+        """Name of the target; several names are joined by ``+``."""
         return self._inner.target
 
     def generate(
@@ -100,7 +100,7 @@ class Phi2Client:
         timeout: float | None = None,
         **parameters: Unpack[SamplingParameters],
     ) -> SyncCompletionStream:
-        """See :meth:`AsyncPhi2Client.stream`; here with a plain ``for``."""
+        """See :meth:`AsyncPhi2Client.stream`; the stream is read with ``for``."""
         stream = self._inner.stream(prompt, sampling, timeout=timeout, **parameters)
         return SyncCompletionStream(self._loop(), stream)
 
@@ -221,11 +221,11 @@ class Phi2Client:
 
     def _refuse_if_closed(self) -> None:
         if self._closed:
-            raise ConfigurationError("this client is closed: open a new one")
+            raise ConfigurationError("this client is closed. Open a new client")
 
     def _loop(self) -> LoopThread:
-        """Return the shared loop, a new one in a forked child, because a fork copies no threads."""
-        with LoopThread.lock:  # several threads may use or close the client at the same time
+        """Return the shared loop; a new one in a forked child, since a fork copies no threads."""
+        with LoopThread.lock:  # several threads may make the first use, or one of them a close
             self._refuse_if_closed()
             if self._thread is None or self._thread.pid != os.getpid():
                 self._thread = LoopThread.acquire(self)
@@ -233,7 +233,7 @@ class Phi2Client:
 
 
 class SyncCompletionStream:
-    """A streamed answer for a ``for`` loop. Leaving the loop early cancels the request."""
+    """Stream of a completion, to be read with ``for``. Leaving the loop cancels the request."""
 
     def __init__(self, thread: LoopThread, stream: CompletionStream) -> None:
         self._thread = thread
@@ -242,7 +242,7 @@ class SyncCompletionStream:
 
     @property
     def completion(self) -> Completion:
-        """Return the whole answer, after the stream has ended."""
+        """The whole completion, once the stream has ended."""
         return self._stream.completion
 
     def __repr__(self) -> str:
@@ -256,7 +256,7 @@ class SyncCompletionStream:
             self.close()
 
     def close(self) -> None:
-        """Cancel the request at the provider, if it is still in flight."""
+        """End the request at the provider, if it is still in flight."""
         if self._pump is not None:
             self._pump.close()
         if self._thread.is_alive() and not self._thread.is_current():

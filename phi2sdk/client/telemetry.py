@@ -1,15 +1,16 @@
-"""Optional OpenTelemetry: the names of all spans and metrics, and the hook that emits them.
+"""OpenTelemetry spans and metrics of requests: the names, and the class that emits them.
 
 ::
 
     Phi2Client("azure", telemetry=True)                      # names, numbers and failures
     Phi2Client("azure", telemetry=Telemetry(content=True))   # prompts and answers as well
 
-One span covers a request with all its attempts. It is the current span during a call, so that the
-spans of an instrumentation of aiohttp or gRPC are its children. Its parent is the span that was
+One span covers a request with all its attempts, and is the current span while the call is made, so
+that an instrumentation of aiohttp or gRPC adds its spans below it. Its parent is the span that was
 current where the request was made, in any thread. Names follow the semantic conventions for
-generative AI clients (https://github.com/open-telemetry/semantic-conventions-genai); names that
-these do not define begin with ``phi2sdk.``. A client without telemetry does not import this module.
+generative AI clients (https://github.com/open-telemetry/semantic-conventions-genai); names that the
+conventions do not define begin with ``phi2sdk.``. A client without telemetry does not import this
+module.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ __all__ = ["Telemetry"]
 Attribute = str | bool | int | float | list[str]
 
 SCOPE = "phi2sdk"
-"""The name of the tracer and the meter."""
+"""Name of the tracer and of the meter."""
 
 # --------------------------------------------------------------------------- names: conventions
 
@@ -74,11 +75,11 @@ TIME_TO_FIRST_CHUNK = "gen_ai.client.operation.time_to_first_chunk"
 TOKEN_USAGE = "gen_ai.client.token.usage"
 
 SECONDS = [0.01 * 2**n for n in range(14)]
-"""Bucket bounds of the conventions, from 10 ms to 82 s."""
+"""Bounds of the histogram buckets of the conventions: 10 ms to 82 s."""
 TOKENS = [4**n for n in range(14)]
 
 PROVIDERS: Mapping[str, str] = {"azure": "azure.ai.inference"}
-"""The conventions' names of providers that have another name in this package."""
+"""Provider names that differ from the names of the conventions."""
 FINISH_REASONS: Mapping[str, str] = {"filter": "content_filter"}
 
 # --------------------------------------------------------------------------- names: phi2sdk
@@ -92,18 +93,17 @@ RETRY_EVENT = "phi2sdk.retry"
 RETRY_WAIT = "phi2sdk.retry.wait"
 
 CANCELLED = "cancelled"
-"""The finish reason of a request that its caller gave up. It is not a failure, and its duration is
-in no metric."""
+"""Finish reason of a canceled request, which is not a failure and is in no metric."""
 
 
 class Telemetry:
-    """Emits a span and metrics for each request of its clients.
+    """Emits a span and metrics for each request of the clients that use it.
 
     Args:
-        content: Whether to add prompts, answers, the stops of the prompt format and error messages
-            to the spans. They may be long and contain personal data.
-        tracer_provider: The provider for spans (default: that of the process).
-        meter_provider: The provider for metrics (default: that of the process).
+        content: Add prompts, answers, the stops of the prompt format and error messages to the
+            spans. They may be long and contain personal data; by default none is emitted.
+        tracer_provider: Receives the spans; the provider of the process by default.
+        meter_provider: Receives the metrics; the provider of the process by default.
 
     Raises:
         ConfigurationError: opentelemetry-api is not installed.
@@ -144,7 +144,7 @@ class Telemetry:
     def observe(
         self, events: AsyncGenerator[Event, None], request: Request, backend: Backend
     ) -> AsyncGenerator[Event, None]:
-        """Yield the events of a request, and emit its span, a child of the current span."""
+        """Pass the events of a request on, and emit its span below the current span."""
         from opentelemetry import context
 
         return self._observed(events, request, tuple(leaves(backend)), context.get_current())
@@ -160,7 +160,7 @@ class Telemetry:
         try:
             async with aclosing(events):
                 while True:
-                    # Current only while waiting: at a yield, the context is that of the caller.
+                    # Current only while this waits: at the yield the context is the caller's.
                     with operation.current():
                         event = await anext(events, None)
                     if event is None:
@@ -174,7 +174,7 @@ class Telemetry:
 
 
 class _Operation:
-    """One request, from the start to the end of its span."""
+    """One request, from the start of its span to the end."""
 
     def __init__(
         self,
@@ -203,7 +203,7 @@ class _Operation:
 
     @contextmanager
     def current(self) -> Iterator[None]:
-        """Make the span current for the calls in the block."""
+        """Make the span current for the calls within the ``with`` block."""
         from opentelemetry import context
 
         token = context.attach(self._context)
@@ -213,7 +213,7 @@ class _Operation:
             context.detach(token)
 
     def take(self, event: Event) -> None:
-        """Add an event to the span."""
+        """Record one event."""
         self._account.take(event)
         if isinstance(event, Chunk):
             if self._first_ns is None and event.raw:
@@ -233,7 +233,7 @@ class _Operation:
             )
 
     def end(self, error: BaseException | None) -> None:
-        """End the span of a request that was answered, failed, or given up."""
+        """End the span of a request that was answered, failed, or was canceled."""
         account = self._account
         if error is None and account.done is None:
             error = BadResponse("the stream ended without its end")
@@ -259,7 +259,7 @@ class _Operation:
         return FINISH_REASONS.get(reason, reason) if reason else None
 
     def _turn_to(self, target: str) -> None:
-        """Set the attributes of the current target, which changes after a fallback."""
+        """Set the attributes of the target that is called now; a fallback changes it."""
         backend = self._backends.get(target)
         if backend is None or (target == self._common[TARGET] and SERVER_ADDRESS in self._common):
             return
@@ -307,7 +307,7 @@ class _Operation:
 
 
 def _whom(backend: Backend) -> dict[str, Attribute]:
-    """Return the attributes of the target, which spans and metrics share."""
+    """Return the attributes that spans and metrics share: operation, provider and model."""
     common: dict[str, Attribute] = {
         OPERATION_NAME: "chat" if backend.capabilities.wraps else "text_completion",
         PROVIDER_NAME: PROVIDERS.get(backend.provider, backend.provider),
@@ -325,7 +325,7 @@ def _span_name(common: Mapping[str, Attribute]) -> str:
 
 
 def _asked(request: Request, *, content: bool) -> dict[str, Attribute]:
-    """Return the attributes of the request: the sampling, and the prompt if it may be shown."""
+    """Return the attributes of the request: its sampling, and its prompt if content is emitted."""
     sampling = request.sampling
     asked: dict[str, Attribute] = {
         REQUEST_MAX_TOKENS: sampling.max_tokens,
@@ -352,7 +352,7 @@ def _asked(request: Request, *, content: bool) -> dict[str, Attribute]:
 
 
 def _message(role: str, text: str, **more: str) -> str:
-    """Return a message in the JSON schema of the conventions."""
+    """Return one message in the JSON schema of the conventions."""
     return json.dumps([{"role": role, "parts": [{"type": "text", "content": text}], **more}])
 
 
@@ -369,5 +369,5 @@ def _failure(error: BaseException) -> dict[str, Attribute]:
 
 
 def _counted(count: Count | None) -> TypeGuard[Count]:
-    """Return whether a token count is not an estimate, which the conventions exclude."""
+    """Return whether a count is exact; the conventions do not permit estimates."""
     return count is not None and not count.estimated

@@ -1,4 +1,4 @@
-"""Check the address to which a key is sent, and choose the proxy."""
+"""Checks of the hosts that may receive a key, and of the proxies on the path to them."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ _HOST = re.compile(r"[a-z0-9_.-]+|\[[0-9a-f:.]+\]")
 
 
 def check_endpoint(url: str, provider: str, insecure_hosts: tuple[str, ...] = ()) -> str:
-    """``url`` without white space around it and without a trailing slash, if a key may go there.
+    """Return ``url`` without surrounding white space and trailing slash, if it may receive a key.
 
     Raises:
-        ConfigurationError: It is not an http(s) URL, has credentials, a query or a fragment, or is
-            plain http to a host that is neither loopback nor named in ``insecure_hosts``.
+        ConfigurationError: It is not an http(s) URL, contains credentials, a query or a fragment,
+            or has plain http to a host that is neither loopback nor named in ``insecure_hosts``.
     """
     url = str(url).strip()
     parts = _split(url)
     host = (parts.hostname or "") if parts else ""
     if parts is not None and "@" in parts.netloc:
-        problem = "the endpoint carries a user or password: put the key into its own setting"
+        problem = "the endpoint contains a user or password. Put the key into the setting api_key"
     elif parts is None or parts.scheme not in ("http", "https") or not host:
-        problem = f"the endpoint {untrusted(url)!r} is no URL: it must look like https://host/path"
+        problem = f"the endpoint {untrusted(url)!r} is not a URL. Write it as https://host/path"
     elif parts.query or parts.fragment:
-        problem = f"the endpoint must end before its '?' or '#': use {url.split('?')[0]}"
+        problem = f"the endpoint contains a '?' or '#'. Use {url.split('?')[0]}"
     elif parts.scheme == "http" and not is_loopback(host) and host not in insecure_hosts:
         problem = (
             f"plain http to {host} would send the key unencrypted. Use https, or name the host in "
-            "insecure_hosts if you control the network"
+            f"insecure_hosts if you trust the network"
         )
     else:
         return url.rstrip("/")
@@ -76,12 +76,12 @@ def is_loopback(host: str) -> bool:
 
 
 def proxy_for(url: str) -> Secret | None:
-    """The environment's proxy for a URL; ``None`` for none, and always for loopback.
+    """Return the proxy of the environment for a URL; ``None`` for none, and for loopback.
 
-    The address may have a password in it, so it is a secret.
+    The address may contain a password, so it is a secret.
 
     Raises:
-        ConfigurationError: It is of a kind that is not spoken here.
+        ConfigurationError: The kind of the proxy is not supported.
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
@@ -91,30 +91,30 @@ def proxy_for(url: str) -> Secret | None:
     kind = proxy.reveal().partition("://")[0]
     if proxy and kind not in ("http", "https"):
         raise ConfigurationError(
-            f"the environment asks for a {kind} proxy to {host}, and only http and https proxies "
-            "are spoken here: set HTTPS_PROXY to one, or name the host in NO_PROXY"
+            f"the environment sets a {kind} proxy for {host}, but only http and https proxies are "
+            "supported. Set HTTPS_PROXY to one of them, or name the host in NO_PROXY"
         )
     return proxy or None
 
 
 def revealed(headers: Mapping[str, str | Secret]) -> dict[str, str]:
-    """Headers as they go out.
+    """Return headers with their secrets in plain text, to be sent.
 
     Raises:
-        ConfigurationError: A value that no header can carry, most often a key with a line break.
+        ConfigurationError: A header cannot have a value, such as a key with a line break.
     """
     values = {n: v.reveal() if isinstance(v, Secret) else v for n, v in headers.items()}
     for name, value in values.items():
         if not (value.isascii() and value.isprintable()):
             raise ConfigurationError(
-                f"the value for the header {name} holds a line break or a character beyond ASCII: "
-                "look at the key that was given"
+                f"the value of the header {name} contains a line break or a character beyond "
+                "ASCII. Check the key"
             )
     return values
 
 
 def _proxy(scheme: str) -> Secret:
-    """The environment's proxy, with a scheme; empty for none."""
+    """Return the proxy of the environment, with a scheme; an empty one for none."""
     proxies = getproxies()
     proxy = proxies.get(scheme) or proxies.get("all") or ""
     return Secret(proxy if "://" in proxy or not proxy else f"http://{proxy}")
@@ -123,7 +123,7 @@ def _proxy(scheme: str) -> Secret:
 def _split(url: str) -> SplitResult | None:
     try:
         parts = urlsplit(url)
-        _ = parts.port  # raises if it is not a valid port
+        _ = parts.port  # raises ValueError if it is not a port
     except ValueError:
         return None
     return parts if parts.netloc.isprintable() and " " not in parts.netloc else None

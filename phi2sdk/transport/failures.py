@@ -1,4 +1,4 @@
-"""From an HTTP failure to an error: status, code and headers, never the words of a message."""
+"""Errors for HTTP failures, by status, code and headers; messages are never searched."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ BY_STATUS: Mapping[int, type[Phi2Error]] = {
     504: Timeout,
     529: Overloaded,
 }
-"""The right name for a status; any other 4xx is an `InvalidRequest`, 5xx a `ProviderFault`."""
+"""Error class for a status; another 4xx is an `InvalidRequest`, and 5xx a `ProviderFault`."""
 
 BY_CODE: Mapping[str, type[Phi2Error]] = {
     "content_filter": ContentFiltered,
@@ -75,8 +75,8 @@ BY_CODE: Mapping[str, type[Phi2Error]] = {
     "input_tokens": ContextLengthExceeded,
     "input_text": ContextLengthExceeded,
 }
-"""Codes that say more than their status: OpenAI's ``code``, TGI's ``error_type``, llama.cpp's
-``type``, and of vLLM's ``param`` the two that stand for a prompt that is too long."""
+"""Codes that are more precise than the status: OpenAI's ``code``, TGI's ``error_type``, llama.cpp's
+``type``, and the two values of vLLM's ``param`` that mean a prompt that is too long."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,8 @@ class Failure:
     """A response, or an event of a stream, that reports a failure.
 
     Attributes:
-        provider: Who sent it.
-        status: The HTTP status; for an event the status that the event itself gives, if any.
+        provider: The provider that sent it.
+        status: The HTTP status; for an event the status that the event contains, if any.
         headers: The response's, empty for an event.
         text: The body.
     """
@@ -97,7 +97,7 @@ class Failure:
 
     @classmethod
     def in_event(cls, document: Any) -> Failure | None:
-        """The failure that a stream's event reports in ``error``; ``None`` if it reports none."""
+        """Return the failure that an event reports in ``error``; ``None`` if there is none."""
         if not isinstance(document, dict) or not document.get("error"):
             return None
         try:
@@ -111,7 +111,7 @@ class Failure:
 
     @cached_property
     def document(self) -> Any:
-        """Return the body as JSON; ``None`` if it is not JSON."""
+        """The body as JSON; ``None`` if it is not JSON."""
         try:
             return json.loads(self.text)
         except (ValueError, RecursionError):
@@ -119,7 +119,7 @@ class Failure:
 
     @cached_property
     def detail(self) -> Mapping[str, Any]:
-        """The object that describes the error: ``{"error": {...}}`` unwrapped, else the body."""
+        """The object that describes the error: the value of ``error``, or the body."""
         document = self.document
         if isinstance(document, dict):
             inner = document.get("error")
@@ -128,7 +128,7 @@ class Failure:
 
     @property
     def codes(self) -> tuple[str, ...]:
-        """All that the body has in place of a code."""
+        """All codes in the body."""
         values = [self.detail.get(key) for key in ("code", "error_type", "type")]
         said = [value for value in values if isinstance(value, str | int) and value != ""]
         if (param := self.detail.get("param")) in ("input_tokens", "input_text"):
@@ -137,21 +137,21 @@ class Failure:
 
     @property
     def code(self) -> str | None:
-        """The provider's own code: one that we know, else the first."""
+        """The code of the provider: the first one in :data:`BY_CODE`, or the first of all."""
         codes = self.codes
         return next((code for code in codes if code in BY_CODE), codes[0] if codes else None)
 
     @property
     def words(self) -> str:
-        """Return the message of the provider for a reader."""
+        """The message of the provider."""
         for key in ("message", "error", "detail"):
             value = self.detail.get(key)
             if isinstance(value, str) and (words := untrusted(value)):
                 return words
-        return untrusted(self.text) or "no explanation"
+        return untrusted(self.text) or "the provider gave no reason"
 
     def as_error(self, kind: type[Phi2Error], **fields: Any) -> Phi2Error:
-        """This failure as an error of a given kind."""
+        """Return this failure as an error of a given class."""
         given = {
             "provider": self.provider,
             "status": self.status,
@@ -163,12 +163,12 @@ class Failure:
 
 
 def error_for(failure: Failure) -> Phi2Error:
-    """The error that status and code call for."""
+    """Return the error for a failure, by its status and code."""
     status = failure.status
     if status is not None and 300 <= status < 400:
         return BadResponse(
-            "the endpoint redirects, and redirects are not followed since the key would go along: "
-            "set the endpoint to its final address",
+            "the endpoint redirects, and redirects are not followed because they would forward the "
+            "key. Set the endpoint to its final address",
             provider=failure.provider,
             status=status,
         )
@@ -186,7 +186,7 @@ def error_of_connection(error: Exception, where: str) -> Phi2Error:
     """Return the error for an exception of aiohttp; the most specific one first.
 
     Args:
-        error: The exception. Its words are not shown: they may hold the request.
+        error: The exception. Its message is not shown, since it may contain the request.
         where: Host and port, for the message.
     """
     match error:
@@ -240,14 +240,14 @@ def error_of_connection(error: Exception, where: str) -> Phi2Error:
 
 
 def _kind_of(status: int | None) -> type[Phi2Error]:
-    """The name for a status; an event without a status reports a fault of the provider's."""
+    """Return the error class for a status; an event without one is a ``ProviderFault``."""
     if status is None:
         return ProviderFault
     return BY_STATUS.get(status) or (ProviderFault if status >= 500 else InvalidRequest)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a provider asks us to wait; ``None`` if it does not say so sensibly.
+    """Return the seconds that a provider asks to wait; ``None`` if it states no valid number.
 
     Reads ``retry-after-ms``, ``x-ms-retry-after-ms`` and ``Retry-After`` in seconds or as a date.
     """
@@ -269,7 +269,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def request_id(headers: Mapping[str, str]) -> str | None:
-    """The provider's name for the request, under any of the usual headers."""
+    """Return the provider's identifier of the request, from one of the usual headers."""
     for name in ("x-request-id", "apim-request-id", "x-ms-client-request-id"):
         if value := headers.get(name):
             return untrusted(value)

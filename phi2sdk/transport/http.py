@@ -1,4 +1,4 @@
-"""The one HTTP stack: a pooled session, bounded replies, clock readings, failures by name.
+"""The HTTP transport of all backends: pooled sessions, limited replies, clock readings, errors.
 
 Every HTTP backend goes through :class:`HttpTransport`. It reads the clock as bytes reach us, before
 anything is parsed; it follows no redirect, since the key would follow; and it turns whatever
@@ -41,16 +41,16 @@ DRAIN_SECONDS = 0.1
 _OWN_HEADERS: Mapping[str, str] = {"Accept-Encoding": "identity", "User-Agent": "phi2sdk"}
 
 Classify = Callable[[Failure], Phi2Error | None]
-"""A provider's own reading of a failure; ``None`` leaves it to the status."""
+"""Returns the error of a provider for a failure; ``None`` leaves the choice to the status."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Limits in seconds of one attempt; the total over all attempts is the retry policy's.
+    """Time limits of one attempt in seconds; the client limits all attempts together.
 
     Attributes:
-        connect: Until the connection stands, TLS included.
-        idle: The longest silence between two reads.
+        connect: Time to connect, including TLS.
+        idle: Longest time between two reads.
         attempt: The whole attempt.
     """
 
@@ -60,7 +60,7 @@ class Timeouts:
 
 
 class Reply:
-    """A successful response, to be read as one document or as events."""
+    """A successful response, which is read as one document or as events."""
 
     def __init__(
         self,
@@ -79,10 +79,10 @@ class Reply:
         self._redact = redact
 
     async def json(self) -> tuple[int, Any]:
-        """``(t_ns, document)``: the whole body, and when its last byte reached us.
+        """Return ``(t_ns, document)``: the time of the last byte, and the whole body.
 
         Raises:
-            BadResponse: It is not a JSON document, or longer than the limit.
+            BadResponse: The body is not a JSON document, or is longer than the limit.
         """
         pieces = []
         while piece := await self._read():
@@ -90,14 +90,15 @@ class Reply:
         return perf_counter_ns(), self.parse(b"".join(pieces))
 
     async def events(self) -> AsyncGenerator[tuple[int, ServerEvent], None]:
-        """``(t_ns, event)`` for each server-sent event; the time is that of its last byte.
+        """Yield ``(t_ns, event)`` for each server-sent event, with the time of its last byte.
 
         Raises:
-            BadResponse: The body is no event stream, or longer than the limit.
+            BadResponse: The body is not an event stream, or is longer than the limit.
         """
         if (kind := self._response.content_type) != "text/event-stream":
             raise BadResponse(
-                f"expected a stream of events, received {untrusted(self._redact(kind))}"
+                f"the reply is {untrusted(self._redact(kind))} instead of a stream of events. "
+                "Check the endpoint"
             )
         reader = SSEReader()
         while piece := await self._read():
@@ -108,10 +109,10 @@ class Reply:
             yield perf_counter_ns(), event
 
     async def drain(self) -> None:
-        """Read on to the body's end, so that the connection serves the next call as well.
+        """Read the rest of the body, so that the connection can be used again.
 
-        For what follows ``[DONE]``: usually nothing but the mark of the end. A server that does
-        not end its body is waited for no longer than a moment, and its connection is given up.
+        Usually only the end of the body follows ``[DONE]``. If a server does not end its body
+        within 0.1 s, its connection is closed.
         """
         with suppress(TimeoutError, aiohttp.ClientError):
             async with asyncio.timeout(DRAIN_SECONDS):
@@ -119,10 +120,10 @@ class Reply:
                     pass
 
     def parse(self, data: bytes) -> Any:
-        """A JSON document out of ``data``, without a key that the server sent back.
+        """Return the JSON document in ``data``, without a key that the server sent back.
 
         Raises:
-            BadResponse: It is not a stream of events; the message shows its beginning.
+            BadResponse: It is not valid JSON; the message shows its beginning.
         """
         try:
             return self._redact.document(data)
@@ -131,40 +132,43 @@ class Reply:
                 raise BadResponse("the reply is empty", status=self.status) from None
             start = untrusted(self._redact(data[:4000].decode("utf-8", "replace")), 80)
             raise BadResponse(
-                f"the reply is no JSON document; it begins {start!r}", status=self.status
+                f"the reply is not JSON; it begins with {start!r}. Check the endpoint",
+                status=self.status,
             ) from None
 
     async def _read(self) -> bytes:
-        """The next bytes; none at the end."""
+        """Return the next bytes; none at the end."""
         piece = await self._content.readany()
         self._left -= len(piece)
         if self._left < 0:
-            raise BadResponse(f"the response is longer than {self._max} bytes: not read further")
+            raise BadResponse(
+                f"the response is longer than {self._max} bytes, and the rest was not read"
+            )
         return piece
 
 
 class HttpTransport:
-    """HTTP to one endpoint.
+    """HTTP calls to one endpoint.
 
     Args:
         base_url: The endpoint; paths are appended to it.
         provider: Named in errors.
         headers: Sent with every call; values may be :class:`Secret`.
         timeouts: Limits of one attempt.
-        classify: The provider's reading of a failure.
+        classify: Returns the provider's error for a failure.
         max_response_bytes: A longer reply is an error.
         insecure_hosts: Hosts that may be called over plain http though they are not loopback.
 
     Proxies come from the environment (``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY``,
-    ``NO_PROXY``); calls to loopback never take one, since the key would leave the machine.
+    ``NO_PROXY``); calls to loopback never use one, since the key would leave the machine.
 
     Raises:
-        ConfigurationError: The endpoint is no URL, or plain http to a host that is not loopback;
-            the key cannot be sent in a header; the kind of proxy is not supported.
+        ConfigurationError: The endpoint is not a URL, or has plain http to a host that is not
+            loopback; a header cannot contain the key; the kind of the proxy is not supported.
     """
 
     _of_parents: ClassVar[list[object]] = []
-    """Sessions from before a fork: closing or collecting them would disturb the parent's loop."""
+    """Sessions from before a fork, which stay open because closing them affects the parent."""
 
     def __init__(
         self,
@@ -199,7 +203,7 @@ class HttpTransport:
         headers: Mapping[str, str | Secret] | None = None,
         timeout: float | None = None,
     ) -> AbstractAsyncContextManager[Reply]:
-        """Send ``body`` as JSON; give the reply once its headers are there and say success.
+        """Send ``body`` as JSON; yield the reply when its headers report success.
 
         Leaving the block early closes the connection, so that the provider stops working.
 
@@ -210,7 +214,7 @@ class HttpTransport:
             timeout: Seconds for this attempt, if less than ``timeouts.attempt``.
 
         Raises:
-            Phi2Error: By status, provider's code, or kind of connection failure.
+            Phi2Error: The subclass depends on status, code, or kind of connection failure.
         """
         data = aiohttp.BytesPayload(_encode(body), content_type="application/json")
         return self._request("POST", path, data, headers, timeout)
@@ -218,7 +222,7 @@ class HttpTransport:
     def outgoing(
         self, path: str, body: Mapping[str, Any], *, headers: Mapping[str, str | Secret]
     ) -> RequestPreview:
-        """The call that :meth:`post` makes of the same arguments, without making it."""
+        """Return the call that :meth:`post` makes with the same arguments, without making it."""
         content = {"Content-Type": "application/json"}
         return RequestPreview(
             "http", self.base_url + path, {**self._headers, **content, **headers}, _encode(body)
@@ -231,7 +235,7 @@ class HttpTransport:
         headers: Mapping[str, str | Secret] | None = None,
         timeout: float | None = None,
     ) -> AbstractAsyncContextManager[Reply]:
-        """The same for a GET without a body."""
+        """Send a GET request; otherwise the same as :meth:`post`."""
         return self._request("GET", path, None, headers, timeout)
 
     @asynccontextmanager
@@ -268,7 +272,7 @@ class HttpTransport:
                 raise self._named(error) from error
 
     async def close(self) -> None:
-        """Close the pooled connections. Closing twice, or from another loop, is harmless."""
+        """Close the pooled connections. Closing twice, or from another loop, has no effect."""
         self._leave_parent()
         here = asyncio.get_running_loop()
         while self._sessions:
@@ -280,7 +284,7 @@ class HttpTransport:
                 await asyncio.wrap_future(closing)
 
     async def _open(self) -> aiohttp.ClientSession:
-        """The session of this loop and process; after a fork or in a new loop, a new one."""
+        """Return the session of this loop; a new one after a fork or in a new loop."""
         self._leave_parent()
         here = asyncio.get_running_loop()
         if (known := self._sessions.get(here)) is not None and not known.session.closed:
@@ -316,7 +320,7 @@ class HttpTransport:
         return named or error_for(failure)
 
     def _named(self, error: Exception) -> Phi2Error:
-        """Return the error of this package for an exception of aiohttp."""
+        """Return the error for an exception of aiohttp."""
         made = error_of_connection(error, self._where)
         made.provider = self.provider
         return made
@@ -331,7 +335,7 @@ def _headers(response: aiohttp.ClientResponse, redact: Redactor) -> Mapping[str,
 
 
 class _Session:
-    """An aiohttp session that ends with its loop, even if nobody closes it."""
+    """An aiohttp session that ends with its loop, even without an explicit close."""
 
     def __init__(self, headers: Mapping[str, str]) -> None:
         # Not trust_env: that looks into ~/.netrc for every call, and an entry for the host would
@@ -345,7 +349,7 @@ class _Session:
         self._keeper = _closing(self.session)
 
     async def keep(self) -> None:
-        """Tie the session to the running loop, which closes open generators as it ends."""
+        """Bind the session to the running loop, which closes open generators at its end."""
         await anext(self._keeper)
 
     async def aclose(self) -> None:
@@ -373,6 +377,6 @@ def _encode(body: Mapping[str, Any]) -> bytes:
         return _ENCODER.encode(body).encode()
     except UnicodeEncodeError:
         raise InvalidRequest(
-            "the request contains an unpaired surrogate, which is not a character. Remove it from "
-            "the text"
+            "the request contains half of a surrogate pair, which is not a character. Remove it "
+            "from the text"
         ) from None

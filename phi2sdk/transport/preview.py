@@ -1,4 +1,4 @@
-"""The request that would be sent, without secrets: as data and as a cURL command."""
+"""The request that a call sends, without secrets: as data and as a cURL command."""
 
 from __future__ import annotations
 
@@ -21,18 +21,17 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class RequestPreview:
-    """One call over a wire, with its keys still secret.
+    """One call, whose keys are secrets.
 
     Attributes:
         protocol: ``http`` (a POST), or ``grpc`` (one message there, one or a stream back).
-        url: Where to, path and query included; for gRPC ``https://host:port/service/method``.
+        url: The URL with path and query; for gRPC ``https://host:port/service/method``.
         headers: By name, those that the transport adds by itself apart (``Host``, lengths). A
             secret is a key, with its scheme in front (``Bearer ...``); a scheme alone stands for
             a token that is fetched when the call is made.
         body: The JSON document byte for byte; for gRPC the message in protobuf's JSON form.
         streamed: Whether the reply will be a stream.
-        hint: How a shell gets a key that no environment variable holds: a command's words, which
-            need not be quoted yet.
+        hint: Words of a command that prints a key which is in no environment variable.
     """
 
     protocol: Literal["http", "grpc"]
@@ -44,24 +43,23 @@ class RequestPreview:
 
 
 UNNAMED_KEY = "PHI2_KEY"
-"""The variable for a key that comes from no environment variable."""
+"""Name of the shell variable for a key that is in no environment variable."""
 
 _PROTOSET = "clarifai.protoset"
 _VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]*")
-"""What a shell takes for a variable. The environment of a process may hold any other name."""
+"""Names of shell variables. The environment of a process may contain other names."""
 
 
 def command(call: RequestPreview, variables: Mapping[str, str]) -> str:
-    """The command that makes the same call.
+    """Return the command that makes the same call.
 
     Args:
         call: The call.
-        variables: Environment variables that may hold its keys, with their values: a key is shown
-            as the first one that has its value.
+        variables: Environment variables that may contain its keys, with their values. A key is
+            shown as the first variable that has its value.
 
     Returns:
-        One command over several lines, for bash or zsh; where something has to be done first,
-        that is in a line before it.
+        One command on several lines, for bash or zsh, after the commands that it needs.
     """
     first = f"{UNNAMED_KEY}=$({' '.join(map(quoted, call.hint))})\n" if call.hint else ""
     made = _grpcurl(call, variables) if call.protocol == "grpc" else _curl(call, variables)
@@ -69,7 +67,7 @@ def command(call: RequestPreview, variables: Mapping[str, str]) -> str:
 
 
 def quoted(text: str) -> str:
-    """One word for the shell, with nothing unprintable in it.
+    """Return one word for the shell, without unprintable characters.
 
     Control and bidirectional characters go as bytes, in the form ``$'...'`` of bash and zsh.
 
@@ -97,7 +95,7 @@ def _curl(call: RequestPreview, variables: Mapping[str, str]) -> str:
     if call.streamed:
         words.append("--no-buffer")
     if is_loopback(parts.hostname or ""):
-        words.append("--noproxy '*'")  # a proxy would take the key off this machine
+        words.append("--noproxy '*'")  # a proxy would send the key to another machine
     if not {*call.url}.isdisjoint("[]{}"):
         words.append("--globoff")
     lines = [" ".join((*words, quoted(call.url)))]
@@ -128,11 +126,11 @@ def _header(name: str, value: str | Secret, variables: Mapping[str, str]) -> str
             if key and held.strip() == key and _VARIABLE.fullmatch(variable)
         )
         return f'"{name}: {scheme}${next(found, UNNAMED_KEY)}"'
-    return quoted(f"{name}: {value}" if value else f"{name};")  # "name:" would remove it
+    return quoted(f"{name}: {value}" if value else f"{name};")  # "name:" would remove the header
 
 
 def _scheme_and_key(value: str) -> tuple[str, str]:
-    """``("Bearer ", key)``; a key may stand alone, and so may a scheme whose key is fetched."""
+    """Return scheme and key of a header value; either may be empty."""
     for scheme in ("Bearer", "Key"):
         if value == scheme or value.startswith(f"{scheme} "):
             return f"{scheme} ", value[len(scheme) + 1 :]

@@ -1,8 +1,8 @@
-"""Keep secrets out of everything foreign: texts, documents, and the exceptions of libraries.
+"""Removes secrets from texts, documents and exceptions of other software.
 
-A server that received a key may send it back, and an exception of a library may hold the headers
-that went out. Each transport has one :class:`Redactor`, which knows the transport's secrets. What
-arrives goes through it, and every error leaves through its :meth:`~Redactor.boundary`.
+A server that received a key may send it back, and an exception of a library may contain the headers
+of the request. Each transport has one :class:`Redactor` with its secrets. All received data passes
+through it, and every error passes through its :meth:`~Redactor.boundary`.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ __all__ = ["ForeignError", "Redactor"]
 
 SHORTEST_KEY = 4  # characters; what is shorter is no key, and would be found in every text
 SHORTEST_IN_AN_ANSWER = 16
-"""A shorter key may be a placeholder (``none``, ``ollama``), and a word of an answer as well."""
+"""A shorter key may be a placeholder (``none``, ``ollama``), and also a word of an answer."""
 
 _SCHEMES = ("Bearer ", "Key ")
 _REMEMBERED = 4
-"""Secrets of single calls that are known at most: tokens, which expire."""
+"""Largest number of secrets of single calls that are kept, such as tokens that expire."""
 
 _HIDING = (b"\\u00", b"\\/", b"\0")
-"""How JSON can spell a key's characters otherwise: two escapes, and any encoding but UTF-8."""
+"""Signs of other spellings of a key in JSON: two escapes, and encodings other than UTF-8."""
 
 _GENERATED = frozenset(
     {"", "0", "content", "generated_text", "output", "reasoning_content", "text", "token", "tokens"}
 )
-"""Names under which replies hold generated text. The empty name is the whole reply's."""
+"""Keys of generated text in replies. The empty name stands for the whole reply."""
 
 
 class ForeignError(Exception):
@@ -48,7 +48,7 @@ class ForeignError(Exception):
 
 
 class Redactor:
-    """Takes secrets out of what other software says. Does not show them itself.
+    """Removes secrets from the output of other software.
 
     The passwords of the environment's proxies are secrets as well.
 
@@ -66,7 +66,7 @@ class Redactor:
         self._update()
 
     def learn(self, values: Iterable[object]) -> None:
-        """Know the secrets of one call, too. Only the latest few are remembered."""
+        """Add the secrets of one call. Only the latest few are kept."""
         for value in values:
             if isinstance(value, Secret) and value.reveal() not in self._of_calls:
                 self._of_calls[value.reveal()] = value
@@ -81,7 +81,7 @@ class Redactor:
         return text
 
     def answer(self, text: str) -> str:
-        """Return a generated text without the secrets that are too long to be words of it."""
+        """Return a generated text without the secrets that are too long to be words."""
         for form in self._forms:
             if len(form.reveal()) >= SHORTEST_IN_AN_ANSWER:
                 text = text.replace(form.reveal(), "***")
@@ -101,7 +101,7 @@ class Redactor:
         return document
 
     def boundary(self) -> _Boundary:
-        """A ``with`` block that a :class:`~phi2sdk.errors.Phi2Error` leaves without secrets.
+        """Return a ``with`` block that redacts a :class:`~phi2sdk.errors.Phi2Error` at its exit.
 
         The error's texts are redacted. An exception of another library that led to it becomes a
         :class:`ForeignError`.
@@ -124,7 +124,7 @@ class Redactor:
         error.__context__ = None if outer is error else outer
 
     def _retold(self, error: BaseException | None, seen: set[int]) -> BaseException | None:
-        """An exception with its causes as texts; our own errors stay, redacted."""
+        """Return an exception with its causes as texts; errors of this package stay, redacted."""
         told: list[BaseException] = []
         while error is not None and id(error) not in seen:
             seen.add(id(error))
@@ -178,7 +178,7 @@ def _without_scheme(value: str) -> str:
 
 
 def _forms(key: str) -> Iterator[str]:
-    """The key as it is, percent-encoded, in a JSON string, and in the middle of a base64 text."""
+    """Yield a key as given, percent-encoded, in a JSON string, and within a base64 text."""
     if len(key) < SHORTEST_KEY:
         return
     yield from (key, quote(key, safe=""), quote_plus(key), json.dumps(key)[1:-1])

@@ -25,7 +25,7 @@ class ServerEvent:
 
 
 class SSEReader:
-    """Bytes in, events out; keeps what is not yet complete.
+    """Reads events from bytes, and keeps an incomplete event.
 
     >>> SSEReader().feed(b"data: one\\n\\ndata:two\\n\\n")
     [ServerEvent(data=b'one', type='message'), ServerEvent(data=b'two', type='message')]
@@ -40,7 +40,7 @@ class SSEReader:
         self._began = False
 
     def feed(self, piece: bytes) -> list[ServerEvent]:
-        """Take the next bytes; return the events that they complete.
+        """Add bytes; return the events that they complete.
 
         Raises:
             BadResponse: An event is longer than ``max_event_bytes``.
@@ -67,7 +67,7 @@ class SSEReader:
         return events
 
     def close(self) -> list[ServerEvent]:
-        """The stream ended: return the event that its last bytes hold, blank line or not.
+        """Return the event in the last bytes of a stream, with or without a blank line.
 
         (The standard would drop it. Some servers omit the last blank line; and whether a text is
         complete is for its reader to say.)

@@ -64,3 +64,12 @@ def test_the_server_is_reachable_and_names_its_model(server: RealServer) -> None
     with server.client() as phi:
         said = phi.check()
     assert MODEL in said if server.kind.lists_models else said.startswith("reachable")
+
+
+def test_the_client_recognizes_the_server_without_a_setting(server: RealServer) -> None:
+    with Phi2Client("openai", base_url=server.base_url, model=MODEL, attempts=1) as phi:
+        found = phi.generate("x", SHORT).receipt.server
+    assert found is not None
+    # transformers serve has no path by which it could be recognized.
+    expected = "unknown" if server.kind.server == "transformers" else server.kind.server
+    assert found.name == expected
