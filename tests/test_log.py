@@ -61,7 +61,7 @@ async def test_a_fallback_names_the_failed_and_the_next_target(
     await client(Fallback([first, second])).generate(PROMPT)
     assert lines(said)[:2] == [
         ("DEBUG", "a: Overloaded (status 503, request id r-7), attempt 1, the last"),
-        ("WARNING", "a: Overloaded (status 503, request id r-7); b is asked"),
+        ("WARNING", "a: Overloaded (status 503, request id r-7); continuing with b"),
     ]
 
 

@@ -93,5 +93,5 @@ def test_a_lone_surrogate_is_refused_before_any_wire_sees_it() -> None:
 
 
 def test_an_empty_stop_is_refused() -> None:
-    with pytest.raises(InvalidRequest, match="empty stop"):
+    with pytest.raises(InvalidRequest, match="a stop is empty"):
         prompts.raw("text", stop=[""])

@@ -81,7 +81,7 @@ async def test_a_call_in_progress_at_close_fails_with_a_typed_error(
     task = asyncio.create_task(answer(backend, request(stream=stream)))
     await asyncio.to_thread(provider.clarifai.calls.wait_for, 1)
     await backend.close()
-    with pytest.raises(ConnectionFailed, match="closed while it answered"):
+    with pytest.raises(ConnectionFailed, match="the client was closed during the answer"):
         await task
 
 

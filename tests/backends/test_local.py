@@ -255,7 +255,7 @@ def test_the_model_may_come_from_the_environment() -> None:
 
 @pytest.mark.parametrize("setting", [{"dtype": "float8"}, {"device": "tpu"}])
 def test_a_wrong_setting_is_refused_when_it_is_built(setting: dict[str, Any]) -> None:
-    with pytest.raises(ConfigurationError, match="use one of"):
+    with pytest.raises(ConfigurationError, match="Use one of"):
         LocalBackend(**setting)
 
 

@@ -86,7 +86,7 @@ async def test_a_route_that_does_not_tell_says_so_without_a_call(
     backend = OpenAIBackend(base_url="http://127.0.0.1:9/v1", **options)
     assert backend.capabilities.prompt_logprobs == tells
     if not tells:
-        with pytest.raises(InvalidRequest, match="does not tell"):
+        with pytest.raises(InvalidRequest, match="does not return log-probabilities"):
             await backend.prompt_logprobs(TEXT)
     await backend.close()
 

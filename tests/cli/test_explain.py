@@ -250,7 +250,7 @@ def test_an_endpoint_known_by_its_name_alone_is_not_looked_up(tmp_path: Path) ->
             *("explain", "x", "-t", "mine", "--curl"), cwd=tmp_path, HTTPS_PROXY=address
         )
     assert (status, out) == (2, "")
-    assert "looked up when the first request is made" in err
+    assert "not known before the first request" in err
     assert asked == []
 
 

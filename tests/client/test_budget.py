@@ -120,7 +120,7 @@ async def test_machine_time_needs_a_timeout_and_is_charged_by_the_second() -> No
 
 def test_a_client_without_a_price_cannot_keep_a_budget() -> None:
     settings = {"base_url": "http://127.0.0.1:1/v1", "model": "m"}
-    with pytest.raises(ConfigurationError, match="no price is known of unpriced"):
+    with pytest.raises(ConfigurationError, match="needs a price for the target unpriced"):
         Phi2Client(Target("unpriced", "openai", settings), budget=1.0)
     with pytest.raises(ConfigurationError, match="above 0"):
         Spending(0.0)

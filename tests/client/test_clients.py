@@ -293,7 +293,7 @@ def test_a_wrong_key_is_named_and_never_shown(phi2_emulator: Phi2Emulator) -> No
 
 
 def test_an_unknown_setting_or_target_or_parameter_is_named_with_the_known_ones() -> None:
-    with pytest.raises(ConfigurationError, match=r"no setting colour; it takes .*base_url"):
+    with pytest.raises(ConfigurationError, match=r"no setting colour\. Use one of .*base_url"):
         Phi2Client("openai", base_url="http://127.0.0.1:1", colour="red")
     with pytest.raises(ConfigurationError, match="no target 'mars': use one of local, azure"):
         Phi2Client("mars")

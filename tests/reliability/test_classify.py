@@ -194,7 +194,7 @@ def test_words_and_fields_are_those_of_the_reply() -> None:
         ({}, "{}"),
     ):
         assert error_for(Failure("x", 400, {}, json.dumps(document))).message == words
-    assert error_for(Failure("x", 400, {}, "")).message == "no explanation"
+    assert error_for(Failure("x", 400, {}, "")).message == "the provider gave no reason"
     headers = {"x-request-id": "r1", "Retry-After": "2"}
     error = error_for(Failure("p", 429, headers, json.dumps({"error": {"code": "c"}})))
     assert type(error) is RateLimited

@@ -39,7 +39,7 @@ def test_a_status_alone_has_its_error_class(status: int, kind: type[Phi2Error]) 
     error = error_for(failure(status))
     assert type(error) is kind
     assert (error.status, error.provider) == (status, "azure")
-    assert error.message == "no explanation"
+    assert error.message == "the provider gave no reason"
 
 
 def test_an_unknown_status_has_the_error_class_of_its_hundred() -> None:
