@@ -281,7 +281,7 @@ def _fate(
         raise UnsupportedParameter(
             f"{name}={value!r} cannot be sent: the route {dialect.name} has no such parameter (it "
             f"takes {', '.join(able)}). Leave it out, choose another route, or pass "
-            f'on_unsupported="warn" to leave it out{dialect.advice and f". {dialect.advice}"}'
+            f'on_unsupported="warn" to leave it out{advice}'
         )
     return ParameterFate(name, value, "unsupported", note=f"{dialect.name} has no such parameter")
 
