@@ -123,3 +123,8 @@ def test_every_phrase_of_the_list_is_found() -> None:
     )
     for phrase in sample.split(". "):
         assert list(prose.phrases(phrase)), phrase
+
+
+def test_the_repository_has_no_forbidden_phrase(capsys: pytest.CaptureFixture[str]) -> None:
+    status = prose.main([])
+    assert status == 0, f"Run python tools/prose.py\n{capsys.readouterr().out}"
