@@ -69,7 +69,9 @@ async def measure(
     try:
         await run.measure(
             agree=None if cap is None else cap.agree,
-            watch=lambda comparison, recorded: live(say, _planned(comparison, recorded)),
+            watch=lambda comparison, recorded: live(
+                say, _planned(comparison, recorded, priced=not run.demo)
+            ),
             notice=partial(say.print, style="dim") if say.is_terminal else None,
         )
     except asyncio.CancelledError:
@@ -77,11 +79,16 @@ async def measure(
     return run.report(), interrupted
 
 
-def _planned(comparison: Comparison, recorded: Recorded) -> dict[str, Planned]:
+def _planned(comparison: Comparison, recorded: Recorded, *, priced: bool) -> dict[str, Planned]:
+    """Return the planned requests of each target; the demo's example prices are left out."""
     left = Counter(key.target for key in comparison.left(recorded))
     done = Counter(key.target for key in recorded.done)
     return {
-        name: Planned(left[name] if comparison.counted else None, done[name], candidate.price)
+        name: Planned(
+            left[name] if comparison.counted else None,
+            done[name],
+            candidate.price if priced else None,
+        )
         for name, candidate in comparison.candidates.items()
     }
 

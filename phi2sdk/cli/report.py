@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -141,7 +142,8 @@ def _print(report: Report, run: Path, subjects: Sequence[str], *, json: bool) ->
     from phi2sdk.report.terminal import print_sections, show
 
     if not json and not subjects:
-        show(report, console(), run)
+        resume = f"phi2 compare --resume --output {quote(str(run))}"
+        show(report, console(), run, resume=resume)
         return
     if json:
         print_document(report.to_json())

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from shlex import quote
 from textwrap import wrap
 
 from rich.console import Console
@@ -30,20 +29,20 @@ LONGEST = 300
 """The characters of a note that are printed: some quote the message of a provider."""
 
 
-def show(report: Report, console: Console, folder: Path | None = None) -> None:
+def show(report: Report, console: Console, folder: Path | None = None, *, resume: str = "") -> None:
     """Print the report on one screen: validity, decision, table of targets, notes, and files.
 
     Args:
         report: The report.
         console: The console to print on.
         folder: The folder of the run, for the next commands.
+        resume: The command that continues the run, for a run that is incomplete.
     """
     valid = report.validity.valid
     _print(console, report.validity.sentence, "" if valid else "bold red")
-    where = folder or Path("RUN")
     if not report.run.complete:
-        resume = f"phi2 compare --resume --output {quote(str(where))}"
-        _print(console, f"Incomplete: {so_far(report)}. To continue: {resume}", "yellow")
+        advice = f" To continue: {resume}" if resume else ""
+        _print(console, f"Incomplete: {so_far(report)}.{advice}", "yellow")
     for index, line in enumerate(decision_lines(report)):
         _print(console, line, "" if index else "bold")
     console.print()

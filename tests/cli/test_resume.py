@@ -84,8 +84,9 @@ def interrupted(
     process.stdin = None
     assert eighth.wait(60)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
+    assert "To continue" not in out, "the command is printed once, as the last line"
     return err
 
 

@@ -85,10 +85,10 @@ def report_of(records: Sequence[Record], **options: Any) -> ShownReport:
     return build(run_of(records, **options), estimating_tokenizer())
 
 
-def screen(report: Report, width: int = 80, folder: Path | None = None) -> str:
+def screen(report: Report, width: int = 80, folder: Path | None = None, *, resume: str = "") -> str:
     """The first screen of a report on a terminal without color."""
     out = io.StringIO()
-    show(report, Console(file=out, width=width, color_system=None), folder)
+    show(report, Console(file=out, width=width, color_system=None), folder, resume=resume)
     return out.getvalue()
 
 

@@ -26,7 +26,7 @@ from tests.measure.making import answer, failure
 from tests.report.making import measured_of, report_of, run_of, screen
 
 PRICE = {"parts": [{"model": "per-request", "usd": 0.02, "source": "a|b", "date": "2026-01-01"}]}
-RESUME = "phi2 compare --resume --output"
+RESUME = "phi2 compare --resume --output run"
 
 
 @pytest.fixture
@@ -160,11 +160,11 @@ def test_no_color_goes_where_no_terminal_is_and_none_with_no_color(
     assert "\x1b[3" not in terminal.getvalue()  # bold is not a color
 
 
-def test_an_incomplete_run_says_how_to_continue(tmp_path: Path) -> None:
+def test_an_incomplete_run_says_how_to_continue() -> None:
     report = report_of([answer("p")], repetitions=3)
-    text = screen(report, 200, tmp_path / "run")
     said = "Incomplete: 1 of 3 requests are recorded."
-    assert text.splitlines()[1] == f"{said} To continue: {RESUME} {tmp_path / 'run'}"
+    assert screen(report, 200).splitlines()[1] == said
+    assert screen(report, 200, resume=RESUME).splitlines()[1] == f"{said} To continue: {RESUME}"
     assert said in markdown(report)
 
 
