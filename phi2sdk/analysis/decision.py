@@ -214,9 +214,12 @@ def _volumes(
     pairs: Mapping[frozenset[str], BreakEven],
     volume: float | None,
 ) -> Iterator[str]:
-    """Yield the nearest volumes below and above which a rival is cheaper than the winner."""
-    below: list[tuple[float, str]] = []
-    above: list[tuple[float, str]] = []
+    """Yield the nearest volumes below and above which a rival is cheaper than the winner.
+
+    Of rivals with the same volume, the first one is named: ``rivals`` are in order of their cost.
+    """
+    below: dict[str, float] = {}
+    above: dict[str, float] = {}
     for rival in rivals:
         found = pairs.get(frozenset((chosen.name, rival.name)))
         changes = () if found is None else found.changes
@@ -225,15 +228,15 @@ def _volumes(
         else:
             before = tuple(change for change in changes if change[0] <= volume)[-1:]
             after = tuple(change for change in changes if change[0] > volume)[:1]
-        below += [(at, rival.name) for at, then in before if then == chosen.name]
-        above += [(at, rival.name) for at, then in after if then == rival.name]
+        below |= {rival.name: at for at, then in before if then == chosen.name}
+        above |= {rival.name: at for at, then in after if then == rival.name}
     idle = " with machine idle time included" if volume is None else ""
-    for side, found_ in (("below", max(below, default=None)), ("above", min(above, default=None))):
-        if found_ is not None:
-            at, name = found_
+    for side, volumes, nearest in (("below", below, max), ("above", above, min)):
+        if volumes:
+            name = nearest(volumes, key=volumes.__getitem__)
             yield (
-                f"The decision would change {side} {at:,.0f} answers per day{idle}: {name} is "
-                "cheaper there."
+                f"The decision would change {side} {volumes[name]:,.0f} answers per day{idle}: "
+                f"{name} is cheaper there."
             )
 
 

@@ -195,13 +195,11 @@ class Examined:
 
 
 def notes(report: Report) -> list[str]:
-    """Return one sentence for each target that is different, and one for each finding."""
-    said = [
-        difference_sentence(name, one)
-        for name, one in report.identity.items()
-        if one.verdict == "different"
-    ]
-    return said + [f.sentence for one in report.identity.values() for f in one.findings.values()]
+    """Return a sentence for each target that is different, and for each finding of the others."""
+    different = {n: one for n, one in report.identity.items() if one.verdict == "different"}
+    others = [one for name, one in report.identity.items() if name not in different]
+    said = [difference_sentence(name, one) for name, one in different.items()]
+    return said + [finding.sentence for one in others for finding in one.findings.values()]
 
 
 def sections(report: Report) -> Iterator[Section]:

@@ -30,7 +30,6 @@ def notes(report: Report) -> list[str]:
         identity.notes,
         _would_change,
         _setup,
-        _counts,
     )
     return [note for part in parts for note in part(report)]
 
@@ -120,16 +119,6 @@ def _service_levels(report: Report) -> Iterator[str]:
         levels = ", ".join(f"{metric} <= {limit:g} s" for metric, limit in goodput.slo.items())
         share = percent(goodput.fraction.value)
         yield f"{name} met the service levels ({levels}) in {share} of its requests."
-
-
-def _counts(report: Report) -> Iterator[str]:
-    differ = {n: one.counts_differ for n, one in report.identity.items() if one.counts_differ}
-    if differ:
-        worst = max(differ, key=differ.__getitem__)
-        yield (
-            f"The token counts of {listed(list(differ))} differ from the tokens of their texts, in "
-            f"at most {differ[worst]:,} of {report.identity[worst].calls:,} answers ({worst})."
-        )
 
 
 def _setup(report: Report) -> Iterator[str]:

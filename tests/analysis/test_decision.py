@@ -110,6 +110,17 @@ def test_the_volumes_around_the_given_one_are_told() -> None:
     )
 
 
+def test_of_rivals_with_the_same_volume_the_cheapest_is_named() -> None:
+    a, b, c = one("a", 1.0), one("b", 3.0), one("c", 2.0)
+    pairs = {
+        frozenset(("a", name)): BreakEven(name, "a", Estimate(900.0), ((900.0, name),), 1.0)
+        for name in "bc"
+    }
+    assert what_would_change(a, [a, b, c], pairs, 500)[0] == (
+        "The decision would change above 900 answers per day: c is cheaper there."
+    )
+
+
 def test_of_many_rivals_only_the_nearest_volumes_are_named() -> None:
     a, b, c = one("a", 1.0), one("b", 2.0), one("c", 3.0)
     near = BreakEven("b", "a", Estimate(400.0), ((400.0, "a"), (600.0, "b")), 1.0)

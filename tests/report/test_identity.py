@@ -210,6 +210,15 @@ def test_a_finding_is_a_sentence_in_the_notes_the_table_and_the_facts(kind: str)
     assert (subject.replace("-", " "), sentence) in one.facts
 
 
+def test_a_finding_about_a_different_target_is_in_its_section_and_not_a_note() -> None:
+    _, figures, _ = FINDINGS["shorter"]
+    finding = {"length": {"kind": "shorter", "p": 0.0001, "figures": figures}}
+    report = report_of(with_target(verdict="different", findings=finding))
+    sentence = report.identity[NAMES[1]].findings["length"].sentence
+    assert sentence not in notes(report)
+    assert sentence in " ".join(shown(report).split())
+
+
 def every_wording() -> list[str]:
     """All sentences of the identity tests, in every state that a target can be in."""
     found = []
