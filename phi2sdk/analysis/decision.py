@@ -152,7 +152,7 @@ def no_decision(
             "Continue the run with --resume, or repeat it with more prompts.",
         )
     if all(c.identity == "different" for c in candidates):
-        return "every target serves another model", "Compare other targets."
+        return "no target serves the model", "Compare other targets."
     if any(c.eligible for c in candidates):
         return (
             "the cost of every target that can be chosen is unknown",
@@ -166,6 +166,7 @@ def what_would_change(
     candidates: Sequence[Choice],
     pairs: Mapping[frozenset[str], BreakEven],
     volume: float | None,
+    answers: str = "answers",
 ) -> list[str]:
     """Return a sentence for each assumption that the decision depends on.
 
@@ -174,15 +175,16 @@ def what_would_change(
         candidates: All targets, including the winner.
         pairs: The break-even of each pair that has one.
         volume: Answers per day, if a volume is given.
+        answers: The name of the answers, such as ``summaries``.
     """
     assert chosen.cost is not None
     rivals = [c for c in candidates if c.name != chosen.name and c.eligible]
     priced = ranked(rivals)
-    said = list(_volumes(chosen, priced, pairs, volume))
+    said = list(_volumes(chosen, priced, pairs, volume, answers))
     if unknown := [rival.name for rival in rivals if rival.cost is None]:
         said.append(
             f"The decision would change if the unknown cost of {' or '.join(unknown)} were below "
-            f"{_usd(chosen.cost.value)} per 1,000 answers."
+            f"{_usd(chosen.cost.value)} per 1,000 {answers}."
         )
     cheaper = [c for c in candidates if c.cost and c.cost.value < chosen.cost.value]
     for one in cheaper:
@@ -213,6 +215,7 @@ def _volumes(
     rivals: Sequence[Choice],
     pairs: Mapping[frozenset[str], BreakEven],
     volume: float | None,
+    answers: str,
 ) -> Iterator[str]:
     """Yield the nearest volumes below and above which a rival is cheaper than the winner.
 
@@ -228,15 +231,15 @@ def _volumes(
         else:
             before = tuple(change for change in changes if change[0] <= volume)[-1:]
             after = tuple(change for change in changes if change[0] > volume)[:1]
-        below |= {rival.name: at for at, then in before if then == chosen.name}
-        above |= {rival.name: at for at, then in after if then == rival.name}
-    idle = " with machine idle time included" if volume is None else ""
+        below.update((rival.name, at) for at, then in before if then == chosen.name)
+        above.update((rival.name, at) for at, then in after if then == rival.name)
+    paid = ", if machines are paid for whole days" if volume is None else ""
     for side, volumes, nearest in (("below", below, max), ("above", above, min)):
         if volumes:
             name = nearest(volumes, key=volumes.__getitem__)
             yield (
-                f"The decision would change {side} {volumes[name]:,.0f} answers per day{idle}: "
-                f"{name} is cheaper there."
+                f"The decision would change {side} about {float(f'{volumes[name]:.3g}'):,.0f} "
+                f"{answers} per day{paid}: {name} is cheaper there."
             )
 
 
@@ -250,7 +253,7 @@ def _against(chosen: Choice, cost: Estimate, rival: Choice) -> Iterator[str]:
         return
     if _overlap(cost, rival.cost):
         yield (
-            f"The decision may change with more prompts: the 95 % intervals of the costs of "
+            f"The decision may change with more prompts: the 95% intervals of the costs of "
             f"{chosen.name} and {rival.name} overlap."
         )
     if cost.value == 0:
@@ -259,7 +262,7 @@ def _against(chosen: Choice, cost: Estimate, rival: Choice) -> Iterator[str]:
         fall = 100 * (1 - cost.value / rival.cost.value)
         yield (
             f"The decision would change if the price of {rival.name}, or its time per answer, "
-            f"fell by more than {fall:.3g} %."
+            f"fell by more than {fall:.3g}%."
         )
 
 

@@ -15,7 +15,6 @@ from phi2sdk.cli.errors import DONE, FAILED, REQUIREMENT_FAILS
 from phi2sdk.cli.progress import Planned, live
 from phi2sdk.cli.resume import first_run, resume_command
 from phi2sdk.cli.trust import ask_first
-from phi2sdk.report.overview import DEMO
 from phi2sdk.text import for_terminal
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ __all__ = ["advise", "begin", "interruptible", "measure", "status_of"]
 
 T = TypeVar("T")
 
-NO_TARGET = "No target is named and none is configured, so this is the demo. "
+NO_TARGET = "No target is named and none is configured, so this is the demo."
 
 
 def begin(asked: Asked, run: ComparisonRun, say: Console) -> None:
@@ -44,7 +43,8 @@ def begin(asked: Asked, run: ComparisonRun, say: Console) -> None:
     if not run.demo:
         ask_first(names, asked.options.config)
         return
-    say.print(f"{'' if asked.named else NO_TARGET}Demo: {DEMO}", style="bold")
+    if not asked.named:
+        say.print(NO_TARGET)
 
 
 def advise(asked: Asked, program: str, say: Console, *, more: float | None = None) -> None:

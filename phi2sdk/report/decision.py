@@ -67,13 +67,13 @@ def decision_report(
         },
         would_change=()
         if chosen is None
-        else tuple(what_would_change(chosen, candidates, by_names, volume)),
+        else tuple(what_would_change(chosen, candidates, by_names, volume, found.run.answers)),
     )
 
 
 def _basis(found: Findings) -> str:
     if found.volume is None:
-        return "cost without machine idle time"
+        return "cost (busy time only)"
     return f"cost at {found.volume.per_day:,.0f} {found.run.answers} per day"
 
 
@@ -155,15 +155,15 @@ def _sentence(found: Findings, chosen: Choice | None, candidates: Sequence[Choic
     assert chosen.cost is not None
     cost = f"{dollars(chosen.cost.value * 1000)} per 1,000 {found.run.answers}"
     if found.volume is None:
-        cost += " without machine idle time"
+        cost += " (busy time only)"
     else:
         cost += f" at {found.volume.per_day:,.0f} per day"
     in_order = ranked(candidates)
     if len(in_order) == 1:
         return f"Choose {chosen.name}: it is the only target that can be chosen ({cost})."
     return (
-        f"Choose {chosen.name}: it has the lowest cost of {len(in_order)} targets, {cost}; "
-        f"{_next(chosen.cost, in_order[1])}."
+        f"Choose {chosen.name}: it has the lowest cost of the {len(in_order)} eligible targets, "
+        f"{cost}; {_next(chosen.cost, in_order[1])}."
     )
 
 
@@ -180,7 +180,7 @@ def _excluded(
 ) -> str | None:
     if one.identity == "different":
         closest = found.identity[one.name].closest
-        return "another model" + (f"; closest: {candidate_name(closest)}" if closest else "")
+        return "not as claimed" + (f"; closest: {candidate_name(closest)}" if closest else "")
     if one.fails:
         more = f" and {len(one.fails) - 1} more" if len(one.fails) > 1 else ""
         first = next(r for r in requirements if r.requirement == one.fails[0])
@@ -215,7 +215,7 @@ def outcome(report: Report, name: str) -> Cell:
     if name == decision.winner:
         return words("chosen", 0, kind="chosen")
     if choice.identity == "different":
-        return words("another model", 5, kind="fails")
+        return words("not as claimed", 5, kind="fails")
     if choice.fails:
         return words("fails", 4, about="; ".join(choice.fails), kind="fails")
     if not choice.valid:

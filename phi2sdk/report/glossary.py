@@ -117,15 +117,15 @@ GLOSSARY: Mapping[str, Term] = {
     # The decision.
     "decision": Term(
         "decision",
-        "The decision is the cheapest target that meets every requirement and is not known to be "
-        "another model.",
+        "The decision is the cheapest target that meets every requirement and that the identity "
+        "tests do not call different.",
         "Cost is that of busy time, or with --volume that of the stated volume. An invalid run "
         "gives no decision.",
     ),
     "outcome": Term(
         "outcome",
-        "The outcome says what the decision made of a target: chosen, alternative, dominated, "
-        "another model, fails (a requirement), too few answers, run invalid or cost unknown.",
+        "The outcome is the status of a target in the decision: chosen, alternative, dominated, "
+        "not as claimed, fails (a requirement), too few answers, run invalid or cost unknown.",
     ),
     "dominated": Term(
         "dominated",

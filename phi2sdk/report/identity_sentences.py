@@ -97,7 +97,7 @@ def difference_sentence(name: str, one: IdentityReport) -> str:
             f"{name} serves a different model or samples differently {p}; no candidate explains "
             "its answers."
         )
-    return f"{name} {_difference(one)}: the closest candidate is {candidate_name(one.closest)} {p}."
+    return f"{name} {_difference(one)} {p}: the closest candidate is {candidate_name(one.closest)}."
 
 
 def _difference(one: IdentityReport) -> str:
@@ -165,7 +165,7 @@ def temperature_sentence(name: str, one: IdentityReport) -> str | None:
     if found is None or not excludes(found):
         return None
     said = (
-        f"The effective temperature of {name} is {temperature_text(found)}, and this 95 % interval "
+        f"The effective temperature of {name} is {temperature_text(found)}, and this 95% interval "
         f"excludes the requested temperature 1: its answers are "
         f"{'less' if found.value < DECLARED else 'more'} varied than the reference weights predict"
     )
@@ -305,19 +305,19 @@ def _length(name: str, kind: str, figures: Mapping[str, float]) -> str:
     if kind == "capped":
         return (
             f"{name} caps its answers at about {figures['cap']:.0f} tokens, while the reference's "
-            f"own answers have up to {figures['control_longest']:.0f}. The tests of the model "
-            "compare beginnings of equal length."
+            f"own answers have up to {figures['control_longest']:.0f}. The identity tests "
+            "cut all answers to the same length."
         )
     if kind == "first-sentence":
         return (
             f"{name} returns one sentence only in {figures['single']:.0%} of its answers, while "
             f"{figures['control_single']:.0%} of the reference's own answers are one sentence. The "
-            "tests of the model compare first sentences."
+            "identity tests compare first sentences."
         )
     return (
-        f"The answers of {name} are {kind} than the reference's own ({figures['mean']:.0f} tokens "
-        f"on average, {figures['control_mean']:.0f} for the reference). The tests of the model "
-        "compare beginnings of equal length."
+        f"The sampled answers of {name} are {kind} than the reference's own ({figures['mean']:.0f} "
+        f"tokens on average, {figures['control_mean']:.0f} for the reference). The identity tests "
+        "cut all answers to the same length."
     )
 
 
@@ -338,7 +338,7 @@ def _white_space(name: str, kind: str, figures: Mapping[str, float]) -> str:
     else:
         said = "greedy answers differ from the reference's in white space only"
     return (
-        f"{name} changes the white space of its answers: {said}. The tests of the model compare "
+        f"{name} changes the white space of its answers: {said}. The identity tests compare "
         "texts with one space in place of each run of white space."
     )
 
@@ -348,7 +348,7 @@ def _repeats(name: str, _: str, figures: Mapping[str, float]) -> str:
         f"{name} repeats its answers: {figures['repeated']:.0f} of {figures['answers']:.0f} equal "
         f"another answer to the same prompt, and {figures['control_repeated']:.0f} of "
         f"{figures['control_answers']:.0f} of the reference's own. A response cache, a fixed seed "
-        "or greedy decoding can cause this. The tests of the model compare distinct answers."
+        "or greedy decoding can cause this. The identity tests compare distinct answers."
     )
 
 

@@ -11,6 +11,7 @@ from phi2sdk.report.overview import (
     legend,
     overview,
     sections,
+    simulated,
     so_far,
 )
 from phi2sdk.report.requirements import requirement_line
@@ -28,8 +29,8 @@ def markdown(report: Report) -> str:
     lines = [for_markdown(report.validity.sentence), "", "# Comparison of Phi-2 targets", ""]
     if not run.complete:
         lines += [f"Incomplete: {so_far(report)}.", ""]
-    for line in decision_lines(report):
-        lines += [for_markdown(line), ""]
+    for line in (simulated(report), *decision_lines(report)):
+        lines += [for_markdown(line), ""] if line else []
     lines += _table(table)
     if marks := legend(report):
         lines += ["", for_markdown(marks)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from phi2sdk.notebook import SMALL, block, line, table
 from phi2sdk.report.notes import ON_SCREEN, notes
-from phi2sdk.report.overview import decision_lines, failures, legend, overview
+from phi2sdk.report.overview import decision_lines, failures, legend, overview, simulated
 from phi2sdk.report.schema import Report
 
 __all__ = ["ShownReport"]
@@ -17,6 +17,7 @@ class ShownReport(Report):
         section = overview(self)
         return block(
             line(self.validity.sentence),
+            line(simulated(self) or ""),
             *(line(text, "font-weight:bold") for text in decision_lines(self)[:1]),
             *(line(text) for text in decision_lines(self)[1:]),
             table(

@@ -24,7 +24,7 @@ class Analysis:
         margin: Ratios from ``1 / (1 + margin)`` to ``1 + margin`` count as equivalent.
         slo: The service levels, in seconds by metric.
         requirements: The rules that must hold.
-        volume: Summaries per day at which costs are compared; ``None``: without machine idle time.
+        volume: Answers per day at which costs are compared; ``None``: only busy time is counted.
         baseline: A model of the price book, or a target, to compare costs with.
         tokenizer_ratio: The tokens of the baseline per measured token.
         book: The price book.

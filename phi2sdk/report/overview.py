@@ -33,12 +33,13 @@ __all__ = [
     "legend",
     "overview",
     "sections",
+    "simulated",
     "so_far",
 ]
 
 DEMO = (
-    "a small bundled model answers on this machine and behind emulators of each provider. "
-    "Latencies of the emulators are simulated, and all prices are examples."
+    "one very small model answers for every target, and emulators stand in for the providers. "
+    "The latencies of the emulators are simulated, and all prices are examples."
 )
 VERDICTS = ("different", "undetermined", "not-tested", "consistent", "reference")
 """The verdicts of the identity tests, the worst first."""
@@ -53,21 +54,22 @@ SUBJECTS: Mapping[str, tuple[ModuleType, ...]] = {
 
 
 def decision_lines(report: Report) -> list[str]:
-    """Return the decision, the targets that were excluded, and what is simulated."""
+    """Return the decision, and the targets that were excluded."""
     found = report.decision
     said = []
     if found is not None:
         said.append(found.sentence)
         if report.validity.valid:
             said += _excluded(report, found)
-    if report.run.demo:
-        said.append(
-            f"Demo: emulators simulate the latencies marked {SIMULATED}, and all prices are "
-            "examples."
-        )
-    elif simulated := [n for n, target in report.targets.items() if target.simulated]:
-        said.append(f"Simulated: emulators answered for {listed(simulated)}.")
     return said
+
+
+def simulated(report: Report) -> str | None:
+    """Return what is simulated in a run; ``None`` if nothing is."""
+    if report.run.demo:
+        return f"Demo: {DEMO}"
+    named = [name for name, target in report.targets.items() if target.simulated]
+    return f"Simulated: emulators answered for {listed(named)}." if named else None
 
 
 def _excluded(report: Report, found: DecisionReport) -> Iterator[str]:
@@ -75,7 +77,7 @@ def _excluded(report: Report, found: DecisionReport) -> Iterator[str]:
     if others:
         closest = {name: report.identity[name].closest for name in found.excluded if name in others}
         named = (f"{n} ({candidate_name(c)})" if c else n for n, c in closest.items())
-        yield f"Excluded as another model: {', '.join(named)}."
+        yield f"Excluded, not as claimed: {', '.join(named)}."
     rest = {name: why for name, why in found.excluded.items() if name not in others}
     if rest:
         yield f"Excluded: {'; '.join(f'{names} ({why})' for names, why in grouped(rest))}."
@@ -126,7 +128,7 @@ def _row(report: Report, name: str, target: TargetReport, unit: TimeUnit) -> tup
 
 
 def legend(report: Report) -> str:
-    """Return a line that explains the marks of the table; empty if it has none."""
+    """Return a line that explains the abbreviations and marks of the table."""
     cells = [cell.text for row in overview(report).rows for cell in row]
     said = []
     if any(text.startswith(SIMULATED) for text in cells):
@@ -135,7 +137,8 @@ def legend(report: Report) -> str:
         said.append(f"{TOO_FEW} too few prompts for an interval")
     if UNKNOWN in cells:
         said.append(f"{UNKNOWN} does not apply")
-    return "; ".join(said)
+    terms = "TTFT time to first token; E2E end-to-end latency"
+    return "; ".join((terms, *said))
 
 
 def sections(report: Report, subject: str | None = None) -> Iterator[Section]:

@@ -16,7 +16,15 @@ from rich.text import Text
 
 from phi2sdk.report.files import HTML
 from phi2sdk.report.notes import ON_SCREEN, notes
-from phi2sdk.report.overview import SUBJECTS, decision_lines, legend, overview, sections, so_far
+from phi2sdk.report.overview import (
+    SUBJECTS,
+    decision_lines,
+    legend,
+    overview,
+    sections,
+    simulated,
+    so_far,
+)
 from phi2sdk.report.schema import Report
 from phi2sdk.report.section import Section
 from phi2sdk.text import for_terminal
@@ -43,6 +51,8 @@ def show(report: Report, console: Console, folder: Path | None = None, *, resume
     if not report.run.complete:
         advice = f" To continue: {resume}" if resume else ""
         _print(console, f"Incomplete: {so_far(report)}.{advice}", "yellow")
+    if said := simulated(report):
+        _print(console, said)
     for index, line in enumerate(decision_lines(report)):
         _print(console, line, "" if index else "bold")
     console.print()

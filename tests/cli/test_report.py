@@ -89,7 +89,7 @@ def test_json_is_the_report_itself(folder: Path) -> None:
 def test_without_a_terminal_no_line_is_wrapped(folder: Path) -> None:
     decision = report(folder)[1].splitlines()[1]
     assert len(decision) > 80
-    assert decision.endswith("per 1,000 summaries without machine idle time).")
+    assert decision.endswith("per 1,000 summaries (busy time only)).")
 
 
 def test_options_that_are_not_given_stay(folder: Path) -> None:

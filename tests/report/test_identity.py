@@ -301,9 +301,15 @@ def test_changes_that_are_no_candidates_get_a_line_of_their_own() -> None:
 @pytest.mark.parametrize(
     ("closest", "said"),
     [
-        ("int4", "a_provider_of_models serves a different model: the closest candidate is int4 "),
-        ("T=0.8", "samples differently: the closest candidate is temperature 0.8 (p = 0.0028)."),
-        ("template=qa", "uses a different prompt template: the closest candidate is the qa "),
+        (
+            "int4",
+            "serves a different model (p = 0.0028): the closest candidate is int4 ",
+        ),
+        ("T=0.8", "samples differently (p = 0.0028): the closest candidate is temperature 0.8."),
+        (
+            "template=qa",
+            "uses a different prompt template (p = 0.0028): the closest candidate is the qa ",
+        ),
         (None, "serves a different model or samples differently (p = 0.0028); no candidate "),
     ],
 )

@@ -46,7 +46,8 @@ def test_the_verdict_is_the_first_line_and_the_decision_the_next(report: Report)
     for text in (screen(report), markdown(report)):
         lines = [line for line in text.splitlines() if line and not line.startswith("#")]
         assert lines[0] == "Valid: requests were sent within 0.0 ms of schedule (p99)."
-        assert lines[1].startswith("Choose a")
+        assert lines[1] == "Simulated: emulators answered for a_cloud."
+        assert lines[2].startswith("Choose a")
 
 
 def test_the_table_fits_80_columns_and_cuts_nothing(report: Report) -> None:
@@ -86,8 +87,9 @@ def test_what_is_simulated_unknown_censored_or_too_few_is_marked(report: Report)
     assert ">60.0" in row(text, "broken")
     assert " - " in row(text, "batch")
     assert "8 of 8" in row(text, "broken")
-    marks = "~ simulated; * too few prompts for an interval; - does not apply"
-    assert marks in text.splitlines()
+    assert "; ~ simulated; * too few prompts for an interval; - does not apply" in " ".join(
+        text.split()
+    )
     assert "Failed requests: broken 8 of 8 (" in text
 
 
@@ -141,9 +143,9 @@ def test_what_markdown_would_act_on_is_inert(text: str, inert: str) -> None:
 def test_the_demo_says_what_is_simulated_before_its_table(report: Report) -> None:
     run = report.run.model_copy(update={"demo": True})
     demo = report.model_copy(update={"run": run})
-    said = "Demo: emulators simulate the latencies marked ~, and all prices are examples."
-    text = screen(demo)
-    assert text.index(said) < text.index("\ntarget ")
+    said = "The latencies of the emulators are simulated, and all prices are examples."
+    text = " ".join(screen(demo).split())
+    assert text.index(said) < text.index(" target ")
     assert for_markdown(said) in markdown(demo)
     assert "Simulated: emulators answered for a_cloud." in screen(report)
 

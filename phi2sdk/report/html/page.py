@@ -15,7 +15,7 @@ from phi2sdk.report.html.data import drawn
 from phi2sdk.report.html.receipts import receipts
 from phi2sdk.report.measured import Measured
 from phi2sdk.report.notes import notes
-from phi2sdk.report.overview import decision_lines, legend, overview, so_far
+from phi2sdk.report.overview import decision_lines, legend, overview, simulated, so_far
 from phi2sdk.report.requirements import requirement_line
 from phi2sdk.report.schema import LatencyReport, Report
 from phi2sdk.text import for_terminal
@@ -47,6 +47,7 @@ def html_page(report: Report, measured: Measured) -> str:
                 report=report,
                 names=list(report.targets),
                 decision=decision_lines(report),
+                simulated=simulated(report),
                 so_far=so_far(report),
                 legend=legend(report),
                 notes=[note for note in notes(report) if note not in listed],
