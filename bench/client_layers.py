@@ -25,10 +25,10 @@ REQUESTS, IN_FLIGHT = 600, 64
 
 LAYERS = {
     "aiohttp": "a POST request of a session, with JSON in both directions",
-    "wire": "+ timeouts per phase, limited reply size, typed errors, redaction of keys",
+    "wire": "+ timeouts per phase, limited response size, typed errors, redaction of keys",
     "backend": "+ dialect, receipt, events with clock readings",
     "retry": "+ retry policy, deadline",
-    "stops": "+ cutting at stops",
+    "stops": "+ cutting at stop sequences",
     "client": "+ the completion: text, timing, usage, cost",
 }
 

@@ -30,8 +30,8 @@ def figures(report: dict[str, Any]) -> str:
     )
     if runs < ENOUGH:
         said += (
-            f" These are {runs} runs, which show what is reported and not how often: the shares of "
-            f"{ENOUGH} runs are not yet measured."
+            f" With {runs} runs for each target, the table shows which findings are reported; its "
+            "percentages are not detection rates."
         )
     head = "| target | calls | runs | rejected | cause named | named in the runs |"
     lines = [

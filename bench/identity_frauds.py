@@ -4,7 +4,7 @@
 
 Every target is an OpenAI-compatible emulator on loopback with the bundled checkpoint behind it. A
 run is one comparison of all of them with new seeds, so that no two runs share an answer. A target
-counts as rejected where its tests together reject at 5 %, before the correction for the number of
+counts as rejected where its tests together reject at 5%, before the correction for the number of
 targets.
 """
 
@@ -89,7 +89,7 @@ FRAUDS = (
     ),
     Fraud(
         "cut_75",
-        "the first 75 % of each answer",
+        "the first 75% of each answer",
         True,
         "shorter",
         text=lambda text: text[: len(text) * 3 // 4],
@@ -107,9 +107,9 @@ FRAUDS = (
     Fraud("top_p_09", "top_p 0.9", False, "top_p=0.9", decoding={"top_p": 0.9}),
     Fraud("top_k_20", "top_k 20", False, "top_k=20", decoding={"top_k": 20}),
     Fraud("template_qa", "the qa prompt template", False, "template=qa", template="qa"),
-    Fraud("route_20_int4", "20 % of the calls to int4", False, "int4", quantize="int4", share=0.2),
+    Fraud("route_20_int4", "20% of the calls to int4", False, "int4", quantize="int4", share=0.2),
     Fraud(
-        "greedy_10", "10 % of the calls greedy", False, "", decoding={"temperature": 0.0}, share=0.1
+        "greedy_10", "10% of the calls greedy", False, "", decoding={"temperature": 0.0}, share=0.1
     ),
     Fraud(
         "repetition_11", "repetition penalty 1.1", False, "", decoding={"repetition_penalty": 1.1}
@@ -213,7 +213,7 @@ def one_run(frauds: Sequence[Fraud], calls: int, seed: int) -> Mapping[str, Iden
 
 
 def rejected(found: IdentityReport) -> bool:
-    """Return whether the tests of one target together reject at 5 %."""
+    """Return whether the tests of one target together reject at 5%."""
     p = [one.p for one in found.evidence.values()]
     return bool(p) and min(1.0, len(p) * min(p)) <= LEVEL
 

@@ -28,7 +28,7 @@ SHOWN = {
     "top_p=0.9": "top_p 0.9",
     "int4": "weights in int4",
     "template=qa": "template qa",
-    "route=0.2": "20 % to another model",
+    "route=0.2": "20% to another model",
 }
 
 

@@ -74,7 +74,7 @@ def explain(
         _output(
             "--stream/--no-stream",
             metavar=FLAG,
-            help="Show the request for a stream, as generate sends it, or for one reply "
+            help="Show the request for a stream, as generate sends it, or for one response "
             "(default: --stream).",
         ),
     ] = True,

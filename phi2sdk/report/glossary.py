@@ -200,9 +200,9 @@ GLOSSARY: Mapping[str, Term] = {
         "p50",
         "The p50, the median, is the value that half of all requests stay below.",
     ),
-    "p90": Term("p90", "The p90 is the value that 90 % of all requests stay below."),
-    "p95": Term("p95", "The p95 is the value that 95 % of all requests stay below."),
-    "p99": Term("p99", "The p99 is the value that 99 % of all requests stay below."),
+    "p90": Term("p90", "The p90 is the value that 90% of all requests stay below."),
+    "p95": Term("p95", "The p95 is the value that 95% of all requests stay below."),
+    "p99": Term("p99", "The p99 is the value that 99% of all requests stay below."),
     "censored": Term(
         "censored (> 60.0 s)",
         "A percentile that is written as > 60.0 s is above the time limit by an unknown amount, "
@@ -210,8 +210,8 @@ GLOSSARY: Mapping[str, Term] = {
     ),
     "interval": Term(
         "interval",
-        "The interval is the 95 % confidence interval of a value: the range that contains the true "
-        "value in 95 % of such runs.",
+        "The interval is the 95% confidence interval of a value: the range that contains the true "
+        "value in 95% of such runs.",
         "A value marked with * has none because there are too few prompts: a p50 needs 6 prompts, "
         "a p95 needs 72.",
     ),

@@ -78,8 +78,8 @@ DIFFERENCES: tuple[Difference, ...] = (
         "header accept-encoding",
         "identity",
         "gzip, deflate",
-        "A compressed stream reaches us later than its tokens do, and a small reply can unpack to "
-        "a huge one. Bytes are read as they come, and counted.",
+        "A compressed stream reaches us later than its tokens do, and a small response can unpack "
+        "to a huge one. Bytes are read as they come, and counted.",
     ),
     Difference(
         HTTP,
@@ -93,7 +93,7 @@ DIFFERENCES: tuple[Difference, ...] = (
         "header accept",
         "*/*",
         "application/json",
-        "No server chooses by it. (They send it for streams too, which are no JSON.)",
+        "No server chooses by it. (They send it for streams too, which are not JSON.)",
     ),
     *(
         Difference(
@@ -200,7 +200,7 @@ def rendered(pairs: tuple[str, ...]) -> str:
         if routes != whole:
             with_ += f" ({', '.join(sorted(routes))})"
         if lines[0].mode:
-            with_ += ", as a stream" if lines[0].mode == "stream" else ", as one reply"
+            with_ += ", as a stream" if lines[0].mode == "stream" else ", as one response"
         places = ", ".join(f"`{line.place}`" for line in lines)
         ours = _cell({line.ours for line in lines})
         theirs = _cell({line.theirs for line in lines})

@@ -125,7 +125,7 @@ BREAKING = (
 )
 
 REPLIES = (
-    _reply("bytes", "bytes that are no text"),
+    _reply("bytes", "bytes that are not text"),
     _reply("truncated", "JSON that stops short"),
     _reply("wrong_shape", "JSON of another shape"),
     _reply("empty", "an empty body"),
@@ -134,7 +134,7 @@ REPLIES = (
     _reply("html", "an HTML page"),
     _reply("invalid_utf8", "invalid UTF-8"),
     _reply("control", "raw control characters"),
-    _event("bytes", "bytes that are no text"),
+    _event("bytes", "bytes that are not text"),
     _event("truncated", "JSON that stops short"),
     _event("wrong_shape", "JSON of another shape"),
     _event("object", "{}"),
