@@ -48,7 +48,7 @@ class Request:
     Attributes:
         prompt: One string and its stops.
         sampling: How tokens are chosen.
-        stream: Request a stream if the route has one; otherwise one reply.
+        stream: Request a stream if the route has one; otherwise one response.
         timeout: Seconds for the whole request, retries included; ``None`` for no limit.
     """
 
@@ -211,7 +211,7 @@ class Timing:
 
     Attributes:
         t_send_ns: Start of the call, before the connection is made.
-        t_first_ns: First chunk with content; ``None`` if the reply was not streamed.
+        t_first_ns: First chunk with content; ``None`` if the response was not streamed.
         t_last_ns: Last content, or the moment at which the stop was found.
         chunks: ``(t_ns, characters, tokens or None)`` of each chunk with content.
     """
@@ -223,7 +223,7 @@ class Timing:
 
     @property
     def ttft(self) -> float | None:
-        """Time to first token in seconds; ``None`` if the reply was not streamed."""
+        """Time to first token in seconds; ``None`` if the response was not streamed."""
         if self.t_first_ns is None:
             return None
         return (self.t_first_ns - self.t_send_ns) / 1e9
@@ -244,7 +244,7 @@ class Sent:
     Attributes:
         t_ns: Time of the event.
         receipt: The request that is sent.
-        streamed: Whether the reply will be a stream.
+        streamed: Whether the response will be a stream.
     """
 
     t_ns: int
@@ -254,7 +254,7 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The provider accepted the call, and its reply begins.
+    """The provider accepted the call, and its response begins.
 
     Attributes:
         t_ns: Time at which its headers (for gRPC, the first message) arrived.
@@ -277,8 +277,8 @@ class Chunk:
         text: The part before a stop; may be empty.
         raw: The text as received.
         t_ns: Time at which it was received.
-        token_ids: Its tokens, if the reply contains them.
-        logprobs: Their natural log-probabilities, if the reply contains them.
+        token_ids: Its tokens, if the response contains them.
+        logprobs: Their natural log-probabilities, if the response contains them.
         tokens: Number of its tokens; ``None`` if unknown.
         last: It is the end of the answer; only counts may follow.
     """
@@ -312,7 +312,7 @@ class Done:
         model: Name of the model, as reported.
         request_id: The provider's identifier of the request.
         cut: Whether the client ended the answer at a stop before the provider did.
-        told: The provider's own word for ``finish_reason``, if it gave one.
+        told: The finish reason as the provider reports it, if any.
     """
 
     t_ns: int
@@ -343,7 +343,7 @@ class Completion:
         cost: ``None`` if the price is unknown.
         model: Name of the model, as reported.
         request_id: The provider's identifier of the request.
-        token_ids, logprobs: For each generated token, if the reply contains them; else empty.
+        token_ids, logprobs: For each generated token, if the response contains them; else empty.
     """
 
     text: str

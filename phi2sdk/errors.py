@@ -1,29 +1,30 @@
-"""Every way a request can fail, one right name each.
+"""The exceptions that the package raises, one class for each kind of failure.
 
 ::
 
     Phi2Error
     ├── ConfigurationError            a missing key, extra or file; an unknown target
-    ├── InvalidRequest                the request itself cannot be served
-    │   ├── UnsupportedParameter      the route has no such sampling parameter
+    ├── InvalidRequest                the request itself is invalid
+    │   ├── UnsupportedParameter      the route does not support a sampling parameter
     │   └── ContextLengthExceeded     prompt + max_tokens do not fit the context
     ├── AuthenticationFailed          the key is wrong, expired or missing
-    ├── PermissionDenied              the key is right, the permission is not there
-    ├── ModelNotFound                 no such model, deployment or route
-    ├── TransientError                may succeed when tried again (`retryable`)
+    ├── PermissionDenied              the key is valid but lacks the permission
+    ├── ModelNotFound                 the model, deployment or route does not exist
+    ├── TransientError                a retry may succeed (`retryable`)
     │   ├── RateLimited
     │   ├── Overloaded
     │   ├── ModelLoading
     │   ├── Timeout
     │   ├── ConnectionFailed
     │   └── ProviderFault
-    ├── BadResponse                   not the protocol: cut stream, null output, malformed JSON
+    ├── BadResponse                   an incomplete stream, null output, malformed JSON
     ├── ContentFiltered
     ├── OutOfMemory
     ├── BudgetExceeded
-    └── Cancelled                     what the synchronous client raises when it was cancelled
+    └── Cancelled                     a request of the synchronous client was canceled
 
-Failures are classified by status, type and code, never by searching a message.
+The class of an error depends on the status, type and code of the failure, never on the words of a
+message.
 """
 
 from __future__ import annotations
@@ -55,17 +56,17 @@ __all__ = [
 
 
 class Phi2Error(Exception):
-    """The root of everything that this package raises on purpose.
+    """The base class of all exceptions of this package.
 
     Attributes:
-        message: What happened and what to do about it. Never holds a secret.
-        provider: The provider that answered (``azure``, ``clarifai``, ``hf``, ...), if one did.
-        status: The HTTP status, where the wire is HTTP.
+        message: What happened, and the next step. It never contains a secret.
+        provider: The provider that responded (``azure``, ``clarifai``, ``hf``, ...), if one did.
+        status: The HTTP status, if the protocol is HTTP.
         code: The provider's own code (``content_filter``, ``11009``, ``UNAVAILABLE``, ...).
-        request_id: The provider's name for the request, for its support desk.
-        retry_after: Seconds that the provider asked us to wait.
-        attempts: How many calls went over the wire before this was raised.
-        partial: The text that a stream had delivered before it failed.
+        request_id: The provider's id of the request, which its support can look up.
+        retry_after: Seconds to wait before a retry, as requested by the provider.
+        attempts: Number of calls that were sent before the error was raised.
+        partial: The text that had arrived before a stream failed.
     """
 
     retryable: ClassVar[bool] = False
@@ -124,19 +125,19 @@ def _rebuild(cls: type[Phi2Error], state: dict[str, object]) -> Phi2Error:
 
 
 class ConfigurationError(Phi2Error):
-    """Something must be set up first; the message says what, and how."""
+    """A setting, key, package or file is missing or wrong; the message states the next step."""
 
 
 class InvalidRequest(Phi2Error):
-    """The request is wrong in itself; sending it again cannot help."""
+    """The request is invalid; a retry cannot succeed."""
 
 
 class UnsupportedParameter(InvalidRequest):
-    """The route cannot do what a sampling parameter asks for."""
+    """The route does not support a sampling parameter or its value."""
 
 
 class ContextLengthExceeded(InvalidRequest):
-    """Prompt and ``max_tokens`` together are longer than the model's context."""
+    """The prompt and ``max_tokens`` together exceed the context length of the model."""
 
 
 class AuthenticationFailed(Phi2Error):
@@ -144,58 +145,61 @@ class AuthenticationFailed(Phi2Error):
 
 
 class PermissionDenied(Phi2Error):
-    """The key is known, but may not do this."""
+    """The key is valid, but does not permit this request."""
 
 
 class ModelNotFound(Phi2Error):
-    """The provider has no such model, deployment or route."""
+    """The provider does not have the requested model, deployment or route."""
 
 
 class TransientError(Phi2Error):
-    """A failure that may pass; the retry policy tries these again."""
+    """A temporary failure, which the client retries."""
 
     retryable = True
 
 
 class RateLimited(TransientError):
-    """Too many requests or tokens for the account's limit."""
+    """The requests or tokens exceed the rate limit of the account."""
 
 
 class Overloaded(TransientError):
-    """The provider has no capacity left at the moment."""
+    """The provider has no capacity at the moment."""
 
 
 class ModelLoading(TransientError):
-    """The endpoint is waking up or loading the weights."""
+    """The endpoint is starting or loading the model."""
 
 
 class Timeout(TransientError):
-    """No answer within the time allowed."""
+    """The response did not arrive within the timeout."""
 
 
 class ConnectionFailed(TransientError):
-    """The connection could not be made, or broke before the answer was complete."""
+    """The connection failed, or was interrupted before the response was complete."""
 
 
 class ProviderFault(TransientError):
-    """The provider reports a fault of its own (HTTP 5xx and the like)."""
+    """The provider reports an internal error, such as HTTP 500."""
 
 
 class BadResponse(Phi2Error):
-    """The answer is not what the protocol promises: cut, null, malformed or endless."""
+    """The response violates the protocol: incomplete, null, malformed or too long."""
 
 
 class ContentFiltered(Phi2Error):
-    """The provider's content filter refused the prompt or the answer."""
+    """A content filter of the provider refused the prompt or the answer."""
 
 
 class OutOfMemory(Phi2Error):
-    """Weights, cache and working set do not fit the device; the message has the numbers."""
+    """Weights, cache and working memory do not fit the device; the message states the sizes."""
 
 
 class BudgetExceeded(Phi2Error):
-    """The request would spend more than the budget allows."""
+    """The request could exceed the budget."""
 
 
 class Cancelled(Phi2Error):
-    """The request was cancelled; the synchronous client's face of ``asyncio.CancelledError``."""
+    """The request was canceled.
+
+    The synchronous client raises this for ``asyncio.CancelledError``.
+    """

@@ -114,7 +114,11 @@ class Fold:
         """
         receipt, timing = self.receipt(), self.timing()
         if self.done is None or receipt is None or timing is None:
-            raise BadResponse("the stream ended without its end", partial="".join(self.text))
+            raise BadResponse(
+                "the stream ended without a final event, so the answer is incomplete. Send the "
+                "request again",
+                partial="".join(self.text),
+            )
         cut = "".join(self.text)
         raw = "".join([chunk.raw for chunk in self.chunks])
         return Completion(

@@ -51,8 +51,9 @@ class TokenLogprob:
     Attributes:
         text: What it spells, as far as the endpoint can show it.
         logprob: ``log p`` after all tokens before it; ``None`` for the first.
-        id: ``None`` where it is not told.
-        best: The most likely token there and its ``log p``; ``None`` where it is not told.
+        id: The id of the token; ``None`` if the endpoint does not return it.
+        best: The most likely token there and its ``log p``; ``None`` if the endpoint does not
+            return it.
     """
 
     text: str

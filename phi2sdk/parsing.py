@@ -107,7 +107,7 @@ def _finite(digits: str) -> float:
 
 
 def _no_number(name: str) -> float:
-    raise _Refused(f"{name} is no number of JSON")
+    raise _Refused(f"{name} is not a JSON number")
 
 
 _JSON = json.JSONDecoder(parse_float=_finite, parse_constant=_no_number)

@@ -113,7 +113,9 @@ def chat(
     speakers = [speaker for speaker, _ in turns]
     for speaker in (*speakers, reply_as):
         if not speaker.strip() or ":" in speaker or "\n" in speaker:
-            raise InvalidRequest(f"{speaker!r} is no speaker: use a name without ':' or line break")
+            raise InvalidRequest(
+                f"{speaker!r} is not a speaker: use a name without ':' or line break"
+            )
     lines = [f"{speaker}: {text}" for speaker, text in turns]
     others = [speaker for speaker in speakers if speaker != reply_as]
     stop = tuple(f"\n{speaker}:" for speaker in dict.fromkeys((*others, reply_as)))

@@ -124,7 +124,7 @@ def refuse_unknown_parameters(names: Iterable[str]) -> None:
     """Raise an error that suggests the nearest name for a sampling parameter that does not exist.
 
     Raises:
-        InvalidRequest: One of the names is no field of :class:`Sampling`.
+        InvalidRequest: One of the names is not a field of :class:`Sampling`.
     """
     for name in names:
         if name not in PARAMETERS:

@@ -2,7 +2,7 @@
 
 The answer ends at the stop that is *complete first* in the text. If several stops are complete at
 the same character, the one that began first counts. The rule depends only on the text and not on
-its chunks, so a stream and a single reply are cut at the same character.
+its chunks, so a stream and a single response are cut at the same character.
 """
 
 from __future__ import annotations

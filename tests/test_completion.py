@@ -85,7 +85,7 @@ def test_a_failed_request_keeps_its_account_and_the_text_so_far() -> None:
 
 
 def test_a_stream_without_an_end_is_a_bad_response() -> None:
-    with pytest.raises(BadResponse, match="without its end"):
+    with pytest.raises(BadResponse, match="without a final event"):
         folded(Sent(0, RECEIPT, True), Chunk("a", "a", 1)).completion()
 
 

@@ -83,7 +83,7 @@ def test_a_control_token_in_a_prompt_needs_leave() -> None:
 
 @pytest.mark.parametrize("speaker", ["", " ", "A:B", "A\nB"])
 def test_a_speaker_that_would_break_the_format_is_refused(speaker: str) -> None:
-    with pytest.raises(InvalidRequest, match="is no speaker"):
+    with pytest.raises(InvalidRequest, match="is not a speaker"):
         prompts.chat([(speaker, "hello")], reply_as="Bob")
 
 

@@ -163,7 +163,7 @@ def load_encoder(path: str | Path) -> Encoder:
     from importlib import import_module
 
     library = import_module("sentence_transformers")
-    with from_files(path, "is no sentence-transformers model"):
+    with from_files(path, "is not a sentence-transformers model"):
         made: Encoder = library.SentenceTransformer(
             str(path), local_files_only=True, trust_remote_code=False
         )

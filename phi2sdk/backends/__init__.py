@@ -75,7 +75,7 @@ def build(
         name: The backend's name.
         target: The target's name, for receipts and reports.
         settings: Keyword arguments of its constructor; a key may be a plain string.
-        environ: Where missing settings are looked up, under the names in its ``environment``.
+        environ: Source of missing settings, under the names in the backend's ``environment``.
 
     Raises:
         ConfigurationError: A setting is unknown, missing or wrong, or a dependency is missing.

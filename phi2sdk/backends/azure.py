@@ -116,15 +116,15 @@ _OLDER_HINT = (
 class ScoreRoute(Route):
     """``POST /score`` of Microsoft's item.
 
-    The reply repeats the prompt in front of the answer, or does not, depending on the release;
-    a reply that begins with the prompt has it taken off, once. The card's own samples repeat it
-    with its line breaks turned into spaces, so white space is not compared.
+    Some releases repeat the prompt before the answer. If a response begins with the prompt, the
+    prompt is removed once. The samples of the model card repeat it with spaces instead of line
+    breaks, so white space is not compared.
 
     Args:
         engine: ``newer`` (no repetition penalty) or ``older`` (no stops).
-        form: How the body holds the prompt: ``input_string`` (``input_data.input_string`` and
-            ``.parameters``, which every release takes) or ``params`` (a list as ``input_data``,
-            and ``params``; newer releases).
+        form: Form of the body: ``input_string`` (``input_data.input_string`` and
+            ``input_data.parameters``, which every release accepts) or ``params`` (a list as
+            ``input_data``, and ``params``; newer releases).
     """
 
     capabilities = Capabilities(streams=False)
@@ -183,20 +183,21 @@ class AzureBackend(HTTPBackend):
     """A Phi-2 endpoint on Azure.
 
     Args:
-        endpoint: Its URL, with or without the route (``/score``, ``/chat/completions`` ...).
-        api_key: The endpoint's key. Not needed with ``credential``, which comes first.
+        endpoint: The URL of the endpoint, with or without the route (``/score``,
+            ``/chat/completions``, ...).
+        api_key: The key of the endpoint; not used if ``credential`` is given.
         key: Alias of ``api_key``.
         credential: Any azure-identity credential, synchronous or not, or ``"default"`` for
-            azure-identity's ``DefaultAzureCredential``. Who gave it closes it.
-        scope: What its tokens are for; left out, the style's usual one.
-        style: ``score``, ``tgi``, ``chat`` or ``v1``: what the deployment speaks.
+            azure-identity's ``DefaultAzureCredential``. The caller closes it.
+        scope: Scope of the tokens; by default that of the style.
+        style: ``score``, ``tgi``, ``chat`` or ``v1``: the protocol of the deployment.
         engine: For ``score``: see :class:`ScoreRoute`.
         form: For ``score``: see :class:`ScoreRoute`.
         route: For ``v1``: ``completions`` or ``chat``.
-        model: For ``chat`` and ``v1``: the model's name there. ``v1`` needs one: left out, it is
-            ``deployment``, or ``phi-2``.
-        deployment: Picks a deployment behind a managed endpoint.
-        api_version: For ``chat`` and ``v1``; one in the endpoint's query counts as given.
+        model: For ``chat`` and ``v1``: the name of the model on the endpoint. The default for
+            ``v1`` is ``deployment``, or ``phi-2`` without a deployment.
+        deployment: The deployment of a managed endpoint that receives the requests.
+        api_version: For ``chat`` and ``v1``; by default the one in the query of ``endpoint``.
     """
 
     provider: ClassVar[str] = "azure"

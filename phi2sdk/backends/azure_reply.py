@@ -1,4 +1,4 @@
-"""Reads the reply of ``POST /score`` in each of the forms of its releases."""
+"""Reads the response of ``POST /score`` in each of the forms of its releases."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from phi2sdk.transport.failures import Failure, error_for
 __all__ = ["answer_of", "without_echo"]
 
 _ENCODINGS = 3
-"""Largest number of times that a reply may be encoded as a JSON string."""
+"""Largest number of times that a response may be encoded as a JSON string."""
 
 
 def answer_of(document: Any) -> str:
@@ -23,7 +23,7 @@ def answer_of(document: Any) -> str:
     them is read by :func:`_unquoted`.
 
     Raises:
-        ProviderFault: The reply reports a failure, in any of these places.
+        ProviderFault: The response reports a failure, in any of these places.
         BadResponse: There is no text.
     """
     found = _unquoted(document) if isinstance(document, str) else document
@@ -52,11 +52,12 @@ def without_echo(prompt: str, text: str) -> str:
 
 
 def _unquoted(text: str) -> Any:
-    """Return the reply that a plain string contains.
+    """Return the response that a plain string contains.
 
     Azure's inference server encodes the string that a ``score.py`` returns once more. An object,
-    an array, a string or null inside the string is therefore the reply. A number, ``true`` or
-    ``false`` is no form of a reply, so it is the answer's own text, like all that is not JSON.
+    an array, a string or null inside the string is therefore the response. A number, ``true`` or
+    ``false`` is not a form of a response, so it is the text of the answer, like all that is not
+    JSON.
 
     Raises:
         BadResponse: The string is empty.

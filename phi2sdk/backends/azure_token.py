@@ -38,8 +38,8 @@ class TokenCache:
     """The token of a credential for one scope, fetched once for many calls.
 
     Args:
-        credential: Synchronous ones are asked on a thread, since they block.
-        scope: What the token is for.
+        credential: A synchronous credential is called on a thread, because it blocks.
+        scope: The scope of the token.
         timeout: Seconds that the credential may take.
         owned: Whether :meth:`close` closes the credential.
     """

@@ -37,8 +37,8 @@ class Capabilities:
         streams: It sends text in pieces as the model generates it.
         wraps: The server puts the prompt into a chat template, which the client does not see.
         counts_tokens: The provider reports the numbers of input and output tokens.
-        token_ids: The reply contains the token ids of the answer.
-        logprobs: The reply contains the log-probabilities of the tokens.
+        token_ids: The response contains the token ids of the answer.
+        logprobs: The response contains the log-probabilities of the tokens.
         scores: It can score a given text (:meth:`Backend.score`).
         prompt_logprobs: It returns the log-probabilities of a given text
             (:meth:`Backend.prompt_logprobs`).
@@ -234,7 +234,7 @@ class Backend(ABC):
 
         Raises:
             InvalidRequest: The route does not support this (``capabilities.prompt_logprobs``).
-            BadResponse: The reply does not contain the log-probabilities.
+            BadResponse: The response does not contain the log-probabilities.
         """
         raise InvalidRequest(
             f"{self.target} does not return log-probabilities of a given text. Use the route of "
@@ -243,9 +243,9 @@ class Backend(ABC):
         )
 
     async def detect(self) -> None:
-        """Detect the server's software, where requests depend on it and no setting names it.
+        """Detect the server software if requests depend on it and no setting names it.
 
-        No prompt and no key is sent. Where the server cannot be reached, :attr:`software` says so.
+        No prompt and no key is sent. If the server cannot be reached, :attr:`software` states this.
         """
 
     async def check(self) -> str:

@@ -89,11 +89,11 @@ class ModelName:
         """A model by URL, as ``user/app/model``, or by an alias (``phi-2``, ``Phi-2``, ``phi2``).
 
         Args:
-            text: Its name; a URL may end in ``/versions/<version>``.
-            version: Its version, where the name does not have it.
+            text: The name of the model; a URL may end in ``/versions/<version>``.
+            version: The version of the model, if the name does not contain it.
 
         Raises:
-            ConfigurationError: It is none of these, or names two versions.
+            ConfigurationError: The name has another form, or two versions are given.
         """
         name = text.strip()
         if name.casefold() in _ALIASES:
@@ -123,16 +123,16 @@ class ClarifaiBackend(Backend):
         api_key: A personal access token.
         pat: Alias of ``api_key``.
         model: The model's URL on clarifai.com, ``user/app/model``, or ``phi-2``.
-        version: One version of the model; its default version if left out.
-        base: The API: ``https://host``, or ``http://127.0.0.1:port`` for one on this machine.
-        deployment: Your deployment that answers, as ``user/deployment``.
+        version: The version of the model; by default the one that Clarifai serves.
+        base: The URL of the API: ``https://host``, or ``http://127.0.0.1:port`` on this machine.
+        deployment: The deployment that receives the requests, as ``user/deployment``.
         timeouts: Limits of one attempt.
-        insecure_hosts: Hosts that may be called without TLS though they are not loopback.
+        insecure_hosts: Hosts that may be called without TLS although they are not loopback.
 
-    The wire names no reason for the end of an answer. ``finish_reason`` is inferred from the
-    provider's token count: ``length`` if it reaches ``max_tokens``, ``stop`` if it does not, and
-    ``None`` if there is no count, or one that the request cannot have produced. Counts of 0 are
-    taken for 'not told', since the wire does not tell the two apart.
+    Clarifai reports no finish reason. ``finish_reason`` is inferred from the provider's token
+    count: ``length`` if it reaches ``max_tokens``, ``stop`` if it does not, and ``None`` if there
+    is no count, or one that the request cannot have produced. A count of 0 is treated as not
+    reported, because the protocol does not distinguish the two.
     """
 
     provider: ClassVar[str] = PROVIDER
@@ -274,7 +274,7 @@ class OutputReader:
         if failure := error_for_status(reply, self._redact):
             raise failure
         if not reply.outputs:
-            raise BadResponse("the reply has no output", provider=PROVIDER)
+            raise BadResponse("the response has no output", provider=PROVIDER)
         output = reply.outputs[0]
         self.request_id = untrusted(self._redact(reply.status.req_id)) or self.request_id
         self.model = untrusted(self._redact(output.model.id)) or self.model
@@ -311,7 +311,7 @@ def _parse(kind: Any, data: bytes) -> Any:
         return kind.FromString(data)
     except DecodeError:
         raise BadResponse(
-            f"the reply is no {kind.DESCRIPTOR.name}: {len(data)} bytes that do not parse",
+            f"the response is not a {kind.DESCRIPTOR.name}: its {len(data)} bytes cannot be parsed",
             provider=PROVIDER,
         ) from None
 
@@ -343,13 +343,16 @@ def _version(named: str | None, given: str | None) -> str | None:
         )
     version = named or given
     if version is not None and not _ID.fullmatch(version):
-        raise ConfigurationError(f"{version!r} is no version of a model", provider=PROVIDER)
+        raise ConfigurationError(
+            f"{version!r} is not the id of a version: use letters, digits, _, . and -",
+            provider=PROVIDER,
+        )
     return version
 
 
 def _no_model(text: str) -> ConfigurationError:
     return ConfigurationError(
-        f"{untrusted(text)!r} is no model on Clarifai: use its URL, such as "
+        f"{untrusted(text)!r} is not a model on Clarifai: use its URL, such as "
         "https://clarifai.com/microsoft/text-generation/models/phi-2, or user/app/model, or phi-2",
         provider=PROVIDER,
     )
@@ -361,7 +364,7 @@ def _selector(deployment: str) -> Any:
             chosen = resources_pb2.Deployment(user_id=user, id=name)
             return resources_pb2.RunnerSelector(deployment=chosen)
     raise ConfigurationError(
-        f"{untrusted(deployment)!r} is no deployment: write it as user/deployment",
+        f"{untrusted(deployment)!r} is not a deployment: write it as user/deployment",
         provider=PROVIDER,
     )
 

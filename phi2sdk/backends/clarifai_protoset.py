@@ -1,6 +1,6 @@
 """Clarifai's messages as a file for grpcurl: ``python -m phi2sdk.backends.clarifai_protoset``.
 
-The service is not known to tell what it speaks, so grpcurl has to be given it.
+The service is not known to support gRPC server reflection, so grpcurl needs the file.
 """
 
 from __future__ import annotations

@@ -126,7 +126,7 @@ BY_RPC_CODE: Mapping[grpc.StatusCode, type[Phi2Error]] = {
 }
 
 _SUMMARY = (status_code_pb2.MIXED_STATUS, status_code_pb2.FAILURE)
-"""Statuses of a reply that leave the reason to the status of its output."""
+"""Statuses of a response that leave the reason to the status of its output."""
 
 
 def kind_of(code: int) -> type[Phi2Error]:
@@ -137,11 +137,11 @@ def kind_of(code: int) -> type[Phi2Error]:
 
 
 def error_for_status(reply: Any, redact: Redactor) -> Phi2Error | None:
-    """Return the failure that a reply reports; ``None`` if it reports success.
+    """Return the failure that a response reports; ``None`` if it reports success.
 
     Args:
         reply: A message with a ``status`` and perhaps ``outputs`` that have one, too.
-        redact: Takes keys out of the provider's words.
+        redact: Removes keys from the provider's message.
     """
     status = reply.status
     outputs = getattr(reply, "outputs", ())
@@ -155,7 +155,7 @@ def error_for_status(reply: Any, redact: Redactor) -> Phi2Error | None:
             return None
         status = inner[0]
     elif status.code == status_code_pb2.ZERO:
-        return BadResponse("the reply has no status", provider=PROVIDER)
+        return BadResponse("the response has no status", provider=PROVIDER)
     words = ": ".join(part for part in (status.description, status.details) if part)
     kind = kind_of(status.code)
     return kind(

@@ -138,7 +138,7 @@ class _Call:
         if not self._call.done():
             # The public cancel() also cancels the task that awaits the headers: see above.
             cancel = getattr(self._call, "_cancel", None)
-            _ = cancel("cancelled by phi2sdk") if cancel else self._call.cancel()
+            _ = cancel("canceled by phi2sdk") if cancel else self._call.cancel()
         reading = self._reading
         if reading is not None:
             await asyncio.wait((reading,))
@@ -184,7 +184,7 @@ class _Channel:
         self._methods.clear()
         await asyncio.gather(*(call.end() for call in list(self.calls)))
         await self._channel.close(None)
-        # gRPC watches each call in a task of its own, which outlives a cancelled call by a moment.
+        # gRPC watches each call in a task of its own, which outlives a canceled call by a moment.
         watching = [
             task
             for task in asyncio.all_tasks()
@@ -202,12 +202,12 @@ class GrpcTransport:
     """Calls to one endpoint with one key.
 
     Args:
-        endpoint: Where to.
-        pat: The personal access token.
+        endpoint: The host and port.
+        pat: A personal access token.
         timeouts: Limits of one attempt. The time to connect counts as part of the attempt, and
-            gRPC gives up a connection after ``connect`` seconds.
-        max_bytes: Longer answers are an error: one message of more is gRPC's
-            ``RESOURCE_EXHAUSTED``, a stream that adds up to more is a ``BadResponse``.
+            gRPC abandons a connection attempt after ``connect`` seconds.
+        max_bytes: Size limit of a response. A longer message fails with gRPC's
+            ``RESOURCE_EXHAUSTED``; a longer stream raises ``BadResponse``.
     """
 
     def __init__(
@@ -225,7 +225,7 @@ class GrpcTransport:
         self._current: _Channel | None = None
 
     async def unary(self, method: str, body: bytes, timeout: float | None) -> tuple[int, bytes]:
-        """Return ``(t_ns, reply)`` of a method with one reply.
+        """Return ``(t_ns, response)`` of a method with one response.
 
         Raises:
             Phi2Error: By gRPC code.
@@ -235,7 +235,7 @@ class GrpcTransport:
             async for reply in replies:
                 last = reply
         if last is None:
-            raise BadResponse("the call ended without a reply", provider=PROVIDER)
+            raise BadResponse("the call ended without a response", provider=PROVIDER)
         return last
 
     async def stream(
@@ -292,7 +292,7 @@ class GrpcTransport:
         if channel is None or channel.process != os.getpid():
             return  # after a fork it is the parent's: even to drop it would touch gRPC's threads
         if channel.loop is asyncio.get_running_loop():
-            await channel.close()  # cancelled in here, it can be closed again
+            await channel.close()  # if it is canceled here, it can be closed again
         if self._current is channel:
             self._current = None
 

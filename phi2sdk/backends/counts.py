@@ -27,7 +27,7 @@ def most_input(request: Request, *, wraps: bool) -> int:
     A tokenizer that works on bytes makes no more tokens of a text than it has bytes.
 
     Args:
-        request: What is asked.
+        request: The request.
         wraps: The route wraps the prompt into a chat template.
     """
     extra = _TEMPLATE_TOKENS if wraps else _EXTRA_TOKENS
@@ -55,8 +55,8 @@ def believed(event: Event, request: Request, *, wraps: bool, target: str) -> Eve
     """Return an event without the counts that the request cannot have produced.
 
     Args:
-        event: As the backend gave it.
-        request: What was asked.
+        event: The event of the backend.
+        request: The request.
         wraps: The route wraps the prompt into a chat template.
         target: The target's name, for the log.
     """
@@ -89,6 +89,6 @@ def _whole(value: object, most: int) -> bool:
 def _warn(target: str) -> None:
     logger.warning(
         "%s: the provider reports a number of tokens that the request cannot have produced; it is "
-        "treated as not reported. Compare the provider's bill with its replies",
+        "treated as not reported. Compare the provider's bill with its responses",
         target,
     )

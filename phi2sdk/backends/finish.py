@@ -27,7 +27,7 @@ _KNOWN: Mapping[str, FinishReason] = {
 
 
 def told(value: Any) -> str | None:
-    """Return the server's own word, or ``None`` where it gave none."""
+    """Return the finish reason as the server reports it, or ``None`` if it reports none."""
     return untrusted(str(value), 80) if value is not None and value != "" else None
 
 
@@ -35,7 +35,7 @@ def finish_of(value: Any, partial: str = "") -> FinishReason:
     """Return the finish reason for the word of a server.
 
     Args:
-        value: The finish reason in the reply.
+        value: The finish reason in the response.
         partial: The text that came with it, for the error.
 
     Raises:
@@ -47,7 +47,7 @@ def finish_of(value: Any, partial: str = "") -> FinishReason:
         return known
     if word is None:
         raise BadResponse(
-            "the reply has no finish reason, so its text may be incomplete: send the request "
+            "the response has no finish reason, so its text may be incomplete: send the request "
             "again, and look at the server's log if that happens often",
             partial=partial,
         )

@@ -78,11 +78,11 @@ HOLD_SECONDS = 600
 class TGI(Route):
     """``POST /generate`` and ``/generate_stream`` of Text Generation Inference.
 
-    Replies contain token ids and log-probabilities. The text received contains the stop; the client
-    cuts it.
+    Responses contain token ids and log-probabilities. The text received contains the stop; the
+    client cuts it.
 
     Args:
-        dialect: Another name for the same parameters, where another provider serves it.
+        dialect: The parameters under another name, if another provider serves the route.
     """
 
     capabilities = Capabilities(
@@ -104,7 +104,7 @@ class TGI(Route):
             document = document[0]  # the compatible route answers a list
         if not isinstance(document, dict) or not isinstance(document.get("generated_text"), str):
             raise BadResponse(
-                "the reply is not from TGI: it has no generated_text. Check route and endpoint"
+                "the response is not from TGI: it has no generated_text. Check route and endpoint"
             )
         text = document["generated_text"]
         details = document.get("details")
@@ -158,18 +158,18 @@ class HFBackend(DetectingBackend):
     Args:
         endpoint: The server's URL.
         name: A dedicated endpoint's name; its URL is looked up on first use (with the package
-            huggingface_hub), and ``endpoint`` is not looked at.
-        namespace: Whose endpoint it is; left out, the token's owner's.
-        api_key: Sent as a bearer token; may be left out where the server wants none.
+            huggingface_hub), and ``endpoint`` is ignored.
+        namespace: The owner of the endpoint; by default the owner of the token.
+        api_key: Sent as a bearer token; optional if the server needs no key.
         token: Alias of ``api_key``.
         route: ``tgi`` (TGI's own), ``completions`` or ``chat`` (OpenAI's protocol).
-        server: What runs there, for the sampling parameters of an OpenAI route. Left out, it is
-            detected, which an endpoint that wants a token for everything does not allow.
-        model: The model's name on an OpenAI route.
-        wake: Resume a paused endpoint (only by ``name``), and have its proxy hold a request
-            while it starts, up to 600 seconds, which then counts towards its latency. The idle
-            and attempt timeouts are lengthened by as much. Without it a sleeping endpoint is
-            :class:`~phi2sdk.errors.ModelLoading`.
+        server: The server software, which determines the parameters of an OpenAI route. By
+            default it is detected, unless the endpoint requires a token for every path.
+        model: The name of the model on an OpenAI route.
+        wake: Resume a paused endpoint (only with ``name``), and let its proxy hold a request
+            for up to 600 seconds while the endpoint starts. The wait is part of the latency. The
+            idle and attempt timeouts are extended by 600 seconds. Without ``wake``, a request to
+            an endpoint that is scaled to zero raises :class:`~phi2sdk.errors.ModelLoading`.
     """
 
     provider: ClassVar[str] = "hf"

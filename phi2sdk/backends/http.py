@@ -1,7 +1,7 @@
 """Backends over HTTP: one implementation of a call, and a route for each wire format.
 
-A :class:`Route` implements one wire format: it converts a request to a body, and replies and stream
-events to events. It does no input or output. :class:`HTTPBackend` combines a route with a
+A :class:`Route` implements one wire format: it converts a request to a body, and responses and
+stream events to events. It does no input or output. :class:`HTTPBackend` combines a route with a
 :class:`~phi2sdk.transport.http.HttpTransport`.
 """
 
@@ -35,7 +35,7 @@ class HttpCall:
     Attributes:
         path: Appended to the endpoint; may contain a query.
         body: The JSON document.
-        streamed: Whether the reply will be a stream of events.
+        streamed: Whether the response will be a stream of events.
         headers: Headers that this body needs besides those of the backend. Never a key.
     """
 
@@ -65,7 +65,7 @@ class EventReader(ABC):
 
 
 class Route(ABC):
-    """One wire format: how requests are written and replies are read."""
+    """One wire format: how requests are written and responses are read."""
 
     dialect: Dialect
     capabilities: Capabilities
@@ -78,10 +78,10 @@ class Route(ABC):
 
     @abstractmethod
     def read_reply(self, document: Any, t_ns: int, prompt: str) -> Iterable[Chunk | Done]:
-        """Return the chunk and the end that a whole reply contains.
+        """Return the chunk and the end that a whole response contains.
 
         Args:
-            document: The reply.
+            document: The response.
             t_ns: Time of its last byte.
             prompt: The prompt, for routes that repeat it before the answer.
 
@@ -90,7 +90,7 @@ class Route(ABC):
         """
 
     def input_told(self, headers: Mapping[str, str]) -> Count | None:
-        """Return the number of tokens of the prompt, if the headers of a reply contain it."""
+        """Return the number of tokens of the prompt, if the headers of a response contain it."""
         return None
 
     @abstractmethod
@@ -102,7 +102,7 @@ class Route(ABC):
         raise NotImplementedError
 
     def read_prompt_logprobs(self, document: Any) -> tuple[TokenLogprob, ...]:
-        """Return the log-probabilities in a reply to this call.
+        """Return the log-probabilities in a response to this call.
 
         Raises:
             Phi2Error: It reports a failure, or does not contain them.

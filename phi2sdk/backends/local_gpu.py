@@ -217,7 +217,7 @@ class LocalBackend(Backend):
         with self._lock:
             worker, self._closed = self._worker, True
         if worker is not None and worker.pid == os.getpid():
-            await asyncio.to_thread(worker.close)  # cancelled in here, it can be closed again
+            await asyncio.to_thread(worker.close)  # if it is canceled here, it can be closed again
         with self._lock:
             self._worker = None
 

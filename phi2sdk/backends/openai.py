@@ -111,7 +111,7 @@ def dialect_for(server: Server | None, dialects: Mapping[Server, Dialect]) -> Di
 ECHOING: frozenset[str] = frozenset(COMPLETIONS[name].name for name in ("vllm", "sglang", "openai"))
 """Dialects of servers that send a prompt back with its log-probabilities."""
 CLOSING: frozenset[str] = frozenset((COMPLETIONS["llamacpp"].name, CHAT["llamacpp"].name))
-"""Dialects of servers that close the connection after a stream, although their reply promises to
+"""Dialects of servers that close the connection after a stream, although their response promises to
 keep it: a request that follows at once on the same connection would be lost."""
 DIALECTS: tuple[Dialect, ...] = (*COMPLETIONS.values(), *CHAT.values())
 """Every dialect of this module."""
@@ -121,8 +121,8 @@ class Completions(Route):
     """``POST /completions``: the prompt as it is.
 
     Args:
-        model: The model's name on the server; ``None`` where the endpoint serves just one.
-        dialect: How the server says sampling parameters.
+        model: The name of the model on the server; ``None`` if the endpoint serves only one.
+        dialect: The names of the sampling parameters on the server.
         path: Appended to the base URL.
     """
 
@@ -149,7 +149,7 @@ class Completions(Route):
         if not text and reason == "content_filter":
             raise ContentFiltered("the provider's content filter withheld the answer")
         if text is None:
-            raise BadResponse("the reply's text is null")
+            raise BadResponse("the response's text is null")
         finish = finish_of(reason, text)
         if text:
             yield Chunk(text, text, t_ns)
@@ -230,12 +230,12 @@ class OpenAIBackend(DetectingBackend):
     """Any OpenAI-compatible server.
 
     Args:
-        base_url: Up to and including ``/v1``.
-        api_key: Sent as a bearer token; may be left out where the server wants none.
-        model: The model's name on the server.
+        base_url: The URL of the API, up to and including ``/v1``.
+        api_key: Sent as a bearer token; optional if the server needs no key.
+        model: The name of the model on the server.
         route: ``completions`` (the prompt as it is) or ``chat`` (wrapped in a template).
-        server: Which server it is, for its sampling parameters: one of
-            :data:`~phi2sdk.backends.servers.SERVERS`. Left out, it is detected before the first
+        server: The server software, which determines the sampling parameters: one of
+            :data:`~phi2sdk.backends.servers.SERVERS`. By default it is detected before the first
             request (:class:`~phi2sdk.backends.servers.Detection`).
     """
 
@@ -321,26 +321,26 @@ async def served(wire: HttpTransport, path: str, software: ServerSoftware) -> st
 
 def _first_choice(document: Any) -> Mapping[str, Any] | None:
     if not isinstance(document, dict) or not isinstance(document.get("choices"), list):
-        raise BadResponse("the reply is not of the OpenAI protocol: it has no list of choices")
+        raise BadResponse("the response is not of the OpenAI protocol: it has no list of choices")
     choices = document["choices"]
     if not choices:
         return None
     if not isinstance(choices[0], dict):
-        raise BadResponse("the reply is not of the OpenAI protocol: a choice is no object")
+        raise BadResponse("the response is not of the OpenAI protocol: a choice is not an object")
     return choices[0]
 
 
 def _only_choice(document: Any) -> Mapping[str, Any]:
-    """The choice of a whole reply.
+    """The choice of a whole response.
 
     Raises:
-        Phi2Error: The reply reports a failure, or is not of the protocol.
+        Phi2Error: The response reports a failure, or is not of the protocol.
     """
     if failure := Failure.in_event(document):
         raise error_for(failure)
     choice = _first_choice(document)
     if choice is None:
-        raise BadResponse("the reply has no choices")
+        raise BadResponse("the response has no choices")
     return choice
 
 
@@ -375,4 +375,4 @@ def _names(document: Mapping[str, Any]) -> tuple[str | None, str | None]:
 def _string(value: object) -> str | None:
     if value is None or isinstance(value, str):
         return value
-    raise BadResponse("the reply's text is not a string")
+    raise BadResponse("the response's text is not a string")

@@ -1,4 +1,4 @@
-"""Requests for the log-probabilities of a given text, and the replies to them.
+"""Requests for the log-probabilities of a given text, and the responses to them.
 
 Text Generation Inference returns them with ``decoder_input_details`` (a server of release 3 must be
 started with ``--enable-prefill-logprobs``), the completions route of vLLM and SGLang with ``echo``.
@@ -28,7 +28,7 @@ def ask_prefill(text: str) -> dict[str, Any]:
 
 
 def read_prefill(document: Any) -> tuple[TokenLogprob, ...]:
-    """Return the tokens of the text in a reply of TGI.
+    """Return the tokens of the text in a response of TGI.
 
     Raises:
         BadResponse: They are not there, or have no log-probabilities.
@@ -39,8 +39,8 @@ def read_prefill(document: Any) -> tuple[TokenLogprob, ...]:
     prefill = details.get("prefill") if isinstance(details, dict) else None
     if not isinstance(prefill, list) or not prefill:
         raise BadResponse(
-            "the reply has no prefill tokens. A server of TGI 3 returns them if it is started with "
-            "--enable-prefill-logprobs"
+            "the response has no prefill tokens. A server of TGI 3 returns them if it is started "
+            "with --enable-prefill-logprobs"
         )
     return _checked(_of_prefill(token) for token in prefill)
 
@@ -52,7 +52,7 @@ def ask_echo(model: str | None, text: str) -> dict[str, Any]:
 
 
 def read_echo(choice: Mapping[str, Any]) -> tuple[TokenLogprob, ...]:
-    """Return the tokens of the text in the first choice of a reply.
+    """Return the tokens of the text in the first choice of a response.
 
     Raises:
         BadResponse: They are not there, or have no log-probabilities.
@@ -62,11 +62,11 @@ def read_echo(choice: Mapping[str, Any]) -> tuple[TokenLogprob, ...]:
     tokens, logprobs = columns.get("tokens"), columns.get("token_logprobs")
     tops = columns.get("top_logprobs")
     if not isinstance(tokens, list) or not isinstance(logprobs, list):
-        raise BadResponse("the reply has no log-probabilities of the prompt")
+        raise BadResponse("the response has no log-probabilities of the prompt")
     if not isinstance(tops, list):
         tops = [None] * len(tokens)
     if not len(tokens) == len(logprobs) == len(tops):
-        raise BadResponse("the reply does not have one log-probability for each token")
+        raise BadResponse("the response does not have one log-probability for each token")
     return _checked(
         TokenLogprob(str(token), _number(own), None, _best(top))
         for token, own, top in zip(tokens, logprobs, tops, strict=True)

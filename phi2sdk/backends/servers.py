@@ -83,8 +83,8 @@ def known_software(server: str | None, url: str, provider: str) -> ServerSoftwar
 
     Args:
         server: The setting ``server``.
-        url: The address; at OpenAI's own hosts nothing is detected.
-        provider: Named in the error.
+        url: The address; at the hosts of OpenAI nothing is detected.
+        provider: The name of the provider, for the error.
 
     Raises:
         ConfigurationError: The setting names no server of :data:`SERVERS`.
@@ -107,12 +107,12 @@ class Detection:
     """Detects the server software at an address, once for all requests that wait for it.
 
     It sends up to five GET requests one after the other, without a key. Redirects are not followed,
-    replies are limited to 256 KiB, and everything takes at most :data:`DETECTION_SECONDS`.
+    responses are limited to 256 KiB, and everything takes at most :data:`DETECTION_SECONDS`.
 
     Args:
-        provider: Named in errors.
-        timeouts: Limits of the backend's own requests, where they are shorter.
-        insecure_hosts: Hosts that may be called over plain http though they are not loopback.
+        provider: The name of the provider, for errors.
+        timeouts: Limits of the requests of the backend, which apply if they are shorter.
+        insecure_hosts: Hosts that may be called over plain http although they are not loopback.
     """
 
     def __init__(self, provider: str, timeouts: Timeouts, insecure_hosts: tuple[str, ...]) -> None:
@@ -123,7 +123,7 @@ class Detection:
         self._task: asyncio.Task[ServerSoftware | Phi2Error] | None = None
 
     async def run(self, url: str) -> ServerSoftware | Phi2Error:
-        """Return what answers at ``url``, or the error because of which this cannot be said.
+        """Return the server software at ``url``, or the error because of which it is unknown.
 
         Args:
             url: The address of the API, usually up to and including ``/v1``.
@@ -169,10 +169,10 @@ class DetectingBackend(HTTPBackend):
     reached, and where it is not recognized, requests use the standard OpenAI parameters.
 
     Args:
-        make_route: Makes the wire format for a server; for ``None`` the standard one.
-        software: The server's software; ``None``: it is detected.
+        make_route: Returns the wire format for a server; for ``None`` the standard one.
+        software: The server software; ``None`` if it is to be detected.
         timeouts: Limits of one request.
-        insecure_hosts: Hosts that may be called over plain http though they are not loopback.
+        insecure_hosts: Hosts that may be called over plain http although they are not loopback.
         others: Arguments of :class:`~phi2sdk.backends.http.HTTPBackend`.
     """
 

@@ -79,7 +79,10 @@ class AsyncPhi2Client:
     ) -> None:
         several = _several(target)
         if settings and (len(several) != 1 or not isinstance(several[0], str | Target)):
-            raise ConfigurationError("settings go with one target, given by its name")
+            raise ConfigurationError(
+                "settings apply to one target by its name, but several targets or a Backend were "
+                "given. Configure each in phi2.toml or as a Target"
+            )
         self._prices: dict[str, Price | None] = {}
         self._timeout = timeout
         self.spending = _spending(budget)
@@ -272,7 +275,7 @@ class AsyncPhi2Client:
         """Return the receipt that a request would have, without sending anything.
 
         As long as the server software has not been detected, the receipt shows the standard OpenAI
-        parameters and says so; ``check()`` detects it.
+        parameters and states this; ``check()`` detects the software.
 
         Raises:
             UnsupportedParameter: The route does not support a parameter.

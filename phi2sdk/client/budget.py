@@ -9,7 +9,7 @@ stays within the limit, regardless of the number of requests in flight.
     spending = Spending(0.50)
     client = AsyncPhi2Client(Budget(backend, price=price, spending=spending))
 
-If the cost of a call stays unknown, because the connection failed or the reply has no token
+If the cost of a call stays unknown, because the connection failed or the response has no token
 counts, the reserved amount is charged. A stream that the client ended early is charged for the
 prompt as the provider counted it at the start, if it did, and for all of ``max_tokens``, since the
 provider does not report when it stopped. A rented or owned machine is charged for the seconds of

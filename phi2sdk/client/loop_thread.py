@@ -121,18 +121,21 @@ class LoopThread:
         """Run a coroutine on the loop and wait for it; Ctrl-C cancels it first.
 
         Raises:
-            Cancelled: The coroutine was cancelled on the loop.
+            Cancelled: The coroutine was canceled on the loop.
             ConfigurationError: The thread has ended: the client was closed.
             RuntimeError: The caller runs on the loop itself, which would wait for itself.
         """
         if self.is_current():
             work.close()
-            raise RuntimeError("the synchronous client cannot be used inside its own event loop")
+            raise RuntimeError(
+                "the synchronous client cannot be used inside its own event loop. Use "
+                "AsyncPhi2Client there"
+            )
         future = self.submit(work)
         try:
             return future.result()
         except CancelledError:
-            raise Cancelled("the request was cancelled") from None
+            raise Cancelled("the request was canceled") from None
         except BaseException:
             future.cancel()
             raise
@@ -227,7 +230,7 @@ class Pump(Generic[T]):
         """Yield the items in order, and end the task at the end.
 
         Raises:
-            Cancelled: The task was cancelled.
+            Cancelled: The task was canceled.
             Phi2Error: The generator raised it.
         """
         try:
@@ -242,7 +245,7 @@ class Pump(Generic[T]):
         """Cancel the task, and wait until it has released its connection."""
         if self._ended or not self._thread.is_alive():
             return
-        with suppress(RuntimeError):  # the loop has closed and cancelled the task
+        with suppress(RuntimeError):  # the loop has closed and canceled the task
             self._thread.loop.call_soon_threadsafe(self._cancel)
         if not self._thread.is_current():
             with self._changed:
@@ -296,7 +299,7 @@ class Pump(Generic[T]):
     def _finish(self, task: asyncio.Task[None]) -> None:
         with self._changed:
             if task.cancelled():
-                self._error = Cancelled("the stream was cancelled")
+                self._error = Cancelled("the stream was canceled")
             else:
                 self._error = task.exception()
             self._ended = True

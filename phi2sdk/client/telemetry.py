@@ -236,7 +236,7 @@ class _Operation:
         """End the span of a request that was answered, failed, or was canceled."""
         account = self._account
         if error is None and account.done is None:
-            error = BadResponse("the stream ended without its end")
+            error = BadResponse("the stream ended without a final event")
         if isinstance(error, Phi2Error):
             account.fail(error, perf_counter_ns())
         seconds = (perf_counter_ns() - self._begun_ns) / 1e9

@@ -37,6 +37,7 @@ class FromEnvironment:
         found = environ.get(self.variable, "").strip()
         if not found:
             raise ConfigurationError(
-                f"{self.where}: the environment variable {self.variable} is not set"
+                f"{self.where}: the environment variable {self.variable} is not set. "
+                "Set it, then run the command again"
             )
         return Secret(found) if self.secret else found

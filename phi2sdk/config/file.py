@@ -65,9 +65,12 @@ def _read(path: str | Path) -> _File:
     try:
         document = parse_toml(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read ({error.strerror})") from error
+        raise ConfigurationError(
+            f"{path} cannot be read ({error.strerror}). Make it readable, or name another file "
+            "with --config"
+        ) from error
     except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{path}: is not UTF-8") from error
+        raise ConfigurationError(f"{path} is not UTF-8. Save it as UTF-8") from error
     except ValueError as error:
         raise ConfigurationError(f"{path}: {error}") from error
     try:

@@ -199,7 +199,7 @@ def _secrets(
             harmless = value.variable == own and not secret
             if harmless or (
                 setting == cls.address and origin(held)
-            ):  # a URL is no secret from its own host
+            ):  # a URL is not a secret from its own host
                 continue
             yield _Secret(value.variable, value.variable == own, held)
         elif secret and value and (setting in program or isinstance(value, Secret)):

@@ -26,7 +26,7 @@ class BatchEngine:
         slots: Maximum number of requests in one batch; other requests wait.
         temperature: Temperature for every sampled request, instead of the requested one. An
             identity test must detect a provider that does this.
-        name: The name of the model in replies; by default the name of ``model``.
+        name: The name of the model in responses; by default the name of ``model``.
     """
 
     def __init__(

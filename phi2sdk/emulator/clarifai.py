@@ -96,7 +96,7 @@ class ClarifaiServer(ClarifaiState):
             return reply
 
     async def post_outputs(self, request: Any, context: Any) -> Any:
-        """Answer PostModelOutputs: one reply with the answers to all inputs."""
+        """Answer PostModelOutputs: one response with the answers to all inputs."""
         exchange = ClarifaiExchange(self, "PostModelOutputs", request, context, generating=True)
         async with exchange:
             reply = await play_before(exchange, service_pb2.MultiOutputResponse)

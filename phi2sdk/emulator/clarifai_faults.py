@@ -21,7 +21,7 @@ _ENDING = frozenset({"cut", "hang", "grpc", "reset", "clarifai", "error_event", 
 
 
 async def play_before(exchange: ClarifaiExchange, reply_type: Any) -> Any:
-    """Apply a fault before generation; return its reply, or ``None`` to continue."""
+    """Apply a fault before generation; return its response, or ``None`` to continue."""
     fault = exchange.fault
     if fault is None:
         return None

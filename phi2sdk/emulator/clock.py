@@ -20,7 +20,7 @@ class Schedule:
 
     Token ``i`` (from 0) is due at ``first + i * per_token``. Tokens are sent
     in writes of ``tokens_per_write`` when the last token of the write is due. From token number
-    ``stall[0]`` on, all tokens are ``stall[1]`` seconds later. A reply without a stream is sent
+    ``stall[0]`` on, all tokens are ``stall[1]`` seconds later. A response without a stream is sent
     when its last token is due. The default sends tokens as soon as the engine yields them.
     """
 

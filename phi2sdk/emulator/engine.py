@@ -97,7 +97,7 @@ class ScoringEngine(Protocol):
 
 
 async def echoed_tokens(engine: Engine, text: str) -> Sequence[Token]:
-    """Return the tokens of a prompt for a reply, with their log-probabilities if possible."""
+    """Return the tokens of a prompt for a response, with their log-probabilities if possible."""
     if isinstance(engine, ScoringEngine):
         return await engine.scored_tokens(text)
     return engine.prompt_tokens(text) if isinstance(engine, TokenizingEngine) else ()
@@ -113,7 +113,7 @@ class ScriptedEngine:
         answers: One text for all prompts; a mapping from prompt to answer (the whole prompt, or the
             longest key that occurs in it, so that a prompt in a chat template is found); a
             function of the prompt; or a sequence that is used up in order.
-        model: The name of the model in replies.
+        model: The name of the model in responses.
         context_length: Maximum number of tokens of prompt and completion together.
         eos: Whether an answer ends with the end-of-text token; if not, the answer repeats up to
             ``max_tokens``, like a base model that does not stop.

@@ -59,7 +59,7 @@ class Fault:
     - ``error_event``: after ``after`` events, an error inside the stream (``body``, or that of the
       provider)
     - ``endless``: a stream that repeats after ``after`` events and never ends
-    - ``drip``: the right reply, one byte every ``seconds``
+    - ``drip``: the right response, one byte every ``seconds``
     - ``huge``: a body of ``size`` bytes, in a stream one event of that size after ``after`` valid
       events; sent until the client disconnects
     - ``gzip``: the same body compressed: small when sent, ``size`` bytes when unpacked

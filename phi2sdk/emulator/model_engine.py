@@ -59,7 +59,7 @@ class ModelEngine:
 
     Args:
         model: A ``phi2sdk.backends.engine.LocalModel``, or an object with the same methods.
-        name: The name of the model in replies; by default the name of ``model``.
+        name: The name of the model in responses; by default the name of ``model``.
     """
 
     def __init__(self, model: _Model, *, name: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Build the replies, chunks and errors of the OpenAI protocol."""
+"""Build the responses, chunks and errors of the OpenAI protocol."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FINISH: dict[Finish, str] = {"eos": "stop", "stop": "stop", "length": "length"}
 
 @dataclass(frozen=True, slots=True)
 class OpenAIReply:
-    """The fields that all chunks of one reply share."""
+    """The fields that all chunks of one response share."""
 
     request_id: str
     model: str
@@ -26,12 +26,12 @@ class OpenAIReply:
 
     @classmethod
     def new(cls, request_id: str, model: str, *, chat: bool) -> OpenAIReply:
-        """Return the fields of a reply that is created now."""
+        """Return the fields of a response that is created now."""
         prefix = "chatcmpl" if chat else "cmpl"
         return cls(f"{prefix}-{request_id}", model, chat, int(time.time()))
 
     def whole(self, text: str, finish: str, logprobs: object, used: object) -> dict[str, Any]:
-        """Return a reply without a stream."""
+        """Return a response without a stream."""
         choice: dict[str, Any] = {"index": 0, "finish_reason": finish, "logprobs": logprobs}
         if self.chat:
             choice["message"] = {"role": "assistant", "content": text, "refusal": None}

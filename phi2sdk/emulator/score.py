@@ -33,8 +33,8 @@ class ScoreStyle:
             ``[{"0": ...}]``.
         echo: Whether the answer begins with the prompt.
         strict: Whether unknown parameters are refused (status 424).
-        encode: The number of times that the reply is encoded as a JSON string. The inference server
-            encodes the reply of a ``score.py`` that returns a string.
+        encode: The number of times that the response is encoded as a JSON string. The inference
+            server encodes the response of a ``score.py`` that returns a string.
     """
 
     engine: Literal["newer", "older"] = "newer"

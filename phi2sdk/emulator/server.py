@@ -172,7 +172,7 @@ class HttpServer(HttpState):
 def json_response(
     payload: object, *, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> web.Response:
-    """Return a JSON reply; text beyond ASCII is sent as UTF-8."""
+    """Return a JSON response; text beyond ASCII is sent as UTF-8."""
     body = json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
     return web.Response(body=body, status=status, headers=headers, content_type="application/json")
 

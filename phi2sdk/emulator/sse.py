@@ -24,7 +24,7 @@ def event_bytes(payload: object, *, space: bool = True) -> bytes:
 
 
 class EventStream:
-    """A streamed reply of one exchange."""
+    """A streamed response of one exchange."""
 
     def __init__(self, exchange: HttpExchange, *, space: bool = True) -> None:
         self._exchange = exchange

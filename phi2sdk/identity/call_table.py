@@ -1,7 +1,7 @@
 """The table of scored calls that every identity test reads, with one row for each call.
 
 All log-likelihoods are in nats. End-of-text is removed from every distribution, so the length of an
-answer is no evidence.
+answer is not evidence.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ class IdentityCheck:
         """Write ``identity.json`` if the run has sampled answers and there are local weights.
 
         If the weights cannot be used, the file states the reason. Nothing is written if the task
-        is cancelled.
+        is canceled.
 
         Args:
             folder: The folder of the run.

@@ -7,7 +7,7 @@ If the reference also wrote the answers of the target, the two are exchangeable 
 and a test that permutes their labels is exact.
 
 Every statistic is a sum over calls. Its mean gain per token, over both sides, is subtracted first,
-so the length of the answers is no evidence.
+so the length of the answers is not evidence.
 """
 
 from __future__ import annotations

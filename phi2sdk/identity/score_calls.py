@@ -81,7 +81,10 @@ def score_calls(loader: Loader, calls: Sequence[ScoredCall], format: str = "raw"
     for name in weights.candidates:
         other = loader.load(name)
         if other.vocab_size != model.vocab_size:
-            raise ConfigurationError(f"{name} has a different vocabulary from {weights.label}")
+            raise ConfigurationError(
+                f"{name} has a different vocabulary from {weights.label}. Name weights with the "
+                "same tokenizer"
+            )
         candidates[name] = log_likelihood(other, pairs)
     loader.free()
     return _table(calls, {name: sums[name] for name in weights.honest}, candidates)

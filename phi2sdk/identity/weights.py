@@ -88,7 +88,9 @@ class Loader:
             ConfigurationError: The examination was stopped.
         """
         if self.stopped is not None and self.stopped():
-            raise ConfigurationError("the identity tests were stopped")
+            raise ConfigurationError(
+                "the identity tests were interrupted. Run the comparison again with --resume"
+            )
 
     def load(self, name: str) -> LocalModel:
         """Load a precision, ``int8``, ``int4``, or ``other:NAME``; the model before it is freed.

@@ -100,7 +100,9 @@ class Settings:
             if getattr(self, name) < least:
                 raise ConfigurationError(f"{name} {getattr(self, name)} must be at least {least}")
         if self.logprobs and not self.identity:
-            raise ConfigurationError("logprobs are told of sampled answers: add --identity 100")
+            raise ConfigurationError(
+                "logprobs are requested for sampled answers: add --identity 100"
+            )
         if not 0 < self.timeout < float("inf"):
             raise ConfigurationError(f"timeout {self.timeout:g} must be above 0")
         if self.duration is not None and not 0 < self.duration < float("inf"):
@@ -318,7 +320,7 @@ class Comparison:
         budget: RunBudget | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> None:
-        """Send everything that has no record yet. Cancelled, it can be resumed.
+        """Send everything that has no record yet. If it is canceled, it can be resumed.
 
         With a budget, nothing is sent any more once the next request could exceed it; the run can
         be resumed with a larger one.

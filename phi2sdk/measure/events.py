@@ -38,7 +38,7 @@ _Bin = Annotated[int, Field(ge=0, le=1000)]
 
 def _encodable(text: str) -> str:
     if text != encodable(text):
-        raise ValueError("half of a surrogate pair is no character")
+        raise ValueError("half of a surrogate pair is not a character")
     return text
 
 

@@ -53,7 +53,7 @@ def read_json(path: Path) -> Any:
         json.dumps(document, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         raise ConfigurationError(
-            f"{path} is damaged: half of a surrogate pair is no character. {ANOTHER_COPY}"
+            f"{path} is damaged: half of a surrogate pair is not a character. {ANOTHER_COPY}"
         ) from None
     except ValueError as error:
         raise ConfigurationError(f"{path} is damaged: {error}. {ANOTHER_COPY}") from None

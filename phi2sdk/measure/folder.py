@@ -44,13 +44,13 @@ IDENTITY = "identity.json"
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run as its folder tells it.
+    """A run, as read from its folder.
 
     Attributes:
         info: ``run.json``.
         recorded: The journal.
-        identity: ``identity.json``, what local weights say of the answers; empty without it.
-        told: ``logprobs.jsonl``, what endpoints told of given texts.
+        identity: ``identity.json``, results of the identity tests; empty without it.
+        told: ``logprobs.jsonl``, log-probabilities that endpoints returned for given texts.
     """
 
     info: Mapping[str, Any]

@@ -40,7 +40,7 @@ class PowerMeter:
         self._device: Any = None
 
     def open(self) -> bool:
-        """Find the device; whether it tells its power."""
+        """Find the device; return whether it reports its power."""
         try:
             import pynvml
         except ImportError:
@@ -52,7 +52,7 @@ class PowerMeter:
         return self.read() is not None
 
     def read(self) -> float | None:
-        """Watts now; ``None`` where the device does not tell."""
+        """Return the power in watts; ``None`` if the device does not report it."""
         if self._device is None:
             return None
         try:

@@ -67,7 +67,7 @@ def read_journal(path: Path) -> Recorded:
     """All that is recorded; nothing where there is no file.
 
     Raises:
-        ConfigurationError: A line before the last is no event, or a key is done twice; or the
+        ConfigurationError: A line before the last is not an event, or a key is done twice; or the
             file cannot be read.
     """
     try:

@@ -1,7 +1,7 @@
-"""Ask endpoints that report log-probabilities of prompts, and record the replies.
+"""Ask endpoints that report log-probabilities of prompts, and record the responses.
 
 Every request is paid for like any other, so each is recorded before it is sent, with the most that
-it can cost. A second line follows when its reply has arrived, so that nothing that may have been
+it can cost. A second line follows when its response has arrived, so that nothing that may have been
 paid for is requested again, or left out of the cost.
 """
 
@@ -176,7 +176,7 @@ class ScoredText:
         prompt: The prompt's id in the sampled arm.
         text: The answer behind it.
         usd: US dollars at most; ``None``: its price is not known.
-        tokens: Of prompt and answer, as the endpoint tells them.
+        tokens: The tokens of prompt and answer, as the endpoint returns them.
         error: Why there are none: an error's class, or ``Interrupted``.
     """
 
@@ -219,7 +219,7 @@ def _told(file: Path, lines: bytes) -> tuple[ScoredText, ...]:
                 tokens = tuple(TokenLogprob(*columns) for columns in event.tokens)
                 found[key] = replace(found[key], usd=event.usd, tokens=tokens, error=event.error)
         except KeyError:
-            why = "a reply without its request"
+            why = "a response without its request"
         except ValidationError as error:
             why = first_mistake(error)
         except ValueError as error:
@@ -234,10 +234,10 @@ class LogprobsFile:
     """Appends to ``logprobs.jsonl``, as the only process that does.
 
     Args:
-        file: Where; what a run that was killed left half written is cut off.
+        file: The file; a line that a killed run left incomplete is cut off.
 
     Attributes:
-        before: What it held when it was opened.
+        before: The contents when the file was opened.
     """
 
     def __init__(self, file: Path) -> None:
@@ -260,12 +260,12 @@ class LogprobsFile:
         self._file.close()
 
     def asked(self, one: ScoredText) -> None:
-        """It is about to be sent; ``usd`` is the most that it can cost."""
+        """Record a request that is about to be sent; ``usd`` is its maximum cost."""
         names = ("target", "number", "prompt", "text", "usd")
         self._write({name: getattr(one, name) for name in names})
 
     def told(self, one: ScoredText) -> None:
-        """Its reply is there, or it failed."""
+        """Record the response to a request, or its failure."""
         self._write(
             {
                 "target": one.target,

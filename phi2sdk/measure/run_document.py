@@ -98,7 +98,7 @@ class _Versions(_Part):
 
 
 class RunOptions(_Part):
-    """The options of ``phi2 compare`` that are no part of the configuration.
+    """The options of ``phi2 compare`` that are not part of the configuration.
 
     They say how to evaluate the run, how much it may cost, and which files to use.
     """

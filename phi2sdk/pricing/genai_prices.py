@@ -48,7 +48,9 @@ def token_price(reference: str) -> dict[str, Any] | None:
     try:
         _, found = get_snapshot().find_provider_model(model, None, provider, None)
     except LookupError as error:
-        raise ConfigurationError(f"genai-prices {installed} has no {provider}/{model}") from error
+        raise ConfigurationError(
+            f"genai-prices {installed} has no {provider}/{model}. Set input and output in phi2.toml"
+        ) from error
     prices = found.get_prices(now)
     table: dict[str, Any] = {"model": "per-token"}
     for name, value in (
@@ -61,7 +63,8 @@ def token_price(reference: str) -> dict[str, Any] | None:
             table[name] = float(value.base if isinstance(value, TieredPrices) else value)
     if "input" not in table or "output" not in table:
         raise ConfigurationError(
-            f"genai-prices {installed} has no price per token for {provider}/{model}"
+            f"genai-prices {installed} has no price per token for {provider}/{model}. "
+            "Set input and output in phi2.toml"
         )
     table["source"] = f"genai-prices {installed} ({provider}/{found.id})"
     table["date"] = now.date()

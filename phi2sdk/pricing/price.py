@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date as Date  # noqa: N812 - a field is called `date`
+from difflib import get_close_matches
 from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -231,9 +232,12 @@ def _from_book(id: str, book: PriceBook) -> dict[str, Any]:
         }
     input, output = book.quote(f"{id}/input", "1M tokens"), book.quote(f"{id}/output", "1M tokens")
     if input is None or output is None:
-        hours = [q.id for q in book.prices if q.unit == "hour"]
-        known = ", ".join(sorted([*hours, *book.models()]))
-        raise ConfigurationError(f"the price book has no {id!r}; it has {known}")
+        known = [*(q.id for q in book.prices if q.unit == "hour"), *book.models()]
+        near = ", ".join(get_close_matches(id, known, n=2))
+        similar = f" Similar entries: {near}." if near else ""
+        raise ConfigurationError(
+            f"the price book has no {id!r}.{similar} Run `phi2 prices` to list its entries"
+        )
     quotes = [input, output]
     found: dict[str, Any] = {"model": "per-token", "input": input.value, "output": output.value}
     if cached := book.quote(f"{id}/cached", "1M tokens"):
@@ -252,7 +256,7 @@ def _owned_from_book(table: dict[str, Any], book: PriceBook) -> dict[str, Any]:
         device, quote = book.device(str(name)), book.quote(f"device/{name}", "device")
         if device is None:
             known = ", ".join(d.id for d in book.devices)
-            raise ConfigurationError(f"the price book has no device {name!r}; it has {known}")
+            raise ConfigurationError(f"the price book has no device {name!r}. Use one of {known}")
         filled.setdefault("watts", device.watts)
         if quote is not None and "usd" not in filled:
             filled["usd"] = quote.value

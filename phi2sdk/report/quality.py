@@ -50,7 +50,7 @@ def quality_reports(measured: Measured) -> dict[str, QualityReport]:
 
 
 def _paragraphs(prompts: Mapping[str, str]) -> dict[str, str]:
-    """Return the texts without the prompt template, whose words are no source of names."""
+    """Return the texts without the prompt template, whose words are not a source of names."""
     before, after = summarize("\N{OBJECT REPLACEMENT CHARACTER}").text.split(
         "\N{OBJECT REPLACEMENT CHARACTER}"
     )
@@ -135,7 +135,7 @@ def _lines(known: Iterable[QualityReport], shown: Sequence[_Measure]) -> Iterato
     if any(m.key in ("rouge_l", "chrf", "cosine") for m in shown):
         yield (
             '"Chance" is the similarity to the reference texts of other prompts. Similar content '
-            "is no evidence of the same model."
+            "is not evidence of the same model."
         )
     yield from (GLOSSARY[m.term].meaning for m in shown)
     titles = {m.key: m.title for m in _MEASURES}

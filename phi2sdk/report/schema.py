@@ -202,7 +202,7 @@ class LogprobsDifference(Part):
 
 
 class LogprobsReport(LogprobsDifference):
-    """The log-probabilities that the endpoint reports; they are no part of the verdict.
+    """The log-probabilities that the endpoint reports; they are not part of the verdict.
 
     ``requests`` and their maximum cost ``usd`` are in no other number of the report. ``left_out``:
     texts by cause.

@@ -47,7 +47,7 @@ def check_endpoint(url: str, provider: str, insecure_hosts: tuple[str, ...] = ()
 def origin(address: object) -> str | None:
     """Return scheme, host and port of a URL, the usual port left out.
 
-    ``None`` where ``address`` is no http(s) URL, or its host has characters that HTTP clients
+    ``None`` where ``address`` is not an http(s) URL, or its host has characters that HTTP clients
     could read in different ways.
 
     >>> origin("https://Example.com:443/v1")

@@ -1,4 +1,4 @@
-"""The HTTP transport of all backends: pooled sessions, limited replies, clock readings, errors.
+"""The HTTP transport of all backends: pooled sessions, limited responses, clock readings, errors.
 
 Every HTTP backend goes through :class:`HttpTransport`. It reads the clock as bytes reach us, before
 anything is parsed; it follows no redirect, since the key would follow; and it turns whatever
@@ -97,7 +97,7 @@ class Reply:
         """
         if (kind := self._response.content_type) != "text/event-stream":
             raise BadResponse(
-                f"the reply is {untrusted(self._redact(kind))} instead of a stream of events. "
+                f"the response is {untrusted(self._redact(kind))} instead of a stream of events. "
                 "Check the endpoint"
             )
         reader = SSEReader()
@@ -129,10 +129,10 @@ class Reply:
             return self._redact.document(data)
         except (ValueError, RecursionError):
             if not data.strip():
-                raise BadResponse("the reply is empty", status=self.status) from None
+                raise BadResponse("the response is empty", status=self.status) from None
             start = untrusted(self._redact(data[:4000].decode("utf-8", "replace")), 80)
             raise BadResponse(
-                f"the reply is not JSON; it begins with {start!r}. Check the endpoint",
+                f"the response is not JSON; it begins with {start!r}. Check the endpoint",
                 status=self.status,
             ) from None
 
@@ -156,7 +156,7 @@ class HttpTransport:
         headers: Sent with every call; values may be :class:`Secret`.
         timeouts: Limits of one attempt.
         classify: Returns the provider's error for a failure.
-        max_response_bytes: A longer reply is an error.
+        max_response_bytes: A longer response is an error.
         insecure_hosts: Hosts that may be called over plain http though they are not loopback.
 
     Proxies come from the environment (``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY``,
@@ -203,7 +203,7 @@ class HttpTransport:
         headers: Mapping[str, str | Secret] | None = None,
         timeout: float | None = None,
     ) -> AbstractAsyncContextManager[Reply]:
-        """Send ``body`` as JSON; yield the reply when its headers report success.
+        """Send ``body`` as JSON; yield the response when its headers report success.
 
         Leaving the block early closes the connection, so that the provider stops working.
 

@@ -26,11 +26,11 @@ class RequestPreview:
     Attributes:
         protocol: ``http`` (a POST), or ``grpc`` (one message there, one or a stream back).
         url: The URL with path and query; for gRPC ``https://host:port/service/method``.
-        headers: By name, those that the transport adds by itself apart (``Host``, lengths). A
+        headers: By name, without those that the transport adds (``Host``, lengths). A
             secret is a key, with its scheme in front (``Bearer ...``); a scheme alone stands for
             a token that is fetched when the call is made.
         body: The JSON document byte for byte; for gRPC the message in protobuf's JSON form.
-        streamed: Whether the reply will be a stream.
+        streamed: Whether the response will be a stream.
         hint: Words of a command that prints a key which is in no environment variable.
     """
 

@@ -22,7 +22,7 @@ from phi2sdk.text import untrusted
 
 __all__ = ["ForeignError", "Redactor"]
 
-SHORTEST_KEY = 4  # characters; what is shorter is no key, and would be found in every text
+SHORTEST_KEY = 4  # characters; a shorter text is not a key, and occurs in every text
 SHORTEST_IN_AN_ANSWER = 16
 """A shorter key may be a placeholder (``none``, ``ollama``), and also a word of an answer."""
 
@@ -36,7 +36,7 @@ _HIDING = (b"\\u00", b"\\/", b"\0")
 _GENERATED = frozenset(
     {"", "0", "content", "generated_text", "output", "reasoning_content", "text", "token", "tokens"}
 )
-"""Keys of generated text in replies. The empty name stands for the whole reply."""
+"""Keys of generated text in responses. The empty name stands for the whole response."""
 
 
 class ForeignError(Exception):

@@ -55,7 +55,7 @@ def edit(path: Path, **values: object) -> None:
         ("vocab_size", 2**31 - 1, "parameters, but the weights have"),
         ("num_hidden_layers", 10**9, "parameters, but the weights have"),
         ("num_hidden_layers", 3, "the weights have 4 layers"),
-        ("layer_norm_eps", float("nan"), "NaN is no number of JSON"),
+        ("layer_norm_eps", float("nan"), "NaN is not a JSON number"),
         ("layer_norm_eps", 0, "layer_norm_eps must be a number greater than 0"),
         ("rope_parameters", [1], "rope_parameters must be an object"),
         ("rope_parameters", {"rope_theta": None}, "rope_theta must be a number"),

@@ -67,5 +67,5 @@ def test_nothing_to_score_is_an_empty_table() -> None:
 
 
 def test_a_stop_request_ends_the_loading() -> None:
-    with pytest.raises(ConfigurationError, match="stopped"):
+    with pytest.raises(ConfigurationError, match="interrupted"):
         Loader(Weights(model="demo"), stopped=lambda: True).load("float32")

@@ -70,30 +70,30 @@ DIFFERENCES: tuple[Difference, ...] = (
         "header user-agent",
         "phi2sdk",
         r".*(OpenAI/Python|azsdk-python-ai-inference|hf_hub)/?.*",
-        "Each says who it is. Theirs also tell the operating system, the Python, and which "
-        "machine-learning packages are installed; a server needs none of it.",
+        "Each client identifies itself. The SDKs also send the operating system, the Python "
+        "version and the installed machine-learning packages, which a server does not need.",
     ),
     Difference(
         HTTP,
         "header accept-encoding",
         "identity",
         "gzip, deflate",
-        "A compressed stream reaches us later than its tokens do, and a small response can unpack "
-        "to a huge one. Bytes are read as they come, and counted.",
+        "Compression delays the tokens of a stream, and a small compressed response can expand to "
+        "a very large one. Our client counts the bytes of a response and limits them.",
     ),
     Difference(
         HTTP,
         "header connection",
         ABSENT,
         "keep-alive",
-        "It is HTTP/1.1's default; both keep the connection.",
+        "Keep-alive is the default of HTTP/1.1; both clients keep the connection.",
     ),
     Difference(
         rf"{OPENAI}|azure chat / .*",
         "header accept",
         "*/*",
         "application/json",
-        "No server chooses by it. (They send it for streams too, which are not JSON.)",
+        "No server uses this header. (The SDKs also send it for streams, which are not JSON.)",
     ),
     *(
         Difference(
@@ -110,30 +110,30 @@ DIFFERENCES: tuple[Difference, ...] = (
         "header x-ms-client-request-id",
         ABSENT,
         _UUID,
-        "A name that the client gives the request. We read the service's own, which its support "
-        "can find.",
+        "An id that the client assigns to the request. Our client reads the id of the service, "
+        "which its support can look up.",
     ),
     Difference(
         r"azure score / .*",
         "header api-key",
         ABSENT,
         r"\*\*\*",
-        "A managed endpoint reads the bearer token; the key is not sent twice. (The chat route "
-        "gets both from us too: serverless reads the one and Foundry the other.)",
+        "A managed endpoint reads the bearer token; the key is not sent twice. (On the chat route "
+        "our client sends both: serverless endpoints read the token and Foundry reads the key.)",
     ),
     Difference(
         HUB,
         "header x-amzn-trace-id",
         ABSENT,
         _UUID,
-        "A name that the client gives the request. We read the service's own.",
+        "An id that the client assigns to the request. Our client reads the id of the service.",
     ),
     Difference(
         r"hf tgi / .*",
         "body.stream",
         ABSENT,
         "True",
-        "The path /generate_stream says it already; /generate_stream's schema has no such key.",
+        "The path /generate_stream selects the stream; its schema has no such key.",
         "stream",
     ),
     Difference(
@@ -141,7 +141,7 @@ DIFFERENCES: tuple[Difference, ...] = (
         "body.stream",
         ABSENT,
         "False",
-        "It is the protocol's default.",
+        "This value is the default of the protocol.",
         "reply",
     ),
     Difference(
@@ -149,14 +149,14 @@ DIFFERENCES: tuple[Difference, ...] = (
         "header user-agent",
         r"phi2sdk grpc-python-asyncio/.*",
         r"grpc-python/.*",
-        "Ours says who it is in front of what gRPC says.",
+        "Our client adds its name before that of gRPC.",
     ),
     Difference(
         r"clarifai / .*",
         "header x-clarifai-request-id-prefix",
         ABSENT,
         r"sdk-python-[0-9.]+",
-        "Its telemetry: which SDK calls.",
+        "Telemetry of the SDK: its name and version.",
     ),
     *(
         Difference(

@@ -51,7 +51,7 @@ class Scheduler:
         return self._slots.free
 
     def join(self, job: Job) -> None:
-        """Assign a slot to a job, unless the job was cancelled while it waited."""
+        """Assign a slot to a job, unless the job was canceled while it waited."""
         if job.cancelled.is_set():
             return
         try:
@@ -63,7 +63,7 @@ class Scheduler:
         job.tell(Admitted(perf_counter_ns()))
 
     def step(self) -> None:
-        """Run one step of all jobs. Cancelled jobs leave before it, and completed jobs after it."""
+        """Run one step of all jobs. Canceled jobs leave before it, and completed jobs after it."""
         for row, seat in list(self._seats.items()):
             if seat.job.cancelled.is_set():
                 self._leave(row)

@@ -43,7 +43,7 @@ class Worker:
     def __init__(self, load: Callable[[], LocalModel], slots: int) -> None:
         self.pid = os.getpid()
         self.model: Future[LocalModel] = Future()
-        self.model.set_running_or_notify_cancel()  # a running future cannot be cancelled
+        self.model.set_running_or_notify_cancel()  # a running future cannot be canceled
         self._jobs: queue.SimpleQueue[Job | Callable[[], None] | None] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._lock = threading.Lock()  # None ends the queue: nothing is put after it
