@@ -262,7 +262,7 @@ def _ends(signs: Floats) -> tuple[Floats, Floats]:
 
 
 def _interval(value: float, resampled: Floats, n: int) -> Estimate:
-    """Return percentiles of the resamples, slightly beyond 2.5 %.
+    """Return percentiles of the resamples, slightly beyond 2.5%.
 
     The percentile bootstrap is too narrow for small n, because it uses the spread of the sample and
     a normal quantile instead of Student's. The expanded percentile interval corrects both

@@ -39,7 +39,7 @@ class PairedRatio:
         pairs: Number of prompts compared.
         left_out: Number of prompts that neither target answered.
         ratio: ``exp(median d)``; ``None`` if it is not finite.
-        low, high: The 95 % interval; ``None`` if it has no end, or there are too few prompts.
+        low, high: The 95% interval; ``None`` if it has no end, or there are too few prompts.
         difference: The median of B - A in seconds; ``None`` if it is not finite.
         p: The p-value of the hypothesis that neither is faster.
         p_adjusted: ``p`` after Holm's adjustment over all pairs.

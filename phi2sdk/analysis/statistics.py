@@ -1,4 +1,4 @@
-"""Quantiles, rates and means, each with a 95 % interval over the prompts.
+"""Quantiles, rates and means, each with a 95% interval over the prompts.
 
 The unit of every interval is the prompt, not the request, because repetitions of a prompt are not
 independent. The interval is exact where repetitions agree, and wide where they differ. No interval
@@ -73,7 +73,7 @@ def quantile(
     """Return the p-quantile of ``values``; a request that was not answered is infinite.
 
     The value is the order statistic of rank ``ceil(n p)``. The interval is that of
-    ``scipy.stats.quantile_test``: order statistics whose ranks bracket the quantile with 95 %
+    ``scipy.stats.quantile_test``: order statistics whose ranks bracket the quantile with 95%
     confidence by the binomial distribution, for as many independent values as there are prompts.
 
     Args:
@@ -102,7 +102,7 @@ def quantile(
 
 @lru_cache(maxsize=4096)
 def _ranks(n: int, p: float) -> tuple[int, int] | None:
-    """Return the ranks (from 1) of the 95 % interval; ``None`` if n is too small for one."""
+    """Return the ranks (from 1) of the 95% interval; ``None`` if n is too small for one."""
     if n < FEWEST_PROMPTS:
         return None
     found = stats.quantile_test(np.arange(1, n + 1), p=p).confidence_interval(CONFIDENCE)
@@ -113,7 +113,7 @@ def _ranks(n: int, p: float) -> tuple[int, int] | None:
 
 @lru_cache(maxsize=64)
 def smallest_n(p: float) -> int:
-    """Return the fewest independent values that give the p-quantile a 95 % interval.
+    """Return the fewest independent values that give the p-quantile a 95% interval.
 
     >>> smallest_n(0.5), smallest_n(0.95)
     (6, 72)
@@ -172,7 +172,7 @@ def bootstrap_ratio(numerators: Sequence[float], denominators: Sequence[float]) 
     """Return a ratio of two sums over prompts, with a percentile bootstrap over prompts.
 
     Returns ``None`` if the denominators add up to zero. A resample whose denominator is zero
-    counts as infinite; if more than 2.5 % of them do, the interval has no upper end.
+    counts as infinite; if more than 2.5% of them do, the interval has no upper end.
     """
     return _bootstrap_sums((numerators, denominators), _ratio)
 

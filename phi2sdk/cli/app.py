@@ -49,14 +49,14 @@ def _add(panel: str, command: Callable[..., Any], example: str, **settings: Any)
     app.command(epilog=f"Example: phi2 {example}", rich_help_panel=panel, **settings)(command)
 
 
-COMPARE, ASK, SET_UP = "Compare providers", "Ask the model", "Set up and test"
+COMPARE, SEND, SET_UP = "Compare providers", "Send requests", "Set up and test"
 _add(COMPARE, compare, "compare paragraphs.txt --target gpu --target azure --output run/")
 _add(COMPARE, report, "report run/ --volume 10000 --baseline gpt-4")
 _add(COMPARE, diff, "diff run-monday/ run-tuesday/")
 _add(COMPARE, plan, "plan --detect int4 --power 0.95 --prompts prompts.txt")
 _add(COMPARE, prices, "prices gpt-4 --check")
-_add(ASK, generate, 'generate "Explain tides." --target local --max-tokens 100')
-_add(ASK, explain, 'explain "Explain tides." --target azure --top-k 50 --curl')
+_add(SEND, generate, 'generate "Explain tides." --target local --max-tokens 100')
+_add(SEND, explain, 'explain "Explain tides." --target azure --top-k 50 --curl')
 _add(SET_UP, init, "init --output phi2.toml")
 _add(SET_UP, doctor, "doctor --config phi2.toml")
 _add(SET_UP, trust, "trust phi2.toml")

@@ -30,7 +30,7 @@ def compare(options: CompareOptions, context: typer.Context) -> None:
       1    A requirement does not hold.
       2    The usage or the configuration is wrong; nothing was sent.
       3    Requests failed, the run is invalid, or the budget stopped it.
-      130  Interrupted; the command that continues the run is printed.
+      130  Interrupted; the command that resumes the run is printed.
     """
     with leaving_at_once():
         from phi2sdk.cli.compare_run import Asked

@@ -45,7 +45,10 @@ class CompareOptions:
     ] = None
     task: Annotated[
         Literal["summarize", "prompt"],
-        _input(metavar="NAME", help="What to ask: summarize or prompt (default: summarize)."),
+        _input(
+            metavar="NAME",
+            help="Task for each text: summarize it, or send it as a prompt (default: summarize).",
+        ),
     ] = "summarize"
     format: Annotated[
         str,
@@ -111,7 +114,11 @@ class CompareOptions:
     ] = None
     unique_prefix: Annotated[
         bool,
-        _load("--unique-prefix", metavar=FLAG, help="Defeat caches by a prefix per repetition."),
+        _load(
+            "--unique-prefix",
+            metavar=FLAG,
+            help="Add a unique prefix to each repetition, to defeat caches.",
+        ),
     ] = False
     max_tokens: Annotated[
         int, _sampling(metavar="N", help="Maximum number of output tokens (default: 128).")
@@ -120,7 +127,7 @@ class CompareOptions:
         int, _sampling(metavar="N", help="Seed of order, arrivals and sampling (default: 0).")
     ] = 0
     volume: Annotated[
-        float | None, _cost(metavar="N", help="Compare costs at N summaries per day.")
+        float | None, _cost(metavar="N", help="Compare costs at N answers per day.")
     ] = None
     baseline: Annotated[
         str | None,
@@ -146,7 +153,7 @@ class CompareOptions:
     ] = None
     identity_prompts: Annotated[
         Path | None,
-        _identity(metavar="FILE", help="Prompts of these answers (default: INPUT)."),
+        _identity(metavar="FILE", help="Prompts for --identity (default: INPUT)."),
     ] = None
     identity_model: Annotated[
         str | None,
@@ -175,7 +182,7 @@ class CompareOptions:
     quality_model: Annotated[
         Path | None,
         _quality(
-            metavar="DIR",
+            metavar="FOLDER",
             help="sentence-transformers model that compares answers with references.",
             file_okay=False,
         ),
@@ -211,7 +218,7 @@ class CompareOptions:
         _output(
             "--output",
             "-o",
-            metavar="DIR",
+            metavar="FOLDER",
             help="Folder of the run (default: phi2-run-DATE-TIME).",
         ),
     ] = None

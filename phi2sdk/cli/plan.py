@@ -60,7 +60,7 @@ def plan(
     run: Annotated[
         Path | None,
         _test(
-            metavar="DIR",
+            metavar="FOLDER",
             help="Run whose calibration is used, without loading weights. --detect names "
             "candidates of that run.",
             file_okay=False,
@@ -90,7 +90,7 @@ def plan(
             help="Answers that are sampled here from each candidate (default: 256).",
         ),
     ] = 256,
-    seed: Annotated[int, _model(metavar="N", help="Seed of these answers (default: 0).")] = 0,
+    seed: Annotated[int, _model(metavar="N", help="Seed of the pilot answers (default: 0).")] = 0,
     device: Annotated[
         str, _model(metavar="NAME", help="auto, cuda, cpu or mps (default: auto).")
     ] = "auto",
@@ -213,7 +213,7 @@ def _price(target: str | None, name: str | None, config: Path | None) -> Any:
     return found
 
 
-_NUMBERS = ("calls", "95 % interval", "output tokens", "cost (USD)", "nats per token")
+_NUMBERS = ("calls", "95% interval", "output tokens", "cost (USD)", "nats per token")
 
 
 def _show(found: Plans, to: Console) -> None:

@@ -45,7 +45,7 @@ def report(
         _output(metavar="FORMAT", help="Write the records into the folder: csv (records.csv)."),
     ] = None,
     volume: Annotated[
-        float | None, _analysis(metavar="N", help="Compare costs at N summaries per day.")
+        float | None, _analysis(metavar="N", help="Compare costs at N answers per day.")
     ] = None,
     baseline: Annotated[
         str | None,

@@ -198,7 +198,7 @@ class Temperature:
 
     Attributes:
         value: The temperature; an end of the known range if the likelihood grows beyond it.
-        low, high: Its 95 % interval; an end is ``None`` if it is outside of the known range.
+        low, high: Its 95% interval; an end is ``None`` if it is outside of the known range.
         beta: 1 / value.
         standard_error: The standard error of ``beta``.
     """

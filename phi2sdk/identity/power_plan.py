@@ -99,8 +99,8 @@ class Plans:
         """Return the assumptions of the figures in sentences."""
         lines = [
             f"Each number of calls detects its change with a probability of "
-            f"{self.setting.power:.0%}. The probability that any of {self.setting.targets} honest "
-            f"{'target' if self.setting.targets == 1 else 'targets'} is rejected is "
+            f"{self.setting.power:.0%}. The probability that any of {self.setting.targets} "
+            f"unmodified {'target' if self.setting.targets == 1 else 'targets'} is rejected is "
             f"{self.setting.alpha:g} or less. The figures are computed {self.source}. They hold "
             "for these changes only.",
             f"The answers have an entropy of {self.entropy:.2f} nats per token"

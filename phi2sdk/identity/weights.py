@@ -41,7 +41,7 @@ class Weights:
 
     def __post_init__(self) -> None:
         if not self.honest:
-            raise ConfigurationError("no honest precision is given: name at least one in --honest")
+            raise ConfigurationError("no precision is given: name at least one in --honest")
         for name in self.honest:
             if name not in PRECISIONS:
                 raise ConfigurationError(

@@ -25,7 +25,7 @@ _RATIO = 1.05
 
 @dataclass(slots=True)
 class LagHistogram:
-    """A histogram of lags with bins that grow by 5 %, so that it uses little memory.
+    """A histogram of lags with bins that grow by 5%, so that it uses little memory.
 
     Attributes:
         bins: Bin number -> how many; bin ``b`` holds lags up to ``1.05**b`` microseconds.
@@ -43,7 +43,7 @@ class LagHistogram:
         return self.bins.total()
 
     def quantile(self, p: float) -> float | None:
-        """Seconds, an upper bound within 5 %; ``None`` where nothing was counted."""
+        """Seconds, an upper bound within 5%; ``None`` where nothing was counted."""
         left = p * self.count
         for number in sorted(self.bins):
             left -= self.bins[number]

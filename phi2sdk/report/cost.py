@@ -266,7 +266,7 @@ def _costs(report: Report) -> Section:
         target_column(),
         Column(f"cost ({per})", "cost"),
         Column("tokens and calls only (USD)", "token_cost"),
-        Column("machine busy time only (USD)", "busy"),
+        Column("busy time only (USD)", "busy"),
         Column("idle time included (USD)", "idle"),
     )
     return Section(f"Cost ({per})", columns, rows, lines)
@@ -294,7 +294,8 @@ def _why_not(report: Report) -> list[str]:
         if cost is not None and "reserved" in cost.unknown and cost.busy is not None:
             reasons[name] = cost.unknown["reserved"]
     return [
-        f"The cost of {names} with idle time is unknown: {why}." for names, why in grouped(reasons)
+        f"The cost of {names} with idle time included is unknown: {why}."
+        for names, why in grouped(reasons)
     ]
 
 

@@ -63,7 +63,7 @@ class Change(Part):
 class CostChange(Part):
     """The cost of an acceptable answer in US dollars in both runs, and its ratio B / A.
 
-    The ratio is computed from the prompts that both runs asked; it is decided if its 95 % interval
+    The ratio is computed from the prompts that both runs asked; it is decided if its 95% interval
     excludes 1, or lies within the margin.
     """
 

@@ -60,9 +60,10 @@ GLOSSARY: Mapping[str, Term] = {
     ),
     "baseline": Term(
         "baseline",
-        "The baseline is a model outside of the run, such as GPT-4, that the costs are compared "
-        "with.",
-        "Its cost is computed from the recorded token prices and the token counts of this run.",
+        "The baseline is the model or target that costs are compared with: a model of the price "
+        "book, such as GPT-4, or a target of the run.",
+        "The cost of a model of the price book is computed from its token prices and the token "
+        "counts of this run.",
     ),
     "simulated": Term(
         "simulated (~)",
@@ -119,8 +120,8 @@ GLOSSARY: Mapping[str, Term] = {
         "decision",
         "The decision is the cheapest target that meets every requirement and that the identity "
         "tests do not call different.",
-        "Cost is that of busy time, or with --volume that of the stated volume. An invalid run "
-        "gives no decision.",
+        "The targets are compared by the cost with busy time only, or with --volume by the cost "
+        "at that volume. An invalid run gives no decision.",
     ),
     "outcome": Term(
         "outcome",
@@ -235,7 +236,7 @@ GLOSSARY: Mapping[str, Term] = {
     ),
     "failures": Term(
         "failures",
-        "Failures are the requests without an acceptable answer, of all requests that were sent.",
+        "Failures are the requests without an acceptable answer, out of all requests sent.",
         "A failed request counts in every percentile as slower than all answers.",
     ),
     "prefill": Term(
@@ -248,27 +249,27 @@ GLOSSARY: Mapping[str, Term] = {
         "cost of 1,000 answers (USD)",
         "The cost is all that was spent on a target, in US dollars, for 1,000 acceptable answers.",
         "Failures, retries and the warm-up are included. An answer is acceptable if it came "
-        "without an error, was not filtered, and is not empty after it was cut at the stop. An "
-        "unknown cost is not zero: no price is configured.",
+        "without an error, was not filtered, and is not empty after it was cut at the stop. A "
+        "cost is unknown, and not zero, if no price applies to the target.",
     ),
     "token_cost": Term(
         "token cost",
         "Token cost is the part of the cost that is priced by token or by request.",
     ),
     "busy": Term(
-        "busy time",
-        "The cost by busy time pays for a machine only during the seconds in which it had a "
+        "busy time only",
+        "The cost with busy time only includes a machine for the seconds in which it had a "
         "request.",
     ),
     "idle": Term(
         "idle time included",
-        "The cost with idle time pays for a machine during the whole measured window, or at a "
-        "stated utilization.",
+        "The cost with idle time included contains a machine for the whole measured window, or at "
+        "a stated utilization.",
     ),
     "volume": Term(
         "volume",
-        "The volume is a number of answers per day; the cost at a volume pays for whole machines, "
-        "idle time included.",
+        "The volume is a number of answers per day; the cost at a volume is that of whole "
+        "machines, with idle time included.",
     ),
     "break_even": Term(
         "break-even",
@@ -316,8 +317,9 @@ GLOSSARY: Mapping[str, Term] = {
     ),
     "self_agreement": Term(
         "self-agreement",
-        "Self-agreement is the agreement of a target with its own repetitions: the most that "
-        "agreement with another target can reach.",
+        "Self-agreement is the agreement of the later repetitions of a target with its first "
+        "repetition.",
+        "Do not expect a higher agreement with another target.",
     ),
     "regret": Term(
         "regret",
@@ -329,13 +331,14 @@ GLOSSARY: Mapping[str, Term] = {
     # Identity.
     "same_model": Term(
         "same model?",
-        "The identity tests compare sampled answers with the reference weights: consistent, "
-        "different, undetermined or not tested.",
+        "This is the result of the identity tests, which compare sampled answers with the "
+        "reference weights: consistent, different, undetermined or not tested.",
         "Consistent means that no test found a difference. It does not mean identical.",
     ),
     "p_value": Term(
         "p",
-        "p is the probability that an honest target would look at least as different by chance.",
+        "p is the probability that an unmodified target would look at least as different by "
+        "chance.",
         "It is adjusted for all tests and all targets; a target is called different below 0.05.",
     ),
     "candidate": Term(
@@ -352,14 +355,13 @@ GLOSSARY: Mapping[str, Term] = {
         "effective T",
         "The effective temperature is the sampling temperature at which the reference weights "
         "would most likely have written the answers.",
-        "The answers are requested at temperature 1. An interval that excludes 1 rejects no target "
-        "alone: it is not adjusted for the number of targets, so about 1 of 20 honest targets has "
-        "such an interval.",
+        "The answers are requested at temperature 1. An interval that excludes 1 does not "
+        "by itself reject a target: it is not adjusted for the number of targets, so about 1 of 20 "
+        "unmodified targets has such an interval.",
     ),
     "calls": Term(
         "calls",
-        "Calls are the sampled answers of a target that could be scored, of those that were "
-        "requested.",
+        "Calls is the number of sampled answers that were scored, out of those requested.",
     ),
     "kl": Term(
         "KL",
@@ -375,7 +377,7 @@ GLOSSARY: Mapping[str, Term] = {
     "precision": Term(
         "precision",
         "The precision is the number format of the weights, such as float32, bfloat16 or int8.",
-        "The honest precisions are those that count as the same model (--honest).",
+        "The option --honest states the precisions that count as the same model.",
     ),
     "test": Term(
         "test",
@@ -389,16 +391,25 @@ GLOSSARY: Mapping[str, Term] = {
     ),
     "p_by_precision": Term(
         "p by precision",
-        "The p by precision is the p of a test against each honest precision; the largest of them "
-        "counts, so numerical differences alone reject no target.",
+        "The p by precision is the p of a test against each precision that counts as the same "
+        "model; the largest of them counts, so numerical differences alone reject no target.",
     ),
-    "finding": Term("finding", "The finding states the result of a test in a sentence."),
+    "finding": Term(
+        "finding",
+        "A finding is a property of the answers that is not a property of the model, such as a cap "
+        "on their length.",
+        "In a table of tests, it is the result of a test in a sentence.",
+    ),
     "entropy": Term(
         "entropy",
         "The entropy of an answer, in nats per token, is a measure of its randomness; near 0 "
         "an answer carries no information about the model.",
     ),
-    "prompt": Term("prompt", "The prompt is named by its id in the input."),
+    "prompt": Term(
+        "prompt",
+        "A prompt is the text that is sent to the model.",
+        "Tables show its id in the input.",
+    ),
     # Quality.
     "rouge_l": Term(
         "ROUGE-L",
@@ -412,8 +423,8 @@ GLOSSARY: Mapping[str, Term] = {
     ),
     "cosine": Term(
         "cosine",
-        "Cosine is the cosine similarity of the embeddings of an answer and of the reference "
-        "summary of the input.",
+        "Cosine is the cosine of the angle between the embeddings of an answer and of the "
+        "reference summary of the input.",
     ),
     "chance": Term(
         "chance",
@@ -421,13 +432,14 @@ GLOSSARY: Mapping[str, Term] = {
         "Similarity of content does not show whether two models are the same.",
     ),
     "faithful": Term(
-        "faithful",
-        "Faithful is the share of the numbers and names in a summary that occur in its source.",
+        "faithful facts",
+        "Faithful facts is the share of the numbers and names in a summary that occur in its "
+        "source.",
     ),
     "unsupported": Term(
-        "unsupported",
-        "Unsupported is the share of prompts whose summary has a number or a name that its source "
-        "lacks.",
+        "unsupported facts",
+        "Unsupported facts is the share of prompts whose summary has a number or a name that its "
+        "source does not have.",
     ),
     "answer_tokens": Term(
         "tokens per answer",

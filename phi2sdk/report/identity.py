@@ -283,15 +283,18 @@ def calibration(found: IdentityCalibrationReport | None) -> tuple[Facts, list[Se
         return [], []
     facts = [
         ("model", found.model),
-        ("honest precisions", ", ".join(found.honest)),
-        ("false alarms", f"any honest target is rejected with probability {found.alpha:g} or less"),
+        ("precisions that count as the same model", ", ".join(found.honest)),
+        (
+            "false alarms",
+            f"any unmodified target is rejected with probability {found.alpha:g} or less",
+        ),
         ("answers", f"{found.calls:,} answers to {found.prompts:,} prompts in each precision"),
         ("tokens", f"{found.tokens:,}"),
         ("entropy", f"{found.entropy:.3g} nats per token; near 0 the tests have no power"),
     ]
     tables = [
         Section(
-            "The local weights in each honest precision",
+            "The local weights in each precision that counts as the same model",
             (
                 Column("precision", "precision", words=True),
                 Column("verdict", "same_model", words=True),
@@ -439,14 +442,14 @@ def _calibration(found: IdentityCalibrationReport) -> Iterator[str]:
     yield (
         f"The tests use {found.calls:,} answers of {model_label(found.model)} in each of "
         f"{listed(found.honest, 'and')} as a control ({found.entropy:.2f} nats per token). The "
-        f"probability that any honest target is called different is {found.alpha:g} or less."
+        f"probability that any unmodified target is called different is {found.alpha:g} or less."
     )
     for name, one in found.precisions.items():
         if one.temperature is not None and excludes(one.temperature):
             yield (
                 f"The effective temperature of the control in {name} is "
                 f"{temperature_text(one.temperature)}, which excludes 1. Such an interval excludes "
-                "the true temperature for about one honest target in 20."
+                "the true temperature for about one unmodified target in 20."
             )
     flat = [name for name, entropy in found.entropy_by_prompt.items() if entropy < FLAT]
     if flat:

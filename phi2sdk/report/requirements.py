@@ -134,14 +134,14 @@ def _judge_interval(
         reason = f"the value is above {above:g} because too many requests failed"
         return _said(requirement, "fails" if sure else "not shown", None, reason=reason)
     if low is None and high is None:
-        reason = "there are too few prompts for a 95 % interval"
+        reason = "there are too few prompts for a 95% interval"
         return _said(requirement, "not shown", value, reason=reason)
     ends = (-math.inf if low is None else low, math.inf if high is None else high)
     verdicts = {compare(end, bound) for end in ends}
     if requirement.operator in ("==", "!=") and ends[0] < bound < ends[1]:
         verdicts = {True, False}
     if len(verdicts) > 1:
-        reason = "its 95 % interval includes the limit"
+        reason = "its 95% interval includes the limit"
         return _said(requirement, "not shown", value, low, high, reason)
     return _said(requirement, "holds" if verdicts == {True} else "fails", value, low, high)
 

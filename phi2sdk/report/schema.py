@@ -81,7 +81,7 @@ class Part(BaseModel):
 
 
 class Interval(Part):
-    """A value and its 95 % interval; an end is null if there is none."""
+    """A value and its 95% interval; an end is null if there is none."""
 
     value: float
     low: float | None = None
@@ -161,7 +161,7 @@ class DiagnosisReport(Part):
 
 
 class EvidenceReport(Part):
-    """One test: ``p`` is the largest over the honest precisions, unadjusted.
+    """One test: ``p`` is the largest over the precisions in ``honest``, unadjusted.
 
     ``statistic``: of ``score``, standard errors (above 0: the answers are more likely under the
     reference than its own are); of ``line-up`` and ``routing``, the logarithm of an e-value; of
@@ -269,7 +269,7 @@ class IdentityReport(Part):
 
 
 class PrecisionReport(Part):
-    """The local weights in one honest precision, in the same test.
+    """The local weights in one precision that counts as the same model, in the same test.
 
     ``kl_per_token``: the mean log likelihood ratio of its own answers to the reference, per token.
     ``logprobs``: of the texts that the endpoints scored; null for the reference.
@@ -487,7 +487,7 @@ class QuantileReport(Part):
     """A quantile of all requests, in which failures are ranked last.
 
     ``value`` is null if so many requests failed that it is only known to be above
-    ``censored_above``. ``low`` and ``high`` are null with too few prompts for a 95 % interval;
+    ``censored_above``. ``low`` and ``high`` are null with too few prompts for a 95% interval;
     ``high`` alone is null if the interval has no upper end.
     """
 

@@ -50,7 +50,7 @@ class Cell:
 
     Attributes:
         text: The value.
-        ends: The ends of its 95 % interval, if it has one.
+        ends: The ends of its 95% interval, if it has one.
         sort: The key that the column is sorted by; cells with ``None`` are sorted last.
         about: An explanation of the value.
         below: A second value, shown under the interval.
@@ -140,7 +140,7 @@ def words(text: str, sort: float | None = None, *, about: str = "", kind: str = 
 
 _UNKNOWN = Cell("unknown", about="the value is not known; it is not zero")
 _NOTHING = Cell(UNKNOWN, about="there is nothing to compare")
-_FEW = "too few prompts for a 95 % interval"
+_FEW = "too few prompts for a 95% interval"
 
 
 def count(value: float | None, *, simulated: bool = False) -> Cell:

@@ -19,7 +19,7 @@ SCHEDULE_FLOOR = 0.010
 LOOP_FLOOR = 0.020
 LAG_SHARE = 0.01
 """A lag makes a run invalid if it is above 10 ms (event loop: 20 ms, the period of its probe) and
-above 1 % of the median end-to-end latency."""
+above 1% of the median end-to-end latency."""
 
 
 def judge(measured: Measured) -> ValidityReport:

@@ -55,7 +55,7 @@ def emulator(phi2_emulator: Phi2Emulator, tmp_path: Path) -> Phi2Emulator:
 def explained(*arguments: str, cwd: Path) -> str:
     status, out, err = phi2("explain", *arguments, "--curl", cwd=cwd)
     assert status == 0, err
-    assert "max_tokens" in err, "the fate of each parameter stands on standard error"
+    assert "max_tokens" in err, "the outcome of each parameter stands on standard error"
     return out
 
 

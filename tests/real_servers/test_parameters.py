@@ -1,4 +1,4 @@
-"""Each sampling parameter does on the server what its fate in the receipt says."""
+"""Each sampling parameter does on the server what its outcome in the receipt says."""
 
 from __future__ import annotations
 

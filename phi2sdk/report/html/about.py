@@ -20,7 +20,7 @@ METHOD = (
     "Warm-up requests are in no latency statistic.",
     "A failed request stays in the denominator: it counts as slower than every answer, and its "
     "cost is included. Retries and the waits between them are part of the request.",
-    "Percentiles are order statistics. Their 95 % intervals are computed by "
+    "Percentiles are order statistics. Their 95% intervals are computed by "
     "scipy.stats.quantile_test with the prompt as the unit, because repetitions of a prompt are "
     "not independent. A percentile of too few prompts has no interval and is marked with *.",
     "Two targets are compared prompt by prompt (ratio of latencies), and p-values are adjusted for "

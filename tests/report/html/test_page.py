@@ -120,7 +120,7 @@ def test_an_effective_temperature_beyond_the_requested_one_is_explained_beside_i
 ) -> None:
     assert re.search(r"0\.80</span>.*0\.78 – 0\.83</span>.*excludes 1", examined)
     definition = examined[examined.index('id="term-effective-temperature"') :].split("</div>")[0]
-    assert "An interval that excludes 1 rejects no target alone" in definition
+    assert "An interval that excludes 1 does not by itself reject a target" in definition
 
 
 def test_the_page_shows_the_tests_of_the_local_weights(examined: str) -> None:

@@ -84,7 +84,7 @@ function ladder(width) {
         `${marked(d.target)} ${d.quantile}: ${seconds(d.value)}` +
         (d.low === null && d.high === null
           ? "\ntoo few prompts for an interval"
-          : `\n95 % interval: ${d.low === null ? "0" : seconds(d.low)} to ${d.high === null ? "no end" : seconds(d.high)}`),
+          : `\n95% interval: ${d.low === null ? "0" : seconds(d.low)} to ${d.high === null ? "no end" : seconds(d.high)}`),
       })),
     ],
   };

@@ -53,7 +53,7 @@ function dollars(value) {
   return value >= 1e-4 ? `$${+value.toPrecision(3)}` : `$${value.toExponential(1)}`;
 }
 
-const percent = (share) => `${Math.round(share * 100)} %`;
+const percent = (share) => `${Math.round(share * 100)}%`;
 const thousands = (value) => value.toLocaleString("en");
 
 /** Switch between the theme of the system, light and dark; remember it if the browser allows. */
