@@ -173,7 +173,7 @@ def temperature_sentence(name: str, one: IdentityReport) -> str | None:
         return f"{said}."
     return (
         f"{said}. This alone rejects nothing, because the interval is not adjusted for the number "
-        "of tests and targets: it excludes 1 for about one honest target in 20."
+        "of tests and targets: it excludes 1 for about one unmodified target in 20."
     )
 
 

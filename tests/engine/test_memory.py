@@ -104,7 +104,7 @@ def test_the_command_prints_each_dtype_at_each_context_and_what_fits() -> None:
     shown = CliRunner().invoke(app, ["memory", "--device", "cpu"], env={"COLUMNS": ""})
     assert shown.exit_code == 0
     lines = [line.split() for line in shown.output.splitlines()]
-    assert lines[1][:3] == ["dtype", "context", "weights"]
+    assert lines[1][:3] == ["dtype", "context", "(tokens)"]
     rows = {(line[0], line[1]): line for line in lines if line and line[0] in memory.DTYPES}
     assert len(rows) == 15
     assert "12.46" in rows["float32", "2,048"]

@@ -337,7 +337,7 @@ def test_an_interval_that_excludes_the_requested_temperature_is_explained(verdic
     sentence = report.identity[NAMES[1]].sentence
     assert "1.05 [1.02, 1.08]" in sentence
     assert "excludes the requested temperature 1" in sentence
-    assert "about one honest target in 20" in sentence
+    assert "about one unmodified target in 20" in sentence
     includes = {"value": 1.05, "low": 0.99, "high": 1.08}
     report = report_of(with_target(verdict=verdict, temperature=includes))
     assert "excludes" not in report.identity[NAMES[1]].sentence
