@@ -55,7 +55,8 @@ async def test_a_target_with_another_temperature_is_found_and_honest_ones_pass(
     cold = found["openai_t08"]
     assert cold.temperature is not None
     assert 0.65 < cold.temperature.value < 0.92
-    assert "openai_t08 samples differently: the closest candidate is temperature" in cold.sentence
+    assert cold.sentence.startswith("openai_t08 samples differently (p = ")
+    assert "): the closest candidate is temperature" in cold.sentence
     assert cold.closest is not None
     assert cold.closest.startswith("T=")
     assert found["openai"].power_by_candidate["T=0.7"] > 0.9

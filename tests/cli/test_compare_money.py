@@ -66,8 +66,10 @@ def test_the_demo_prints_one_screen_with_the_decision_and_the_baseline(tmp_path:
     assert len([*lines, *done.stderr.splitlines()]) <= 40
     report = json.loads((tmp_path / "run" / "report.json").read_text(encoding="utf-8"))
     if report["validity"]["valid"]:
-        decision, notes = " ".join(" ".join(lines[1:3]).split()), " ".join(lines)
-        assert decision.startswith("Choose openai: it has the lowest cost of 6 targets, $0.00")
+        assert lines[1].startswith("Demo: one very small model answers for every target")
+        decision, notes = " ".join(" ".join(lines[3:5]).split()), " ".join(lines)
+        chosen = "Choose openai: it has the lowest cost of the 6 eligible targets, $0.00"
+        assert decision.startswith(chosen)
         assert "at 10,000 per day; the next is" in decision
         assert "times cheaper than gpt-4 at 10,000 per day, assuming equal quality" in notes
     assert report["baseline"]["times_cheaper"]["openai"]["value"] > 100
