@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from phi2sdk import backends
-from phi2sdk.cli.errors import FAILED
+from phi2sdk.cli.errors import FAILED, NEXT_STEPS
 from phi2sdk.cli.options import FLAG, Config, panel
 from phi2sdk.cli.output import console, print_json, print_table
 from phi2sdk.cli.trust import ask_first
@@ -94,7 +94,7 @@ async def _examine(target: Target, configured: bool, environ: Mapping[str, str])
         state, _, remedy = error.message.partition(". ")
         return finding(False, state, remedy)
     except Phi2Error as error:
-        remedy = _REMEDY.get(
+        remedy = NEXT_STEPS.get(
             type(error).__name__, "check the log or the status page of the endpoint"
         )
         return finding(False, str(error), remedy)
@@ -114,16 +114,6 @@ def _how_to_configure(name: str) -> str:
     if not variables or name == "local":
         return ""
     return f'set {" and ".join(variables)}, or write a target with backend = "{name}" in phi2.toml'
-
-
-_REMEDY = {
-    "AuthenticationFailed": "set a key that the provider accepts",
-    "PermissionDenied": "request the permission from the provider, or use another account",
-    "ModelNotFound": "check the name of the model and the path of the endpoint",
-    "ConnectionFailed": "check the host and port of the endpoint, and that it is running",
-    "Timeout": "check that the endpoint is running, or increase timeouts",
-    "ModelLoading": "wait until the model is loaded",
-}
 
 
 def doctor(

@@ -26,6 +26,7 @@ __all__ = [
     "DONE",
     "FAILED",
     "INTERRUPTED",
+    "NEXT_STEPS",
     "NO_READER",
     "REQUIREMENT_FAILS",
     "USAGE",
@@ -41,6 +42,15 @@ _EXTRAS = {
     **dict.fromkeys(("torch", "transformers", "safetensors", "tokenizers"), "local"),
 }
 """Package -> the extra that installs it."""
+NEXT_STEPS = {
+    "AuthenticationFailed": "set a key that the provider accepts",
+    "PermissionDenied": "request the permission from the provider, or use another account",
+    "ModelNotFound": "check the name of the model and the path of the endpoint",
+    "ConnectionFailed": "check the host and port of the endpoint, and that it is running",
+    "Timeout": "check that the endpoint is running, or increase timeouts",
+    "ModelLoading": "wait until the model is loaded",
+}
+"""Name of an error -> the next step."""
 
 
 def run(
@@ -82,7 +92,7 @@ def _status_of(
             return INTERRUPTED
         return leaving.code
     except Phi2Error as error:
-        _say(f"{name}: {for_terminal(str(error))}")
+        _say(f"{name}: {for_terminal(str(error))}{_next_step(error)}")
         return USAGE if isinstance(error, ConfigurationError | InvalidRequest) else FAILED
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
@@ -95,6 +105,12 @@ def _status_of(
         _say("interrupted")
         return INTERRUPTED
     return status if isinstance(status, int) else DONE
+
+
+def _next_step(error: Phi2Error) -> str:
+    """Return the next step as a sentence, where the message is a response of the provider."""
+    step = NEXT_STEPS.get(type(error).__name__) if error.status or error.code else None
+    return f". Next step: {step}." if step else ""
 
 
 def _by_ctrl_c(error: BaseException | None) -> bool:

@@ -173,17 +173,17 @@ def test_what_was_cancelled_leaves_nothing_once_the_backend_is_closed(
     assert _errors_of_loops(caplog) == []
 
 
-@pytest.mark.parametrize("under_way", [True, False], ids=["under way", "left early"])
+@pytest.mark.parametrize("in_flight", [True, False], ids=["in flight", "left early"])
 def test_closing_waits_until_grpc_is_through(
-    under_way: bool, caplog: pytest.LogCaptureFixture
+    in_flight: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def closed_at_once(at: Emulator) -> None:
         backend = ClarifaiBackend(pat=Secret(PAT), base=at.clarifai.url)
         before = asyncio.all_tasks()
         seen = len(at.clarifai.calls)
-        at.clarifai.faults.push(Fault("hang", after=None if under_way else 1))
+        at.clarifai.faults.push(Fault("hang", after=None if in_flight else 1))
         task = asyncio.create_task(_first_chunk(backend))
-        if under_way:
+        if in_flight:
             await asyncio.to_thread(at.clarifai.calls.wait_for, seen + 1)
             await backend.close()
             with pytest.raises(ConnectionFailed):

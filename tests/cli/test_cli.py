@@ -113,6 +113,7 @@ def test_a_failed_request_is_one_line_and_status_3(
     status, out, err = phi2("generate", "x", "-t", "openai")
     assert (status, out) == (3, "")
     assert "status 401" in err
+    assert err.rstrip().endswith("Next step: set a key that the provider accepts.")
     assert "canary" not in err
 
 

@@ -26,7 +26,7 @@ SCRIPTS = {
         stream = phi.stream("x", max_tokens=200)
         for chunk in stream: sys.exit(4)
     """,
-    "many answers are under way": """
+    "many requests are in flight": """
         for index, answer in (answers := phi.generate_many(["a", "b", "c"], max_tokens=50)): break
     """,
     "only a request was made": """

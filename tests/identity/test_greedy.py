@@ -44,7 +44,7 @@ def records() -> list[Record]:
         if name == "ref":
             chat = [f"Alice: Write a paragraph about {subject}.\nBob:" for subject in SUBJECTS]
             made += answers("template", sample_texts(model, chat, GREEDY, seed=0))
-    made += answers("stranger", [f" No {subject} today, sorry." for subject in SUBJECTS])
+    made += answers("unrelated", [f" No {subject} today, sorry." for subject in SUBJECTS])
     made += [failure(id, target="broken") for id in PROMPTS]
     return made
 
@@ -55,7 +55,7 @@ def test_numerics_is_distinguished_from_quantization_and_another_template(
     run = run_of(records)
     run.info["configuration"].update(prompts=PROMPTS, max_tokens=40)
     found = greedy_regrets(run, Loader(Weights(model="demo", device="cpu")))
-    assert set(found) == {"ref", "honest", "coarse", "template", "stranger"}
+    assert set(found) == {"ref", "honest", "coarse", "template", "unrelated"}
     assert found["ref"]["off"] == 0
     assert {name for name, one in found.items() if one["template"]} == {"template"}
     assert found["template"]["template"] == "chat"
@@ -65,9 +65,9 @@ def test_numerics_is_distinguished_from_quantization_and_another_template(
     assert causes["honest"] == "numerics"
     assert causes["coarse"] in ("another precision", "another model")
     assert causes["template"] == "another template"
-    assert causes["stranger"] == "beginning"
+    assert causes["unrelated"] == "beginning"
     blind = build(run, estimating_tokenizer())
-    for name in ("template", "stranger"):
+    for name in ("template", "unrelated"):
         diagnosis = blind.targets[name].diagnosis
         assert diagnosis is not None
         assert diagnosis.cause == "beginning"
