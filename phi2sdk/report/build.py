@@ -22,7 +22,7 @@ from phi2sdk.report.cost import (
     volume_report,
 )
 from phi2sdk.report.decision import decision_report
-from phi2sdk.report.identity import identity_reports
+from phi2sdk.report.identity_numbers import identity_reports
 from phi2sdk.report.latency import (
     goodput_report,
     latency_report,

@@ -24,7 +24,7 @@ from phi2sdk.measure.records import Record
 from phi2sdk.measure.tokens import ReferenceTokenizer
 from phi2sdk.report.agreement import agreement_report
 from phi2sdk.report.cost import cost_report
-from phi2sdk.report.identity import identity_reports
+from phi2sdk.report.identity_numbers import identity_reports
 from phi2sdk.report.measured import Measured
 from phi2sdk.report.pairs import by_prompt
 from phi2sdk.report.schema import AgreementReport, Interval, Part
