@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,16 +34,20 @@ class ScoredCall:
         prompt: The index of the prompt.
         sent: The prompt as it was sent.
         ids: The tokens of the answer in the split that the reference finds most likely.
+        ends: The numbers of tokens, from the beginning of the answer, that are scored; by default
+            the whole answer. Each makes a row of the table, and costs nothing.
     """
 
     prompt: int
     sent: str
     ids: Sequence[int]
+    ends: Sequence[int] | None = None
 
 
 def score_calls(loader: Loader, calls: Sequence[ScoredCall], format: str = "raw") -> CallTable:
-    """Score all calls under each variant of the weights, and return their table.
+    """Score all calls under each variant of the weights, and return a table of their ends.
 
+    Equal answers to a prompt are scored once, and so is an answer with which another one begins.
     Variants are loaded one after another, the reference first. An honest precision whose numbers
     overflow on these texts is left out.
 
@@ -58,6 +62,8 @@ def score_calls(loader: Loader, calls: Sequence[ScoredCall], format: str = "raw"
     """
     from phi2sdk.backends.engine.likelihood import Truncation, log_likelihood, text_sums
 
+    distinct = _Distinct.of(calls)
+    texts, ends = distinct.texts, distinct.ends
     weights = loader.weights
     reference = weights.honest[0]
     sums: dict[str, TextSums] = {}
@@ -66,18 +72,18 @@ def score_calls(loader: Loader, calls: Sequence[ScoredCall], format: str = "raw"
     for name in weights.honest:
         model = loader.load(name)
         if not encoded:
-            encoded = {sent: model.encode(sent) for sent in {call.sent for call in calls}}
-        pairs = [(encoded[call.sent], call.ids) for call in calls]
+            encoded = {sent: model.encode(sent) for sent, _ in texts}
+        pairs = [(encoded[sent], ids) for sent, ids in texts]
         if name != reference:
-            sums[name] = text_sums(model, pairs)
+            sums[name] = text_sums(model, pairs, ends=ends)
             continue
         cuts = {
             cut: Truncation(top_k=at) if isinstance(at, int) else Truncation(top_p=at)
             for cut, at in CUTS.items()
         }
-        sums[name] = text_sums(model, pairs, betas=BETAS, truncations=cuts)
+        sums[name] = text_sums(model, pairs, ends=ends, betas=BETAS, truncations=cuts)
         candidates |= sums[name].truncated
-        candidates |= _templates(model, calls, format)
+        candidates |= _templates(model, distinct, format)
     for name in weights.candidates:
         other = loader.load(name)
         if other.vocab_size != model.vocab_size:
@@ -85,27 +91,84 @@ def score_calls(loader: Loader, calls: Sequence[ScoredCall], format: str = "raw"
                 f"{name} has a different vocabulary from {weights.label}. Name weights with the "
                 "same tokenizer"
             )
-        candidates[name] = log_likelihood(other, pairs)
+        candidates[name] = log_likelihood(other, pairs, ends=ends)
     loader.free()
-    return _table(calls, {name: sums[name] for name in weights.honest}, candidates)
+    table = _table({name: sums[name] for name in weights.honest}, candidates).take(distinct.rows)
+    return replace(table, prompt=np.array(distinct.prompts, dtype=np.int64))
 
 
-def _templates(model: LocalModel, calls: Sequence[ScoredCall], format: str) -> dict[str, Floats]:
+_Text = tuple[str, tuple[int, ...]]
+"""A prompt as it was sent, and the tokens of an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Distinct:
+    """The answers that have to be scored.
+
+    Attributes:
+        texts: The answers without those that are the beginning of another one to the same prompt.
+            Answers that begin equally follow each other.
+        ends: The ends at which each of them is scored.
+        rows: The place among all these ends, for each end of each call.
+        prompts: The index of the prompt, for each end of each call.
+    """
+
+    texts: list[_Text]
+    ends: list[list[int]]
+    rows: list[int]
+    prompts: list[int]
+
+    @classmethod
+    def of(cls, calls: Sequence[ScoredCall]) -> _Distinct:
+        keys = [(call.sent, tuple(call.ids)) for call in calls]
+        wanted = [[len(call.ids)] if call.ends is None else list(call.ends) for call in calls]
+        longest = _longest(set(keys))
+        found: dict[_Text, set[int]] = {text: set() for text in sorted(set(longest.values()))}
+        for key, ends in zip(keys, wanted, strict=True):
+            found[longest[key]].update(ends)
+        every = [(text, end) for text, ends in found.items() for end in sorted(ends)]
+        place = {one: at for at, one in enumerate(every)}
+        return cls(
+            texts=list(found),
+            ends=[sorted(ends) for ends in found.values()],
+            rows=[
+                place[longest[k], end] for k, ends in zip(keys, wanted, strict=True) for end in ends
+            ],
+            prompts=[call.prompt for call, ends in zip(calls, wanted, strict=True) for _ in ends],
+        )
+
+
+def _longest(texts: Iterable[_Text]) -> dict[_Text, _Text]:
+    """Return for each answer one to the same prompt that begins with it, possibly itself."""
+    found: dict[_Text, _Text] = {}
+    last: _Text | None = None
+    for sent, ids in sorted(texts, reverse=True):
+        if last is None or last[0] != sent or last[1][: len(ids)] != ids:
+            last = (sent, ids)
+        found[sent, ids] = last
+    return found
+
+
+def _templates(model: LocalModel, distinct: _Distinct, format: str) -> dict[str, Floats]:
     """The log-likelihood of the same answers to the prompts in other templates."""
     from phi2sdk.backends.engine.likelihood import log_likelihood
 
-    others = {sent: other_templates(sent, format) for sent in {call.sent for call in calls}}
+    texts = distinct.texts
+    others = {sent: other_templates(sent, format) for sent in {sent for sent, _ in texts}}
     shared = set.intersection(*(set(found) for found in others.values())) if others else set()
     encoded = {text: model.encode(text) for found in others.values() for text in found.values()}
     return {
-        name: log_likelihood(model, [(encoded[others[c.sent][name]], c.ids) for c in calls])
+        name: log_likelihood(
+            model,
+            [(encoded[others[sent][name]], ids) for sent, ids in texts],
+            ends=distinct.ends,
+        )
         for name in sorted(shared)
     }
 
 
-def _table(
-    calls: Sequence[ScoredCall], sums: Mapping[str, TextSums], candidates: Mapping[str, Floats]
-) -> CallTable:
+def _table(sums: Mapping[str, TextSums], candidates: Mapping[str, Floats]) -> CallTable:
+    """The table of the scored ends; the prompt of a row is not known yet."""
     honest = {name: one for name, one in sums.items() if _finite(one)}
     first = next(iter(sums))
     if first not in honest:
@@ -114,7 +177,7 @@ def _table(
             "--honest"
         )
     return CallTable(
-        prompt=np.array([call.prompt for call in calls], dtype=np.int64),
+        prompt=np.zeros_like(sums[first].tokens),
         tokens=sums[first].tokens,
         entropy=sums[first].entropy,
         logp={name: one.logp for name, one in honest.items()},

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from phi2sdk.backends.engine import LocalModel
+from phi2sdk.backends.engine.scoring import Pass, packed
 from phi2sdk.errors import ContextLengthExceeded, InvalidRequest
 from phi2sdk.sampling import Sampling
 
@@ -57,6 +58,24 @@ def test_many_at_once_score_as_each_alone(tiny: LocalModel) -> None:
         assert score.ids == tuple(text)
         assert score.logprob == pytest.approx(alone.logprob, abs=1e-4)
         assert score.variance == pytest.approx(alone.variance, abs=1e-3)
+
+
+def test_a_beginning_that_sequences_share_is_computed_once_and_changes_no_score(
+    tiny: LocalModel,
+) -> None:
+    prompt = list(range(50, 90))
+    texts = [[1, 2, 3, 4, 5], [1, 2, 3], [1, 2, 3], [1, 7], [8]]
+    pairs = [(prompt, text) for text in texts] + [(prompt[:10], prompt[10:]), ([9], [9])]
+    (batch,) = packed(pairs)
+    assert len(Pass.of(batch).ids) == len(prompt) + 4 + 1  # the last token predicts nothing
+    for pair, score in zip(pairs, tiny.score_many(pairs), strict=True):
+        assert score.logprob == pytest.approx(tiny.score(*pair).logprob, abs=1e-4)
+
+
+def test_a_pass_is_limited_by_the_tokens_that_it_computes() -> None:
+    prompt = [1] * 500
+    assert [len(batch) for batch in packed([(prompt, [2] * 20 + [i]) for i in range(40)])] == [40]
+    assert [len(batch) for batch in packed([([i, *prompt], [2]) for i in range(5)])] == [2, 2, 1]
 
 
 def test_logits_stay_within_their_bound(tiny: LocalModel, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,8 @@ import pytest
 from phi2sdk.backends.engine import LocalModel
 from phi2sdk.demo import checkpoint_path
 from phi2sdk.errors import ContextLengthExceeded
-from phi2sdk.identity.control_samples import sample_texts
+from phi2sdk.identity.control_samples import sample_precisions, sample_texts
+from phi2sdk.identity.weights import Loader, Weights
 from phi2sdk.sampling import Sampling
 
 PROMPTS = ["Instruct: Write a paragraph about tides.\nOutput:", "What is glass?", "Explain clouds."]
@@ -54,3 +55,11 @@ def test_a_prompt_that_does_not_fit_is_refused_before_anything_is_computed(
 
 def test_no_prompts_give_no_answers(model: LocalModel) -> None:
     assert sample_texts(model, [], SAMPLING, seed=0) == []
+
+
+def test_precisions_share_their_random_numbers_so_most_answers_are_equal() -> None:
+    weights = Weights(model="demo", honest=("float32", "bfloat16"))
+    texts = sample_precisions(Loader(weights), PROMPTS * 8, max_tokens=8, seed=5)
+    equal = [a == b for a, b in zip(*texts.values(), strict=True)]
+    assert sum(equal) > 0.8 * len(equal)
+    assert len(set(texts["float32"])) > 15

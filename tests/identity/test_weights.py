@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
+from phi2sdk.backends.engine.scoring import Pass, PromptAndText
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.identity.control_samples import spread
 from phi2sdk.identity.score_calls import ScoredCall, other_templates, score_calls
@@ -57,6 +60,35 @@ def test_calls_are_scored_by_every_variant_and_the_last_is_freed() -> None:
     assert table.tokens.tolist() == [len(ids), 3, len(ids)]
     assert table.at_temperature(1.0) == pytest.approx(table.logp["float32"], abs=1e-2)
     assert np.abs(table.candidates["int4"] - table.logp["float32"]).max() > 1e-3
+
+
+def test_an_end_is_scored_as_the_text_up_to_it_and_equal_answers_are_scored_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loader = Loader(Weights(model="demo", honest=("float32",)))
+    ids = loader.load("float32").encode(" Rivers are a kind of engine that carries water.")
+    cut = [ScoredCall(0, INSTRUCT, ids[:end]) for end in (2, len(ids), 5)]
+    alone = score_calls(loader, cut, "instruct")
+    texts: list[int] = []
+    made = Pass.of
+
+    def watched(batch: Sequence[PromptAndText]) -> Pass:
+        texts.append(len(batch))
+        return made(batch)
+
+    monkeypatch.setattr(Pass, "of", watched)
+    ends = ScoredCall(0, INSTRUCT, ids, ends=(2, len(ids), 5))
+    other = ScoredCall(1, BARE, ids, ends=(2,))
+    table = score_calls(loader, [other, ends, *cut, other], "instruct")
+    assert set(texts) == {2}  # one for each prompt
+    assert table.prompt.tolist() == [1, 0, 0, 0, 0, 0, 0, 1]
+    assert table.tokens.tolist() == [2, *alone.tokens, *alone.tokens, 2]
+    for rows in (range(1, 4), range(4, 7)):
+        found = table.take(list(rows))
+        assert found.loglik == pytest.approx(alone.loglik, abs=1e-4)
+        assert found.drift["float32"] == pytest.approx(alone.drift["float32"], abs=1e-4)
+        for name, column in found.candidates.items():
+            assert column == pytest.approx(alone.candidates[name], abs=2e-3), name
 
 
 def test_nothing_to_score_is_an_empty_table() -> None:

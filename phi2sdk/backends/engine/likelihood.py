@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -14,12 +15,19 @@ from torch import Tensor
 
 from phi2sdk.backends.engine.model import LocalModel
 from phi2sdk.backends.engine.sampler import shaped
-from phi2sdk.backends.engine.scoring import LOGITS_BYTES, PromptAndText, packed, packed_hidden
+from phi2sdk.backends.engine.scoring import (
+    LOGITS_BYTES,
+    Pass,
+    PromptAndText,
+    packed,
+    packed_hidden,
+)
 from phi2sdk.sampling import Sampling
 
 __all__ = [
-    "ModelDivergence",
     "EPSILON",
+    "Ends",
+    "ModelDivergence",
     "TextSums",
     "Truncation",
     "divergences",
@@ -30,6 +38,9 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+Ends = Sequence[Sequence[int]]
+"""For each text the numbers of tokens, from its beginning, whose sums are returned."""
 
 EPSILON = 0.01
 """Share of the full distribution that is mixed into a truncated candidate, so that a single token
@@ -56,7 +67,7 @@ class Truncation:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TextSums:
-    """Sums over the tokens of n texts, each scored after its prompt, in nats.
+    """Sums over the tokens of n texts, or of their beginnings, after their prompts, in nats.
 
     Attributes:
         tokens: ``[n]`` number of tokens.
@@ -81,13 +92,18 @@ class TextSums:
 
 
 def log_likelihood(
-    model: LocalModel, sequences: Sequence[PromptAndText], *, logits_bytes: int = LOGITS_BYTES
+    model: LocalModel,
+    sequences: Sequence[PromptAndText],
+    *,
+    ends: Ends | None = None,
+    logits_bytes: int = LOGITS_BYTES,
 ) -> Floats:
     """Return only the log-likelihood ``[n]`` of texts after their prompts, as for candidates.
 
     Args:
         model: The model that scores the texts.
         sequences: Prompt and text of each sequence.
+        ends: The beginnings of each text that are scored, by default the whole text.
         logits_bytes: Maximum memory for logits and tensors derived from them.
     """
 
@@ -95,13 +111,14 @@ def log_likelihood(
         _mask(logits, model)
         return (_at(logits, wanted) - logits.logsumexp(-1)).unsqueeze(-1)
 
-    return _summed(model, sequences, of, 1, logits_bytes)[:, 0]
+    return _summed(model, sequences, of, 1, ends, logits_bytes)[:, 0]
 
 
 def text_sums(
     model: LocalModel,
     sequences: Sequence[PromptAndText],
     *,
+    ends: Ends | None = None,
     betas: Sequence[float] | Floats = (),
     truncations: Mapping[str, Truncation] | None = None,
     logits_bytes: int = LOGITS_BYTES,
@@ -111,6 +128,7 @@ def text_sums(
     Args:
         model: The model that scores the texts.
         sequences: Prompt and text of each sequence.
+        ends: The beginnings of each text that are scored, by default the whole text.
         betas: Inverse temperatures at which to compute the likelihood.
         truncations: Truncated samplers, by name.
         logits_bytes: Maximum memory for logits and tensors derived from them.
@@ -132,10 +150,10 @@ def text_sums(
             columns.append(float(beta) * own - logp.mul(float(beta)).logsumexp(-1))
         return torch.stack(columns, -1)
 
-    found = _summed(model, sequences, of, 3 + len(cuts) + len(betas), logits_bytes)
+    found = _summed(model, sequences, of, 3 + len(cuts) + len(betas), ends, logits_bytes)
     at = 3 + len(cuts)
     return TextSums(
-        tokens=np.array([len(text) for _, text in sequences], dtype=np.int64),
+        tokens=np.array([end for each in _ends(sequences, ends) for end in each], dtype=np.int64),
         logp=found[:, 0],
         entropy=found[:, 1],
         variance=found[:, 2],
@@ -144,14 +162,19 @@ def text_sums(
     )
 
 
+def _ends(sequences: Sequence[PromptAndText], ends: Ends | None) -> Ends:
+    return [(len(text),) for _, text in sequences] if ends is None else ends
+
+
 def _summed(
     model: LocalModel,
     sequences: Sequence[PromptAndText],
     of: Callable[[Tensor, Tensor], Tensor],
     width: int,
+    ends: Ends | None,
     logits_bytes: int,
 ) -> Floats:
-    """Sum the values that ``of`` returns for each token over each text: ``[n, width]``.
+    """Sum the values that ``of`` returns for each token up to each end: ``[n, width]``.
 
     ``of`` receives logits ``[m, V]``, which it may change, and tokens ``[m]``, and returns
     ``[m, width]``.
@@ -159,23 +182,32 @@ def _summed(
     phi = model.phi
     rows = min(_ROWS, max(1, logits_bytes // (4 * _LIKELIHOOD_COPIES * phi.config.shape.vocab)))
 
-    def one_pass(batch: Sequence[PromptAndText]) -> Tensor:
-        lengths = torch.tensor([len(text) for _, text in batch])
-        with torch.inference_mode(), phi.threads(sum(len(p) + len(t) for p, t in batch)):
-            hidden = packed_hidden(phi, batch)
-            wanted = torch.tensor([id for _, text in batch for id in text], device=phi.device)
+    def one_pass(batch: Sequence[PromptAndText], ends: Ends) -> Tensor:
+        made = Pass.of(batch)
+        texts = (id for _, text in batch for id in text)
+        pairs = list(zip(made.before, texts, strict=True))  # equal pairs have equal values
+        place = {pair: at for at, pair in enumerate(dict.fromkeys(pairs))}
+        before, wanted = torch.tensor([*place]).to(phi.device).unbind(1)
+        with torch.inference_mode(), phi.threads(len(made.ids)):
+            hidden = made.hidden(phi)[before]
             parts = [
                 of(phi.logits(hidden[at : at + rows]), wanted[at : at + rows])
                 for at in range(0, len(wanted), rows)
             ]
-            tokens = torch.cat(parts).double().cpu()
-            owners = torch.arange(len(batch)).repeat_interleave(lengths)
-            return torch.zeros(len(batch), width).double().index_add_(0, owners, tokens)
+            tokens = torch.cat(parts).double().cpu()[torch.tensor([place[pair] for pair in pairs])]
+        sums = torch.cat((torch.zeros(1, width), tokens)).cumsum(0)
+        starts = [0, *accumulate(len(text) for _, text in batch)]
+        places = [(at, at + end) for at, each in zip(starts, ends, strict=False) for end in each]
+        first, last = torch.tensor(places).reshape(-1, 2).unbind(1)
+        return sums[last] - sums[first]
 
+    batches = list(packed(sequences))
+    wanted_ends = iter(_ends(sequences, ends))
+    own_ends = [[next(wanted_ends) for _ in batch] for batch in batches]
     side_by_side = torch.get_num_threads() if phi.small and phi.device.type == "cpu" else 1
     with ThreadPoolExecutor(side_by_side) as pool:
-        sums = list(pool.map(one_pass, packed(sequences)))
-    return torch.cat(sums).numpy() if sums else np.zeros((0, width))
+        found = list(pool.map(one_pass, batches, own_ends))
+    return torch.cat(found).numpy() if found else np.zeros((0, width))
 
 
 def _mask(logits: Tensor, model: LocalModel) -> None:

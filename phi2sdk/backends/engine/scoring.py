@@ -1,13 +1,16 @@
 """Score given texts: the log-probability of each token, which the identity tests use.
 
 A pass holds the tokens of several sequences in one flat tensor, and each sequence attends only to
-itself. Logits are computed from the hidden states in blocks, because they take 51,200 numbers per
-token.
+itself. Tokens with which a sequence begins as the one before it are in the tensor once, so it is
+fast to score several answers to a prompt one after another. Logits are computed from the hidden
+states in blocks, because they take 51,200 numbers per token.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -16,7 +19,15 @@ from torch import Tensor
 from phi2sdk.backends.engine.phi import Phi
 from phi2sdk.logprobs import Score
 
-__all__ = ["LOGITS_BYTES", "PromptAndText", "Score", "packed", "packed_hidden", "score_sequences"]
+__all__ = [
+    "LOGITS_BYTES",
+    "Pass",
+    "PromptAndText",
+    "Score",
+    "packed",
+    "packed_hidden",
+    "score_sequences",
+]
 
 PromptAndText = tuple[Sequence[int], Sequence[int]]
 """A prompt and a text, both as tokens, neither empty."""
@@ -49,32 +60,74 @@ def packed(sequences: Iterable[PromptAndText]) -> Iterator[list[PromptAndText]]:
     size = 0
     for prompt, text in sequences:
         count = len(prompt) + len(text)
-        if batch and size + count > PASS_TOKENS:
+        shared = _shared(batch[-1], (prompt, text)) if batch else 0
+        if batch and size + count - shared > PASS_TOKENS:
             yield batch
-            batch, size = [], 0
+            batch, size, shared = [], 0, 0
         batch.append((prompt, text))
-        size += count
+        size += count - shared
     if batch:
         yield batch
 
 
+def _shared(one: PromptAndText, other: PromptAndText) -> int:
+    """Return the number of tokens with which both sequences begin."""
+    count = 0
+    for a, b in zip(chain(*one), chain(*other), strict=False):
+        if a != b:
+            break
+        count += 1
+    return count
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """The tokens of several sequences in one flat tensor, in which shared beginnings occur once.
+
+    Attributes:
+        ids: The tokens.
+        positions: The position of each token in its sequences.
+        before: For each token of the texts, the place in ``ids`` of the token before it.
+        rows: For each sequence, the places of its tokens, and how many of them are of a sequence
+            before it.
+    """
+
+    ids: Sequence[int]
+    positions: Sequence[int]
+    before: Sequence[int]
+    rows: Sequence[tuple[Sequence[int], int]]
+
+    @classmethod
+    def of(cls, batch: Sequence[PromptAndText]) -> Pass:
+        """Return the pass of a batch."""
+        ids: list[int] = []
+        positions: list[int] = []
+        before: list[int] = []
+        rows: list[tuple[list[int], int]] = []
+        for at, (prompt, text) in enumerate(batch):
+            length = len(prompt) + len(text) - 1  # the last token predicts no scored token
+            shared = 0
+            if at:
+                shared = min(length, len(rows[-1][0]), _shared(batch[at - 1], batch[at]))
+            own = [*rows[-1][0][:shared]] if shared else []
+            own += range(len(ids), len(ids) + length - shared)
+            ids += [*prompt, *text][shared:length]
+            positions += range(shared, length)
+            before += own[len(prompt) - 1 :]
+            rows.append((own, shared))
+        return cls(ids, positions, before, rows)
+
+    def hidden(self, phi: Phi) -> Tensor:
+        """Return the hidden states ``[N, d]`` of the tokens."""
+        ids = torch.tensor(self.ids, device=phi.device)
+        positions = torch.tensor(self.positions, device=phi.device)
+        return phi.hidden(ids, positions, _Packed(self.rows, phi.device))
+
+
 def packed_hidden(phi: Phi, batch: Sequence[PromptAndText]) -> Tensor:
     """Return the hidden states ``[T, d]`` that predict the texts' T tokens, from one pass."""
-    ids: list[int] = []
-    positions: list[int] = []
-    lengths: list[int] = []
-    before: list[int] = []  # the token before each scored token
-    for prompt, text in batch:
-        length = len(prompt) + len(text) - 1  # the last token predicts no scored token
-        before += range(len(ids) + len(prompt) - 1, len(ids) + length)
-        ids += [*prompt, *text][:length]
-        positions += range(length)
-        lengths.append(length)
-    device = phi.device
-    hidden = phi.hidden(
-        torch.tensor(ids, device=device), torch.tensor(positions, device=device), _Packed(lengths)
-    )
-    return hidden[torch.tensor(before, device=device)]
+    made = Pass.of(batch)
+    return made.hidden(phi)[torch.tensor(made.before, device=phi.device)]
 
 
 def _score_pass(
@@ -124,16 +177,21 @@ def _statistics(logits: Tensor, wanted: Tensor, temperature: float) -> tuple[Ten
 
 
 class _Packed:
-    """Causal attention within each of several consecutive sequences, without a cache."""
+    """Causal attention within each of several sequences, without a cache."""
 
-    def __init__(self, lengths: Sequence[int]) -> None:
-        self._lengths = lengths
+    def __init__(self, rows: Sequence[tuple[Sequence[int], int]], device: torch.device) -> None:
+        self._rows = [
+            (
+                torch.tensor(own, device=device) if shared else slice(own[0], own[-1] + 1),
+                shared,
+            )
+            for own, shared in rows
+            if shared < len(own)
+        ]
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         seen = []
-        at = 0
-        for length in self._lengths:
-            own = slice(at, at + length)
+        for own, shared in self._rows:
             part = F.scaled_dot_product_attention(
                 q[own].transpose(0, 1).unsqueeze(0),  # [1, H, length, D]
                 k[own].transpose(0, 1).unsqueeze(0),
@@ -141,6 +199,5 @@ class _Packed:
                 is_causal=True,
                 enable_gqa=q.shape[1] != k.shape[1],
             )
-            seen.append(part[0].transpose(0, 1))
-            at += length
+            seen.append(part[0].transpose(0, 1)[shared:])
         return torch.cat(seen).flatten(1)  # [N, H * D]
