@@ -30,7 +30,7 @@ from phi2sdk.compare import IdentityCheck, Settings, compare
 from phi2sdk.config.target import Target
 from phi2sdk.demo.targets import demo_identity_workload
 from phi2sdk.emulator import Emulator
-from phi2sdk.emulator.batch_engine import BatchEngine
+from phi2sdk.emulator.model_engine import ModelEngine
 from phi2sdk.emulator.engine import EOS_ID, EOS_TEXT, Decoding, Token
 from phi2sdk.identity.score_calls import other_templates
 from phi2sdk.measure.workload import Workload
@@ -127,7 +127,7 @@ class FraudEngine:
         seed: Decides which calls are treated, where that is a share.
     """
 
-    def __init__(self, fraud: Fraud, honest: BatchEngine, dishonest: BatchEngine, seed: int):
+    def __init__(self, fraud: Fraud, honest: ModelEngine, dishonest: ModelEngine, seed: int):
         self._fraud = fraud
         self._honest, self._dishonest = honest, dishonest
         self._random = random.Random(seed)
@@ -170,10 +170,10 @@ class FraudEngine:
 
 def serve(frauds: Sequence[Fraud], seed: int, stack: ExitStack) -> list[Target]:
     """Start an emulator for each fraud; return the targets."""
-    engines: dict[str | None, BatchEngine] = {}
+    engines: dict[str | None, ModelEngine] = {}
     for quantize in {None, *(fraud.quantize for fraud in frauds)}:
         chosen = {"dtype": "float32"} if quantize is None else {"quantize": quantize}
-        engines[quantize] = BatchEngine(LocalModel.load("demo", device="cpu", **chosen))
+        engines[quantize] = ModelEngine(LocalModel.load("demo", device="cpu", **chosen))
         stack.callback(engines[quantize].close)
     targets = []
     for fraud in frauds:

@@ -49,24 +49,7 @@ _HOME = {
     "prompts": "phi2sdk.prompts",
 }
 
-__all__ = [
-    "AsyncPhi2Client",
-    "Chunk",
-    "Completion",
-    "Phi2Client",
-    "Phi2Error",
-    "Prompt",
-    "Receipt",
-    "Sampling",
-    "Secret",
-    "Spending",
-    "Target",
-    "Telemetry",
-    "Timeouts",
-    "__version__",
-    "errors",
-    "prompts",
-]
+__all__ = sorted((*_HOME, "__version__"))
 
 
 def __getattr__(name: str) -> Any:

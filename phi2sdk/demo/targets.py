@@ -188,8 +188,7 @@ def _start(names: Sequence[str], honest: LocalModel, stack: AsyncExitStack) -> d
     They run in threads of their own, so that they do not delay the event loop that reads the clock.
     """
     from phi2sdk.backends.engine.model import LocalModel
-    from phi2sdk.emulator import Emulator, Schedule
-    from phi2sdk.emulator.batch_engine import BatchEngine
+    from phi2sdk.emulator import Emulator, ModelEngine, Schedule
 
     engines: dict[tuple[str | None, float | None], list[str]] = {}
     for name in names:
@@ -200,7 +199,7 @@ def _start(names: Sequence[str], honest: LocalModel, stack: AsyncExitStack) -> d
         model = honest
         if quantize is not None:
             model = LocalModel.load("demo", quantize="int4", device="cpu")
-        engine = BatchEngine(model, temperature=temperature)
+        engine = ModelEngine(model, temperature=temperature)
         stack.callback(engine.close)
         providers = [_EMULATED[name].provider for name in served]
         emulator = Emulator(engine, key="demo-key", providers=providers)

@@ -43,22 +43,7 @@ _HOME = {
     "ModelEngine": "model_engine",
 }
 
-__all__ = [
-    "PROVIDERS",
-    "Call",
-    "Decoding",
-    "Emulator",
-    "EmulatorThread",
-    "Engine",
-    "Fault",
-    "Meter",
-    "ModelEngine",
-    "Provider",
-    "PublicBindRefused",
-    "Schedule",
-    "ScriptedEngine",
-    "Token",
-]
+__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:

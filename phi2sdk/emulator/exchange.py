@@ -128,11 +128,6 @@ class Meter:
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
-    @property
-    def billed_tokens(self) -> int:
-        """Return the tokens of prompts and completions together."""
-        return self.prompt_tokens + self.completion_tokens
-
 
 class Refusal(Exception):
     """A request that the provider answers with one of its errors."""

@@ -166,7 +166,8 @@ async def test_openai_refuses_what_it_does_not_take(
     body = {"model": MODEL, "prompt": "Hello", **changes}
     answered, reply = await post(http, f"{emulator.openai.url}/v1/completions", body)
     assert (answered, reply["error"]["code"]) == (status, code)
-    assert emulator.openai.meter.billed_tokens == 0
+    meter = emulator.openai.meter
+    assert (meter.prompt_tokens, meter.completion_tokens) == (0, 0)
 
 
 async def test_openai_cuts_the_stop_and_completes_16_tokens_by_default(
