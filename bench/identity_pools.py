@@ -15,7 +15,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,14 +43,6 @@ SIZES = {
 }
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Pool:
-    """The answers of one author, scored and as text."""
-
-    calls: CallTable
-    texts: list[str]
-
-
 def make(folder: Path, name: str, count: int, other: Path | None, seed: int) -> None:
     """Write and score the answers of one author."""
     weights = Weights(model="demo", device="cpu")
@@ -75,17 +67,17 @@ def make(folder: Path, name: str, count: int, other: Path | None, seed: int) -> 
     written = write(author, setting, asked, alternative.sampling(MAX_TOKENS), seed)
     suspects.free()
     tables, _ = score(loader, setting.format, {name: written})
-    save(folder / f"{name}.npz", tables[name], list(written.texts))
+    save(folder / f"{name}.npz", replace(tables[name], texts=tuple(written.texts)))
 
 
-def save(path: Path, calls: CallTable, texts: list[str]) -> None:
+def save(path: Path, calls: CallTable) -> None:
     """Write a pool to a file."""
     columns: dict[str, np.ndarray] = {
         "prompt": calls.prompt,
         "tokens": calls.tokens,
         "entropy": calls.entropy,
         "loglik": calls.loglik,
-        "texts": np.array(json.dumps(texts)),
+        "texts": np.array(json.dumps(calls.texts)),
     }
     for kind in ("logp", "drift", "variance", "candidates"):
         for name, column in getattr(calls, kind).items():
@@ -93,7 +85,7 @@ def save(path: Path, calls: CallTable, texts: list[str]) -> None:
     np.savez_compressed(path, **columns)  # type: ignore[arg-type]
 
 
-def load(path: Path) -> Pool:
+def load(path: Path) -> CallTable:
     """Return the pool that :func:`save` wrote."""
     with np.load(path) as file:
 
@@ -101,14 +93,14 @@ def load(path: Path) -> Pool:
             start = f"{kind}:"
             return {key.removeprefix(start): file[key] for key in file if key.startswith(start)}
 
-        calls = CallTable(
+        return CallTable(
             file["prompt"], file["tokens"], file["entropy"],
             of("logp"), of("drift"), of("variance"), file["loglik"], of("candidates"),
+            tuple(json.loads(str(file["texts"]))),
         )  # fmt: skip
-        return Pool(calls, json.loads(str(file["texts"])))
 
 
-def pools(folder: Path) -> Iterator[tuple[str, Pool]]:
+def pools(folder: Path) -> Iterator[tuple[str, CallTable]]:
     """Yield the existing pools by name."""
     for name in SIZES:
         if (folder / f"{name}.npz").exists():

@@ -14,8 +14,8 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,13 @@ import numpy as np
 from scipy import stats
 
 from bench.common import Report
-from bench.identity_pools import MAX_TOKENS, PROMPTS, Pool, pools
+from bench.identity_pools import MAX_TOKENS, PROMPTS, pools
 from phi2sdk.analysis.retokenize import as_written
 from phi2sdk.backends.engine import LocalModel
 from phi2sdk.backends.engine.likelihood import divergences
 from phi2sdk.identity.alternatives import parse
-from phi2sdk.identity.call_table import CallTable
+from phi2sdk.identity.call_table import CallTable, joined
 from phi2sdk.identity.likelihood_tests import effective_temperature
-from phi2sdk.identity.mmd import MMDResult, mmd_test
 from phi2sdk.identity.pilot import Setting, pilot, write
 from phi2sdk.identity.power_analysis import calls_needed
 from phi2sdk.identity.verdict import Tests, judge, run_tests
@@ -58,22 +57,14 @@ WANTED = {
 }
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Drawn:
-    """Some calls of a pool."""
-
-    calls: CallTable
-    texts: Mapping[str, Sequence[str]]
-
-
 class Deck:
     """A pool that gives out each call once in a run."""
 
-    def __init__(self, pool: Pool, rng: np.random.Generator) -> None:
+    def __init__(self, pool: CallTable, rng: np.random.Generator) -> None:
         self._pool = pool
         self._rows = {
-            int(prompt): rng.permutation(np.flatnonzero(pool.calls.prompt == prompt))
-            for prompt in np.unique(pool.calls.prompt)
+            int(prompt): rng.permutation(np.flatnonzero(pool.prompt == prompt))
+            for prompt in np.unique(pool.prompt)
         }
         self._next = dict.fromkeys(self._rows, 0)
 
@@ -85,17 +76,9 @@ class Deck:
             self._next[prompt] += 1
         return np.array(rows, dtype=np.int64)
 
-    def draw(self, prompts: np.ndarray) -> Drawn:
+    def draw(self, prompts: np.ndarray) -> CallTable:
         """A call to each prompt."""
-        rows = self.deal(prompts)
-        return Drawn(self._pool.calls.take(rows), _by_prompt(self._pool, rows))
-
-
-def _by_prompt(pool: Pool, rows: np.ndarray) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for row in rows.tolist():
-        found.setdefault(str(pool.calls.prompt[row]), []).append(pool.texts[row])
-    return found
+        return self._pool.take(self.deal(prompts))
 
 
 def _even(calls: int) -> np.ndarray:
@@ -103,21 +86,17 @@ def _even(calls: int) -> np.ndarray:
 
 
 def _tests(
-    target: Drawn, control: Mapping[str, Drawn], permutations: int, seed: int, *, mmd: bool = True
+    target: CallTable,
+    control: Mapping[str, CallTable],
+    permutations: int,
+    seed: int,
+    *,
+    mmd: bool = True,
 ) -> Tests:
-    texts: dict[str, MMDResult] | None = None
-    if mmd:
-        texts = {
-            name: mmd_test(target.texts, own.texts, permutations=permutations, seed=seed)
-            for name, own in control.items()
-        }
-    found = run_tests(
-        target.calls,
-        texts,
-        {name: own.calls for name, own in control.items()},
-        permutations=permutations,
-        seed=seed,
-    )
+    if not mmd:
+        target = replace(target, texts=())
+        control = {name: replace(own, texts=()) for name, own in control.items()}
+    found = run_tests(target, control, permutations=permutations, seed=seed)
     assert found is not None
     return found
 
@@ -125,7 +104,9 @@ def _tests(
 # --------------------------------------------------------------------------- false alarms
 
 
-def sizes(report: Report, found: Mapping[str, Pool], calls: int, runs: int, *, mmd: bool) -> None:
+def sizes(
+    report: Report, found: Mapping[str, CallTable], calls: int, runs: int, *, mmd: bool
+) -> None:
     """Four honest providers, each against the control of every precision."""
     rng = np.random.default_rng(calls)
     own: dict[str, list[float]] = {}
@@ -146,8 +127,8 @@ def sizes(report: Report, found: Mapping[str, Pool], calls: int, runs: int, *, m
             if provider == "hosted":
                 continue
             for instrument, one in tests[provider].instruments.items():
-                own.setdefault(f"{instrument}, {name}", []).append(one.p_by_precision[name])
-                composite.setdefault(f"{instrument}, {name}", []).append(one.p)
+                own.setdefault(f"{instrument}, {name}", []).append(one.alone[name])
+                composite.setdefault(f"{instrument}, {name}", []).append(max(one.alone.values()))
         _tell(f"{calls} calls: run {run + 1} of {runs}, {accused} accused")
     least, most = _bounds(runs)
     for what, values in own.items():
@@ -172,34 +153,17 @@ def _bounds(runs: int) -> tuple[float, float]:
 
 
 def _target(name: str, calls: int, decks: Mapping[str, Deck], rng: np.random.Generator,
-            found: Mapping[str, Pool]) -> Drawn:  # fmt: skip
+            found: Mapping[str, CallTable]) -> CallTable:  # fmt: skip
     prompts = _even(calls)
     if name != "route=0.2":
         return decks[name].draw(prompts)
     away = rng.random(calls) < 0.2
     here, there = decks["float32"].draw(prompts[~away]), decks["other"].draw(prompts[away])
-    return _joined(here, there)
-
-
-def _joined(a: Drawn, b: Drawn) -> Drawn:
-    def both(one: np.ndarray, two: np.ndarray) -> np.ndarray:
-        return np.concatenate([one, two])
-
-    x, y = a.calls, b.calls
-    columns = [
-        {name: both(getattr(x, kind)[name], getattr(y, kind)[name]) for name in getattr(x, kind)}
-        for kind in ("logp", "drift", "variance", "candidates")
-    ]
-    table = CallTable(
-        both(x.prompt, y.prompt), both(x.tokens, y.tokens), both(x.entropy, y.entropy),
-        *columns[:3], both(x.loglik, y.loglik), columns[3],
-    )  # fmt: skip
-    texts = {p: [*a.texts.get(p, ()), *b.texts.get(p, ())] for p in {**a.texts, **b.texts}}
-    return Drawn(table, texts)
+    return joined([here, there])
 
 
 def _power(
-    name: str, calls: int, found: Mapping[str, Pool], runs: int, seed: int
+    name: str, calls: int, found: Mapping[str, CallTable], runs: int, seed: int
 ) -> tuple[float, float]:
     """The share of runs that are found, and of those the share in which it is named closest."""
     rng = np.random.default_rng(seed)
@@ -214,9 +178,9 @@ def _power(
     return hits / runs, named / hits if hits else 0.0
 
 
-def powers(report: Report, found: Mapping[str, Pool], other: Path | None, quick: bool) -> None:
+def powers(report: Report, found: Mapping[str, CallTable], other: Path | None, quick: bool) -> None:
     """Compare the planned number of calls with the number that is needed."""
-    entropy = float(found["float32"].calls.entropy.sum() / found["float32"].calls.tokens.sum())
+    entropy = float(found["float32"].entropy.sum() / found["float32"].tokens.sum())
     runs = 20 if quick else POWER_RUNS
     for number, (name, detect) in enumerate(WANTED.items()):
         if name == "route=0.2" and ("other" not in found or other is None):
@@ -274,7 +238,7 @@ def _reaches(points: Mapping[int, float], power: float) -> float:
 # --------------------------------------------------------------------------- temperature
 
 
-def temperatures(report: Report, found: Mapping[str, Pool], runs: int) -> None:
+def temperatures(report: Report, found: Mapping[str, CallTable], runs: int) -> None:
     """Measure how often the interval of the effective temperature covers the true one."""
     least = float(stats.binom.ppf(0.01, runs, 0.95)) / runs
     for name, truth in (("float32", 1.0), ("t=0.8", 0.8)):
@@ -285,8 +249,7 @@ def temperatures(report: Report, found: Mapping[str, Pool], runs: int) -> None:
         for _ in range(runs):
             deck = Deck(found[name], rng)
             own = deck if name == "float32" else Deck(found["float32"], rng)
-            target, control = deck.draw(_even(100)), own.draw(_even(100))
-            one = effective_temperature(target.calls, control.calls)
+            one = effective_temperature(deck.draw(_even(100)), own.draw(_even(100)))
             assert one is not None
             assert one.low is not None
             assert one.high is not None
@@ -327,8 +290,8 @@ def simulate(args: argparse.Namespace) -> int:
         print("make the pools first: python -m bench.identity_pools POOLS", file=sys.stderr)
         return 2
     for name, pool in found.items():
-        report.row(what=f"pool {name}", calls=len(pool.calls), tokens=int(pool.calls.tokens.sum()),
-                   entropy=float(pool.calls.entropy.sum() / pool.calls.tokens.sum()))  # fmt: skip
+        report.row(what=f"pool {name}", calls=len(pool), tokens=int(pool.tokens.sum()),
+                   entropy=float(pool.entropy.sum() / pool.tokens.sum()))  # fmt: skip
     runs = 40 if args.quick else SIZE_RUNS
     if "divergence" in wanted:
         divergence(report)

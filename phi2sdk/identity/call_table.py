@@ -62,6 +62,7 @@ class CallTable:
         loglik: ``[n, K]`` the log-likelihood under the reference at the inverse temperatures
             :data:`BETAS`.
         candidates: ``[n]`` the log-likelihood by candidate: other weights, templates, truncations.
+        texts: What is compared as text, one for each call; empty where no texts are compared.
     """
 
     prompt: Ints
@@ -72,6 +73,7 @@ class CallTable:
     variance: Mapping[str, Floats]
     loglik: Floats
     candidates: Mapping[str, Floats] = field(default_factory=dict)
+    texts: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -98,6 +100,7 @@ class CallTable:
             {name: column[at] for name, column in self.variance.items()},
             self.loglik[at],
             {name: column[at] for name, column in self.candidates.items()},
+            tuple(self.texts[row] for row in at.tolist()) if self.texts else (),
         )
 
     def only(self, honest: Sequence[str]) -> CallTable:
@@ -111,6 +114,7 @@ class CallTable:
             {name: self.variance[name] for name in honest},
             self.loglik,
             self.candidates,
+            self.texts,
         )
 
     def at_temperature(self, temperature: float) -> Floats:
@@ -143,6 +147,7 @@ def joined(tables: Sequence[CallTable]) -> CallTable:
         each("variance"),
         np.concatenate([one.loglik for one in tables]),
         each("candidates"),
+        tuple(text for one in tables for text in one.texts),
     )
 
 

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phi2sdk.identity.call_table import CallTable, Floats, joined
-from phi2sdk.identity.likelihood_tests import likelihoods
-from phi2sdk.identity.permutation import call_columns, residuals
+from phi2sdk.identity.likelihood_tests import call_columns, likelihoods
+from phi2sdk.identity.permutation import residuals
 
 __all__ = ["Detection", "detection"]
 

@@ -9,7 +9,7 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import chain, islice
 from typing import Any
 
@@ -29,7 +29,6 @@ from phi2sdk.identity.findings import (
     same_words,
 )
 from phi2sdk.identity.greedy import greedy_regrets
-from phi2sdk.identity.mmd import MMDResult, mmd_test
 from phi2sdk.identity.prompt_logprobs import told_figures
 from phi2sdk.identity.score_calls import ScoredCall, score_calls
 from phi2sdk.identity.verdict import ALPHA, Tests, Verdict, judge, run_tests
@@ -121,13 +120,12 @@ class _Examination:
         honest = next(iter(tables.values())).honest  # without what overflows
         control = {name: tables[_own_name(name)] for name in honest}
         tests = {}
-        for name, one in compared.items():
-            mmd = _mmd(one.target, {n: one.control[n] for n in honest})
+        for name in compared:
             if name in treated:
                 beside = {n: tables[_treated(name, n)] for n in honest}
-                tests[name] = run_tests(tables[_treated(name)], mmd, beside)
+                tests[name] = run_tests(tables[_treated(name)], beside)
             else:
-                tests[name] = run_tests(tables[name], mmd, control)
+                tests[name] = run_tests(tables[name], control)
         targets = {name: answers[name] for name in self.records}
         found = self._document(targets, tests, _own_tests(control), control)
         for name, answered in targets.items():
@@ -227,7 +225,10 @@ class _Examination:
                 for id, ids in zip(answers.prompts, answers.ids, strict=True)
             ]
         table = score_calls(self.loader, calls, self.run.identity_format)
-        return {name: table.take(list(own)) for name, own in rows.items()}
+        return {
+            name: replace(table.take(list(own)), texts=groups[name].first_lines())
+            for name, own in rows.items()
+        }
 
     def _document(
         self,
@@ -298,11 +299,11 @@ def _own_tests(control: Mapping[str, CallTable]) -> dict[str, Tests | None]:
     halves = {n: calls.take(np.flatnonzero(second[n])) for n, calls in control.items()}
     if all(len(half) for half in halves.values()):
         return {
-            name: run_tests(calls.take(np.flatnonzero(~second[name])), control=halves)
+            name: run_tests(calls.take(np.flatnonzero(~second[name])), halves)
             for name, calls in control.items()
         }
     return {
-        name: run_tests(calls, control={n: c for n, c in control.items() if n != name})
+        name: run_tests(calls, {n: c for n, c in control.items() if n != name})
         for name, calls in control.items()
     }
 
@@ -314,13 +315,6 @@ def _repetition(calls: CallTable) -> NDArray[np.int64]:
         rows = np.flatnonzero(calls.prompt == one)
         found[rows] = np.arange(len(rows))
     return found
-
-
-def _mmd(answers: Answers, own: Mapping[str, Answers]) -> dict[str, MMDResult]:
-    """Compare the texts with the control of each honest precision that shares a prompt."""
-    mine = answers.first_lines()
-    found = {name: mmd_test(mine, one.first_lines()) for name, one in own.items()}
-    return {name: result for name, result in found.items() if result.prompts}
 
 
 def _calibration(found: ControlSummary) -> dict[str, Any]:
@@ -348,6 +342,7 @@ def _target(answers: Answers, tests: Tests | None, verdict: Verdict, calls: int)
     document: dict[str, Any] = {
         "verdict": verdict.name,
         "p": verdict.p,
+        "p_target": None if tests is None else tests.p,
         "power_by_candidate": dict(verdict.detection.power),
         "power_of_score_test": dict(verdict.detection.general),
         "calls": calls,
@@ -369,7 +364,7 @@ def _target(answers: Answers, tests: Tests | None, verdict: Verdict, calls: int)
         "evidence": {
             name: {
                 "p": one.p,
-                "p_by_precision": dict(one.p_by_precision),
+                "p_by_precision": dict(one.alone),
                 "statistic": one.statistic,
             }
             for name, one in tests.instruments.items()

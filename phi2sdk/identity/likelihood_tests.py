@@ -1,4 +1,7 @@
-"""Tests on log-likelihoods: score test, line-up, routing, effective temperature."""
+"""What log-likelihoods show: the closest candidate, routing, and the effective temperature.
+
+The p-values are computed elsewhere, against control calls.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.polynomial import Chebyshev
 from scipy.optimize import minimize_scalar
-from scipy.special import logsumexp, ndtr
+from scipy.special import logsumexp
 
 from phi2sdk.identity.call_table import BETAS, HIGH, LOW, CallTable, Floats
 
@@ -17,51 +20,15 @@ __all__ = [
     "LineUp",
     "Routing",
     "SHARES",
-    "ScoreTest",
     "TEMPERATURES",
     "Temperature",
+    "call_columns",
     "call_products",
-    "e_to_p",
     "effective_temperature",
     "likelihoods",
     "line_up",
     "routing_test",
-    "score_test",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreTest:
-    """The score test against each honest precision.
-
-    Attributes:
-        z: The statistic by precision, standard normal if that precision wrote the text; above 0 the
-            text is too likely.
-        p_by_precision: The two-sided p-value, or that by permutation against control calls.
-    """
-
-    z: Mapping[str, float]
-    p_by_precision: Mapping[str, float]
-
-    @property
-    def p(self) -> float:
-        """The p-value of the hypothesis that any honest precision wrote the texts."""
-        return max(self.p_by_precision.values())
-
-    @property
-    def statistic(self) -> float:
-        """The z of the precision that explains the text best."""
-        return min(self.z.values(), key=abs)
-
-
-def score_test(calls: CallTable) -> ScoreTest:
-    """Return ``Z = sum drift / sqrt(sum variance)``; p is 1 for texts without entropy."""
-    z = {}
-    for name in calls.honest:
-        variance = float(calls.variance[name].sum())
-        z[name] = float(calls.drift[name].sum()) / math.sqrt(variance) if variance > 0 else 0.0
-    return ScoreTest(z, {name: float(2 * ndtr(-abs(value))) for name, value in z.items()})
-
 
 TEMPERATURES = (0.7, 0.8, 0.9, 1.1, 1.25, 1.5)
 """Temperatures of the reference that are candidates."""
@@ -76,18 +43,11 @@ class LineUp:
         log_ratio: The log-likelihood of each candidate and honest precision minus that of the
             reference, nats.
         closest: The candidate of the largest likelihood.
-        p_by_precision: ``min(1, 1/E)``, or the p-value by permutation against control calls.
     """
 
     log_e: Mapping[str, float]
     log_ratio: Mapping[str, float]
     closest: str
-    p_by_precision: Mapping[str, float]
-
-    @property
-    def p(self) -> float:
-        """The p-value of the hypothesis that any honest precision wrote the texts."""
-        return max(self.p_by_precision.values())
 
     @property
     def statistic(self) -> float:
@@ -108,17 +68,7 @@ def line_up(calls: CallTable) -> LineUp:
     mean = float(logsumexp(list(total.values()))) - math.log(len(total))
     ratios = {name: value - honest[calls.reference] for name, value in {**honest, **total}.items()}
     log_e = {name: mean - value for name, value in honest.items()}
-    return LineUp(
-        log_e=log_e,
-        log_ratio=ratios,
-        closest=max(ratios, key=ratios.__getitem__),
-        p_by_precision={name: e_to_p(value) for name, value in log_e.items()},
-    )
-
-
-def e_to_p(log_e: float) -> float:
-    """Return the p-value of an e-value from its logarithm."""
-    return float(np.exp(-max(0.0, log_e)))
+    return LineUp(log_e, ratios, max(ratios, key=ratios.__getitem__))
 
 
 SHARES = (0.05, 0.1, 0.2, 0.5)
@@ -132,18 +82,11 @@ class Routing:
         log_e: The natural logarithm of the e-value against each honest precision.
         candidate: The candidate that explains these calls best.
         share: The maximum-likelihood share of these calls.
-        p_by_precision: ``min(1, 1/E)``, or the p-value by permutation against control calls.
     """
 
     log_e: Mapping[str, float]
     candidate: str
     share: float
-    p_by_precision: Mapping[str, float]
-
-    @property
-    def p(self) -> float:
-        """The p-value of the hypothesis that any honest precision wrote the texts."""
-        return max(self.p_by_precision.values())
 
     @property
     def statistic(self) -> float:
@@ -165,7 +108,19 @@ def routing_test(calls: CallTable) -> Routing:
         if name == calls.reference:
             best = max(products, key=lambda candidate: max(products[candidate]))
     share = _share(candidates[best] - calls.logp[calls.reference])
-    return Routing(log_e, best, share, {name: e_to_p(value) for name, value in log_e.items()})
+    return Routing(log_e, best, share)
+
+
+def call_columns(calls: CallTable, precision: str) -> Mapping[str, Floats]:
+    """Return the columns of each test against one honest precision, ``[n, k]``, by its name."""
+    base = calls.logp[precision]
+    ratios = np.stack([c - base for c in likelihoods(calls).values()], axis=1)
+    mixed = [call_products(ratios, share) for share in SHARES]
+    return {
+        "score": calls.drift[precision][:, None],
+        "line-up": ratios,
+        "routing": np.concatenate(mixed, axis=1),
+    }
 
 
 def call_products(ratios: Floats, share: float) -> Floats:

@@ -5,8 +5,8 @@ The squared maximum mean discrepancy with a Hamming kernel, as Gao, Liang and Gu
 the similarity of two answers to one prompt is the share of positions with the same character, with
 all answers padded to one width. Answers to different prompts are not compared. The
 labels of the two sides are permuted within each prompt, so the p-value is exact for all prompts.
-Sums of the kernel are sums of whole numbers and therefore exact. The kernel is computed once, and
-all permutations of a prompt are one matrix product.
+Sums of the kernel are sums of whole numbers. The kernel is computed once, and all permutations of a
+prompt are one matrix product.
 """
 
 from __future__ import annotations
@@ -17,17 +17,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["PERMUTATIONS", "MMDResult", "mmd_test"]
+from phi2sdk.identity.call_table import Floats, Ints
+from phi2sdk.identity.permutation import PERMUTATIONS, Labels, Statistic, family
 
-PERMUTATIONS = 9_999
+__all__ = ["MMDResult", "mmd_statistic", "mmd_test"]
+
 PADDING = -1
-BLOCK = 2**22
-"""The maximum number of labels in memory at a time."""
-TIE = 1e-12
-"""Statistics that differ by less are equal up to rounding, and count as a tie."""
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,49 +66,51 @@ def mmd_test(
     if permutations < 1:
         raise ValueError(f"at least one permutation is needed, not {permutations}")
     shared = sorted(prompt for prompt in a if a[prompt] and b.get(prompt))
-    sizes = np.array([(len(a[p]), len(b[p])) for p in shared], dtype=np.int64).reshape(-1, 2)
-    n_a, n_b = (int(n) for n in sizes.sum(axis=0))
-    width = max((len(text) for p in shared for text in (*a[p], *b[p])), default=0)
-    if width == 0:
-        return MMDResult(0.0, 1.0, len(shared), n_a, n_b)
-    weights = _Weights.of(sizes, width)
-    rng = np.random.default_rng(seed)
-    own, both = 0, 0  # over the observed labels
-    within, across = np.zeros(permutations), np.zeros(permutations)
-    total = 0
-    for prompt, (left, _) in zip(shared, sizes, strict=True):
-        kernel = _alike([*a[prompt], *b[prompt]], width)
-        rows = kernel.sum(axis=1)
-        total += int(rows.sum())
-        own += int(kernel[:left, :left].sum())
-        both += int(rows[:left].sum())
-        _permuted(kernel, rows, int(left), rng, within, across)
-    observed = weights.statistic(np.array([own], np.float64), np.array([both], np.float64), total)
-    statistic = float(observed[0])
-    drawn = weights.statistic(within, across, total)
-    p = (1 + int(np.count_nonzero(drawn >= statistic - TIE))) / (permutations + 1)
-    return MMDResult(statistic, p, len(shared), n_a, n_b)
+    rows = [
+        (place, own, text)
+        for place, name in enumerate(shared)
+        for own, texts in ((True, a[name]), (False, b[name]))
+        for text in texts
+    ]
+    prompt = np.array([place for place, _, _ in rows], dtype=np.int64)
+    target = np.array([own for _, own, _ in rows], dtype=np.bool_)
+    n_a = int(target.sum())
+    if not any(text for _, _, text in rows):
+        return MMDResult(0.0, 1.0, len(shared), n_a, len(rows) - n_a)
+    statistic = mmd_statistic([text for _, _, text in rows], target, prompt)
+    found = family({"mmd": statistic}, target, prompt, permutations=permutations, seed=seed)
+    observed = float(statistic(target[None].astype(np.float32))[0])
+    return MMDResult(observed, found.p, len(shared), n_a, len(rows) - n_a)
 
 
-@dataclass(frozen=True, slots=True)
-class _Weights:
-    """The inverse of the number of ordered pairs within a, within b, and across."""
+def mmd_statistic(texts: Sequence[str], target: NDArray[np.bool_], prompt: Ints) -> Statistic:
+    """Return the squared MMD of labeled texts.
 
-    a: float
-    b: float
-    across: float
+    Args:
+        texts: The texts of both sides.
+        target: ``[n]``, which texts are those of the first side.
+        prompt: ``[n]``, which prompt.
+    """
+    groups = [np.flatnonzero(prompt == one) for one in np.unique(prompt)]
+    width = max(1, max(map(len, texts), default=0))
+    kernels = [_alike([texts[row] for row in rows.tolist()], width).astype(np.float32) for rows in groups]
+    total = sum(float(kernel.sum(dtype=np.float64)) for kernel in kernels)
+    left = np.array([np.count_nonzero(target[rows]) for rows in groups], dtype=np.float64)
+    right = np.array([len(rows) for rows in groups]) - left
+    pairs = (left * (left - 1)).sum(), (right * (right - 1)).sum(), (left * right).sum()
+    a, b, across = (1 / (n * width) if n else 0.0 for n in pairs)
 
-    @staticmethod
-    def of(sizes: Ints, width: int) -> _Weights:
-        left, right = sizes[:, 0], sizes[:, 1]
-        pairs = (left * (left - 1)).sum(), (right * (right - 1)).sum(), (left * right).sum()
-        return _Weights(*(1 / (int(n) * width) if n else 0.0 for n in pairs))
+    def of(labels: Labels) -> Floats:
+        within, every = np.zeros(len(labels)), np.zeros(len(labels))
+        for rows, kernel in zip(groups, kernels, strict=True):
+            own = labels[:, rows]
+            sums = own @ kernel
+            within += np.einsum("bn,bn->b", sums, own)
+            every += sums.sum(axis=1)
+        outside = every - within
+        return a * within - 2 * across * outside + b * (total - every - outside)
 
-    def statistic(self, within_a: Floats, rows_a: Floats, total: int) -> Floats:
-        """Return the statistic from sums of the kernel: within a, in the rows of a, in total."""
-        across = rows_a - within_a
-        within_b = total - rows_a - across
-        return self.a * within_a - 2 * self.across * across + self.b * within_b
+    return of
 
 
 def _alike(texts: Sequence[str], width: int) -> Ints:
@@ -128,18 +125,3 @@ def _alike(texts: Sequence[str], width: int) -> Ints:
         equal = np.count_nonzero(characters[:row] == characters[row], axis=1)
         kernel[row, :row] = kernel[:row, row] = equal + (width - own)
     return kernel
-
-
-def _permuted(
-    kernel: Ints, rows: Ints, left: int, rng: np.random.Generator, within: Floats, across: Floats
-) -> None:
-    """Add the sums of a prompt to those of each permutation: within a, and over the rows of a."""
-    n = len(rows)
-    matrix, sums = kernel.astype(np.float64), rows.astype(np.float64)
-    labels = (np.arange(n) < left).astype(np.float64)
-    block = max(1, BLOCK // n)
-    for start in range(0, len(within), block):
-        stop = min(start + block, len(within))
-        drawn = rng.permuted(np.tile(labels, (stop - start, 1)), axis=1)  # [b, n]
-        within[start:stop] += np.einsum("bn,bn->b", drawn @ matrix, drawn)
-        across[start:stop] += drawn @ sums

@@ -17,7 +17,7 @@ from statistics import NormalDist
 import numpy as np
 
 from phi2sdk.identity.call_table import CallTable, Floats, Ints
-from phi2sdk.identity.permutation import call_columns
+from phi2sdk.identity.likelihood_tests import call_columns
 from phi2sdk.identity.verdict import ALPHA, POWER
 
 __all__ = ["MOST_CALLS", "Need", "Part", "calls_needed", "power_at"]

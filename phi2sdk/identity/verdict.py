@@ -1,40 +1,37 @@
 """Run all tests on the calls of a target, and turn their p-values into a verdict.
 
-The p-values of a target are combined by Bonferroni, and adjusted by Holm over all targets. The
-p-value of each test is already the largest over the honest precisions.
+All tests of a target permute the same labels, and their smallest p-value is tested by these
+permutations (Westfall and Young). The p-value of a target is the largest over the honest
+precisions, and the targets are adjusted by Holm.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
 
 from phi2sdk.analysis.paired import holm
 from phi2sdk.identity.call_table import CallTable
 from phi2sdk.identity.detection import Detection, detection
+from phi2sdk.identity.instruments import AgainstControl, against_control
 from phi2sdk.identity.likelihood_tests import (
     LineUp,
     Routing,
-    ScoreTest,
     Temperature,
     effective_temperature,
     line_up,
     routing_test,
-    score_test,
 )
-from phi2sdk.identity.mmd import MMDResult
-from phi2sdk.identity.permutation import PERMUTATIONS, against_control
+from phi2sdk.identity.permutation import PERMUTATIONS
 
 __all__ = [
     "ALPHA",
     "POWER",
     "Instrument",
-    "MMDTest",
     "Tests",
     "Verdict",
     "VerdictName",
-    "bonferroni",
     "judge",
     "run_tests",
 ]
@@ -50,45 +47,29 @@ MOST_ROUTED = 0.75
 VerdictName = Literal["reference", "consistent", "different", "undetermined", "not-tested"]
 
 
-class Instrument(Protocol):
-    """One of the tests."""
-
-    @property
-    def p_by_precision(self) -> Mapping[str, float]:
-        """The p-value of the hypothesis that this honest precision wrote the texts."""
-        ...
-
-    @property
-    def p(self) -> float:
-        """The p-value of the hypothesis that any honest precision wrote the texts."""
-        ...
-
-    @property
-    def statistic(self) -> float:
-        """The statistic of the test; its class defines it."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
-class MMDTest:
-    """The comparison of the texts with the reference's own texts, in each honest precision."""
+class Instrument:
+    """The result of one test.
 
-    by_precision: Mapping[str, MMDResult]
+    Attributes:
+        alone: Its p-value by honest precision.
+        adjusted: The same, adjusted for the other tests.
+        statistics: Its statistic by honest precision.
+    """
 
-    @property
-    def p_by_precision(self) -> Mapping[str, float]:
-        """The p-value by permutation, by honest precision."""
-        return {name: result.p for name, result in self.by_precision.items()}
+    alone: Mapping[str, float]
+    adjusted: Mapping[str, float]
+    statistics: Mapping[str, float]
 
     @property
     def p(self) -> float:
-        """The p-value of the hypothesis that any honest precision wrote the texts."""
-        return max(self.p_by_precision.values())
+        """The adjusted p-value of the hypothesis that any honest precision wrote the texts."""
+        return max(self.adjusted.values())
 
     @property
     def statistic(self) -> float:
-        """The squared MMD to the precision with the largest p-value."""
-        return min(self.by_precision.values(), key=lambda result: -result.p).statistic
+        """The statistic against the precision that explains the texts best."""
+        return self.statistics[max(self.alone, key=self.alone.__getitem__)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,39 +77,42 @@ class Tests:
     """The results of all tests on one set of calls.
 
     Attributes:
-        score, line_up, routing, mmd: The tests; ``mmd`` where texts could be compared.
+        against: The p-values against each honest precision's own answers.
+        line_up: The likelihoods of the candidates.
+        routing: The share of the calls that fits a candidate.
         temperature: The effective temperature, where the texts determine it.
         calls, tokens: The numbers of scored calls and tokens.
         entropy: The entropy of all tokens under the reference, nats.
-        control: The control answers by honest precision; empty where there were none.
+        control: The control answers by honest precision.
     """
 
-    score: ScoreTest
+    against: Mapping[str, AgainstControl]
     line_up: LineUp
     routing: Routing
-    mmd: MMDTest | None
     temperature: Temperature | None
     calls: int
     tokens: int
     entropy: float
-    control: Mapping[str, CallTable] = field(default_factory=dict)
+    control: Mapping[str, CallTable]
 
     @property
     def instruments(self) -> dict[str, Instrument]:
-        """The tests that were used, by name."""
-        found: dict[str, Instrument] = {
-            "score": self.score,
-            "line-up": self.line_up,
-            "routing": self.routing,
+        """The result of each test, by name."""
+        likely = {"line-up": self.line_up.log_e, "routing": self.routing.log_e}
+        first = next(iter(self.against.values()))
+        return {
+            test: Instrument(
+                {name: one.family.alone[test] for name, one in self.against.items()},
+                {name: one.family.adjusted[test] for name, one in self.against.items()},
+                likely.get(test) or {n: one.statistics[test] for n, one in self.against.items()},
+            )
+            for test in first.family.alone
         }
-        if self.mmd is not None:
-            found["mmd"] = self.mmd
-        return found
 
     @property
     def p(self) -> float:
-        """The p-value of all tests together."""
-        return bonferroni(one.p for one in self.instruments.values())
+        """The p-value of all tests together, that any honest precision wrote the texts."""
+        return max(one.family.p for one in self.against.values())
 
     def routed(self, alpha: float) -> bool:
         """Return whether only a share of the calls is answered by something else.
@@ -136,7 +120,7 @@ class Tests:
         Args:
             alpha: The level of all tests together.
         """
-        rejects = self.routing.p * len(self.instruments) <= alpha
+        rejects = self.instruments["routing"].p <= alpha
         likelier = self.routing.statistic > self.line_up.statistic + 1
         return rejects and likelier and self.routing.share < MOST_ROUTED
 
@@ -148,7 +132,7 @@ class Tests:
         """
         if self.routed(alpha):
             return self.routing.candidate
-        rejects = min(self.line_up.p, self.routing.p) * len(self.instruments) <= alpha
+        rejects = min(self.instruments[name].p for name in ("line-up", "routing")) <= alpha
         closest = self.line_up.closest
         return closest if rejects and closest not in self.line_up.log_e else None
 
@@ -179,52 +163,36 @@ class Verdict:
 
 def run_tests(
     calls: CallTable,
-    mmd: Mapping[str, MMDResult] | None = None,
-    control: Mapping[str, CallTable] | None = None,
+    control: Mapping[str, CallTable],
     *,
     permutations: int = PERMUTATIONS,
     seed: int = 0,
 ) -> Tests | None:
-    """Run all tests on one set of calls; return ``None`` without any call.
+    """Run all tests on one set of calls; return ``None`` if no prompt has a call and a control.
 
     Args:
         calls: The scored calls.
-        mmd: The comparison of their texts with the reference's, by honest precision.
         control: The reference's own answers to the same prompts, by honest precision, scored in
-            the same way. The p-values are then computed by permutation. This is necessary where
-            the tokens were obtained by encoding a text and not by sampling.
+            the same way.
         permutations: The number of permutations.
         seed: The seed of the permutations.
     """
-    if not len(calls):
+    found = {
+        name: against_control(calls, own, name, permutations=permutations, seed=seed)
+        for name, own in control.items()
+    }
+    against = {name: one for name, one in found.items() if one is not None}
+    if not against:
         return None
-    score, lined, routed = score_test(calls), line_up(calls), routing_test(calls)
-    if control is not None:
-        found = {
-            name: against_control(calls, own, name, permutations=permutations, seed=seed)
-            for name, own in control.items()
-        }
-        known = {name: one for name, one in found.items() if one is not None}
-        if not known:
-            return None
-        score = replace(
-            score,
-            z={name: one.z for name, one in known.items()},
-            p_by_precision={name: one.score for name, one in known.items()},
-        )
-        lined = replace(lined, p_by_precision={n: one.line_up for n, one in known.items()})
-        routed = replace(routed, p_by_precision={n: one.routing for n, one in known.items()})
-    first = None if control is None else control.get(calls.reference)
     return Tests(
-        score=score,
-        line_up=lined,
-        routing=routed,
-        mmd=MMDTest(mmd) if mmd else None,
-        temperature=effective_temperature(calls, first),
+        against=against,
+        line_up=line_up(calls),
+        routing=routing_test(calls),
+        temperature=effective_temperature(calls, control.get(calls.reference)),
         calls=len(calls),
         tokens=int(calls.tokens.sum()),
         entropy=float(calls.entropy.sum()),
-        control=control or {},
+        control=control,
     )
 
 
@@ -258,13 +226,3 @@ def judge(found: Mapping[str, Tests | None], *, alpha: float = ALPHA) -> dict[st
             detection(tests.control, tests.calls, level=level),
         )
     return verdicts
-
-
-def bonferroni(p_values: Iterable[float]) -> float:
-    """Return the p-value of several tests together, by Bonferroni.
-
-    >>> bonferroni([0.01, 0.4])
-    0.02
-    """
-    found = list(p_values)
-    return min(1.0, len(found) * min(found))

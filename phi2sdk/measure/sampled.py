@@ -188,15 +188,12 @@ class Answers:
             for found, ids in zip(self.counted, self.ids, strict=True)
         )
 
-    def first_lines(self) -> dict[str, list[str]]:
-        """The texts of each prompt, up to the first line's end, without white space at the ends.
+    def first_lines(self) -> tuple[str, ...]:
+        """Return each text up to its first line break, without white space at the ends.
 
         What a route trims, and where it stops a text that runs on, is not the model's doing.
         """
-        found: dict[str, list[str]] = {}
-        for prompt, text in zip(self.prompts, self.texts, strict=True):
-            found.setdefault(prompt, []).append(text.strip().split("\n", 1)[0].rstrip())
-        return found
+        return tuple(text.strip().split("\n", 1)[0].rstrip() for text in self.texts)
 
     @staticmethod
     def of_texts(prompts: Sequence[str], texts: Sequence[str]) -> Answers:

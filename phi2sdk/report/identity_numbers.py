@@ -60,13 +60,20 @@ def identity_reports(
 
 
 def _current(plain: Mapping[str, Any]) -> dict[str, Any]:
-    """The results of a target, without what older versions claimed beyond them."""
+    """The results of a target, without what older versions claimed beyond them.
+
+    Older versions did not adjust the p-value of a test for the other tests.
+    """
     evidence = {n: {"sentence": "", **one} for n, one in plain.get("evidence", {}).items()}
+    if evidence and "p_target" not in plain:
+        for one in evidence.values():
+            one["p"] = min(1.0, one["p"] * len(evidence))
+        plain = {**plain, "p_target": min(one["p"] for one in evidence.values())}
     findings = {n: {"sentence": "", **one} for n, one in plain.get("findings", {}).items()}
     found = {"sentence": "", **plain, "evidence": evidence, "findings": findings}
     found["smallest_detectable_kl"] = None
     by_candidate = [evidence[n]["p"] for n in ("line-up", "routing") if n in evidence]
-    rejects = by_candidate and min(by_candidate) * len(evidence) <= LEVEL
+    rejects = by_candidate and min(by_candidate) <= LEVEL
     if plain["verdict"] != "different" or not rejects:
         found |= {"closest": None, "share": None}
     return found

@@ -56,10 +56,9 @@ def verdict_sentence(name: str, one: IdentityReport, calibration: IdentityCalibr
         return f"{name} is undetermined, because no answer could be scored{left_out}."
     text = f"{one.used:,} calls, {one.tokens:,} tokens{left_out}"
     if one.verdict == "reference":
-        p = _together(one.evidence)
         return _joined(
             f"{name} is the reference, {label}. Its own answers are tested in the same way "
-            f"(p = {p_value(p)}; {text}).",
+            f"(p = {p_value(one.p_target)}; {text}).",
             temperature_sentence(name, one),
         )
     if one.verdict == "undetermined":
@@ -393,13 +392,6 @@ def listed(names: Sequence[str], word: str) -> str:
     if len(names) < 2:
         return "".join(names)
     return f"{', '.join(names[:-1])} {word} {names[-1]}"
-
-
-def _together(evidence: Mapping[str, EvidenceReport]) -> float | None:
-    """The p-value of all tests together, by Bonferroni."""
-    if not evidence:
-        return None
-    return min(1.0, len(evidence) * min(one.p for one in evidence.values()))
 
 
 def _odds(log_e: float) -> str:

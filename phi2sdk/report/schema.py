@@ -161,7 +161,10 @@ class DiagnosisReport(Part):
 
 
 class EvidenceReport(Part):
-    """One test: ``p`` is the largest over the precisions in ``honest``, unadjusted.
+    """One test of a target's answers against the reference's own.
+
+    ``p``: adjusted for the other tests of the target (Westfall and Young), the largest over the
+    precisions in ``honest``. ``p_by_precision``: unadjusted.
 
     ``statistic``: of ``score``, standard errors (above 0: the answers are more likely under the
     reference than its own are); of ``line-up`` and ``routing``, the logarithm of an e-value; of
@@ -229,9 +232,10 @@ class FindingReport(Part):
 class IdentityReport(Part):
     """A target's verdict.
 
-    ``p``: of all instruments together (Bonferroni), adjusted for all targets (Holm); null where
-    nothing was tested. Of ``calls`` sampled answers ``used`` were scored, with ``tokens`` tokens
-    of ``entropy`` nats each; ``left_out`` counts the others by cause.
+    ``p_target``: of all tests of this target together (Westfall and Young). ``p``: the same,
+    adjusted for all targets (Holm). Both are null where nothing was tested. Of ``calls`` sampled
+    answers ``used`` were scored, with ``tokens`` tokens of ``entropy`` nats each; ``left_out``
+    counts the others by cause.
     ``counts_differ``: answers in which the provider counts another number of tokens.
     ``candidates``: log10 of each one's likelihood over the reference's. ``share``: of the calls,
     about how many fit ``closest``; null where that is not a part of them only. ``closest``: null
@@ -258,6 +262,7 @@ class IdentityReport(Part):
     counts_differ: int = 0
     entropy: float | None = None
     p: float | None = None
+    p_target: float | None = None
     closest: str | None = None
     candidates: dict[str, float] = Field(default_factory=dict)
     share: float | None = None

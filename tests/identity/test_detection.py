@@ -50,7 +50,7 @@ def test_the_stated_power_is_about_the_share_of_targets_that_are_rejected() -> N
         found = detection(control, PROMPTS * EACH, level=LEVEL / 3)
         for name, author in world.candidates.items():
             stated[name].append(found.power[name])
-            tests = run_tests(world.calls(author), None, control, permutations=399, seed=run)
+            tests = run_tests(world.calls(author), control, permutations=399, seed=run)
             assert tests is not None
             rejected[name] += tests.p <= LEVEL
     for name in NOISE:

@@ -21,8 +21,7 @@ from phi2sdk.identity import examine as module
 from phi2sdk.identity import findings, verdict
 from phi2sdk.identity.call_table import BETAS, CallTable
 from phi2sdk.identity.examine import examine
-from phi2sdk.identity.mmd import mmd_test
-from phi2sdk.identity.permutation import against_control
+from phi2sdk.identity.instruments import against_control
 from phi2sdk.identity.score_calls import ScoredCall
 from phi2sdk.identity.weights import Weights
 from phi2sdk.measure.folder import Run
@@ -106,7 +105,6 @@ def _no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
         def free(self) -> None:
             pass
 
-    monkeypatch.setattr(module, "mmd_test", partial(mmd_test, permutations=99))
     monkeypatch.setattr(verdict, "against_control", partial(against_control, permutations=99))
     monkeypatch.setattr(findings, "PERMUTATIONS", 99)
     monkeypatch.setattr(module, "sample_precisions", sample)

@@ -103,9 +103,15 @@ def look(rng: np.random.Generator, change: Callable[[Answers], Answers], each: i
 
 
 def rejects(found: Comparable, seed: int) -> bool:
-    sides = (found.target, found.control["float32"])
-    mine, theirs = (one.first_lines() for one in sides)
+    mine, theirs = by_prompt(found.target), by_prompt(found.control["float32"])
     return mmd_test(mine, theirs, permutations=199, seed=seed).p <= LEVEL
+
+
+def by_prompt(side: Answers) -> dict[str, list[str]]:
+    texts: dict[str, list[str]] = {prompt: [] for prompt in side.prompts}
+    for prompt, text in zip(side.prompts, side.first_lines(), strict=True):
+        texts[prompt].append(text)
+    return texts
 
 
 @pytest.mark.parametrize("name", HARMLESS)

@@ -48,7 +48,7 @@ def test_the_planned_calls_have_the_planned_power() -> None:
     for run in range(100):
         mine = authors[0].calls.take(rng.choice(400, need.calls, replace=False))
         own = control["float32"].calls.take(rng.choice(400, need.calls, replace=False))
-        tests = run_tests(mine, None, {"float32": own}, permutations=399, seed=run)
+        tests = run_tests(mine, {"float32": own}, permutations=399, seed=run)
         assert tests is not None
         hits += tests.p <= 0.05
     assert hits >= 88

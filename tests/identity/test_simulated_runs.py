@@ -61,7 +61,7 @@ def test_honest_answers_are_accused_as_often_as_chance_allows(
     p: dict[str, list[float]] = {}
     for run in range(RUNS):
         target, control = _draw(tables["t=1"], rng, CALLS)
-        tests = run_tests(target, None, {"float32": control}, permutations=199, seed=run)
+        tests = run_tests(target, {"float32": control}, permutations=199, seed=run)
         assert tests is not None
         for name, one in tests.instruments.items():
             p.setdefault(name, []).append(one.p)
@@ -82,7 +82,7 @@ def test_another_temperature_and_another_template_are_found_and_named(
     for run in range(20):
         target, _ = _draw(tables[name], rng, 48)
         _, control = _draw(tables["t=1"], rng, 48)
-        tests = run_tests(target, None, {"float32": control}, permutations=199, seed=run)
+        tests = run_tests(target, {"float32": control}, permutations=199, seed=run)
         assert tests is not None
         found += tests.p <= 0.05
         named += tests.line_up.closest == {"t=0.6": "T=0.7"}.get(name, name)
@@ -117,7 +117,7 @@ def test_the_plan_of_a_pilot_is_near_what_it_takes(tables: Mapping[str, CallTabl
     for run in range(40):
         target, _ = _draw(tables["t=0.6"], rng, calls)
         _, control = _draw(tables["t=1"], rng, calls)
-        tests = run_tests(target, None, {"float32": control}, permutations=199, seed=run)
+        tests = run_tests(target, {"float32": control}, permutations=199, seed=run)
         assert tests is not None
         hits += tests.p <= 0.05
     assert 0.75 <= hits / 40 <= 1

@@ -57,7 +57,7 @@ def test_answers_that_the_provider_counts_differently_are_reported() -> None:
 
 def test_only_first_lines_are_compared_as_texts() -> None:
     found = Answers.of_texts(["p", "p", "q"], [" one \nInstruct: more", "\n two", ""])
-    assert found.first_lines() == {"p": ["one", "two"]}
+    assert found.first_lines() == ("one", "two")
 
 
 def test_a_route_that_wraps_is_told() -> None:
