@@ -1,4 +1,4 @@
-"""What log-likelihoods show: the closest candidate, routing, and the effective temperature.
+"""Estimates from log-likelihoods: the closest candidate, routing, and the effective temperature.
 
 The p-values are computed elsewhere, against control calls.
 """

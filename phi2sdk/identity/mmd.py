@@ -93,7 +93,9 @@ def mmd_statistic(texts: Sequence[str], target: NDArray[np.bool_], prompt: Ints)
     """
     groups = [np.flatnonzero(prompt == one) for one in np.unique(prompt)]
     width = max(1, max(map(len, texts), default=0))
-    kernels = [_alike([texts[row] for row in rows.tolist()], width).astype(np.float32) for rows in groups]
+    kernels = [
+        _alike([texts[row] for row in rows.tolist()], width).astype(np.float32) for rows in groups
+    ]
     total = sum(float(kernel.sum(dtype=np.float64)) for kernel in kernels)
     left = np.array([np.count_nonzero(target[rows]) for rows in groups], dtype=np.float64)
     right = np.array([len(rows) for rows in groups]) - left
