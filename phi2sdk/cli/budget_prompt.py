@@ -48,7 +48,7 @@ class BudgetPrompt:
                 terminal to ask on.
         """
         budget = comparison.budget(self._usd, recorded)
-        forecast = budget.forecast(comparison.left(recorded))
+        forecast = comparison.forecast(budget, recorded)
         before = budget.spending.spent
         spent = (
             f" Earlier sessions spent {dollars(before)} of it, with unfinished requests counted "
@@ -97,7 +97,7 @@ class BudgetPrompt:
             return None
         if not self._comparison.counted:
             return 2 * self._usd
-        rest = self._budget.forecast(self._comparison.left(recorded)).worst
+        rest = self._comparison.forecast(self._budget, recorded).worst
         return _rounded_up(self._charged + rest)
 
     @property

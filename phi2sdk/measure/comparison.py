@@ -26,9 +26,9 @@ from phi2sdk.measure.folder import RunFolder, machine, unique_prefix, versions
 from phi2sdk.measure.gpu_power import Sampler
 from phi2sdk.measure.health import Monitor
 from phi2sdk.measure.journal import Recorded
-from phi2sdk.measure.prompt_logprobs import ask_logprobs, chosen
+from phi2sdk.measure.prompt_logprobs import ask_logprobs, chosen, requests_ahead
 from phi2sdk.measure.records import Key, Record
-from phi2sdk.measure.run_budget import RunBudget
+from phi2sdk.measure.run_budget import Forecast, RunBudget
 from phi2sdk.measure.runner import Runner
 from phi2sdk.measure.sampled import SampledArm
 from phi2sdk.measure.schedule import Endless, Lane, Load, cycle, plan, warmup
@@ -270,14 +270,8 @@ class Comparison:
         """A hard cap for :meth:`run`, of which what is recorded has spent its part already.
 
         Raises:
-            ConfigurationError: It is not above 0, a candidate has no price, or log-probabilities
-                are asked for, which are outside of it.
+            ConfigurationError: It is not above 0, or a candidate has no price.
         """
-        if self.settings.logprobs:
-            raise ConfigurationError(
-                "--logprobs is paid for outside of --budget-usd: make the run with the budget and "
-                "without --logprobs, or without a budget"
-            )
         budget = RunBudget(Spending(usd), self.candidates, self.request)
         budget.count(recorded or Recorded())
         return budget
@@ -310,6 +304,19 @@ class Comparison:
             lane for lane in (*found.first, *found.lanes, *found.last) if isinstance(lane, Lane)
         ]
         return [due.key for lane in known for due in lane.dues]
+
+    def forecast(self, budget: RunBudget, recorded: Recorded | None = None) -> Forecast:
+        """Return the possible cost of the requests that have no record yet, as far as counted."""
+        settings, found = self.settings, recorded or Recorded()
+        scored = requests_ahead(
+            self.candidates,
+            self._sampled.prompts,
+            settings.logprobs,
+            found.scored,
+            max_tokens=settings.max_tokens,
+            timeout=settings.timeout,
+        )
+        return budget.forecast(self.left(found), scored)
 
     async def run(
         self,
@@ -368,14 +375,17 @@ class Comparison:
                 journal.over()
             await runner.run(lanes.last)
             if self.settings.logprobs:
-                await self._ask_logprobs(folder)
+                await self._ask_logprobs(folder, budget)
 
-    async def _ask_logprobs(self, folder: RunFolder) -> None:
+    async def _ask_logprobs(self, folder: RunFolder, budget: RunBudget | None) -> None:
         settings, done = self.settings, folder.recorded().done
         count, reference = settings.logprobs, settings.reference
         texts = {name: chosen(done, name, reference, count) for name in self.candidates}
         prompts, timeout = self._sampled.prompts, settings.timeout
-        await ask_logprobs(folder.path, self.candidates, prompts, texts, timeout=timeout)
+        reserve = None if budget is None else budget.reserve
+        await ask_logprobs(
+            folder.path, self.candidates, prompts, texts, timeout=timeout, reserve=reserve
+        )
 
 
 class _Plan(NamedTuple):

@@ -182,6 +182,7 @@ class RunFolder:
                 }
                 text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
                 write_file(self.path / RUN, text)
+            journal.recorded.scored = read_logprobs(self.path / LOGPROBS)
             self._fitting(configuration, journal.recorded)
         except BaseException:
             journal.close()
@@ -232,6 +233,7 @@ class RunFolder:
             ConfigurationError: The journal is damaged.
         """
         recorded = read_journal(self.path / RECORDS)
+        recorded.scored = read_logprobs(self.path / LOGPROBS)
         if not recorded.done and not recorded.open:
             return recorded
         return self._fitting(self.read_info()["configuration"], recorded)

@@ -20,6 +20,7 @@ from phi2sdk.completion import Attempt
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.measure.events import check_event
 from phi2sdk.measure.files import ANOTHER_COPY, AppendedFile, read_bytes
+from phi2sdk.measure.prompt_logprobs import ScoredText
 from phi2sdk.measure.records import Key, Record, paused_collector
 from phi2sdk.parsing import parse_json
 
@@ -38,6 +39,7 @@ class Recorded:
         health: The health events.
         calibrations: The measurement error on each wire, before each session.
         over: Whether the duration of the run has passed, and its last requests have ended.
+        scored: The requests for log-probabilities, which have a file of their own.
     """
 
     done: dict[Key, Record] = field(default_factory=dict)
@@ -46,6 +48,7 @@ class Recorded:
     health: list[Mapping[str, Any]] = field(default_factory=list)
     calibrations: list[Mapping[str, Any]] = field(default_factory=list)
     over: bool = False
+    scored: tuple[ScoredText, ...] = ()
 
     @property
     def elapsed(self) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -18,7 +18,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from phi2sdk.client.budget import charge, refused, worst_case
+from phi2sdk.client.budget import Hold, charge, refused, worst_case
 from phi2sdk.completion import Count, Request, Usage
 from phi2sdk.errors import ConfigurationError, ContextLengthExceeded, Phi2Error
 from phi2sdk.logprobs import TokenLogprob
@@ -38,6 +38,7 @@ __all__ = [
     "ask_logprobs",
     "chosen",
     "read_logprobs",
+    "requests_ahead",
 ]
 
 Texts = Sequence[tuple[str, str]]
@@ -46,10 +47,11 @@ Texts = Sequence[tuple[str, str]]
 def chosen(done: Mapping[Key, Record], target: str, reference: str | None, count: int) -> Texts:
     """``(prompt id, answer)`` of the first sampled answers of the reference, else of the target.
 
-    The same texts for all targets, where the reference answered.
+    The same texts for all targets, where the reference answered; texts of different prompts first.
     """
     for author in (reference, target):
-        keys = sorted(key for key in done if key.arm == "sampled" and key.target == author)
+        mine = (key for key in done if key.arm == "sampled" and key.target == author)
+        keys = sorted(mine, key=lambda key: (key.repetition, key.prompt))
         found = usable([done[key] for key in keys])
         pairs = zip(found.prompts, found.texts, strict=True)
         if whole := [(id, text) for id, text in pairs if _whole(text)]:
@@ -62,6 +64,48 @@ def _whole(text: str) -> bool:
     return text == text.encode("utf-8", "replace").decode()
 
 
+def requests_ahead(
+    candidates: Mapping[str, Candidate],
+    prompts: Mapping[str, Prompt],
+    count: int,
+    scored: Sequence[ScoredText],
+    *,
+    max_tokens: int,
+    timeout: float,
+) -> Iterator[tuple[str, Request]]:
+    """Yield the largest request that each text not requested yet can need, with its target.
+
+    The answers are not written yet, so the longest prompt is followed by an answer of the maximum
+    length.
+
+    Args:
+        candidates: The targets.
+        prompts: The prompts by id.
+        count: The number of texts per target.
+        scored: The texts that were requested before.
+        max_tokens: Maximum number of tokens per answer.
+        timeout: Seconds per text.
+    """
+    longest = max(
+        (p.text for p in prompts.values()), key=lambda text: len(text.encode()), default=""
+    )
+    request = _request(longest, "x" * (_TOKEN_BYTES * max_tokens), timeout)
+    for name, candidate in candidates.items():
+        if candidate.client.backend.capabilities.prompt_logprobs:
+            for _ in range(count - sum(one.target == name for one in scored)):
+                yield name, request
+
+
+_TOKEN_BYTES = 16
+"""The mean number of bytes of an answer's tokens is at most this; it is 4 to 5 in English."""
+
+
+def _request(prompt: str, text: str, timeout: float) -> Request:
+    """A text as if it were to be answered with one token: TGI does that, and none costs less."""
+    asked = Prompt(prompt + text, allow_control_tokens=True)  # checked when it was first sent
+    return Request(asked, Sampling(max_tokens=1), timeout=timeout)
+
+
 async def ask_logprobs(
     folder: Path,
     candidates: Mapping[str, Candidate],
@@ -69,6 +113,7 @@ async def ask_logprobs(
     texts: Mapping[str, Texts],
     *,
     timeout: float,
+    reserve: Callable[[float], Hold | None] | None = None,
 ) -> None:
     """Request log-probabilities of texts, one at a time per target, from all targets concurrently.
 
@@ -81,6 +126,7 @@ async def ask_logprobs(
         prompts: The prompts by id.
         texts: ``(prompt id, answer)`` by target.
         timeout: Seconds per text.
+        reserve: Reserves the maximum cost of a request in a budget; ``None`` ends the requests.
     """
     telling = [c for c in candidates.values() if c.client.backend.capabilities.prompt_logprobs]
     if not telling:
@@ -98,6 +144,7 @@ async def ask_logprobs(
                         if (one.name, number) not in before
                     ],
                     timeout,
+                    reserve,
                 )
                 for one in telling
             )
@@ -109,13 +156,16 @@ async def _ask(
     candidate: Candidate,
     texts: Sequence[tuple[int, str, str, str]],
     timeout: float,
+    reserve: Callable[[float], Hold | None] | None,
 ) -> None:
+    wraps = candidate.client.backend.capabilities.wraps
     for number, id, prompt, text in texts:
-        # As if it were to answer with one token: TGI does, and none is cheaper.
-        asked = Prompt(prompt + text, allow_control_tokens=True)  # checked when it was first sent
-        request = Request(asked, Sampling(max_tokens=1), timeout=timeout)
+        request = _request(prompt, text, timeout)
         price = candidate.price
-        most = None if price is None else worst_case(price, request)
+        most = None if price is None else worst_case(price, request, wraps=wraps)
+        hold = None if reserve is None or most is None else reserve(most)
+        if reserve is not None and hold is None:
+            return
         one = ScoredText(candidate.name, number, id, text, most)
         file.asked(one)
         begun = perf_counter()
@@ -133,7 +183,10 @@ async def _ask(
             usage = Usage() if failure else Usage(Count(len(one.tokens)), Count(1))
             free = failure is not None and refused(type(failure).__name__)
             seconds = perf_counter() - begun
-            one = replace(one, usd=charge(price, request, usage, seconds=seconds, free=free))
+            usd = charge(price, request, usage, seconds=seconds, free=free, wraps=wraps)
+            one = replace(one, usd=usd)
+            if hold is not None:
+                hold.settle(usd)
         file.told(one)
         if failure and not (failure.retryable or isinstance(failure, ContextLengthExceeded)):
             return

@@ -73,18 +73,30 @@ class RunBudget:
             self.spending.add(self.charged(record))
         for key, times in recorded.open.items():
             self.spending.add(times * self.worst(key))
+        for text in recorded.scored:
+            self.spending.add(text.usd or 0.0)
 
-    def forecast(self, keys: Iterable[Key]) -> Forecast:
-        """Return the possible cost of these requests."""
+    def forecast(self, keys: Iterable[Key], scored: Iterable[tuple[str, Request]] = ()) -> Forecast:
+        """Return the possible cost of these requests.
+
+        Args:
+            keys: Requests for answers.
+            scored: Requests for log-probabilities, each with its target; they take one call.
+        """
         counted = [(self.worst(key, calls=1), self.worst(key)) for key in keys]
+        counted += [(cost, cost) for cost in (self.worst_of(*one, calls=1) for one in scored)]
         return Forecast(len(counted), sum(c[0] for c in counted), sum(c[1] for c in counted))
 
     def admit(self, key: Key) -> Hold | None:
         """Reserve the worst case of a request; ``None`` refuses it and all later requests."""
+        return self.reserve(self.worst(key))
+
+    def reserve(self, usd: float) -> Hold | None:
+        """Reserve an amount; ``None`` refuses this request and all later ones."""
         if self.stopped:
             return None
         try:
-            return self.spending.hold(self.worst(key))
+            return self.spending.hold(usd)
         except BudgetExceeded:
             self.stopped = True
             return None
@@ -97,12 +109,16 @@ class RunBudget:
         """Return the maximum cost of a request, over all calls that it may make."""
         backend = self.candidates[key.target].client.backend
         most = backend.most_calls if calls is None else calls
-        wraps = backend.capabilities.wraps
-        return worst_case(self._price(key), self.request(key), calls=most, wraps=wraps)
+        return self.worst_of(key.target, self.request(key), calls=most)
+
+    def worst_of(self, target: str, request: Request, *, calls: int) -> float:
+        """Return the maximum cost of a request to a target, over a number of calls."""
+        wraps = self.candidates[target].client.backend.capabilities.wraps
+        return worst_case(self._price(target), request, calls=calls, wraps=wraps)
 
     def charged(self, record: Record) -> float:
         """Return the cost of a request, or its maximum where the cost is not reported."""
-        price, request = self._price(record.key), self.request(record.key)
+        price, request = self._price(record.key.target), self.request(record.key)
         wraps = self.candidates[record.key.target].client.backend.capabilities.wraps
         total = 0.0
         for number, attempt in enumerate(record.attempts, start=1):
@@ -119,7 +135,7 @@ class RunBudget:
             )
         return total
 
-    def _price(self, key: Key) -> Price:
-        price = self.candidates[key.target].price
+    def _price(self, target: str) -> Price:
+        price = self.candidates[target].price
         assert price is not None, "refused when the budget was made"
         return price

@@ -8,9 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from phi2sdk.compare import IdentityCheck, Settings, compare, report_of, run_tokenizer
+from phi2sdk.compare import (
+    Comparison,
+    IdentityCheck,
+    Settings,
+    compare,
+    report_of,
+    run_tokenizer,
+)
+from phi2sdk.config import Target
+from phi2sdk.emulator import Emulator, ScriptedEngine
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.logprobs import TokenLogprob
+from phi2sdk.measure.candidate import Candidate
 from phi2sdk.measure.folder import RunFolder
 from phi2sdk.measure.prompt_logprobs import (
     LOGPROBS,
@@ -20,7 +30,10 @@ from phi2sdk.measure.prompt_logprobs import (
     read_logprobs,
 )
 from phi2sdk.measure.records import Key, Record
+from phi2sdk.measure.tokens import estimating_tokenizer
 from phi2sdk.measure.workload import Item, Workload
+from phi2sdk.pricing import resolve
+from phi2sdk.secret import Secret
 from phi2sdk.testing import Phi2Emulator
 from tests.measure.making import answer
 
@@ -116,12 +129,47 @@ async def test_a_failure_is_counted_and_one_that_stays_ends_the_asking(
     assert found.requests == 2
 
 
-async def test_it_is_not_asked_for_under_a_budget_that_would_not_hold_it(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="--budget-usd"):
-        await compare(
-            ONE, ["hf"], out=tmp_path / "run", demo=True, settings=SETTINGS, budget_usd=1.0
-        )
-    assert not (tmp_path / "run").exists()
+async def test_log_probabilities_are_requested_within_the_budget(tmp_path: Path) -> None:
+    price = resolve(
+        {"model": "per-token", "input": 100, "output": 200, "source": "s", "date": "2026-11-01"}
+    )
+    engine = ScriptedEngine(" Tides rise.")
+    async with Emulator(engine, key="key", providers=["openai"]) as emulator:
+        settings = {
+            "base_url": f"{emulator.openai.url}/v1",
+            "api_key": Secret("key"),
+            "model": emulator.openai.engine.model,
+        }
+        target = Target("metered", "openai", settings, price)
+        candidate = Candidate.of(target)
+        comparison = Comparison(ONE, [candidate], estimating_tokenizer(), SETTINGS)
+        async with candidate.client:
+            budget = comparison.budget(100)
+            answers = budget.forecast(comparison.left())
+            forecast = comparison.forecast(budget)
+            assert forecast.requests == answers.requests + 3
+            assert forecast.usd > answers.usd
+            folder = RunFolder(tmp_path / "run")
+            await comparison.run(folder, budget=budget)
+            scored = read_logprobs(tmp_path / "run" / LOGPROBS)
+            charged = sum(one.usd or 0 for one in scored)
+            assert [one.error for one in scored] == [None] * 3
+            assert 0 < charged <= forecast.usd - answers.usd
+            spent = budget.spending.spent
+            assert comparison.budget(100, folder.recorded()).spending.spent == pytest.approx(spent)
+            # A budget that suffices for one of the three texts, and not for the others.
+            (tmp_path / "run" / LOGPROBS).unlink()
+            budget = comparison.budget(spent - charged / 3, folder.recorded())
+            await comparison.run(folder, resume=True, budget=budget)
+            assert budget.stopped
+            assert budget.spending.spent <= spent - charged / 3
+            assert len(read_logprobs(tmp_path / "run" / LOGPROBS)) < 3
+            assert comparison.forecast(budget, folder.recorded()).requests > 0
+            await comparison.run(folder, resume=True, budget=comparison.budget(100))
+            assert len(read_logprobs(tmp_path / "run" / LOGPROBS)) == 3
+
+
+def test_the_number_of_texts_is_at_least_0_and_needs_sampled_answers() -> None:
     with pytest.raises(ConfigurationError, match="--identity"):
         replace(SETTINGS, identity=0)
     with pytest.raises(ConfigurationError, match="logprobs"):
