@@ -30,8 +30,8 @@ from phi2sdk.compare import IdentityCheck, Settings, compare
 from phi2sdk.config.target import Target
 from phi2sdk.demo.targets import demo_identity_workload
 from phi2sdk.emulator import Emulator
-from phi2sdk.emulator.model_engine import ModelEngine
 from phi2sdk.emulator.engine import EOS_ID, EOS_TEXT, Decoding, Token
+from phi2sdk.emulator.model_engine import ModelEngine
 from phi2sdk.identity.score_calls import other_templates
 from phi2sdk.measure.workload import Workload
 from phi2sdk.report.schema import IdentityReport
