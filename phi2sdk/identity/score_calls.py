@@ -60,7 +60,8 @@ def score_calls(loader: Loader, calls: Sequence[ScoredCall], format: str = "raw"
         ConfigurationError: The reference precision overflows, or other weights have another
             vocabulary.
     """
-    from phi2sdk.backends.engine.likelihood import Truncation, log_likelihood, text_sums
+    from phi2sdk.backends.engine.changed_sampling import Truncation
+    from phi2sdk.backends.engine.likelihood import log_likelihood, text_sums
 
     distinct = _Distinct.of(calls)
     texts, ends = distinct.texts, distinct.ends

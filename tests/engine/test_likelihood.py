@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from phi2sdk.backends.engine import LocalModel
-from phi2sdk.backends.engine.likelihood import EPSILON, Truncation, log_likelihood, text_sums
+from phi2sdk.backends.engine.changed_sampling import EPSILON, Truncation
+from phi2sdk.backends.engine.likelihood import log_likelihood, text_sums
 from phi2sdk.backends.engine.scoring import PromptAndText
 from tests.engine.conftest import save_tiny
 
