@@ -159,7 +159,7 @@ def truncated(
 
 
 class _Kept(NamedTuple):
-    """What C truncations keep at m positions.
+    """The tokens that C truncations keep at m positions.
 
     Attributes:
         least: ``[C, m]`` the smallest logit.

@@ -208,7 +208,7 @@ def _summed(
 
 
 class _Places(NamedTuple):
-    """The m distinct tokens of a pass that are scored, and what stands before them.
+    """The m distinct tokens of a pass that are scored, and the tokens before them.
 
     Attributes:
         before: ``[m]`` the place in the pass of the token before each.
