@@ -6,6 +6,8 @@ bottom (``walkthrough.PAGES``) are executed literally, with their files and comm
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser
@@ -15,8 +17,11 @@ from tests.project import walkthrough
 
 
 @pytest.fixture
-def emulated_providers(phi2_emulator: Phi2Emulator) -> Phi2Emulator:
-    """Every provider of the documentation answers with a few words."""
+def emulated_providers(
+    phi2_emulator: Phi2Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Phi2Emulator:
+    """Every provider of the documentation answers with a few words; the folder is empty."""
+    monkeypatch.chdir(tmp_path)
     phi2_emulator.answers(" The sea rises and falls with the moon.\nInstruct: and so on")
     return phi2_emulator
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from phi2sdk import __version__
+from phi2sdk.cli.bulk import bulk
 from phi2sdk.cli.compare import compare
 from phi2sdk.cli.diff import diff
 from phi2sdk.cli.doctor import doctor
@@ -56,6 +57,7 @@ _add(COMPARE, diff, "diff run-monday/ run-tuesday/")
 _add(COMPARE, plan, "plan --detect int4 --power 0.95 --prompts prompts.txt")
 _add(COMPARE, prices, "prices gpt-4 --check")
 _add(SEND, generate, 'generate "Explain tides." --target local --max-tokens 100')
+_add(SEND, bulk, "bulk paragraphs.jsonl summaries/ --target azure --rate 50/s --budget-usd 20")
 _add(SEND, explain, 'explain "Explain tides." --target azure --top-k 50 --curl')
 _add(SET_UP, init, "init --output phi2.toml")
 _add(SET_UP, doctor, "doctor --config phi2.toml")

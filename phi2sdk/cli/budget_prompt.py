@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from phi2sdk.measure.journal import Recorded
     from phi2sdk.measure.run_budget import RunBudget
 
-__all__ = ["BudgetPrompt"]
+__all__ = ["BudgetPrompt", "ask"]
 
 
 class BudgetPrompt:
@@ -69,7 +69,7 @@ class BudgetPrompt:
                 "larger budget."
             )
         if not self._agreed:
-            self._ask()
+            ask("the budget", f"Spend up to {dollars(self._usd)}?", self._say)
         self._comparison, self._budget = comparison, budget
         return budget
 
@@ -105,15 +105,26 @@ class BudgetPrompt:
         assert self._budget is not None
         return self._budget.spending.spent + self._budget.spending.held
 
-    def _ask(self) -> None:
-        if not sys.stdin.isatty():
-            raise ConfigurationError(
-                "the budget needs your consent, and there is no terminal to ask on: add --yes to "
-                "agree to it"
-            )
-        self._say.print(f"Spend up to {dollars(self._usd)}? [y/N] ", end="")
-        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-            raise ConfigurationError("you did not agree to the budget: nothing was sent")
+
+def ask(what: str, question: str, say: Console) -> None:
+    """Ask on the terminal before money is spent.
+
+    Args:
+        what: What needs the consent, such as ``the budget``.
+        question: The question.
+        say: The console.
+
+    Raises:
+        ConfigurationError: The user does not agree, or there is no terminal to ask on.
+    """
+    if not sys.stdin.isatty():
+        raise ConfigurationError(
+            f"{what} needs your consent, and there is no terminal to ask on: add --yes to agree to "
+            "it"
+        )
+    say.print(f"{question} [y/N] ", end="")
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise ConfigurationError(f"you did not agree to {what}: nothing was sent")
 
 
 def _rounded_up(usd: float) -> float:

@@ -40,6 +40,8 @@ _EXTRAS = {
     **dict.fromkeys(("typer", "rich", "numpy", "scipy", "rapidfuzz", "jinja2"), "compare"),
     **dict.fromkeys(("grpc", "clarifai_grpc", "google"), "clarifai"),
     **dict.fromkeys(("torch", "transformers", "safetensors", "tokenizers"), "local"),
+    "pyarrow": "bulk",
+    "ray": "ray",
 }
 """Package -> the extra that installs it."""
 NEXT_STEPS = {

@@ -21,7 +21,7 @@ from rich.progress import (
 from phi2sdk.measure.records import Record
 from phi2sdk.pricing.price import Price
 
-__all__ = ["Board", "Lines", "Live", "Planned", "live"]
+__all__ = ["LINE_EVERY", "Board", "Lines", "Live", "Planned", "duration", "live", "usd_so_far"]
 
 LINE_EVERY = 15.0
 """The number of seconds between two lines without a terminal."""
@@ -143,7 +143,7 @@ class Live(Board):
         fields: dict[str, Any] = {
             "failed": f"{count.failed} failed" if count.failed else "",
             "speed": "" if count.speed is None else f"{count.speed:.0f} tok/s",
-            "usd": _usd(count.usd),
+            "usd": usd_so_far(count.usd),
         }
         if name not in self._tasks:
             shown = name if len(name) <= 20 else f"{name[:19]}…"
@@ -190,10 +190,10 @@ class Lines(Board):
         usd = [c.usd for c in counts if c.usd is not None]
         parts = [f"{done} of {known} requests" if known is not None else f"{done} requests"]
         parts += [f"{failed} failed"] * bool(failed)
-        parts += [_usd(sum(usd))] * bool(usd)
+        parts += [usd_so_far(sum(usd))] * bool(usd)
         answered = sum(c.answered for c in counts)
         if known is not None and answered:
-            parts.append(f"about {_duration(elapsed * (known - done) / answered)} left")
+            parts.append(f"about {duration(elapsed * (known - done) / answered)} left")
         each = ", ".join(
             f"{name} {count.done}" + (f" at {count.speed:.0f} tok/s" if count.speed else "")
             for name, count in self.counts.items()
@@ -214,9 +214,11 @@ def live(console: Console, planned: Mapping[str, Planned]) -> Iterator[Board]:
         yield Lines(planned, console.print)
 
 
-def _usd(usd: float | None) -> str:
+def usd_so_far(usd: float | None) -> str:
+    """Return the cost so far for a line of progress; empty if it is unknown."""
     return "" if usd is None else f"${usd:.4f}" if usd < 100 else f"${usd:,.0f}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a duration in seconds or minutes."""
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

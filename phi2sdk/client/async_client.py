@@ -58,6 +58,8 @@ class AsyncPhi2Client:
             :class:`~phi2sdk.errors.BudgetExceeded`.
         telemetry: Emit OpenTelemetry spans and metrics of every request, without prompts and
             answers; or a :class:`~phi2sdk.client.telemetry.Telemetry` with other choices.
+        wrap: Wraps the backend of each target in a policy of your own, which every attempt of a
+            request passes.
         settings: Settings of the backend, over those of the file (only with a single name).
 
     Raises:
@@ -74,6 +76,7 @@ class AsyncPhi2Client:
         on_unsupported: OnUnsupported | None = None,
         budget: float | Spending | None = None,
         telemetry: bool | Telemetry = False,
+        wrap: Callable[[Backend], Backend] | None = None,
         **settings: Any,
     ) -> None:
         several = _several(target)
@@ -93,6 +96,8 @@ class AsyncPhi2Client:
             backend = self._open(one, on_unsupported, settings)
             if self.spending is not None:
                 backend = self._limited(backend, self.spending)
+            if wrap is not None:
+                backend = wrap(backend)
             tries = one.attempts or attempts if isinstance(one, Target) else attempts
             opened.append(Retry(backend, attempts=tries, budget=retries))
         self.backend: Backend = opened[0] if len(opened) == 1 else Fallback(opened)
@@ -128,7 +133,7 @@ class AsyncPhi2Client:
             async with aclosing(self.events(request)) as events:
                 async for event in events:
                     account.take(event)
-            return self._finish(account)
+            return self.finish(account)
         except Phi2Error as error:
             account.fail(error, perf_counter_ns())
             raise
@@ -154,7 +159,7 @@ class AsyncPhi2Client:
         text received so far in ``partial``.
         """
         request = self.request(prompt, sampling, timeout=timeout, stream=True, **parameters)
-        return CompletionStream(self.events(request), Fold(request), self._finish)
+        return CompletionStream(self.events(request), Fold(request), self.finish)
 
     @overload
     def generate_many(
@@ -321,6 +326,26 @@ class AsyncPhi2Client:
             return events
         return self._telemetry.observe(events, request, self.backend)
 
+    def finish(self, account: Fold) -> Completion:
+        """Return the completion of the events of a request, with its cost.
+
+        Args:
+            account: The events that :meth:`events` yielded.
+
+        Raises:
+            BadResponse: The stream ended without its final event.
+        """
+        completion = account.completion()
+        if account.done is not None and account.done.cut:
+            completion = replace(completion, usage=account.estimate(completion.usage))
+        answered(completion)
+        price = self._prices.get(completion.receipt.target)
+        if price is None:
+            return completion
+        from phi2sdk.pricing.price import cost_of
+
+        return replace(completion, cost=cost_of(price, completion.usage, completion.timing.e2e))
+
     async def close(self) -> None:
         """Release connections, threads and memory. Closing twice has no effect."""
         self._closed = True
@@ -363,18 +388,6 @@ class AsyncPhi2Client:
                 "in phi2.toml"
             )
         return Budget(backend, price=price, spending=spending)
-
-    def _finish(self, account: Fold) -> Completion:
-        completion = account.completion()
-        if account.done is not None and account.done.cut:
-            completion = replace(completion, usage=account.estimate(completion.usage))
-        answered(completion)
-        price = self._prices.get(completion.receipt.target)
-        if price is None:
-            return completion
-        from phi2sdk.pricing.price import cost_of
-
-        return replace(completion, cost=cost_of(price, completion.usage, completion.timing.e2e))
 
 
 async def _as_they_complete(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Never, Self, TypeVar, Unpack, overload
 
@@ -48,6 +48,7 @@ class Phi2Client:
         on_unsupported: OnUnsupported | None = None,
         budget: float | Spending | None = None,
         telemetry: bool | Telemetry = False,
+        wrap: Callable[[Backend], Backend] | None = None,
         **settings: Any,
     ) -> None:
         self._inner = AsyncPhi2Client(
@@ -58,6 +59,7 @@ class Phi2Client:
             on_unsupported=on_unsupported,
             budget=budget,
             telemetry=telemetry,
+            wrap=wrap,
             **settings,
         )
         self._thread: LoopThread | None = None

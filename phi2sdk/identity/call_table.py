@@ -25,17 +25,14 @@ LOW, HIGH = 0.4, 2.5
 NODES = 13
 
 
-STEP = 0.025
-
-
 def nodes(count: int = NODES) -> Floats:
-    """Return inverse temperatures near the Chebyshev points of ``log beta``, multiples of 0.025.
+    """Return inverse temperatures at the Chebyshev points of ``log beta``.
 
-    With 13 of them the error of the interpolated log-likelihood of a token is less than 1e-3 nats,
-    and its mean over the tokens of a text 1e-5. Multiples are fast to compute.
+    With 13 of them the error of the interpolated log-likelihood of a token is 1e-3 nats at the ends
+    of the range and much smaller between 0.6 and 1.6.
     """
-    at = np.exp(_middle() + _half() * chebyshev.chebpts1(count))
-    return np.round(at / STEP) * STEP
+    at = chebyshev.chebpts1(count)
+    return np.asarray(np.exp(_middle() + _half() * at), dtype=np.float64)
 
 
 def _middle() -> float:
@@ -159,6 +156,6 @@ def _weights(beta: float) -> Floats:
     """Return the weight of each node at ``beta``, ``[K]``, of the polynomial through all nodes."""
     degree = len(BETAS) - 1
     at = (math.log(beta) - _middle()) / _half()
-    inside = chebyshev.chebvander((np.log(BETAS) - _middle()) / _half(), degree)
+    inside = chebyshev.chebvander(chebyshev.chebpts1(len(BETAS)), degree)
     wanted = chebyshev.chebvander(np.asarray([at]), degree)[0]
     return np.asarray(np.linalg.solve(inside.T, wanted), dtype=np.float64)

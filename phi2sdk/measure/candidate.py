@@ -14,7 +14,7 @@ from phi2sdk.pricing.price import Price
 from phi2sdk.secret import Secret
 from phi2sdk.text import encodable
 
-__all__ = ["Candidate"]
+__all__ = ["Candidate", "described"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +58,15 @@ class Candidate:
         price = None if self.price is None else self.price.model_dump(mode="json")
         return {
             "backend": self.backend,
-            "settings": {name: _plain(value) for name, value in self.settings.items()},
+            "settings": described(self.settings),
             "price": price,
             "simulated": self.simulated,
         }
+
+
+def described(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a target as JSON types, without its keys."""
+    return {name: _plain(value) for name, value in settings.items()}
 
 
 def _plain(value: object) -> Any:

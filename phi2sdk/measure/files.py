@@ -12,13 +12,24 @@ import json
 import os
 import secrets
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.parsing import parse_json
 
-__all__ = ["ANOTHER_COPY", "AppendedFile", "no_link", "read_bytes", "read_json", "write_file"]
+__all__ = [
+    "ANOTHER_COPY",
+    "AppendedFile",
+    "no_link",
+    "read_bytes",
+    "read_json",
+    "replaced",
+    "unwritable",
+    "write_file",
+]
 
 _PLAIN = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
 
@@ -71,18 +82,30 @@ def write_file(path: Path, content: str | bytes) -> None:
     Raises:
         ConfigurationError: The disk is full, or the folder cannot be written.
     """
-    data = content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace")
+    with replaced(path) as file:
+        file.write(
+            content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace")
+        )
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[IO[bytes]]:
+    """Open a new file that takes the place of ``path`` when the block ends without an error.
+
+    Raises:
+        ConfigurationError: The disk is full, or the folder cannot be written.
+    """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(16)}")
     try:
         try:
             number = _open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
             with os.fdopen(number, "wb") as file:
-                file.write(data)
+                yield file
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
 
 
 class AppendedFile:
@@ -106,7 +129,7 @@ class AppendedFile:
             number = _open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
             self._file: IO[bytes] = os.fdopen(number, "r+b", buffering=0)
         except OSError as error:
-            raise _unwritable(path, error) from error
+            raise unwritable(path, error) from error
         try:
             _lock(self._file, path)
         except BaseException:
@@ -115,15 +138,21 @@ class AppendedFile:
 
     def read(self) -> bytes:
         """All whole lines."""
+        return b"".join(self.lines())
+
+    def lines(self) -> Iterator[bytes]:
+        """Yield all whole lines, each with its line break. No line may be added meanwhile."""
+        whole = 0
         try:
             self._file.seek(0)
-            data = self._file.read()
-            whole = data[: data.rfind(b"\n") + 1]
-            if len(whole) < len(data):
-                self._file.truncate(len(whole))
+            for line in open(self._file.fileno(), "rb", closefd=False):  # noqa: SIM115 - buffers
+                if not line.endswith(b"\n"):
+                    self._file.truncate(whole)
+                    return
+                whole += len(line)
+                yield line
         except OSError as error:
-            raise _unwritable(self._path, error) from error
-        return whole
+            raise unwritable(self._path, error) from error
 
     def append(self, line: str) -> None:
         """Add a line.
@@ -185,7 +214,8 @@ def _open(path: Path, flags: int) -> int:
     return number
 
 
-def _unwritable(path: Path, error: OSError) -> ConfigurationError:
+def unwritable(path: Path, error: OSError) -> ConfigurationError:
+    """Return the error for a file of a run that cannot be written."""
     return ConfigurationError(
         f"{path} cannot be written ({_reason(error)}). The recorded requests are kept. Free disk "
         "space and make the folder writable, then run the command again"

@@ -41,6 +41,7 @@ def here(phi2_emulator: Phi2Emulator, tmp_path: Path, monkeypatch: pytest.Monkey
     )
     (tmp_path / "wrong.toml").write_text("[targets.x]\n")
     (tmp_path / "in.txt").write_text("The sea rises.\n\nThe moon pulls.")
+    (tmp_path / "in.jsonl").write_text('{"text": "The sea rises."}\n{"text": "The moon pulls."}\n')
     return tmp_path
 
 
@@ -63,6 +64,9 @@ def here(phi2_emulator: Phi2Emulator, tmp_path: Path, monkeypatch: pytest.Monkey
         (0, ("emulate", "--for", "0.01")),
         (2, ("emulate", "--script", "nowhere.json")),
         (2, ("compare", "in.txt", "--target", "mars")),
+        (0, ("bulk", "in.jsonl", "out", "--target", "far", "--yes")),
+        (2, ("bulk", "in.jsonl", "out", "--target", "far")),
+        (2, ("bulk", "in.txt", "out", "--target", "far", "--yes")),
         (2, ("diff", "nowhere", "nowhere")),
         (2, ("report", "nowhere")),
         (2, ("plan", "--detect", "nonsense")),
@@ -130,12 +134,13 @@ def test_options_have_the_same_short_names_in_every_command() -> None:
     }
 
 
-@pytest.mark.parametrize("command", ["generate", "doctor", "compare"])
+@pytest.mark.parametrize("command", ["generate", "bulk", "doctor", "compare"])
 def test_a_failure_at_the_provider_is_status_3(
     command: str, here: Path, phi2_emulator: Phi2Emulator
 ) -> None:
     arguments = {
         "generate": ("generate", "Tides?", "-t", "far"),
+        "bulk": ("bulk", "in.jsonl", "out", "-t", "far", "--yes"),
         "doctor": ("doctor",),
         "compare": ("compare", "in.txt", "--target", "far", *SMALL, "--out", "run"),
     }[command]

@@ -1,0 +1,160 @@
+"""Answer rows with a client: the worker of one process, or of one actor of a cluster."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from time import perf_counter_ns
+
+from phi2sdk import prompts
+from phi2sdk.bulk.journal import Answer
+from phi2sdk.bulk.limits import CHARGED, Gate, Purse
+from phi2sdk.bulk.rows import Row
+from phi2sdk.client.async_client import AsyncPhi2Client
+from phi2sdk.completion import Completion, Sent
+from phi2sdk.config.target import Target
+from phi2sdk.errors import BudgetExceeded, Phi2Error
+from phi2sdk.fold import Fold
+from phi2sdk.measure.workload import Task
+from phi2sdk.prompts import Format, Prompt
+from phi2sdk.sampling import Sampling
+from phi2sdk.text import encodable, for_terminal
+
+__all__ = ["Question", "Worker"]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """The question that is asked about each text.
+
+    Attributes:
+        task: ``summarize`` puts the text into the fixed template; ``prompt`` sends it in
+            ``format``.
+        format: The prompt format of task ``prompt``.
+        sampling: How tokens are chosen.
+        allow_control_tokens: Whether ``<|endoftext|>`` may occur in a text.
+    """
+
+    task: Task = "summarize"
+    format: Format = "instruct"
+    sampling: Sampling = field(default_factory=Sampling)
+    allow_control_tokens: bool = False
+
+    def prompt(self, text: str) -> Prompt:
+        """Return the prompt of a text.
+
+        Raises:
+            InvalidRequest: The text cannot become a prompt.
+        """
+        allowed = self.allow_control_tokens
+        if self.task == "summarize":
+            return prompts.summarize(text, allow_control_tokens=allowed)
+        return prompts.render(text, self.format, allow_control_tokens=allowed)
+
+
+class Worker:
+    """Answers rows; an asynchronous context manager.
+
+    Args:
+        targets: The targets, in the order in which they are tried.
+        question: What is asked.
+        gate: Admits each call.
+        purse: The budget, if there is one.
+        sent: Called with the number of a row before each call for it is sent.
+    """
+
+    def __init__(
+        self,
+        targets: Sequence[Target],
+        question: Question,
+        *,
+        gate: Gate,
+        purse: Purse | None = None,
+        sent: Callable[[int], None],
+    ) -> None:
+        self._question = question
+        self._sent = sent
+        self._budgeted = purse is not None
+        self.client = AsyncPhi2Client(list(targets), budget=purse, wrap=gate.wrap)
+
+    async def run(
+        self, rows: Iterator[Row], concurrency: int, took: Callable[[Row, Answer | None], None]
+    ) -> None:
+        """Answer rows, with at most ``concurrency`` requests in flight, until none is left.
+
+        Args:
+            rows: Taken one by one.
+            concurrency: Largest number of requests in flight.
+            took: Receives each row with its outcome; ``None`` if the budget does not cover it and
+                no call was sent.
+        """
+
+        async def lane() -> None:
+            for row in rows:
+                took(row, await self.answer(row))
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(concurrency):
+                    group.create_task(lane())
+        except ExceptionGroup as several:
+            raise several.exceptions[0] from several
+
+    async def answer(self, row: Row) -> Answer | None:
+        """Return the outcome of a row; ``None`` if the budget covers no call for it."""
+        charged: list[float] = []
+        CHARGED.set(charged)
+        request = self.client.request(
+            self._question.prompt(row.text), self._question.sampling, stream=False
+        )
+        account = Fold(request)
+        result: Completion | Phi2Error
+        try:
+            async with aclosing(self.client.events(request)) as events:
+                async for event in events:
+                    if type(event) is Sent:
+                        self._sent(row.n)
+                    account.take(event)
+            result = self.client.finish(account)
+        except Phi2Error as error:
+            account.fail(error, perf_counter_ns())
+            result = error
+        if isinstance(result, BudgetExceeded) and not account.attempts:
+            return None
+        usd = sum(charged) if self._budgeted else None
+        if isinstance(result, Phi2Error):
+            return _failed(row, account, result, usd)
+        usage = result.usage
+        return Answer(
+            row.n,
+            row.id,
+            text=encodable(result.text),
+            finish_reason=result.finish_reason,
+            input_tokens=usage.input.value if usage.input else None,
+            output_tokens=usage.output_billed.value if usage.output_billed else None,
+            usd=result.cost.usd if result.cost else None,
+            target=result.receipt.target,
+            attempts=len(account.attempts),
+            charged=usd,
+        )
+
+    async def __aenter__(self) -> Worker:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.client.close()
+
+
+def _failed(row: Row, account: Fold, error: Phi2Error, charged: float | None) -> Answer:
+    attempts = account.attempts
+    message = for_terminal(encodable(str(error)))[:500]
+    return Answer(
+        row.n,
+        row.id,
+        target=attempts[-1].target if attempts else None,
+        attempts=len(attempts),
+        error=f"{type(error).__name__}: {message}",
+        charged=charged,
+    )
