@@ -39,8 +39,9 @@ def plan(
         list[str] | None,
         _test(
             metavar="CHANGE",
-            help="Change to detect: t=0.8, top_p=0.9, top_k=20, int8, int4, template=qa, "
-            "other=FOLDER, route=0.2:int4, route=0.2:FOLDER; repeatable (default: int4).",
+            help="Change to detect: t=0.8, top_p=0.9, top_k=20, min_p=0.05, int8, int4, int3, "
+            "template=qa, system=SENTENCE, other=FOLDER, route=0.2:int4, route=0.2:FOLDER; "
+            "repeatable (default: int4).",
         ),
     ] = None,
     power: Annotated[

@@ -25,14 +25,17 @@ LOW, HIGH = 0.4, 2.5
 NODES = 13
 
 
-def nodes(count: int = NODES) -> Floats:
-    """Return inverse temperatures at the Chebyshev points of ``log beta``.
+STEP = 0.025
 
-    With 13 of them the error of the interpolated log-likelihood of a token is 1e-3 nats at the ends
-    of the range and much smaller between 0.6 and 1.6.
+
+def nodes(count: int = NODES) -> Floats:
+    """Return inverse temperatures near the Chebyshev points of ``log beta``, multiples of 0.025.
+
+    With 13 of them the error of the interpolated log-likelihood of a token is less than 1e-3 nats,
+    and its mean over the tokens of a text 1e-5. Multiples are fast to compute.
     """
-    at = chebyshev.chebpts1(count)
-    return np.asarray(np.exp(_middle() + _half() * at), dtype=np.float64)
+    at = np.exp(_middle() + _half() * chebyshev.chebpts1(count))
+    return np.round(at / STEP) * STEP
 
 
 def _middle() -> float:
@@ -156,6 +159,6 @@ def _weights(beta: float) -> Floats:
     """Return the weight of each node at ``beta``, ``[K]``, of the polynomial through all nodes."""
     degree = len(BETAS) - 1
     at = (math.log(beta) - _middle()) / _half()
-    inside = chebyshev.chebvander(chebyshev.chebpts1(len(BETAS)), degree)
+    inside = chebyshev.chebvander((np.log(BETAS) - _middle()) / _half(), degree)
     wanted = chebyshev.chebvander(np.asarray([at]), degree)[0]
     return np.asarray(np.linalg.solve(inside.T, wanted), dtype=np.float64)

@@ -15,7 +15,7 @@ from phi2sdk.identity.alternatives import Alternative
 from phi2sdk.identity.call_table import CallTable, Floats
 from phi2sdk.identity.control_samples import sample_texts
 from phi2sdk.identity.power_analysis import Part
-from phi2sdk.identity.score_calls import ScoredCall, other_templates, score_calls
+from phi2sdk.identity.score_calls import ScoredCall, other_templates, score_calls, with_system
 from phi2sdk.identity.weights import Loader, Weights
 from phi2sdk.sampling import Sampling
 
@@ -198,6 +198,8 @@ def _author(loader: Loader, suspects: Loader, alternative: Alternative) -> Local
 
 def author_prompts(alternative: Alternative, setting: Setting) -> dict[str, str]:
     """Return the prompt that the author reads, by the one that is sent."""
+    if alternative.system is not None:
+        return {prompt: with_system(alternative.system, prompt) for prompt in setting.prompts}
     if alternative.template is None:
         return {prompt: prompt for prompt in setting.prompts}
     wanted = f"template={alternative.template}"

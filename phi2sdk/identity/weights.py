@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,11 @@ if TYPE_CHECKING:
 __all__ = ["HONEST", "PRECISIONS", "QUANTISED", "Loader", "Weights", "parse_honest"]
 
 HONEST = PRECISIONS
-QUANTISED = ("int8", "int4")
+QUANTISED = ("int8", "int4", "int3")
+ROUNDED = {"int3": 3}
+"""The bits of a weight in quantizations that the engine does not serve."""
+GROUP = 32
+"""Number of weights with a common scale."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,9 +55,12 @@ class Weights:
 
     @property
     def candidates(self) -> tuple[str, ...]:
-        """The candidates: other precisions, quantized weights, and other models."""
-        other = [name for name in PRECISIONS if name not in self.honest]
-        return (*other, *QUANTISED, *(f"other:{Path(one).name}" for one in self.others))
+        """The candidates: quantized weights and other models.
+
+        Precisions that are not honest are none: their divergence, 1e-4 nats per token or less,
+        is too small for any number of answers.
+        """
+        return (*QUANTISED, *(f"other:{Path(one).name}" for one in self.others))
 
     @property
     def label(self) -> str:
@@ -93,7 +101,7 @@ class Loader:
             )
 
     def load(self, name: str) -> LocalModel:
-        """Load a precision, ``int8``, ``int4``, or ``other:NAME``; the model before it is freed.
+        """Load a precision, quantized weights, or ``other:NAME``; the model before it is freed.
 
         Raises:
             ConfigurationError: The model cannot be loaded, or the examination was stopped.
@@ -112,6 +120,8 @@ class Loader:
         if name.startswith("other:"):
             model = next(o for o in self.weights.others if f"other:{Path(o).name}" == name)
             asked["dtype"] = self.weights.honest[0]
+        elif name in ROUNDED:
+            asked["dtype"] = self.weights.honest[-1]
         elif name in QUANTISED:
             asked["quantize"] = name
         else:
@@ -119,6 +129,8 @@ class Loader:
         if not name.startswith("other:"):
             asked["revision"] = self.weights.revision
         self._model = LocalModel.load(model, **asked)
+        if name in ROUNDED:
+            round_weights(self._model, ROUNDED[name])
         self._name = name
         return self._model
 
@@ -133,3 +145,24 @@ class Loader:
             import torch
 
             torch.cuda.empty_cache()
+
+
+def round_weights(model: LocalModel, bits: int) -> None:
+    """Round the matrices of the layers to the nearest of ``2 ** bits`` equal steps of each group.
+
+    Args:
+        model: A model that is not quantized, which is changed.
+        bits: The number of bits of a weight.
+    """
+    from phi2sdk.backends.engine.phi import Matrix
+
+    for block in model.phi.blocks:
+        for matrix in (block.wide, block.narrow):
+            assert isinstance(matrix, Matrix), "the weights are quantized"
+            weight = matrix.weight
+            rows, width = weight.shape
+            groups = weight.float().view(rows, -1, math.gcd(width, GROUP))
+            low, high = groups.aminmax(dim=-1, keepdim=True)
+            scale = ((high - low) / (2**bits - 1)).clamp_min_(1e-8)
+            steps = ((groups - low) / scale).round_()
+            weight.copy_((steps * scale + low).view(rows, width))

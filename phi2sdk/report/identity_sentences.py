@@ -104,6 +104,8 @@ def _difference(one: IdentityReport) -> str:
     share = f" for about {one.share:.0%} of the calls" if one.share is not None else ""
     if kind == "template":
         return f"uses a different prompt template{share}"
+    if kind == "system":
+        return f"adds a system prompt{share}"
     sampling = kind in _SAMPLING
     return f"{'samples differently' if sampling else 'serves a different model'}{share}"
 
@@ -126,6 +128,8 @@ def candidate_name(candidate: str) -> str:
     kind, _, value = candidate.partition("=")
     if kind == "template":
         return f"the {value} prompt template"
+    if kind == "system":
+        return f"a system prompt (the {value} one)"
     if kind in _SAMPLING:
         return f"{_SAMPLING[kind]} {value}"
     if candidate.startswith("other:"):

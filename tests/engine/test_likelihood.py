@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from phi2sdk.backends.engine import LocalModel
-from phi2sdk.backends.engine.likelihood import EPSILON, Truncation, log_likelihood, text_sums
+from phi2sdk.backends.engine.changed_sampling import EPSILON, Truncation
+from phi2sdk.backends.engine.likelihood import log_likelihood, text_sums
 from phi2sdk.backends.engine.scoring import PromptAndText
 from tests.engine.conftest import save_tiny
 
@@ -17,6 +18,7 @@ CUTS = {
     "top_p=0.9": Truncation(top_p=0.9),
     "top_k=5": Truncation(top_k=5),
     "both": Truncation(top_p=0.5, top_k=3),
+    "min_p": Truncation(min_p=0.1),
     "all": Truncation(top_p=1.0),
 }
 BETAS = (0.5, 1.0, 2.0)
@@ -78,12 +80,53 @@ def test_a_truncated_sampler_keeps_what_the_sampler_keeps_and_mixes_the_rest(
                 order = p[t].argsort(descending=True)
                 before = p[t][order].cumsum(0) - p[t][order]
                 size = int((before < cut.top_p).sum()) if cut.top_p is not None else len(order)
-                kept = order[: min(size, cut.top_k or size)]
+                least = float(p[t].max()) * (cut.min_p or 0.0)
+                kept = order[: min(size, cut.top_k or size, int((p[t] >= least).sum()))]
                 mass = float(whole[t][kept].sum())
                 inside = float(whole[t][id]) / mass if id in kept.tolist() else 0.0
                 total += np.log((1 - EPSILON) * inside + EPSILON * float(whole[t][id]))
             assert found.truncated[name][row] == pytest.approx(total, abs=5e-3), name
     assert found.truncated["all"] == pytest.approx(found.logp, abs=1e-4)
+
+
+def test_a_repetition_penalty_lowers_the_tokens_of_prompt_and_answer_so_far(
+    tiny: LocalModel, reference: Any
+) -> None:
+    texts = [*some(), ([7, 8, 7], [8, 8, 9, 7, 9])]
+    found = text_sums(tiny, texts, penalties=(1.0, 1.3))
+    for row, (prompt, text) in enumerate(texts):
+        x = logits_of(reference, prompt, text)
+        for t in range(len(text)):
+            seen = list({*prompt, *text[:t]})
+            x[t, seen] = torch.where(x[t, seen] > 0, x[t, seen] / 1.3, x[t, seen] * 1.3)
+        x[:, EOS] = -torch.inf
+        own = x.log_softmax(-1)[torch.arange(len(text)), torch.tensor(text)]
+        assert found.penalized[row, 1] == pytest.approx(float(own.sum()), abs=2e-3)
+    assert found.penalized[:, 0] == pytest.approx(found.logp, abs=1e-3)
+
+
+def test_an_end_has_the_sums_of_the_text_up_to_it(tiny: LocalModel) -> None:
+    prompt, text = [5, 6, 7], [9, 10, 9, 11, 5, 12]
+    ends = [(6, 2), (0, 4), (1,)]
+    sequences = [(prompt, text), (prompt, [*text[:3], 20]), ([8], [3])]
+    found = text_sums(tiny, sequences, ends=ends, betas=BETAS, truncations=CUTS, penalties=(1.2,))
+    cut = [(p, t[:end]) for (p, t), each in zip(sequences, ends, strict=True) for end in each]
+    alone = text_sums(
+        tiny, [one for one in cut if one[1]], betas=BETAS, truncations=CUTS, penalties=(1.2,)
+    )
+    rows = [0, 1, 3, 4]
+    assert found.tokens.tolist() == [6, 2, 0, 4, 1]
+    assert found.logp[2] == found.entropy[2] == found.penalized[2, 0] == 0
+    assert found.variance[rows] == pytest.approx(alone.variance, abs=1e-3)
+    assert found.loglik[rows] == pytest.approx(alone.loglik, abs=1e-3)
+    assert found.penalized[rows] == pytest.approx(alone.penalized, abs=1e-3)
+    for name, column in alone.truncated.items():
+        assert found.truncated[name][rows] == pytest.approx(column, abs=1e-3)
+
+
+def test_inverse_temperatures_that_are_no_multiples_are_refused(tiny: LocalModel) -> None:
+    with pytest.raises(ValueError, match=r"multiples of 0\.025"):
+        text_sums(tiny, some(), betas=(0.51,))
 
 
 def test_end_of_text_changes_nothing_however_likely_it_is(tmp_path: Path) -> None:

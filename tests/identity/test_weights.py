@@ -7,19 +7,30 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from phi2sdk.backends.engine.likelihood import divergences
+from phi2sdk.backends.engine.phi import Matrix
 from phi2sdk.backends.engine.scoring import Pass, PromptAndText
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.identity.control_samples import spread
-from phi2sdk.identity.score_calls import ScoredCall, other_templates, score_calls
-from phi2sdk.identity.weights import Loader, Weights, parse_honest
+from phi2sdk.identity.score_calls import (
+    PENALTIES,
+    SYSTEM,
+    TRUNCATIONS,
+    ScoredCall,
+    other_templates,
+    score_calls,
+    with_system,
+)
+from phi2sdk.identity.weights import GROUP, Loader, Weights, parse_honest
+from phi2sdk.sampling import Sampling
 
 INSTRUCT = "Instruct: Write a paragraph about rivers.\nOutput:"
 BARE = "Write a paragraph about rivers."
 
 
-def test_what_is_not_honest_is_a_candidate() -> None:
+def test_quantized_and_other_weights_are_candidates_and_precisions_are_not() -> None:
     weights = Weights(model="demo", honest=("float32", "bfloat16"), others=("/models/other",))
-    assert weights.candidates == ("float16", "int8", "int4", "other:other")
+    assert weights.candidates == ("int8", "int4", "int3", "other:other")
     assert parse_honest("float32, bfloat16,float32") == ("float32", "bfloat16")
     with pytest.raises(ConfigurationError, match="name at least one in --honest"):
         Weights(model="demo", honest=parse_honest(" , "))
@@ -51,15 +62,34 @@ def test_calls_are_scored_by_every_variant_and_the_last_is_freed() -> None:
         ScoredCall(1, BARE, ids),
     ]
     table = score_calls(loader, calls, "instruct")
-    assert len(told) == 5  # float32, bfloat16, float16, int8, int4: each once
+    assert len(told) == 5  # float32, bfloat16, int8, int4, int3: each once
     assert table.honest == ("float32", "bfloat16")
-    assert {"float16", "int8", "int4", "top_p=0.9", "top_k=20"} <= set(table.candidates)
-    assert "template=chat" in table.candidates
+    assert set(table.candidates) == {
+        "int8", "int4", "int3", "template=chat", *TRUNCATIONS, *PENALTIES, *SYSTEM
+    }  # fmt: skip
     assert table.logp["bfloat16"] == pytest.approx(table.logp["float32"], rel=0.05)
     assert table.logp["float32"][0] < table.logp["float32"][1] < 0
     assert table.tokens.tolist() == [len(ids), 3, len(ids)]
     assert table.at_temperature(1.0) == pytest.approx(table.logp["float32"], abs=1e-2)
     assert np.abs(table.candidates["int4"] - table.logp["float32"]).max() > 1e-3
+    sent = with_system(SYSTEM["system=brief"], BARE)
+    (alone,) = score_calls(loader, [ScoredCall(0, sent, ids)]).logp["float32"]
+    assert table.candidates["system=brief"][2] == pytest.approx(alone, abs=0.5)  # in bfloat16
+
+
+def test_int3_weights_have_eight_values_in_a_group_and_diverge_more_than_int4() -> None:
+    loader = Loader(Weights(model="demo", honest=("float32",)))
+    model = loader.load("float32")
+    text = [(model.encode(INSTRUCT), model.encode(" Rivers are a kind of engine."))]
+    far = {}
+    for name in ("int3", "int4"):
+        other = Loader(loader.weights).load(name)
+        (found,) = divergences(model, Sampling(temperature=1.0), other, text, text)
+        far[name] = found.kl
+    matrix = Loader(loader.weights).load("int3").phi.blocks[0].wide
+    assert isinstance(matrix, Matrix)
+    assert all(len(row.unique()) <= 8 for row in matrix.weight[:9].view(-1, GROUP))
+    assert far["int3"] > 2 * far["int4"] > 0
 
 
 def test_an_end_is_scored_as_the_text_up_to_it_and_equal_answers_are_scored_once(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -13,6 +13,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from phi2sdk.backends.engine.changed_sampling import (
+    COPIES,
+    Seen,
+    Truncation,
+    at_token,
+    penalized,
+    tempered,
+    truncated,
+)
 from phi2sdk.backends.engine.model import LocalModel
 from phi2sdk.backends.engine.sampler import shaped
 from phi2sdk.backends.engine.scoring import (
@@ -25,11 +34,9 @@ from phi2sdk.backends.engine.scoring import (
 from phi2sdk.sampling import Sampling
 
 __all__ = [
-    "EPSILON",
     "Ends",
     "ModelDivergence",
     "TextSums",
-    "Truncation",
     "divergences",
     "log_likelihood",
     "log_probabilities",
@@ -42,27 +49,11 @@ Ints = NDArray[np.int64]
 Ends = Sequence[Sequence[int]]
 """For each text the numbers of tokens, from its beginning, whose sums are returned."""
 
-EPSILON = 0.01
-"""Share of the full distribution that is mixed into a truncated candidate, so that a single token
-outside of the truncated set does not rule the candidate out."""
-
-_LIKELIHOOD_COPIES = 6
-"""Number of float32 tensors of the size of the logits that exist at the same time."""
-_ROWS = 256
+_ROWS = 64
 """Maximum number of tokens whose logits are computed at a time: more would not fit into the
 processor's cache."""
 _FAR_BELOW = -1e4
 """Value of a masked logit: finite, so that 0 times its logarithm is 0."""
-_RANKED = 256
-"""Number of most likely tokens that are ranked first; all tokens are ranked only if necessary."""
-
-
-@dataclass(frozen=True, slots=True)
-class Truncation:
-    """A sampler that excludes unlikely tokens by ``top_k`` or by ``top_p``."""
-
-    top_p: float | None = None
-    top_k: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,7 +66,9 @@ class TextSums:
         entropy: ``[n]`` sum of the entropies of the next-token distributions.
         variance: ``[n]`` sum of the variances of ``log p`` under these distributions.
         loglik: ``[n, K]`` log-likelihood at each of K inverse temperatures.
-        truncated: ``[n]`` log-likelihood by truncation, each mixed with :data:`EPSILON`.
+        truncated: ``[n]`` log-likelihood by truncation, each mixed with
+            :data:`~phi2sdk.backends.engine.changed_sampling.EPSILON`.
+        penalized: ``[n, P]`` log-likelihood at each of P repetition penalties.
     """
 
     tokens: Ints
@@ -83,7 +76,8 @@ class TextSums:
     entropy: Floats
     variance: Floats
     loglik: Floats
-    truncated: Mapping[str, Floats] = field(default_factory=dict)
+    truncated: Mapping[str, Floats]
+    penalized: Floats
 
     @property
     def drift(self) -> Floats:
@@ -107,9 +101,9 @@ def log_likelihood(
         logits_bytes: Maximum memory for logits and tensors derived from them.
     """
 
-    def of(logits: Tensor, wanted: Tensor) -> Tensor:
+    def of(logits: Tensor, places: _Places) -> Tensor:
         _mask(logits, model)
-        return (_at(logits, wanted) - logits.logsumexp(-1)).unsqueeze(-1)
+        return (at_token(logits, places.wanted) - logits.logsumexp(-1)).unsqueeze(-1)
 
     return _summed(model, sequences, of, 1, ends, logits_bytes)[:, 0]
 
@@ -121,6 +115,7 @@ def text_sums(
     ends: Ends | None = None,
     betas: Sequence[float] | Floats = (),
     truncations: Mapping[str, Truncation] | None = None,
+    penalties: Sequence[float] = (),
     logits_bytes: int = LOGITS_BYTES,
 ) -> TextSums:
     """Return all sums of texts after their prompts, computed in one pass.
@@ -129,36 +124,41 @@ def text_sums(
         model: The model that scores the texts.
         sequences: Prompt and text of each sequence.
         ends: The beginnings of each text that are scored, by default the whole text.
-        betas: Inverse temperatures at which to compute the likelihood.
+        betas: Inverse temperatures at which to compute the likelihood: ascending multiples of
+            :data:`~phi2sdk.backends.engine.changed_sampling.BETA_STEP`.
         truncations: Truncated samplers, by name.
+        penalties: Repetition penalties at which to compute the likelihood.
         logits_bytes: Maximum memory for logits and tensors derived from them.
     """
     cuts = dict(truncations or {})
+    powers = [float(beta) for beta in betas]
 
-    def of(logits: Tensor, wanted: Tensor) -> Tensor:
-        sets = _Sets.of(logits, list(cuts.values())) if cuts else None
-        _mask(logits, model)
+    def of(logits: Tensor, places: _Places) -> Tensor:
+        ending = _mask(logits, model)
+        wanted = places.wanted
         logp = logits.log_softmax(-1)
-        own = _at(logp, wanted)
+        own = at_token(logp, wanted)
+        total = at_token(logits, wanted) - own
         p = logp.exp()
-        entropy = -(p * logp).sum(-1)
-        variance = (p * (logp + entropy.unsqueeze(-1)).square()).sum(-1)
-        columns = [own, entropy, variance]
-        if sets is not None:
-            columns += sets.log_likelihoods(logits, p, own, wanted)
-        for beta in betas:
-            columns.append(float(beta) * own - logp.mul(float(beta)).logsumexp(-1))
+        entropy = -torch.linalg.vecdot(p, logp)
+        squares = (logp + entropy.unsqueeze(-1)).square_()
+        columns = [own, entropy, torch.linalg.vecdot(p, squares)]
+        columns += truncated(logits, ending, total, wanted, list(cuts.values()))
+        columns += penalized(logits, p, total, wanted, places.seen, penalties)
+        columns += tempered(logp, own, powers)
         return torch.stack(columns, -1)
 
-    found = _summed(model, sequences, of, 3 + len(cuts) + len(betas), ends, logits_bytes)
-    at = 3 + len(cuts)
+    widths = (3, len(cuts), len(penalties), len(powers))
+    found = _summed(model, sequences, of, sum(widths), ends, logits_bytes)
+    sums, kept, penalized_, heated = np.split(found, np.cumsum(widths[:-1]), axis=1)
     return TextSums(
         tokens=np.array([end for each in _ends(sequences, ends) for end in each], dtype=np.int64),
-        logp=found[:, 0],
-        entropy=found[:, 1],
-        variance=found[:, 2],
-        loglik=found[:, at:],
-        truncated={name: found[:, 3 + index] for index, name in enumerate(cuts)},
+        logp=sums[:, 0],
+        entropy=sums[:, 1],
+        variance=sums[:, 2],
+        loglik=heated,
+        truncated=dict(zip(cuts, kept.T, strict=True)),
+        penalized=penalized_,
     )
 
 
@@ -169,36 +169,33 @@ def _ends(sequences: Sequence[PromptAndText], ends: Ends | None) -> Ends:
 def _summed(
     model: LocalModel,
     sequences: Sequence[PromptAndText],
-    of: Callable[[Tensor, Tensor], Tensor],
+    of: Callable[[Tensor, _Places], Tensor],
     width: int,
     ends: Ends | None,
     logits_bytes: int,
 ) -> Floats:
     """Sum the values that ``of`` returns for each token up to each end: ``[n, width]``.
 
-    ``of`` receives logits ``[m, V]``, which it may change, and tokens ``[m]``, and returns
+    ``of`` receives logits ``[m, V]``, which it may change, and the places of m tokens, and returns
     ``[m, width]``.
     """
     phi = model.phi
-    rows = min(_ROWS, max(1, logits_bytes // (4 * _LIKELIHOOD_COPIES * phi.config.shape.vocab)))
+    rows = min(_ROWS, max(1, logits_bytes // (4 * (1 + COPIES) * phi.config.shape.vocab)))
 
     def one_pass(batch: Sequence[PromptAndText], ends: Ends) -> Tensor:
         made = Pass.of(batch)
-        texts = (id for _, text in batch for id in text)
-        pairs = list(zip(made.before, texts, strict=True))  # equal pairs have equal values
-        place = {pair: at for at, pair in enumerate(dict.fromkeys(pairs))}
-        before, wanted = torch.tensor([*place]).to(phi.device).unbind(1)
+        places, index = _Places.of(made, batch, phi.device)
         with torch.inference_mode(), phi.threads(len(made.ids)):
-            hidden = made.hidden(phi)[before]
-            parts = [
-                of(phi.logits(hidden[at : at + rows]), wanted[at : at + rows])
-                for at in range(0, len(wanted), rows)
-            ]
-            tokens = torch.cat(parts).double().cpu()[torch.tensor([place[pair] for pair in pairs])]
+            hidden = made.hidden(phi)
+            parts = []
+            for at in range(0, len(places.wanted), rows):
+                block = places.block(slice(at, at + rows))
+                parts.append(of(phi.logits(hidden[block.before]), block))
+            tokens = torch.cat(parts).double().cpu()[index]
         sums = torch.cat((torch.zeros(1, width), tokens)).cumsum(0)
-        starts = [0, *accumulate(len(text) for _, text in batch)]
-        places = [(at, at + end) for at, each in zip(starts, ends, strict=False) for end in each]
-        first, last = torch.tensor(places).reshape(-1, 2).unbind(1)
+        starts = accumulate((len(text) for _, text in batch), initial=0)
+        spans = [(at, at + end) for at, each in zip(starts, ends, strict=False) for end in each]
+        first, last = torch.tensor(spans).reshape(-1, 2).unbind(1)
         return sums[last] - sums[first]
 
     batches = list(packed(sequences))
@@ -210,63 +207,77 @@ def _summed(
     return torch.cat(found).numpy() if found else np.zeros((0, width))
 
 
-def _mask(logits: Tensor, model: LocalModel) -> None:
-    for id in model.eos_ids:
-        logits[:, id] = _FAR_BELOW
+class _Places(NamedTuple):
+    """The m distinct tokens of a pass that are scored, and the tokens before them.
 
-
-def _at(values: Tensor, wanted: Tensor) -> Tensor:
-    return values.gather(-1, wanted.unsqueeze(-1)).squeeze(-1)
-
-
-class _Sets:
-    """The sets of tokens that the truncations keep: tokens whose logit reaches a threshold.
-
-    A sampler does not mask end-of-text, so the sets are those of the full distribution. They
-    include ties with the last token.
+    Attributes:
+        before: ``[m]`` the place in the pass of the token before each.
+        wanted: ``[m]`` the tokens.
+        sequence: ``[m]`` the index of a sequence that has it.
+        length: ``[m]`` the number of tokens before it.
+        tokens: ``[B, S]`` the distinct tokens of each sequence, padded with the first.
+        first: ``[B, S]`` the number of tokens before each of them.
     """
 
-    def __init__(self, thresholds: Sequence[Tensor]) -> None:
-        self._thresholds = thresholds  # each [m, 1]
+    before: Tensor
+    wanted: Tensor
+    sequence: Tensor
+    length: Tensor
+    tokens: Tensor
+    first: Tensor
 
     @classmethod
-    def of(cls, logits: Tensor, cuts: Sequence[Truncation]) -> _Sets:
-        """Compute the sets from unmasked logits ``[m, V]``."""
-        ranked = logits.topk(min(_RANKED, logits.shape[-1]), -1).values
-        total = logits.logsumexp(-1, keepdim=True)
-        mass = (ranked - total).exp().cumsum(-1)
-        found = [_threshold(cut, ranked, mass) for cut in cuts]
-        share = max((cut.top_p for cut in cuts if cut.top_p is not None), default=0.0)
-        short = mass[:, -1] < share
-        if bool(short.any()):  # rank the full vocabulary for these tokens
-            ranked = logits[short].sort(-1, descending=True).values
-            mass = (ranked - total[short]).exp().cumsum(-1)
-            for cut, threshold in zip(cuts, found, strict=True):
-                threshold[short] = _threshold(cut, ranked, mass)
-        return cls(found)
+    def of(
+        cls, made: Pass, batch: Sequence[PromptAndText], device: torch.device
+    ) -> tuple[_Places, Tensor]:
+        """Return the places of a pass, and the place ``[T]`` of each token of the texts."""
+        at: dict[tuple[int, int], int] = {}  # equal tokens after the same tokens are one place
+        rows: list[tuple[int, int, int, int]] = []
+        index: list[int] = []
+        last = iter(made.before)
+        for number, (prompt, text) in enumerate(batch):
+            for place, id in enumerate(text, len(prompt)):
+                key = next(last), id
+                if key not in at:
+                    at[key] = len(rows)
+                    rows.append((*key, number, place))
+                index.append(at[key])
+        seen = [_first_places((*prompt, *text)) for prompt, text in batch]
+        width = max(map(len, seen))
+        tokens = [[*one, *[next(iter(one))] * (width - len(one))] for one in seen]
+        first = [[*one.values(), *[0] * (width - len(one))] for one in seen]
+        before, wanted, sequence, length = torch.tensor(rows, device=device).unbind(1)
+        own_tokens, own_first = (torch.tensor(x, device=device) for x in (tokens, first))
+        places = cls(before, wanted, sequence, length, own_tokens, own_first)
+        return places, torch.tensor(index)
 
-    def log_likelihoods(
-        self, logits: Tensor, p: Tensor, own: Tensor, wanted: Tensor
-    ) -> list[Tensor]:
-        """Return the ``[m]`` log-likelihoods for each truncation, mixed with :data:`EPSILON`."""
-        found = []
-        for threshold in self._thresholds:
-            kept = logits >= threshold
-            mass = (p * kept).sum(-1).clamp_min(1e-30)
-            inside = _at(kept, wanted)
-            found.append(own + (EPSILON + (1 - EPSILON) * inside / mass).log())
-        return found
+    def block(self, rows: slice) -> _Places:
+        """Return some of the places."""
+        columns = {name: getattr(self, name)[rows] for name in self._fields[:4]}
+        return self._replace(**columns)
+
+    @property
+    def seen(self) -> Seen:
+        """The distinct tokens before each place."""
+        ids, first = self.tokens[self.sequence], self.first[self.sequence]
+        mask = first < self.length.unsqueeze(-1)
+        mask[:, 1:] &= first[:, 1:] > 0  # the first token fills up
+        return Seen(torch.where(mask, ids, ids[:, :1]), mask)
 
 
-def _threshold(cut: Truncation, ranked: Tensor, mass: Tensor) -> Tensor:
-    """Return ``[m, 1]`` the smallest logit that the truncation keeps."""
-    least = ranked[:, -1:].new_full((len(ranked), 1), -torch.inf)
-    if cut.top_k is not None:
-        least = ranked[:, min(cut.top_k, ranked.shape[-1]) - 1].unsqueeze(-1)
-    if cut.top_p is not None:
-        last = (mass < cut.top_p).sum(-1, keepdim=True).clamp_max(ranked.shape[-1] - 1)
-        least = torch.maximum(least, ranked.gather(-1, last))
-    return least
+def _first_places(ids: Sequence[int]) -> dict[int, int]:
+    found: dict[int, int] = {}
+    for at, id in enumerate(ids):
+        found.setdefault(id, at)
+    return found
+
+
+def _mask(logits: Tensor, model: LocalModel) -> Tensor:
+    """Make the tokens that end a text impossible, and return their logits ``[m, E]``."""
+    ids = list(model.eos_ids)
+    ending = logits[:, ids]
+    logits[:, ids] = _FAR_BELOW
+    return ending
 
 
 _DIVERGENCE_COPIES = 8
