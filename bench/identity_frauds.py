@@ -281,7 +281,7 @@ def one_run(
     prompts = {id: prompt.text for id, prompt in asked.prompts().items()}
     names = [fraud.name for fraud in frauds]
     lanes = sampled(names, list(prompts), max(calls), seed=seed)
-    order = {lane.due[0].key.target: [due.key for due in lane.due] for lane in lanes}
+    order = {lane.dues[0].key.target: [due.key for due in lane.dues] for lane in lanes}
     first = next(iter(greedy.prompts()))
     keys = {name: [Key("greedy", name, first, 0), *own] for name, own in order.items()}
     answers = Writer(models, seed).write(frauds, keys, prompts)
