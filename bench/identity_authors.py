@@ -35,6 +35,9 @@ GREEN = 0.25
 Tensors = dict[str, Tensor]
 
 
+PLAIN = Sampling(temperature=1.0)
+
+
 @dataclass(frozen=True, slots=True)
 class Author:
     """A way to write answers.
@@ -48,7 +51,7 @@ class Author:
     """
 
     weights: str = "float32"
-    sampling: Sampling = Sampling(temperature=1.0)
+    sampling: Sampling = PLAIN
     watermark: float = 0.0
     template: str = ""
     system: str = ""
@@ -174,7 +177,7 @@ def changed_logits(logits: Tensor, author: Author, seen: Tensor | None, before: 
     if author.sampling.greedy:
         return logits.masked_fill(logits < logits.amax(-1, keepdim=True), -torch.inf)
     plain = replace(author.sampling, repetition_penalty=1.0)
-    return logits if plain == Sampling(temperature=1.0) else shaped(logits, [plain] * len(logits))
+    return logits if plain == PLAIN else shaped(logits, [plain] * len(logits))
 
 
 class _Batch(Slots):
@@ -243,7 +246,7 @@ def sample(
     places: dict[int, int] = {}
     running: list[Row] = []  # kept, so that no two rows have the same id
     for at in range(len(asked) + 1):
-        while at == len(asked) and batch.rows or not batch.free:
+        while (at == len(asked) and batch.rows) or not batch.free:
             _step(batch, model, answers, places, max_tokens)
         if at < len(asked):
             row = batch.join(encoded[at], asked[at][1].sampling)

@@ -43,7 +43,7 @@ from phi2sdk.config.target import Target
 from phi2sdk.demo.targets import demo_identity_workload
 from phi2sdk.emulator import Emulator
 from phi2sdk.emulator.engine import EOS_ID, EOS_TEXT, Decoding, Token
-from phi2sdk.identity.examine import examine
+from phi2sdk.identity.examine import examine_each
 from phi2sdk.identity.weights import Weights
 from phi2sdk.measure.folder import Run, RunFolder
 from phi2sdk.measure.journal import Recorded
@@ -61,6 +61,9 @@ CALLS = (100, 200)
 FIRST = 1000
 """The seed of the first run."""
 WIDTH = 16
+
+
+HONEST_AUTHOR = Author()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,7 @@ class Fraud:
     what: str
     honest: bool
     cause: str
-    author: Author = Author()
+    author: Author = HONEST_AUTHOR
     text: Callable[[str], str] | None = None
     cap: int | None = None
     cached: bool = False
@@ -237,7 +240,7 @@ class Writer:
 
     def _author(self, fraud: Fraud, key: Key, treated: bool) -> tuple[Author, int]:
         """Return who answers a call, and the number of the answer among those of its author."""
-        author = fraud.author if treated else Author()
+        author = fraud.author if treated else HONEST_AUTHOR
         if key.arm == "greedy":
             author = _greedy(author)
         return author, 0 if fraud.cached or author.sampling.greedy else key.repetition
@@ -294,11 +297,16 @@ def one_run(
         asyncio.run(_served(Path(folder) / "run", names, answers, models, greedy, asked, settings))
         run = RunFolder(Path(folder) / "run").read()
     took["serving"] = _seconds()
-    lines = []
-    for count in sorted(calls, reverse=True):
-        found = examine(_first(run, order, count), Weights(model="demo", honest=HONEST))
-        took[f"tests of {count} calls"] = _seconds()
-        lines += [_line(name, count, found["targets"][name]) for name in names]
+    counts = sorted(calls, reverse=True)
+    found = examine_each(
+        [_first(run, order, count) for count in counts], Weights(model="demo", honest=HONEST)
+    )
+    lines = [
+        _line(name, count, one["targets"][name])
+        for count, one in zip(counts, found, strict=True)
+        for name in names
+    ]
+    took["tests"] = _seconds()
     failed = [line["target"] for line in lines if "failed" in line["left_out"]]
     if failed:
         raise RuntimeError(f"requests failed, so the figures are of other answers: {failed}")

@@ -9,9 +9,9 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
-from itertools import chain, islice
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from itertools import accumulate, chain
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,10 @@ from phi2sdk.measure.folder import Run
 from phi2sdk.measure.records import Record
 from phi2sdk.measure.sampled import Answers, leading_space, usable
 
-__all__ = ["SCHEMA", "examine", "sampled_records", "unavailable"]
+if TYPE_CHECKING:
+    from phi2sdk.backends.engine.model import LocalModel
+
+__all__ = ["SCHEMA", "examine", "examine_each", "sampled_records", "unavailable"]
 
 SCHEMA = "phi2sdk.identity/1"
 TEMPLATE = 32
@@ -80,14 +83,49 @@ def examine(
             cannot be used.
         OutOfMemory: The weights do not fit into memory.
     """
-    if not run.identity_prompts:
+    return examine_each([run], weights, alpha=alpha, notice=notice, stopped=stopped)[0]
+
+
+def examine_each(
+    runs: Sequence[Run],
+    weights: Weights,
+    *,
+    alpha: float = ALPHA,
+    notice: Callable[[str], None] | None = None,
+    stopped: Callable[[], bool] | None = None,
+) -> list[dict[str, Any]]:
+    """Examine several runs with the same prompts; their equal answers are scored once.
+
+    Args:
+        runs: For example a run, and its first calls only.
+        weights: As for :func:`examine`, which names the errors.
+        alpha: As there.
+        notice: As there.
+        stopped: As there.
+    """
+    if not all(run.identity_prompts for run in runs):
         raise ConfigurationError(
             "this run has no sampled answers: start a new one with --identity 100"
         )
-    records = sampled_records(run)
     loader = Loader(weights, notice, stopped)
     try:
-        return _Examination(run, loader, records, alpha).document()
+        every = [_Examination(run, loader, sampled_records(run), alpha) for run in runs]
+        groups = {
+            (place, name): answers
+            for place, one in enumerate(every)
+            for name, answers in one.collected().items()
+        }
+        groups = _spelt(loader, runs[0].identity_prompts, groups)
+        tables = _scored(loader, runs[0], groups)
+        if notice is not None:
+            notice("identity: comparing ...")
+        return [
+            one.document(
+                {name: found for (of, name), found in groups.items() if of == place},
+                {name: found for (of, name), found in tables.items() if of == place},
+            )
+            for place, one in enumerate(every)
+        ]
     finally:
         loader.free()
 
@@ -104,24 +142,28 @@ class _Examination:
     loader: Loader
     records: Mapping[str, Sequence[Record]]
     alpha: float
+    compared: Mapping[str, Comparable] = field(default_factory=dict)
 
-    def document(self) -> dict[str, Any]:
-        run, loader = self.run, self.loader
+    def collected(self) -> dict[str, Answers]:
+        """Return all answers that are scored, by a name that :meth:`document` uses."""
         answers = self._answers()
-        compared = self._compared(answers)
-        treated = {name: one for name, one in compared.items() if one.findings}
-        for name, one in treated.items():
-            answers[_treated(name)] = one.target
-            answers |= {_treated(name, n): control for n, control in one.control.items()}
-        answers = self._spelt(answers)
-        tables = self._score(answers)
-        if notice := loader.notice:
-            notice("identity: comparing ...")
+        self.compared = self._compared(answers)
+        for name, one in self.compared.items():
+            if one.treated:
+                answers[_treated(name)] = one.target
+                answers |= {_treated(name, n): control for n, control in one.control.items()}
+        return answers
+
+    def document(
+        self, answers: Mapping[str, Answers], tables: Mapping[str, CallTable]
+    ) -> dict[str, Any]:
+        """Return the document of the run from its scored answers."""
+        run, loader, compared = self.run, self.loader, self.compared
         honest = next(iter(tables.values())).honest  # without what overflows
         control = {name: tables[_own_name(name)] for name in honest}
         tests = {}
-        for name in compared:
-            if name in treated:
+        for name, one in compared.items():
+            if one.treated:
                 beside = {n: tables[_treated(name, n)] for n in honest}
                 tests[name] = run_tests(tables[_treated(name)], beside)
             else:
@@ -165,11 +207,8 @@ class _Examination:
         """The answers of each target and of its control, after findings are undone."""
         model = self.loader.load(self.loader.weights.honest[0])
         own = {name: answers[_own_name(name)] for name in self.loader.weights.honest}
-        level = self.alpha / max(1, len(self.records))
         return {
-            name: comparable(
-                answers[name], own, model, level=level, spaces_differ=self._spaces_differ(name)
-            )
+            name: comparable(answers[name], own, model, spaces_differ=self._spaces_differ(name))
             for name in self.records
         }
 
@@ -197,38 +236,6 @@ class _Examination:
             "counts": count_finding(answers),
         }
         return {**tested, **{key: one for key, one in further.items() if one is not None}}
-
-    def _spelt(self, answers: Mapping[str, Answers]) -> dict[str, Answers]:
-        """Add the tokens of each text in the split that the reference finds most likely."""
-        prompts = self.run.identity_prompts
-        model = self.loader.load(self.loader.weights.honest[0])
-        pairs = [
-            (prompts[id], text)
-            for found in answers.values()
-            for id, text in zip(found.prompts, found.texts, strict=True)
-        ]
-        parts = [pairs[at : at + SPELT_AT_ONCE] for at in range(0, len(pairs), SPELT_AT_ONCE)]
-        with ThreadPoolExecutor(os.cpu_count() if model.phi.small else 1) as pool:
-            found = list(pool.map(lambda part: as_written(model, part), parts))
-        ids = chain.from_iterable(found)
-        return {name: one.spelt(islice(ids, len(one.texts))) for name, one in answers.items()}
-
-    def _score(self, groups: Mapping[str, Answers]) -> dict[str, CallTable]:
-        """Score all answers together, so that each variant of the weights is loaded once."""
-        place = {id: at for at, id in enumerate(self.run.identity_prompts)}
-        calls: list[ScoredCall] = []
-        rows: dict[str, range] = {}
-        for name, answers in groups.items():
-            rows[name] = range(len(calls), len(calls) + len(answers.ids))
-            calls += [
-                ScoredCall(place[id], self.run.identity_prompts[id], ids)
-                for id, ids in zip(answers.prompts, answers.ids, strict=True)
-            ]
-        table = score_calls(self.loader, calls, self.run.identity_format)
-        return {
-            name: replace(table.take(list(own)), texts=groups[name].first_lines())
-            for name, own in rows.items()
-        }
 
     def _document(
         self,
@@ -278,6 +285,61 @@ class _Examination:
             and settings.get("model", "microsoft/phi-2") == self.loader.weights.model
             and not settings.get("quantize")
         )
+
+
+_Name = tuple[int, str]
+"""The place of a run, and the name of some of its answers."""
+
+
+def _spelt(
+    loader: Loader, prompts: Mapping[str, str], groups: Mapping[_Name, Answers]
+) -> dict[_Name, Answers]:
+    """Add the tokens of each text in the split that the reference finds most likely."""
+    model = loader.load(loader.weights.honest[0])
+    wanted = dict.fromkeys(
+        (prompts[id], whole)
+        for one in groups.values()
+        for id, whole in zip(one.prompts, one.whole_texts, strict=True)
+    )
+    pairs = list(wanted)
+    parts = [pairs[at : at + SPELT_AT_ONCE] for at in range(0, len(pairs), SPELT_AT_ONCE)]
+    with ThreadPoolExecutor(os.cpu_count() if model.phi.small else 1) as pool:
+        found = list(pool.map(lambda part: as_written(model, part), parts))
+    ids = dict(zip(pairs, chain.from_iterable(found), strict=True))
+    return {
+        name: one.spelt(
+            _beginning(model, ids[prompts[id], whole], text, whole)
+            for id, text, whole in zip(one.prompts, one.texts, one.whole_texts, strict=True)
+        )
+        for name, one in groups.items()
+    }
+
+
+def _beginning(model: LocalModel, ids: tuple[int, ...], text: str, whole: str) -> tuple[int, ...]:
+    """Return the tokens of a whole text that lie in the text with which it begins."""
+    if text == whole:
+        return ids
+    ends = accumulate(len(model.piece(id)) for id in ids)
+    size = len(text.encode())
+    return ids[: sum(end <= size for end in ends)]
+
+
+def _scored(loader: Loader, run: Run, groups: Mapping[_Name, Answers]) -> dict[_Name, CallTable]:
+    """Score all answers together, so that each variant of the weights is loaded once."""
+    place = {id: at for at, id in enumerate(run.identity_prompts)}
+    calls: list[ScoredCall] = []
+    rows: dict[_Name, range] = {}
+    for name, answers in groups.items():
+        rows[name] = range(len(calls), len(calls) + len(answers.ids))
+        calls += [
+            ScoredCall(place[id], run.identity_prompts[id], ids)
+            for id, ids in zip(answers.prompts, answers.ids, strict=True)
+        ]
+    table = score_calls(loader, calls, run.identity_format)
+    return {
+        name: replace(table.take(list(own)), texts=groups[name].first_lines())
+        for name, own in rows.items()
+    }
 
 
 def _own_name(precision: str) -> str:

@@ -9,22 +9,24 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from phi2sdk.identity.call_table import Floats
-from phi2sdk.identity.permutation import two_sided
+from phi2sdk.identity.permutation import family, greatest, residuals
 from phi2sdk.measure.records import Record
 from phi2sdk.measure.sampled import Answers, Codec
 
 __all__ = ["Comparable", "Finding", "comparable", "count_finding", "finish_finding", "same_words"]
 
 PERMUTATIONS = 4_999
-TESTS = 3
-"""Length, white space and repeats share the level."""
+LEVEL = 0.01
+"""The probability that an honest target gets any finding. It is not divided by the number of
+targets, because a finding rejects nobody."""
 NEARLY_ALL = 0.9
 NEARLY_NONE = 0.02
 AT_CAP = 0.85
@@ -46,8 +48,8 @@ class Finding:
     """One property of a target's answers.
 
     Attributes:
-        kind: The property: ``capped``, ``first-sentence``, ``shorter``, ``longer``, ``line-breaks``
-            and other white space, ``repeats``, ``finish-reason``, ``counts``.
+        kind: The property: ``capped``, ``first-sentence``, ``cut``, ``shorter``, ``longer``,
+            ``line-breaks`` and other white space, ``repeats``, ``finish-reason``, ``counts``.
         p: The p-value of its test; ``None`` where the property was read and not tested.
         figures: The numbers of its sentence.
     """
@@ -65,18 +67,25 @@ class Comparable:
         target: The answers of the target.
         control: The answers of the local weights by honest precision, treated in the same way.
         findings: What was found and undone, by subject.
+        treated: Whether any text differs from what was received, with or without a finding.
     """
 
     target: Answers
     control: Mapping[str, Answers]
     findings: Mapping[str, Finding] = field(default_factory=dict)
+    treated: bool = False
 
     def map(self, change: Callable[[str], str]) -> Comparable:
         """Return both sides with their texts changed; texts that become empty are dropped."""
+        return self.with_sides(lambda one: _changed(one, map(change, one.texts)))
+
+    def with_sides(self, change: Callable[[Answers], Answers]) -> Comparable:
+        """Return the same findings with both sides changed."""
         return replace(
             self,
-            target=_changed(self.target, map(change, self.target.texts)),
-            control={n: _changed(c, map(change, c.texts)) for n, c in self.control.items()},
+            target=change(self.target),
+            control={name: change(one) for name, one in self.control.items()},
+            treated=True,
         )
 
     def found(self, subject: str, finding: Finding) -> Comparable:
@@ -89,10 +98,13 @@ def comparable(
     control: Mapping[str, Answers],
     codec: Codec,
     *,
-    level: float,
+    level: float = LEVEL,
     spaces_differ: bool = False,
 ) -> Comparable:
     """Test the answers for repeats, lengths and white space, and undo what is found.
+
+    The tests use the control of the first precision only, since the answers of the others were
+    drawn with the same random numbers.
 
     Args:
         target: The answers of a target.
@@ -102,29 +114,43 @@ def comparable(
         spaces_differ: Whether the greedy answers differ from the reference's in white space only.
     """
     found = Comparable(target, control)
-    if not target.texts or not any(one.texts for one in control.values()):
+    if not target.texts or not _own(found).texts:
         return found
-    found = _repeats(found, level / TESTS)
-    found = _length(found, codec, level / TESTS)
-    return _white_space(found, level / TESTS, spaces_differ)
+    found = _repeats(found, level / 2)
+    p = _p_values(found)
+    found = _white_space(found, p["white-space"], level / 2, spaces_differ)
+    return _length(found, codec, p["length"], level / 2)
 
 
-def _test(found: Comparable, features: Callable[[str], Sequence[float]]) -> tuple[float, float]:
-    """The p-value of features of a text, target against control, and the sign of the first."""
-    texts, own = _texts(found.control), found.target.texts
-    values = np.array([features(text) for text in (*own, *texts)], dtype=np.float64)
-    return _permuted(found, values)
+def _p_values(found: Comparable) -> Mapping[str, float]:
+    """Return the p-values of length and white space, adjusted for each other."""
+    texts = (*found.target.texts, *_own(found).texts)
+    letters = np.array(list(map(_letters, texts)))
+    deciles = np.quantile(letters, np.arange(0.1, 1, 0.1))
+    unfinished = [_whole_words(text) != text for text in texts]
+    columns = {
+        "length": np.column_stack([letters[:, None] > deciles, unfinished]),
+        "white-space": np.array([[has(text) for has in _SPACES.values()] for text in texts]),
+    }
+    return _permuted(found, columns)
 
 
-def _permuted(found: Comparable, values: Floats) -> tuple[float, float]:
-    names = [*found.target.prompts, *(p for one in found.control.values() for p in one.prompts)]
-    _, prompt = np.unique(names, return_inverse=True)
+def _permuted(found: Comparable, columns: Mapping[str, NDArray[Any]]) -> Mapping[str, float]:
+    """Return the p-value of each group of columns, target against control, adjusted."""
+    names = (*found.target.prompts, *_own(found).prompts)
+    prompt = np.unique(names, return_inverse=True)[1].astype(np.int64)
+    none = np.zeros(len(names))
+    statistics = {
+        name: greatest(residuals(values.astype(np.float64), none, prompt)[0], two_sided=True)
+        for name, values in columns.items()
+    }
     target = np.arange(len(names)) < len(found.target.prompts)
-    return two_sided(values, target, prompt.astype(np.int64), permutations=PERMUTATIONS)
+    return family(statistics, target, prompt, permutations=PERMUTATIONS).adjusted
 
 
-def _texts(control: Mapping[str, Answers]) -> list[str]:
-    return [text for one in control.values() for text in one.texts]
+def _own(found: Comparable) -> Answers:
+    """Return the control of the first precision."""
+    return next(iter(found.control.values()))
 
 
 # ------------------------------------------------------------------------ repeats
@@ -132,73 +158,74 @@ def _texts(control: Mapping[str, Answers]) -> list[str]:
 
 def _repeats(found: Comparable, level: float) -> Comparable:
     """Equal answers to one prompt: a cache, a fixed seed, greedy decoding."""
-    pairs = [*zip(found.target.prompts, found.target.texts, strict=True)]
-    pairs += [pair for c in found.control.values() for pair in zip(c.prompts, c.texts, strict=True)]
+    sides = (found.target, _own(found))
+    pairs = [pair for one in sides for pair in zip(one.prompts, one.texts, strict=True)]
     times = Counter(pairs)
-    p, sign = _permuted(found, np.array([[float(times[pair] - 1)] for pair in pairs]))
-    distinct = _distinct(found.target)
-    repeated = len(found.target.texts) - len(distinct.texts)
-    if p > level or sign <= 0 or not repeated:
+    values = np.array([[times[pair] - 1] for pair in pairs])
+    p = _permuted(found, {"repeats": values})["repeats"]
+    repeated, own_repeated = (len(one.texts) - len(_distinct(one).texts) for one in sides)
+    counts = [len(one.texts) for one in sides]
+    if p > level or repeated * counts[1] <= own_repeated * counts[0]:
         return found
-    control = {name: _distinct(own) for name, own in found.control.items()}
-    own_repeated = sum(len(one.texts) for one in found.control.values())
-    own_repeated -= sum(len(one.texts) for one in control.values())
     figures = {
         "repeated": repeated,
-        "answers": len(found.target.texts),
+        "answers": counts[0],
         "control_repeated": own_repeated,
-        "control_answers": len(_texts(found.control)),
+        "control_answers": counts[1],
     }
-    undone = replace(found, target=distinct, control=control)
-    return undone.found("repeats", Finding("repeats", p, figures))
+    return found.with_sides(_distinct).found("repeats", Finding("repeats", p, figures))
 
 
 def _distinct(answers: Answers) -> Answers:
-    pairs = dict.fromkeys(zip(answers.prompts, answers.texts, strict=True))
-    return _kept(answers, list(pairs))
+    pairs = zip(answers.prompts, answers.texts, strict=True)
+    seen: set[tuple[str, str]] = set()
+    first = [not (pair in seen or seen.add(pair)) for pair in pairs]
+    return _changed(
+        answers, (text if kept else "" for kept, text in zip(first, answers.texts, strict=True))
+    )
 
 
 # ------------------------------------------------------------------------- length
 
 
-def _length(found: Comparable, codec: Codec, level: float) -> Comparable:
+def _length(found: Comparable, codec: Codec, p: float, level: float) -> Comparable:
     """A cap, a cut, or lengths of another distribution; white space does not count.
 
     Answers that would lose most of their texts, such as single words, are compared as they are.
     """
-    undone = _cut(found, codec, level)
+    if p > level:
+        return found
+    undone = _cut(found, codec, p)
     if len(undone.target.texts) * 2 < len(found.target.texts):
         return replace(found, findings=undone.findings)
     return undone
 
 
-def _cut(found: Comparable, codec: Codec, level: float) -> Comparable:
-    own, control = (
-        [_letters(text) for text in texts] for texts in (found.target.texts, _texts(found.control))
-    )
-    deciles = np.quantile(own + control, np.arange(0.1, 1, 0.1))
-    p, _ = _test(found, lambda text: [_letters(text) > at for at in deciles])
-    if p > level:
-        return found
-    tokens, control_tokens = (
-        [len(codec.encode(text)) for text in texts]
-        for texts in (found.target.texts, _texts(found.control))
-    )
+def _cut(found: Comparable, codec: Codec, p: float) -> Comparable:
+    sides = found.target.texts, _own(found).texts
+    tokens, control_tokens = ([len(codec.encode(text)) for text in texts] for texts in sides)
     figures = {"mean": fmean(tokens), "control_mean": fmean(control_tokens)}
     cap = _cap(tokens)
     if _capped(tokens, control_tokens):
         figures |= {"cap": cap, "control_longest": max(control_tokens)}
         undone = found.map(lambda text: _whole_words(_first_tokens(text, cap, codec)))
         return undone.found("length", Finding("capped", p, figures))
-    single, control_single = (
-        fmean(map(_one_sentence, texts)) for texts in (found.target.texts, _texts(found.control))
-    )
+    single, control_single = (fmean(map(_one_sentence, texts)) for texts in sides)
     if single >= NEARLY_ALL and control_single <= 0.5:
         figures |= {"single": single, "control_single": control_single}
         undone = found.map(_first_sentence)
         return undone.found("length", Finding("first-sentence", p, figures))
-    kind = "shorter" if fmean(own) < fmean(control) else "longer"
-    return _equally_long(found.map(_whole_words)).found("length", Finding(kind, p, figures))
+    undone = _equally_long(found.map(_whole_words))
+    unfinished, control_unfinished = (
+        fmean(_whole_words(text) != text for text in texts) for texts in sides
+    )
+    letters, control_letters = (fmean(map(_letters, texts)) for texts in sides)
+    if letters >= control_letters:
+        return undone.found("length", Finding("longer", p, figures))
+    if unfinished < NEARLY_ALL or control_unfinished > unfinished - BEYOND:
+        return undone.found("length", Finding("shorter", p, figures))
+    figures |= {"unfinished": unfinished, "control_unfinished": control_unfinished}
+    return undone.found("length", Finding("cut", p, figures))
 
 
 def _capped(tokens: Sequence[int], control: Sequence[int]) -> bool:
@@ -215,12 +242,12 @@ def _cap(tokens: Sequence[int]) -> int:
 
 def _equally_long(found: Comparable) -> Comparable:
     """Both sides cut to the words that answers of their rank in length have on the other side."""
-    sides = [found.target, *found.control.values()]
-    target = _word_counts(found.target)
-    cut = [_cut_to_ranks(one, target) for one in sides[1:]]
-    control = dict(zip(found.control, cut, strict=True))
-    every = [count for one in found.control.values() for count in _word_counts(one)]
-    return replace(found, target=_cut_to_ranks(found.target, every), control=control)
+    target, control = _word_counts(found.target), _word_counts(_own(found))
+    return replace(
+        found,
+        target=_cut_to_ranks(found.target, control),
+        control={name: _cut_to_ranks(one, target) for name, one in found.control.items()},
+    )
 
 
 def _cut_to_ranks(answers: Answers, other: Sequence[int]) -> Answers:
@@ -278,26 +305,26 @@ _SPACES: Mapping[str, Callable[[str], bool]] = {
 }
 
 
-def _white_space(found: Comparable, level: float, greedy: bool) -> Comparable:
-    """White space that a target always or never has, unlike the control."""
-    if not found.target.texts or not _texts(found.control):
+def _white_space(found: Comparable, p: float, level: float, greedy: bool) -> Comparable:
+    """White space that a target always or never has, unlike the control.
+
+    It does not count in the tests of the model even where it may be due to chance.
+    """
+    kinds = [kind for kind, has in _SPACES.items() if _always_otherwise(found, has)]
+    if not kinds and not greedy:
         return found
-    kinds = [kind for kind in _SPACES if _always_otherwise(found, _SPACES[kind])]
-    p, _ = _test(found, lambda text: [_SPACES[kind](text) for kind in kinds]) if kinds else (1.0, 0)
-    if p > level and not greedy:
-        return found
-    if p > level:
-        return found.map(_one_space).found("white-space", Finding("greedy-answers", None))
+    undone = found.map(_one_space)
+    if p > level or not kinds:
+        return undone.found("white-space", Finding("greedy-answers", None)) if greedy else undone
     share, control = (
-        fmean(_SPACES[kinds[0]](text) for text in texts)
-        for texts in (found.target.texts, _texts(found.control))
+        fmean(map(_SPACES[kinds[0]], texts)) for texts in (found.target.texts, _own(found).texts)
     )
     figures = {"share": share, "control_share": control}
-    return found.map(_one_space).found("white-space", Finding(kinds[0], p, figures))
+    return undone.found("white-space", Finding(kinds[0], p, figures))
 
 
 def _always_otherwise(found: Comparable, has: Callable[[str], bool]) -> bool:
-    own, control = (fmean(map(has, texts)) for texts in (found.target.texts, _texts(found.control)))
+    own, control = (fmean(map(has, texts)) for texts in (found.target.texts, _own(found).texts))
     if own <= NEARLY_NONE:
         return control > NEARLY_NONE
     return control <= NEARLY_NONE or (own >= 1 - NEARLY_NONE > control)
@@ -378,17 +405,22 @@ def count_finding(answers: Answers) -> Finding | None:
     return Finding("counts", None, figures)
 
 
-def _changed(answers: Answers, texts: Sequence[str] | map[str]) -> Answers:
-    return _kept(answers, list(zip(answers.prompts, texts, strict=True)))
+def _changed(answers: Answers, texts: Iterable[str]) -> Answers:
+    """Return the answers with other texts, without empty ones.
 
-
-def _kept(answers: Answers, pairs: Sequence[tuple[str, str]]) -> Answers:
-    """Other prompts and texts; what belonged to the tokens of the old ones is dropped."""
-    kept = [(prompt, text) for prompt, text in pairs if text.strip()]
+    A text that is the beginning of the old one keeps its tokens: those of the whole text are cut.
+    """
+    kept = [
+        (prompt, text, whole if whole.startswith(text) else text)
+        for prompt, text, whole in zip(answers.prompts, texts, answers.whole_texts, strict=True)
+        if text.strip()
+    ]
+    prompts, changed, whole_texts = zip(*kept, strict=True) if kept else ((), (), ())
     return replace(
         answers,
-        prompts=tuple(prompt for prompt, _ in kept),
-        texts=tuple(text for _, text in kept),
+        prompts=prompts,
+        texts=changed,
+        whole_texts=whole_texts,
         counted=(None,) * len(kept),
         ids=(),
     )

@@ -29,7 +29,6 @@ __all__ = [
     "family",
     "greatest",
     "residuals",
-    "two_sided",
 ]
 
 PERMUTATIONS = 9_999
@@ -140,32 +139,6 @@ def greatest(values: Floats, *, two_sided: bool = False) -> Statistic:
         return np.asarray(largest, dtype=np.float64)
 
     return of
-
-
-def two_sided(
-    values: Floats,
-    target: NDArray[np.bool_],
-    prompt: Ints,
-    *,
-    permutations: int = PERMUTATIONS,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """Test whether columns differ between target and control; return p and the first one's sign.
-
-    The statistic is the largest absolute sum over the target's rows, of columns without the mean of
-    their prompt, in standard deviations.
-
-    Args:
-        values: ``[n, k]``, a row for each call.
-        target: ``[n]``, which rows are the target's.
-        prompt: ``[n]``, which prompt.
-        permutations: The number of permutations.
-        seed: The seed of the permutations.
-    """
-    values, _ = residuals(values, np.zeros(len(values)), prompt)
-    statistics = {"greatest": greatest(values, two_sided=True)}
-    found = family(statistics, target, prompt, permutations=permutations, seed=seed)
-    return found.p, float(np.sign(values[target, 0].sum()))
 
 
 def residuals(values: Floats, tokens: Floats, prompt: Ints) -> tuple[Floats, Floats]:

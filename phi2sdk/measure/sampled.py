@@ -143,6 +143,7 @@ class Answers:
         restored: The white space that was added before each text; ``None`` if none was missing.
         wrapped: Whether the route wraps prompts in a template.
         ids: The tokens of the texts, if they are known.
+        whole_texts: The texts of which ``texts`` are the beginnings that are compared.
     """
 
     prompts: tuple[str, ...]
@@ -152,6 +153,11 @@ class Answers:
     restored: str | None = None
     wrapped: bool = False
     ids: tuple[Ids, ...] = ()
+    whole_texts: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.whole_texts:
+            object.__setattr__(self, "whole_texts", self.texts)
 
     def spelt(self, ids: Iterable[Ids]) -> Answers:
         """Return the answers with their tokens."""
@@ -173,6 +179,7 @@ class Answers:
             self,
             prompts=tuple(self.prompts[row] for row in rows),
             texts=tuple(texts),
+            whole_texts=tuple(texts),
             counted=tuple(self.counted[row] for row in rows),
             left_out=left_out,
         )

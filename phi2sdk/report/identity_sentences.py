@@ -317,6 +317,12 @@ def _length(name: str, kind: str, figures: Mapping[str, float]) -> str:
             f"{figures['control_single']:.0%} of the reference's own answers are one sentence. The "
             "identity tests compare first sentences."
         )
+    if kind == "cut":
+        return (
+            f"{name} cuts its answers: {figures['unfinished']:.0%} of them end in mid-sentence, "
+            f"and {figures['control_unfinished']:.0%} of the reference's own answers. The identity "
+            "tests cut all answers to the same length."
+        )
     return (
         f"The sampled answers of {name} are {kind} than the reference's own ({figures['mean']:.0f} "
         f"tokens on average, {figures['control_mean']:.0f} for the reference). The identity tests "

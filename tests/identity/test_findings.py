@@ -85,7 +85,7 @@ HARMLESS: Mapping[str, tuple[str, str, Callable[[Answers], Answers]]] = {
     ),
     "cut": (
         "length",
-        "shorter",
+        "cut",
         lambda own: changed(own, lambda text: text[: len(text) * 3 // 5]),
     ),
     "line breaks": (
@@ -157,7 +157,7 @@ def test_single_words_are_compared_as_they_are_and_not_cut_to_nothing() -> None:
     texts = [f" {WORDS[rng.integers(len(WORDS))]}" for _ in range(96)]
     target = Answers.of_texts([prompt for prompt in PROMPTS for _ in range(8)], texts)
     found = comparable(target, {"float32": answers(rng, 8)}, Codec(), level=LEVEL)
-    assert found.findings["length"].kind in ("capped", "shorter")
+    assert found.findings["length"].kind in ("capped", "cut")
     assert len(found.target.texts) > 24
     assert rejects(found, 0)
 
