@@ -101,7 +101,7 @@ def _sampled(**parameters: Any) -> Author:
     return Author(sampling=Sampling(**{"temperature": 1.0, **parameters}))
 
 
-SYSTEM = "Instruct: Be careful.\n"
+SYSTEM = "Use plain words.\n"
 """This sentence must not be one of the system prompts in the list of candidates."""
 
 FRAUDS = (
