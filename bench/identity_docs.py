@@ -1,60 +1,98 @@
-"""Write the report of bench/identity.py --frauds into docs/compare/identity.md, between its marks.
+"""Write the results of bench/identity.py --frauds into docs/compare/identity.md, between its marks.
 
-python bench/identity.py --frauds --runs 100 --calls 100 --json frauds.json
-python bench/identity_docs.py frauds.json
+python bench/identity.py --frauds --runs 100 --jobs 2 --continue frauds.jsonl
+python bench/identity_docs.py frauds.jsonl
 """
 
 from __future__ import annotations
 
-import json
 import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from common import HERE
+if __package__ in (None, ""):
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from bench.common import HERE
+from bench.identity_frauds import FRAUDS, Fraud, named, read, share
 
 PAGE = HERE.parent / "docs" / "compare" / "identity.md"
 BEGIN, END = "<!-- planted changes: begin -->", "<!-- planted changes: end -->"
+LEVEL = 0.05
 ENOUGH = 100
 """With fewer runs the shares are an example."""
 
 
-def figures(report: dict[str, Any]) -> str:
-    """Return the table in Markdown, with the command, the date and the machine."""
-    rows = [row for row in report["rows"] if "target" in row]
-    runs = max(row["runs"] for row in rows)
-    machine = report["machine"]
+def figures(lines: Sequence[Mapping[str, Any]]) -> str:
+    """Return the table in Markdown, with the command and the machine."""
+    head = next(line for line in lines if "kl" in line)
+    results = [line for line in lines if "target" in line]
+    spent = [sum(line["core_seconds"].values()) for line in lines if "core_seconds" in line]
+    machine = head["machine"]
     said = (
-        f"`{report['command']}` on {report['date'][:10]}: {machine['cpu']}, {machine['cores']} "
-        f"cores, load average at the end {machine['load']}."
+        f"`{head['command']}` on {head['date'][:10]}: {machine['cpu']}, {machine['cores']} cores, "
+        f"{len(spent)} runs, {sum(spent) / max(1, len(spent)):.0f} core-seconds for each."
     )
-    if runs < ENOUGH:
+    if len(spent) < ENOUGH:
         said += (
-            f" With {runs} runs for each target, the table shows which findings are reported; its "
-            "percentages are not detection rates."
+            f" With {len(spent)} runs for each target, the table shows which findings are reported;"
+            " its percentages are not detection rates."
         )
-    head = "| target | calls | runs | rejected | cause named | named in the runs |"
-    lines = [
-        f"| {row['what']} | {row['calls']} | {row['runs']} | {_share(row['rejected'])} "
-        f"| {_share(row['cause_named'])} | {row['named'] or '-'} |"
-        for row in rows
+    counts = sorted({line["calls"] for line in results})
+    columns = [f"{what}, {n} calls" for n in counts for what in ("rejected", "cause named")]
+    names = ["target", "KL", *columns, "stated power", f"named in the runs, {counts[-1]} calls"]
+    rows = [
+        _row(fraud, [one for one in results if one["target"] == fraud.name], head["kl"], counts)
+        for fraud in FRAUDS
+        if fraud.name in head["kl"]
     ]
-    return "\n".join([said, "", head, "|" + "---|" * 6, *lines])
+    table = [f"| {' | '.join(names)} |", "|" + "---|" * len(names), *rows]
+    return "\n".join([said, "", *table])
 
 
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{value:.0%}"
+def _row(
+    fraud: Fraud,
+    results: Sequence[Mapping[str, Any]],
+    kl: Mapping[str, float],
+    counts: Sequence[int],
+) -> str:
+    cells = [fraud.what, f"{kl[fraud.name]:.3f}" if kl[fraud.name] else "0"]
+    if fraud.share < 1:
+        cells[1] += f" x {fraud.share:g}"
+    last: list[Mapping[str, Any]] = []
+    for count in counts:
+        last = [one for one in results if one["calls"] == count]
+        cells.append(_share(sum(one["p"] <= LEVEL for one in last), len(last)))
+        hits = sum(named(fraud, one) for one in last)
+        cells.append(_share(hits, len(last)) if fraud.cause else "-")
+    power = [one["power"][fraud.cause] for one in last if fraud.cause in one["power"]]
+    cells.append(f"{sum(power) / len(power):.2f}" if power and not fraud.honest else "-")
+    said = Counter(
+        kind
+        for one in last
+        for kind in (*one["findings"].values(), one["closest"] if one["p"] <= LEVEL else None)
+        if kind
+    )
+    cells.append(", ".join(f"{kind} {count}" for kind, count in said.most_common(4)) or "-")
+    return f"| {' | '.join(cells)} |"
+
+
+def _share(hits: int, runs: int) -> str:
+    value, low, high = share(hits, runs)
+    return f"{value:.0%} ({low:.0%} to {high:.0%})" if runs else "-"
 
 
 def main() -> int:
     """Write the table into the page."""
-    report = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    lines = read(Path(sys.argv[1]))
     page = PAGE.read_text(encoding="utf-8")
     before, _, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not end:
         raise SystemExit(f"{PAGE} has no marks: {BEGIN} ... {END}")
-    PAGE.write_text(f"{before}{BEGIN}\n{figures(report)}\n{END}{after}", encoding="utf-8")
+    PAGE.write_text(f"{before}{BEGIN}\n{figures(lines)}\n{END}{after}", encoding="utf-8")
     return 0
 
 

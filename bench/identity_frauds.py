@@ -30,6 +30,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -403,7 +404,11 @@ def frauds(args: argparse.Namespace) -> int:
         make_weights(Path(folder), names)
         if not any("kl" in line for line in read(file)):
             models = {name: load(name, Path(folder)) for name in names}
-            head = {"command": " ".join(["python", *sys.argv]), "machine": machine()}
+            head = {
+                "command": " ".join(["python", *sys.argv]),
+                "date": datetime.now(UTC).isoformat(timespec="seconds"),
+                "machine": machine(),
+            }
             _append(file, [{**head, "kl": divergences(chosen, models)}])
         jobs = max(1, min(args.jobs, len(missing)))
         parts = [(chosen, calls, missing[at::jobs], Path(folder), file) for at in range(jobs)]

@@ -316,12 +316,12 @@ def _spelt(
 
 
 def _beginning(model: LocalModel, ids: tuple[int, ...], text: str, whole: str) -> tuple[int, ...]:
-    """Return the tokens of a whole text that lie in the text with which it begins."""
+    """Return the tokens of a whole text that lie in the text with which it begins, at least one."""
     if text == whole:
         return ids
     ends = accumulate(len(model.piece(id)) for id in ids)
     size = len(text.encode())
-    return ids[: sum(end <= size for end in ends)]
+    return ids[: max(1, sum(end <= size for end in ends))]
 
 
 def _scored(loader: Loader, run: Run, groups: Mapping[_Name, Answers]) -> dict[_Name, CallTable]:

@@ -95,6 +95,9 @@ def _no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
         def decode(self, ids: list[int]) -> str:
             return " word" * len(ids)
 
+        def piece(self, id: int) -> bytes:
+            return b" word"
+
     class Loader:
         def __init__(self, weights: Weights, *rest: object) -> None:
             self.weights, self.notice = weights, None
