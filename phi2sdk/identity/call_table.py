@@ -66,6 +66,8 @@ class CallTable:
             :data:`BETAS`.
         candidates: ``[n]`` the log-likelihood by candidate: other weights, templates, truncations.
         texts: What is compared as text, one for each call; empty where no texts are compared.
+        residuals: ``[n, k]`` how much more often tokens occur than the reference expects, in k
+            signed sums over the vocabulary; ``None`` where they were not computed.
     """
 
     prompt: Ints
@@ -77,6 +79,7 @@ class CallTable:
     loglik: Floats
     candidates: Mapping[str, Floats] = field(default_factory=dict)
     texts: tuple[str, ...] = ()
+    residuals: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -104,6 +107,7 @@ class CallTable:
             self.loglik[at],
             {name: column[at] for name, column in self.candidates.items()},
             tuple(self.texts[row] for row in at.tolist()) if self.texts else (),
+            None if self.residuals is None else self.residuals[at],
         )
 
     def only(self, honest: Sequence[str]) -> CallTable:
@@ -118,6 +122,7 @@ class CallTable:
             self.loglik,
             self.candidates,
             self.texts,
+            self.residuals,
         )
 
     def at_temperature(self, temperature: float) -> Floats:
@@ -141,6 +146,7 @@ def joined(tables: Sequence[CallTable]) -> CallTable:
         names = getattr(tables[0], column)
         return {n: np.concatenate([getattr(one, column)[n] for one in tables]) for n in names}
 
+    residuals = [one.residuals for one in tables if one.residuals is not None]
     return CallTable(
         np.concatenate([one.prompt for one in tables]),
         np.concatenate([one.tokens for one in tables]),
@@ -151,6 +157,7 @@ def joined(tables: Sequence[CallTable]) -> CallTable:
         np.concatenate([one.loglik for one in tables]),
         each("candidates"),
         tuple(text for one in tables for text in one.texts),
+        None if len(residuals) < len(tables) else np.concatenate(residuals),
     )
 
 

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from phi2sdk.identity.call_table import CallTable, Floats, Ints, joined
 from phi2sdk.identity.likelihood_tests import call_columns
 from phi2sdk.identity.mmd import mmd_statistic
+from phi2sdk.identity.omnibus import squared_length, word_pairs
 from phi2sdk.identity.permutation import (
     PERMUTATIONS,
     Family,
-    Statistic,
+    centered,
     family,
     greatest,
     residuals,
@@ -30,7 +31,8 @@ class AgainstControl:
     Attributes:
         family: The p-values of all tests.
         statistics: Of ``score``, the excess of the drift over the control's, in standard deviations
-            of its permutations; of ``mmd``, the squared MMD.
+            of its permutations; of ``mmd``, the squared MMD; of ``bigrams`` and ``tokens``, the
+            excess over the permutations, in standard deviations of the permutations.
     """
 
     family: Family
@@ -60,22 +62,23 @@ def against_control(
         return None
     both = joined(sides)
     target = np.arange(len(both)) < len(sides[0])
-    tokens = both.tokens.astype(np.float64)
     columns = {
-        name: residuals(values, tokens, both.prompt)[0]
+        name: residuals(values, both.tokens, both.prompt)[0]
         for name, values in call_columns(both, precision).items()
     }
-    tests = {name: greatest(values, two_sided=name == "score") for name, values in columns.items()}
+    statistics = {
+        name: greatest(values, two_sided=name == "score") for name, values in columns.items()
+    }
     found = {"score": _excess(columns["score"][:, 0], target, both.prompt)}
     if any(both.texts):
-        tests["mmd"] = mmd_statistic(both.texts, target, both.prompt)
-        found["mmd"] = _observed(tests["mmd"], target)
-    p = family(tests, target, both.prompt, permutations=permutations, seed=seed)
-    return AgainstControl(p, found)
-
-
-def _observed(statistic: Statistic, target: NDArray[np.bool_]) -> float:
-    return float(statistic(target[None].astype(np.float32))[0])
+        mmd = statistics["mmd"] = mmd_statistic(both.texts, target, both.prompt)
+        found["mmd"] = float(mmd(target[None].astype(np.float32))[0])
+    features = {"bigrams": word_pairs(both.texts), "tokens": both.residuals}
+    for name, values in features.items():
+        if values is not None and values.size:
+            statistics[name] = squared_length(centered(values, both.tokens, both.prompt))
+    p = family(statistics, target, both.prompt, permutations=permutations, seed=seed)
+    return AgainstControl(p, {**p.excess, **found})
 
 
 def _excess(values: Floats, target: NDArray[np.bool_], prompt: Ints) -> float:

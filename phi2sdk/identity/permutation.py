@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,7 @@ __all__ = [
     "Family",
     "Labels",
     "Statistic",
+    "centered",
     "family",
     "greatest",
     "residuals",
@@ -55,11 +57,14 @@ class Family:
         alone: The p-value of each test by itself.
         adjusted: The p-value of each test, adjusted for the others (step-down minP). The smallest
             is ``p``.
+        excess: The statistic of each test minus its mean over the permutations, in standard
+            deviations of the permutations.
     """
 
     p: float
     alone: Mapping[str, float]
     adjusted: Mapping[str, float]
+    excess: Mapping[str, float]
 
 
 def family(
@@ -85,6 +90,7 @@ def family(
             for labels in _labels(target, prompt, permutations, seed)
         ]
     )
+    values = _standardized(values)
     shares = _at_least(values)  # [1 + b, tests]
     order = np.argsort(shares[0], kind="stable")
     smallest = np.minimum.accumulate(shares[:, order[::-1]], axis=1)[:, ::-1]
@@ -94,6 +100,7 @@ def family(
         p=float(adjusted[0]),
         alone=dict(zip(names, shares[0].tolist(), strict=True)),
         adjusted={names[at]: float(p) for at, p in zip(order, adjusted, strict=True)},
+        excess=dict(zip(names, values[0].tolist(), strict=True)),
     )
 
 
@@ -101,25 +108,37 @@ def _labels(
     target: NDArray[np.bool_], prompt: Ints, permutations: int, seed: int
 ) -> Iterator[Labels]:
     """Yield the labels in blocks; the first row of the first block holds the observed ones."""
-    rng = np.random.default_rng(seed)
-    groups = [np.flatnonzero(prompt == one) for one in np.unique(prompt)]
-    own = target.astype(np.float32)
+    drawn = _drawn(target.tobytes(), prompt.astype(np.int64).tobytes(), permutations, seed)
     block = max(1, BLOCK // len(target))
-    for start in range(0, permutations + 1, block):
-        labels = np.tile(own, (min(block, permutations + 1 - start), 1))
-        first = 0 if start else 1
-        for rows in groups:
-            labels[first:, rows] = rng.permuted(labels[first:, rows], axis=1)
-        yield labels
+    for start in range(0, len(drawn), block):
+        yield drawn[start : start + block].astype(np.float32)
+
+
+@lru_cache(maxsize=2)
+def _drawn(target: bytes, prompt: bytes, permutations: int, seed: int) -> NDArray[np.uint8]:
+    """Return the labels ``[1 + b, n]``. Most targets of a run, and all precisions, share them."""
+    rng = np.random.default_rng(seed)
+    own = np.frombuffer(target, dtype=np.uint8)
+    prompts = np.frombuffer(prompt, dtype=np.int64)
+    labels = np.tile(own, (permutations + 1, 1))
+    for one in np.unique(prompts):
+        rows = np.flatnonzero(prompts == one)
+        labels[1:, rows] = rng.permuted(labels[1:, rows], axis=1)
+    return labels
+
+
+def _standardized(values: Floats) -> Floats:
+    """Return ``[b, k]`` columns with mean 0 and variance 1, without differences by rounding."""
+    deviation = values.std(axis=0)
+    varies = deviation > CONSTANT * np.maximum(1.0, np.abs(values).max(axis=0))
+    apart = (values - values.mean(axis=0)) / np.where(varies, deviation, np.inf)
+    return np.asarray(np.round(apart, DIGITS), dtype=np.float64)
 
 
 def _at_least(values: Floats) -> Floats:
     """Return for each value of ``[b, k]`` the share of its column that is at least as large."""
-    deviation = values.std(axis=0)
-    varies = deviation > CONSTANT * np.maximum(1.0, np.abs(values).max(axis=0))
-    rounded = np.round(values / np.where(varies, deviation, np.inf), DIGITS)
     found = np.empty_like(values)
-    for column, own in enumerate(rounded.T):
+    for column, own in enumerate(values.T):
         found[:, column] = len(own) - np.searchsorted(np.sort(own), own, side="left")
     return found / len(values)
 
@@ -141,7 +160,7 @@ def greatest(values: Floats, *, two_sided: bool = False) -> Statistic:
     return of
 
 
-def residuals(values: Floats, tokens: Floats, prompt: Ints) -> tuple[Floats, Floats]:
+def residuals(values: Floats, tokens: Floats | Ints, prompt: Ints) -> tuple[Floats, Floats]:
     """Return columns without the mean gain of a token and the mean of the prompt, standardized.
 
     Args:
@@ -153,10 +172,16 @@ def residuals(values: Floats, tokens: Floats, prompt: Ints) -> tuple[Floats, Flo
         The residuals in standard deviations, ``[n, k]``, and the standard deviations, ``[k]``.
         A column without variation becomes 0.
     """
-    values = values - np.outer(tokens, values.sum(axis=0) / max(1.0, tokens.sum()))
-    for one in np.unique(prompt):
-        rows = prompt == one
-        values[rows] -= values[rows].mean(axis=0)
+    values = centered(values, tokens, prompt)
     deviation = values.std(axis=0)
     found = values / np.where(deviation > CONSTANT, deviation, np.inf)
     return np.asarray(found, dtype=np.float64), np.asarray(deviation, dtype=np.float64)
+
+
+def centered(values: Floats, tokens: Floats | Ints, prompt: Ints) -> Floats:
+    """Return columns without the mean gain of a token and the mean of the prompt, ``[n, k]``."""
+    values = values - np.outer(tokens, values.sum(axis=0) / max(1.0, float(tokens.sum())))
+    for one in np.unique(prompt):
+        rows = prompt == one
+        values[rows] -= values[rows].mean(axis=0)
+    return values

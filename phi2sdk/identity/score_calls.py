@@ -101,6 +101,7 @@ def score_calls(loader: Loader, calls: Sequence[ScoredCall], format: str = "raw"
             betas=BETAS,
             truncations={cut: Truncation(**limits) for cut, limits in TRUNCATIONS.items()},
             penalties=list(PENALTIES.values()),
+            residuals=True,
         )
         candidates |= sums[name].truncated
         candidates |= dict(zip(PENALTIES, sums[name].penalized.T, strict=True))
@@ -214,6 +215,7 @@ def _table(sums: Mapping[str, TextSums], candidates: Mapping[str, Floats]) -> Ca
         variance={name: one.variance for name, one in honest.items()},
         loglik=sums[first].loglik,
         candidates={name: one for name, one in candidates.items() if np.isfinite(one).all()},
+        residuals=sums[first].residuals,
     )
 
 

@@ -43,6 +43,8 @@ _TESTS = {
     "line-up": ("line-up of candidates", "log e"),
     "routing": ("routing of some calls", "log e"),
     "mmd": ("comparison of texts (MMD)", "MMD²"),
+    "bigrams": ("word pairs", "Z"),
+    "tokens": ("token frequencies", "Z"),
 }
 """Name and statistic of each test, by its key in the report."""
 

@@ -288,9 +288,16 @@ def evidence_sentence(test: str, one: EvidenceReport, found: IdentityReport) -> 
             f"About {found.share:.0%} of the calls fit a candidate better than the reference "
             f"({_odds(one.statistic)})."
         )
+    compared = _COMPARED.get(test, "texts")
     if rejects:
-        return "The texts differ from the reference's own texts more than chance explains."
-    return "The texts do not differ significantly from the reference's own texts."
+        return f"The {compared} differ from the reference's own more than chance explains."
+    return f"The {compared} do not differ significantly from the reference's own."
+
+
+_COMPARED = {
+    "bigrams": "pairs of consecutive words",
+    "tokens": "frequencies of tokens, compared with those that the reference predicts,",
+}
 
 
 def finding_sentence(name: str, subject: str, one: FindingReport) -> str:

@@ -168,7 +168,8 @@ class EvidenceReport(Part):
 
     ``statistic``: of ``score``, standard errors (above 0: the answers are more likely under the
     reference than its own are); of ``line-up`` and ``routing``, the logarithm of an e-value; of
-    ``mmd``, the squared MMD.
+    ``mmd``, the squared MMD; of ``bigrams`` and ``tokens``, standard deviations above the mean of
+    the permutations.
     """
 
     p: float

@@ -40,6 +40,18 @@ def logits_of(reference: Any, prompt: Any, text: Any) -> torch.Tensor:
     return torch.as_tensor(whole).double()
 
 
+def test_residuals_are_summed_up_to_each_end_beside_the_other_sums(tiny: LocalModel) -> None:
+    texts = some()
+    ends = [(2, len(text)) for _, text in texts]
+    found = text_sums(tiny, texts, ends=ends, betas=BETAS, residuals=True)
+    plain = text_sums(tiny, texts, ends=ends, betas=BETAS)
+    assert plain.residuals.shape == (len(found.tokens), 0)
+    assert found.loglik == pytest.approx(plain.loglik)
+    short = text_sums(tiny, [(prompt, text[:2]) for prompt, text in texts], residuals=True)
+    assert found.residuals[::2] == pytest.approx(short.residuals, abs=1e-4)
+    assert np.abs(found.residuals[1::2]).sum() > np.abs(short.residuals).sum()
+
+
 def test_the_sums_are_those_of_the_distribution_without_end_of_text(
     tiny: LocalModel, reference: Any
 ) -> None:

@@ -31,6 +31,7 @@ from phi2sdk.backends.engine.scoring import (
     packed,
     packed_hidden,
 )
+from phi2sdk.backends.engine.token_residuals import BUCKETS, token_residuals
 from phi2sdk.sampling import Sampling
 
 __all__ = [
@@ -69,6 +70,9 @@ class TextSums:
         truncated: ``[n]`` log-likelihood by truncation, each mixed with
             :data:`~phi2sdk.backends.engine.changed_sampling.EPSILON`.
         penalized: ``[n, P]`` log-likelihood at each of P repetition penalties.
+        residuals: ``[n, R]`` observed minus expected counts of tokens, as
+            :func:`~phi2sdk.backends.engine.token_residuals.token_residuals` returns them; R is 0
+            if they were not asked for.
     """
 
     tokens: Ints
@@ -78,6 +82,7 @@ class TextSums:
     loglik: Floats
     truncated: Mapping[str, Floats]
     penalized: Floats
+    residuals: Floats
 
     @property
     def drift(self) -> Floats:
@@ -116,6 +121,7 @@ def text_sums(
     betas: Sequence[float] | Floats = (),
     truncations: Mapping[str, Truncation] | None = None,
     penalties: Sequence[float] = (),
+    residuals: bool = False,
     logits_bytes: int = LOGITS_BYTES,
 ) -> TextSums:
     """Return all sums of texts after their prompts, computed in one pass.
@@ -128,6 +134,7 @@ def text_sums(
             :data:`~phi2sdk.backends.engine.changed_sampling.BETA_STEP`.
         truncations: Truncated samplers, by name.
         penalties: Repetition penalties at which to compute the likelihood.
+        residuals: Whether to count tokens against their expectation.
         logits_bytes: Maximum memory for logits and tensors derived from them.
     """
     cuts = dict(truncations or {})
@@ -143,14 +150,15 @@ def text_sums(
         entropy = -torch.linalg.vecdot(p, logp)
         squares = (logp + entropy.unsqueeze(-1)).square_()
         columns = [own, entropy, torch.linalg.vecdot(p, squares)]
+        counts = [token_residuals(p, wanted)] if residuals else []
         columns += truncated(logits, ending, total, wanted, list(cuts.values()))
         columns += penalized(logits, p, total, wanted, places.seen, penalties)
         columns += tempered(logp, own, powers)
-        return torch.stack(columns, -1)
+        return torch.cat((torch.stack(columns, -1), *counts), -1)
 
-    widths = (3, len(cuts), len(penalties), len(powers))
+    widths = (3, len(cuts), len(penalties), len(powers), BUCKETS if residuals else 0)
     found = _summed(model, sequences, of, sum(widths), ends, logits_bytes)
-    sums, kept, penalized_, heated = np.split(found, np.cumsum(widths[:-1]), axis=1)
+    sums, kept, penalized_, heated, counted = np.split(found, np.cumsum(widths[:-1]), axis=1)
     return TextSums(
         tokens=np.array([end for each in _ends(sequences, ends) for end in each], dtype=np.int64),
         logp=sums[:, 0],
@@ -159,6 +167,7 @@ def text_sums(
         loglik=heated,
         truncated=dict(zip(cuts, kept.T, strict=True)),
         penalized=penalized_,
+        residuals=counted,
     )
 
 
