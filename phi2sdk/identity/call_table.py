@@ -140,7 +140,10 @@ class CallTable:
 
 
 def joined(tables: Sequence[CallTable]) -> CallTable:
-    """Return the calls of several tables with the same precisions and candidates in one table."""
+    """Return the calls of several tables with the same precisions and candidates in one table.
+
+    Texts and residuals are joined if all tables have them.
+    """
 
     def each(column: str) -> dict[str, Floats]:
         names = getattr(tables[0], column)
@@ -156,7 +159,7 @@ def joined(tables: Sequence[CallTable]) -> CallTable:
         each("variance"),
         np.concatenate([one.loglik for one in tables]),
         each("candidates"),
-        tuple(text for one in tables for text in one.texts),
+        tuple(text for one in tables for text in one.texts) if all(t.texts for t in tables) else (),
         None if len(residuals) < len(tables) else np.concatenate(residuals),
     )
 

@@ -381,9 +381,8 @@ GLOSSARY: Mapping[str, Term] = {
     ),
     "test": Term(
         "test",
-        "A test is one statistical comparison of sampled answers with the reference weights: the "
-        "score test, the line-up of candidates, the routing test, the MMD test, the comparison of "
-        "word pairs or the comparison of token frequencies.",
+        "A test is one statistical comparison of sampled answers with the reference weights, by "
+        "likelihood (score test, line-up, routing) or by text (MMD, word pairs, token frequencies).",
     ),
     "statistic": Term(
         "statistic",

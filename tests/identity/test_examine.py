@@ -18,11 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phi2sdk.identity import examine as module
-from phi2sdk.identity import findings, verdict
+from phi2sdk.identity import findings
 from phi2sdk.identity.call_table import BETAS, CallTable
 from phi2sdk.identity.examine import examine
-from phi2sdk.identity.instruments import against_control
 from phi2sdk.identity.score_calls import ScoredCall
+from phi2sdk.identity.verdict import run_tests
 from phi2sdk.identity.weights import Weights
 from phi2sdk.measure.folder import Run
 from phi2sdk.measure.journal import Recorded
@@ -108,7 +108,7 @@ def _no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
         def free(self) -> None:
             pass
 
-    monkeypatch.setattr(verdict, "against_control", partial(against_control, permutations=99))
+    monkeypatch.setattr(module, "run_tests", partial(run_tests, permutations=99))
     monkeypatch.setattr(findings, "PERMUTATIONS", 99)
     monkeypatch.setattr(module, "sample_precisions", sample)
     monkeypatch.setattr(module, "as_written", spelt)
