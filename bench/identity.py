@@ -206,11 +206,17 @@ def main() -> int:
     made.add_argument("--runs", type=int, default=2, help="number of comparisons of --frauds")
     made.add_argument("--jobs", type=int, default=1, help="number of processes of --frauds")
     made.add_argument(
-        "--calls", type=int, action="append",
+        "--calls",
+        type=int,
+        action="append",
         help="number of calls with which --frauds judges each target; repeatable",
     )
     made.add_argument(
-        "--continue", type=Path, dest="file", default=Path("frauds.jsonl"), metavar="FILE",
+        "--continue",
+        type=Path,
+        dest="file",
+        default=Path("frauds.jsonl"),
+        metavar="FILE",
         help="file of the results of --frauds, to which the missing runs are added",
     )
     made.add_argument("--only", action="append", help="only this target of --frauds; repeatable")

@@ -382,7 +382,7 @@ GLOSSARY: Mapping[str, Term] = {
     "test": Term(
         "test",
         "A test is one statistical comparison of sampled answers with the reference weights, by "
-        "likelihood (score test, line-up, routing) or by text (MMD, word pairs, token frequencies).",
+        "likelihood (score, line-up, routing) or by text (MMD, word pairs, token frequencies).",
     ),
     "statistic": Term(
         "statistic",
