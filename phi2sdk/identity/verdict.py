@@ -205,13 +205,13 @@ def judge(found: Mapping[str, Tests | None], *, alpha: float = ALPHA) -> dict[st
     """
     tested = {name: tests for name, tests in found.items() if tests is not None}
     adjusted = dict(zip(tested, holm([t.p for t in tested.values()]), strict=True))
-    verdicts = {}
+    verdicts: dict[str, Verdict] = {}
+    known: dict[tuple[int, int], Detection] = {}
     for name in found:
         tests = tested.get(name)
         if tests is None:
             verdicts[name] = Verdict("undetermined")
             continue
-        level = alpha / (len(tests.instruments) * len(tested))
         p = adjusted[name]
         rejected = p <= alpha
         if rejected:
@@ -223,6 +223,15 @@ def judge(found: Mapping[str, Tests | None], *, alpha: float = ALPHA) -> dict[st
             p,
             tests.named(alpha) if rejected else None,
             tests.routing.share if rejected and tests.routed(alpha) else None,
-            detection(tests.control, tests.calls, level=level),
+            _detection(tests, alpha / len(tested), known),
         )
     return verdicts
+
+
+def _detection(tests: Tests, level: float, known: dict[tuple[int, int], Detection]) -> Detection:
+    """The detection of a run, which targets with one control and number of calls share."""
+    key = id(tests.control), tests.calls
+    if key not in known:
+        others = len(tests.instruments.keys() - {"score", "line-up", "routing"})
+        known[key] = detection(tests.control, tests.calls, level=level, others=others)
+    return known[key]
