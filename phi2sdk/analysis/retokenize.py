@@ -11,12 +11,12 @@ begins with all of the remaining text, the rest is not scored.
 
 from __future__ import annotations
 
-import heapq
-import math
+import os
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import accumulate
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import accumulate, chain
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from phi2sdk.logprobs import Score
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from phi2sdk.backends.engine.model import LocalModel
 
 __all__ = [
-    "MOST_SPELLINGS",
     "Scorer",
     "as_written",
     "score_as_written",
@@ -105,44 +104,58 @@ def _first(score: Score, count: int) -> Score:
     return replace(score, **{name: getattr(score, name)[:count] for name in columns})
 
 
-MOST_SPELLINGS = 24
-"""Maximum number of spellings of a text that are tried."""
+AT_ONCE = 64
+"""Number of texts whose tokens are searched together."""
+ROUNDS = 2
+"""Number of times that other tokens are tried."""
+REST = 2.0
+"""Nats that each further token of a new split is assumed to cost before it is scored."""
 
 Ids = tuple[int, ...]
 
 
 def as_written(model: LocalModel, pairs: Sequence[tuple[str, str]]) -> list[Ids]:
-    """Return the tokens of each text in its most likely spelling.
+    """Return the tokens of each text in a split that the model finds likely.
+
+    The tokenizer's split is scored together with all tokens that could stand at its positions.
+    Where another token promises a more likely split of a piece, it is tried, and kept if it is
+    one. Any function of prompt and text is a valid split for a test that treats target and control
+    equally; a likely one removes noise.
 
     Args:
         model: The reference.
         pairs: Prompts and texts. An empty text has no tokens. A text that does not fit into the
-            context keeps the tokenizer's spelling.
+            context keeps the tokenizer's split.
     """
+    distinct = sorted(set(pairs))  # texts after the same prompt share its computation
+    parts = [distinct[at : at + AT_ONCE] for at in range(0, len(distinct), AT_ONCE)]
+    alphabet = _Alphabet.of(model)
+    with ThreadPoolExecutor(os.cpu_count() if model.phi.small else 1) as pool:
+        found = list(pool.map(lambda part: _likeliest(model, alphabet, part), parts))
+    spelt = dict(zip(distinct, chain.from_iterable(found), strict=True))
+    return [spelt[pair] for pair in pairs]
+
+
+def _likeliest(
+    model: LocalModel, alphabet: _Alphabet, pairs: Sequence[tuple[str, str]]
+) -> list[Ids]:
+    """Return the tokens of some texts."""
     from phi2sdk.backends.engine.likelihood import log_probabilities
 
-    alphabet = _Alphabet.of(model)
     prompts = {prompt: tuple(model.encode(prompt)) for prompt in {prompt for prompt, _ in pairs}}
     texts = [_Text(text.encode(), tuple(model.encode(text)), alphabet) for _, text in pairs]
-    room = {prompt: model.context_length - len(ids) for prompt, ids in prompts.items()}
-    trying = [
-        (at, 0, text.best)
-        for at, text in enumerate(texts)
-        if 0 < len(text.best) <= room[pairs[at][0]]
-    ]
-    while trying:
+    room = [model.context_length - len(prompts[prompt]) for prompt, _ in pairs]
+    trying = [at for at, text in enumerate(texts) if 0 < len(text.ids) <= room[at]]
+    for last in [*[False] * ROUNDS, True]:
         found = log_probabilities(
             model,
-            [(prompts[pairs[at][0]], ids) for at, _, ids in trying],
-            [[option.tokens for option in texts[at].options(ids)] for at, _, ids in trying],
+            [(prompts[pairs[at][0]], texts[at].trial) for at in trying],
+            [texts[at].options() for at in trying],
         )
-        for (at, place, ids), logp in zip(trying, found, strict=True):
-            for branch in texts[at].learn(place, ids, logp.tolist()):
-                spelt = _likelier_pieces(model, texts[at].data, ids, branch)
-                if spelt is not None and len(spelt) <= room[pairs[at][0]]:
-                    texts[at].remember(branch, spelt)
-        trying = [(at, *node) for at, text in enumerate(texts) if (node := text.next())]
-    return [text.best for text in texts]
+        for at, logp in zip(trying, found, strict=True):
+            texts[at].learn(logp.tolist())
+        trying = [at for at in trying if not last and texts[at].propose(model.encode, room[at])]
+    return [text.ids for text in texts]
 
 
 class _Options(NamedTuple):
@@ -152,13 +165,12 @@ class _Options(NamedTuple):
     ends: tuple[int, ...]
 
 
-class _Branch(NamedTuple):
-    """Another token at a position; ``bound`` limits the likelihood of the text with it."""
+class _Change(NamedTuple):
+    """Other tokens for a piece of the text, from ``start`` to ``end`` in bytes."""
 
-    bound: float
-    place: int
-    token: int
-    end: int  # in bytes of the text
+    start: int
+    end: int
+    tokens: Ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,13 +178,14 @@ class _Alphabet:
     """Tokens by their bytes."""
 
     token: dict[bytes, int]
+    sizes: Sequence[int]
     longest: int
 
     @classmethod
     def of(cls, model: LocalModel) -> _Alphabet:
         pieces = [(id, model.piece(id)) for id in range(model.vocab_size)]
         token = {data: id for id, data in reversed(pieces) if data}
-        return cls(token, max(map(len, token), default=0))
+        return cls(token, [len(data) for _, data in pieces], max(map(len, token), default=0))
 
     def options(self, data: bytes, start: int) -> _Options:
         """Return the tokens that spell the text at ``start``."""
@@ -185,82 +198,103 @@ class _Alphabet:
         return _Options(tuple(tokens), tuple(ends))
 
 
-@dataclass(slots=True)
 class _Text:
-    """The search for the most likely spelling of one text.
+    """The search for a likely split of one text.
 
-    Attributes:
+    A split is a mapping from places in the text, in bytes, to tokens.
+
+    Args:
         data: The bytes of the text.
-        best: The most likely spelling so far.
-        total: The log-likelihood of ``best``.
+        ids: The tokenizer's split.
+        alphabet: All tokens.
     """
 
-    data: bytes
-    best: Ids
-    alphabet: _Alphabet
-    total: float = -math.inf
-    _heap: list[tuple[float, int, Ids]] = field(default_factory=list)
-    _seen: set[Ids] = field(default_factory=set)
-    _known: dict[int, _Options] = field(default_factory=dict)
-    _tried: int = 0
+    def __init__(self, data: bytes, ids: Ids, alphabet: _Alphabet) -> None:
+        self._data = data
+        self._alphabet = alphabet
+        self._best = self._trial = self._places(0, ids)
+        self._changes: list[_Change] = []
+        self._options: dict[int, _Options] = {}
+        self._logp: dict[int, Sequence[float]] = {}  # of the options
+        self._tried: set[_Change] = set()
 
-    def options(self, ids: Ids) -> list[_Options]:
-        """Return the possible tokens at each position of a spelling, including its own."""
-        found, at = [], 0
-        for own in ids:
-            here = self._known.get(at)
-            if here is None:
-                here = self._known[at] = self.alphabet.options(self.data, at)
-            found.append(here)
-            at = here.ends[here.tokens.index(own)]
-        return found
+    @property
+    def ids(self) -> Ids:
+        """The best split so far."""
+        return tuple(self._best.values())
 
-    def learn(self, place: int, ids: Ids, logp: Sequence[Sequence[float]]) -> list[_Branch]:
-        """Add the log-probabilities of a spelling and of the possible tokens at its positions.
+    @property
+    def trial(self) -> Ids:
+        """The split to be scored next."""
+        return tuple(self._trial.values())
 
-        Args:
-            place: The first position that was changed.
-            ids: The spelling.
-            logp: The log-probabilities of the options at each position.
+    def options(self) -> list[Ids]:
+        """Return the possible tokens at each position of the trial, including its own."""
+        for place in self._trial:
+            if place not in self._options:
+                self._options[place] = self._alphabet.options(self._data, place)
+        return [self._options[place].tokens for place in self._trial]
+
+    def learn(self, logp: Sequence[Sequence[float]]) -> None:
+        """Add the log-probabilities of the options of the trial, and keep the changes that pay.
+
+        A change counts with its effect on the tokens after it, up to the next change.
         """
-        self._tried += 1
-        options = self.options(ids)
-        chosen = [one.tokens.index(own) for one, own in zip(options, ids, strict=True)]
-        borders = [one.ends[own] for one, own in zip(options, chosen, strict=True)]
-        before = [0.0, *accumulate(row[own] for row, own in zip(logp, chosen, strict=True))]
-        total = before[-1]
-        if total > self.total:
-            self.total, self.best = total, ids
-        branches = []
-        for at in range(place, len(ids)):
-            for column, (token, end) in enumerate(zip(*options[at], strict=True)):
-                bound = before[at] + logp[at][column]
-                if column == chosen[at] or bound <= self.total:
+        old, self._logp = self._logp, dict(zip(self._trial, logp, strict=True))
+        best, self._best = self._best, self._trial
+        stops = [*(change.start for change in self._changes[1:]), len(self._data)]
+        for change, stop in zip(self._changes, stops, strict=False):
+            here = {at: token for at, token in best.items() if change.start <= at < stop}
+            new = {at: token for at, token in self._trial.items() if change.start <= at < stop}
+            if self._value(new, self._logp) <= self._value(here, old):
+                outside = self._best.items() - new.items()
+                self._best = dict(sorted({**dict(outside), **here}.items()))
+                self._logp |= {at: old[at] for at in here}
+        self._changes = []
+
+    def propose(self, encode: Callable[[str], list[int]], room: int) -> bool:
+        """Set the next trial; return whether there is one that fits into ``room`` tokens."""
+        self._trial = self._best
+        free = dict.fromkeys(self._best, True)
+        for _, change in sorted(self._promising(encode), reverse=True):
+            places = [at for at in free if change.start <= at < change.end]
+            if all(free[at] for at in places):
+                free |= dict.fromkeys(places, False)
+                self._changes.append(change)
+        self._changes.sort()
+        for change in self._changes:
+            kept = {at: id for at, id in self._trial.items() if not change.start <= at < change.end}
+            own = self._places(change.start, change.tokens)
+            self._trial = dict(sorted({**kept, **own}.items()))
+        self._tried |= set(self._changes)
+        return bool(self._changes) and len(self._trial) <= room
+
+    def _promising(self, encode: Callable[[str], list[int]]) -> Iterator[tuple[float, _Change]]:
+        """Yield changes with the gain that they promise."""
+        places = list(self._best)
+        borders = [*places[1:], len(self._data)]
+        own = [self._value({place: token}, self._logp) for place, token in self._best.items()]
+        before = [0.0, *accumulate(own)]
+        for at, place in enumerate(places):
+            options = self._options[place]
+            for token, end, logp in zip(*options, self._logp[place], strict=False):
+                last = bisect_left(borders, end)
+                gain = logp - (before[last + 1] - before[at])
+                if gain <= 0 or token == self._best[place]:
                     continue
-                after = bisect_left(borders, end) + 1  # the first position after it
-                bound += total - before[after]
-                if bound > self.total:
-                    branches.append(_Branch(bound, at, token, end))
-        return branches
+                try:
+                    rest = encode(self._data[end : borders[last]].decode())
+                except UnicodeDecodeError:  # where the tokenizer cannot begin
+                    continue
+                change = _Change(place, borders[last], (token, *rest))
+                gain -= REST * len(rest)
+                if gain > 0 and change not in self._tried:
+                    yield gain, change
 
-    def remember(self, branch: _Branch, spelt: Ids) -> None:
-        """Add a spelling that may be more likely."""
-        if spelt not in self._seen:
-            self._seen.add(spelt)
-            heapq.heappush(self._heap, (-branch.bound, branch.place + 1, spelt))
+    def _value(self, split: Mapping[int, int], logp: Mapping[int, Sequence[float]]) -> float:
+        """Return the log-likelihood of a piece of a split."""
+        return sum(logp[at][self._options[at].tokens.index(id)] for at, id in split.items())
 
-    def next(self) -> tuple[int, Ids] | None:
-        """Return the most promising spelling, if any can still be more likely than the best."""
-        if self._tried >= MOST_SPELLINGS or not self._heap or -self._heap[0][0] <= self.total:
-            return None
-        _, place, spelt = heapq.heappop(self._heap)
-        return place, spelt
-
-
-def _likelier_pieces(model: LocalModel, data: bytes, ids: Ids, branch: _Branch) -> Ids | None:
-    """Return the spelling with the branch's token; ``None`` if it ends inside a character."""
-    try:
-        rest = data[branch.end :].decode()
-    except UnicodeDecodeError:  # where the tokenizer cannot begin
-        return None
-    return (*ids[: branch.place], branch.token, *model.encode(rest))
+    def _places(self, start: int, ids: Sequence[int]) -> dict[int, int]:
+        ends = accumulate((self._alphabet.sizes[id] for id in ids), initial=start)
+        return dict(zip(ends, ids, strict=False))
