@@ -6,11 +6,9 @@ Only this step needs the weights: a report reads the file.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
-from itertools import accumulate, chain
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,8 +43,6 @@ __all__ = ["SCHEMA", "examine", "examine_each", "sampled_records", "unavailable"
 SCHEMA = "phi2sdk.identity/1"
 TEMPLATE = 32
 """Tokens of the context that are kept free for longer templates and splits."""
-SPELT_AT_ONCE = 64
-"""The number of texts whose tokens are searched together."""
 
 
 def sampled_records(run: Run) -> dict[str, list[Record]]:
@@ -302,10 +298,7 @@ def _spelt(
         for id, whole in zip(one.prompts, one.whole_texts, strict=True)
     )
     pairs = list(wanted)
-    parts = [pairs[at : at + SPELT_AT_ONCE] for at in range(0, len(pairs), SPELT_AT_ONCE)]
-    with ThreadPoolExecutor(os.cpu_count() if model.phi.small else 1) as pool:
-        found = list(pool.map(lambda part: as_written(model, part), parts))
-    ids = dict(zip(pairs, chain.from_iterable(found), strict=True))
+    ids = dict(zip(pairs, as_written(model, pairs), strict=True))
     return {
         name: one.spelt(
             _beginning(model, ids[prompts[id], whole], text, whole)
