@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
 import signal
 import subprocess
@@ -19,7 +18,7 @@ from typer.testing import CliRunner
 from phi2sdk.cli.app import app
 from phi2sdk.emulator import Fault
 from phi2sdk.testing import Phi2Emulator
-from tests.commands import phi2
+from tests.commands import on_a_terminal, phi2
 
 COMMANDS_BY_NAME = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 COMMANDS = tuple(COMMANDS_BY_NAME)
@@ -200,11 +199,13 @@ def test_there_is_no_color_without_a_terminal_and_none_with_no_color(
     status, out, err = phi2(*arguments, cwd=here, NO_COLOR="")
     assert status in (0, 2)
     assert "\x1b" not in out + err
-    assert colours(on_a_terminal(arguments, here, {"NO_COLOR": "1"})) == set()
+    no_color = {"TERM": "xterm-256color", "NO_COLOR": "1"}
+    assert colours(on_a_terminal(*arguments, cwd=here, environment=no_color)[1]) == set()
 
 
 def test_a_dumb_terminal_gets_no_color(here: Path) -> None:
-    assert colours(on_a_terminal(("compare", "--help"), here, {"TERM": "dumb"})) == set()
+    dumb = {"TERM": "dumb"}
+    assert colours(on_a_terminal("compare", "--help", cwd=here, environment=dumb)[1]) == set()
 
 
 def colours(shown: str) -> set[int]:
@@ -214,31 +215,8 @@ def colours(shown: str) -> set[int]:
 
 
 def test_a_terminal_gets_color(here: Path) -> None:
-    assert colours(on_a_terminal(("compare", "--help"), here, {"TERM": "xterm-256color"}))
-
-
-def on_a_terminal(arguments: tuple[str, ...], cwd: Path, environment: dict[str, str]) -> str:
-    """All that a command writes to a terminal."""
-    base = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "TERM")}
-    leader, follower = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "phi2sdk.cli", *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=follower,
-        stderr=follower,
-        cwd=cwd,
-        env={"TERM": "xterm-256color", **base, **environment},
-    )
-    os.close(follower)
-    pieces = []
-    try:
-        while piece := os.read(leader, 65536):
-            pieces.append(piece)
-    except OSError:
-        pass  # Linux' way to say that the other end is closed
-    process.wait(30)
-    os.close(leader)
-    return b"".join(pieces).decode()
+    color = {"TERM": "xterm-256color"}
+    assert colours(on_a_terminal("compare", "--help", cwd=here, environment=color)[1])
 
 
 @pytest.mark.parametrize(

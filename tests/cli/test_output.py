@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import pty
-import struct
-import subprocess
-import sys
-import termios
 from pathlib import Path
 
 import pytest
 
 from phi2sdk.testing import Phi2Emulator
-from tests.commands import phi2
+from tests.commands import on_a_terminal, phi2
 
 TABLES = {
     "prices": ("prices",),
@@ -23,7 +16,17 @@ TABLES = {
     "doctor": ("doctor",),
     "explain": ("explain", "Explain tides.", "-t", "azure", "--top-k", "50", "--stop", "x" * 60),
     "generate": ("generate", "Explain tides.", "-t", "openai", "--receipt"),
-    "plan": ("plan", "--detect", "t=0.5", "--pilot", "32", "--max-tokens", "8"),
+    "plan": (
+        "plan",
+        "--detect",
+        "t=0.5",
+        "--honest",
+        "float32",
+        "--pilot",
+        "32",
+        "--max-tokens",
+        "4",
+    ),
 }
 
 
@@ -32,30 +35,6 @@ def piped(*arguments: str, cwd: Path | None = None) -> str:
     status, out, err = phi2(*arguments, cwd=cwd, COLUMNS="")
     assert status == 0, err
     return out + err
-
-
-def on_a_terminal(*arguments: str, columns: int, cwd: Path) -> str:
-    leader, follower = pty.openpty()
-    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
-    environ = {n: v for n, v in os.environ.items() if n not in ("COLUMNS", "LINES")}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "phi2sdk.cli", *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=follower,
-        stderr=follower,
-        cwd=cwd,
-        env={**environ, "NO_COLOR": "1", "TERM": "dumb"},
-    )
-    os.close(follower)
-    pieces = []
-    try:
-        while piece := os.read(leader, 65536):
-            pieces.append(piece)
-    except OSError:
-        pass  # Linux reports an error when the other end is closed
-    assert process.wait(60) == 0
-    os.close(leader)
-    return b"".join(pieces).decode().replace("\r", "")
 
 
 def test_a_pipe_has_every_price_on_one_line(tmp_path: Path) -> None:
@@ -86,12 +65,15 @@ def test_a_table_fits_on_a_terminal(
     command: str, columns: int, tmp_path: Path, phi2_emulator: Phi2Emulator
 ) -> None:
     phi2_emulator.answers(" They rise.")
-    shown = on_a_terminal(*TABLES[command], columns=columns, cwd=tmp_path)
+    status, shown = on_a_terminal(
+        *TABLES[command], cwd=tmp_path, environment={"TERM": "dumb"}, columns=columns
+    )
+    assert status == 0, shown
     assert max(map(len, shown.splitlines())) <= columns
     assert "…" not in shown
 
 
 def test_numbers_of_the_price_table_are_whole_at_80_columns(tmp_path: Path) -> None:
-    shown = on_a_terminal("prices", columns=80, cwd=tmp_path).split()
+    shown = on_a_terminal("prices", cwd=tmp_path, environment={"TERM": "dumb"})[1].split()
     for price in json.loads(phi2("prices", "--json", cwd=tmp_path)[1])["prices"]:
         assert {f"{price['value']:g}", price["date"], price["id"]} <= set(shown)

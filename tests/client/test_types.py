@@ -52,19 +52,22 @@ async def asynchronous(phi: AsyncPhi2Client) -> None:
 
 
 def mypy(*files: Path) -> list[str]:
-    """Return the errors of ``mypy --strict``, one a line."""
+    """Return the errors of ``mypy --strict``, one a line.
+
+    The functions of an example's tests need no annotations. An option that disables that error
+    would give each module a second entry in mypy's cache.
+    """
     command = [sys.executable, "-m", "mypy", "--strict", "--no-color-output", "--no-error-summary"]
-    # The functions of an example's tests need no annotations.
-    options = ["--disable-error-code", "no-untyped-def", "--config-file", "pyproject.toml"]
     ran = subprocess.run(
-        [*command, *options, *map(str, files)],
+        [*command, "--config-file", "pyproject.toml", *map(str, files)],
         cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=300,
     )
     assert ran.returncode in (0, 1), ran.stderr
-    return [line for line in ran.stdout.splitlines() if ": error: " in line]
+    lines = [line for line in ran.stdout.splitlines() if ": error: " in line]
+    return [line for line in lines if not line.endswith("[no-untyped-def]")]
 
 
 @pytest.mark.timeout(300)
