@@ -253,13 +253,19 @@ def test_advice_names_the_commands_own_options(phi2_emulator: Phi2Emulator) -> N
     ],
 )
 def test_emulate_refuses_what_cannot_be(arguments: list[str], says: str) -> None:
-    for command in ("phi2sdk.cli", "emulate"), ("phi2sdk.emulator",):
-        done = subprocess.run(
-            [sys.executable, "-m", *command, *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert (done.returncode, done.stdout) == (2, "")
-        assert says in done.stderr
-        assert done.stderr.count("\n") == 1
+    status, out, err = phi2("emulate", *arguments)
+    assert (status, out) == (2, "")
+    assert says in err
+    assert err.count("\n") == 1
+
+
+def test_the_module_of_the_emulator_refuses_what_the_command_refuses() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "phi2sdk.emulator", "--for", "nan"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "for nan" in done.stderr
+    assert done.stderr.count("\n") == 1
