@@ -11,6 +11,8 @@ from phi2sdk.emulator import Emulator, Schedule, ScriptedEngine
 
 from .conftest import ANSWER
 
+pytestmark = pytest.mark.timed
+
 
 def test_due_times_follow_the_definition() -> None:
     schedule = Schedule(first=0.5, per_token=0.1, stall=(3, 2.0))

@@ -18,6 +18,8 @@ from phi2sdk.measure.journal import Journal, read_journal
 from phi2sdk.measure.reference_server import Scenario
 from phi2sdk.sampling import Sampling
 
+pytestmark = pytest.mark.timed
+
 
 async def answered(scenario: Scenario, route: str) -> tuple[Fold, reference.Answered]:
     """Return the measured times of one answer, and those of the server."""

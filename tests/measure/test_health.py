@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from phi2sdk.measure import health as validity
 from phi2sdk.measure.health import Health, LagHistogram, Monitor
 
+pytestmark = pytest.mark.timed
+
 
 @given(st.lists(st.floats(1e-6, 10.0), min_size=1, max_size=200), st.floats(0.01, 1.0))
 def test_a_quantile_of_lags_is_right_within_five_percent(lags: list[float], p: float) -> None:

@@ -23,6 +23,8 @@ from phi2sdk.measure.runner import Runner
 from phi2sdk.measure.schedule import Load, plan
 from phi2sdk.sampling import Sampling
 
+pytestmark = pytest.mark.timed
+
 SERVICE, STALL, STALLED, ASKED = 0.004, 1.0, 60, 250
 EVENT = b'data: {"choices": [{"text": "x", "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n'
 

@@ -12,6 +12,8 @@ from phi2sdk.emulator import Emulator, Fault, ScriptedEngine
 from tests.reliability.matrix import ANSWER, KEY
 from tests.reliability.storm import ATTEMPTS, BASE, CALLERS, PAUSE, storm, waves
 
+pytestmark = pytest.mark.timed
+
 SCALE = 0.2
 LAG = 1.0
 """Seconds that a busy machine may take to serve 64 calls."""
