@@ -8,8 +8,9 @@ change that moves many features a little, as a watermark does, moves it the most
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import numpy as np
 
@@ -18,29 +19,32 @@ from phi2sdk.identity.permutation import Labels, Statistic
 
 __all__ = ["squared_length", "word_pairs"]
 
+COLUMNS = 2048
+"""The maximum number of columns for word pairs."""
+SEED = 0
+
 _WORD = re.compile(r"\w+|[^\w\s]")
 
 
 def word_pairs(texts: Sequence[str]) -> Floats:
-    """Return which pairs of consecutive words each text has, ``[n, pairs]``, rare pairs weighted.
+    """Return which pairs of consecutive words each text has, rare pairs weighted, ``[n, k]``.
 
     A pair has the weight ``log(n / number of texts with it)``. Pairs of one text only are left out,
-    because they say nothing about the other side.
+    because they say nothing about the other side. More than :data:`COLUMNS` pairs are summed in so
+    many columns, with random signs, which keeps the inner products in expectation.
     """
-    found = []
-    for text in texts:
-        words = _WORD.findall(text.lower())
-        found.append(set(pairwise(words)))
-    column: dict[tuple[str, str], int] = {}
-    for pairs in found:
-        for pair in sorted(pairs):
-            column.setdefault(pair, len(column))
-    has = np.zeros((len(texts), len(column)))
+    found = [sorted(set(pairwise(_WORD.findall(text.lower())))) for text in texts]
+    count = Counter(chain.from_iterable(found))
+    shared = [pair for pair, texts_with in count.items() if texts_with > 1]
+    column = {pair: at for at, pair in enumerate(shared)}
+    weight = np.log(len(texts) / np.array([count[pair] for pair in shared]))
+    if len(shared) > COLUMNS:
+        weight *= np.random.default_rng(SEED).choice((-1.0, 1.0), len(shared))
+    values = np.zeros((len(texts), min(len(shared), COLUMNS)))
     for row, pairs in enumerate(found):
-        has[row, [column[pair] for pair in pairs]] = 1.0
-    count = has.sum(axis=0)
-    shared = count > 1
-    return np.asarray(has[:, shared] * np.log(len(texts) / count[shared]))
+        places = [column[pair] for pair in pairs if pair in column]
+        np.add.at(values[row], np.array(places, dtype=np.int64) % COLUMNS, weight[places])
+    return values
 
 
 def squared_length(values: Floats) -> Statistic:

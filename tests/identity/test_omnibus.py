@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 from scipy.special import softmax
 
+from phi2sdk.identity import omnibus
 from phi2sdk.identity.call_table import CallTable, Floats, Ints
 from phi2sdk.identity.instruments import against_control
 from phi2sdk.identity.omnibus import squared_length, word_pairs
@@ -45,6 +46,20 @@ def test_word_pairs_are_weighted_by_how_few_texts_have_them() -> None:
     assert found.shape == (3, 1)  # every other pair is in one text only
     assert found[:, 0] == pytest.approx([np.log(3 / 2), np.log(3 / 2), 0])
     assert word_pairs([]).size == word_pairs(["rain", "sea"]).size == 0
+
+
+def test_many_word_pairs_keep_their_inner_products_on_average(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    texts = calls(np.random.default_rng(1), 20).texts
+    exact = word_pairs(texts)
+    monkeypatch.setattr(omnibus, "COLUMNS", 64)
+    folded = word_pairs(texts)
+    assert folded.shape == (len(texts), 64)
+    assert exact.shape[1] > 64
+    products, others = exact @ exact.T, folded @ folded.T
+    assert np.trace(others) == pytest.approx(np.trace(products), rel=0.1)
+    assert others.mean() == pytest.approx(products.mean(), rel=0.25)
 
 
 @pytest.mark.parametrize("k", [3, 30])
