@@ -117,7 +117,7 @@ Ids = tuple[int, ...]
 def as_written(model: LocalModel, pairs: Sequence[tuple[str, str]]) -> list[Ids]:
     """Return the tokens of each text in a split that the model finds likely.
 
-    The tokenizer's split is scored together with all tokens that could stand at its positions.
+    The tokenizer's split is scored together with all tokens that are possible at its positions.
     Where another token promises a more likely split of a piece, it is tried, and kept if it is
     one. Any function of prompt and text is a valid split for a test that treats target and control
     equally; a likely one removes noise.
