@@ -6,6 +6,7 @@ answers, sampled from the bundled model, one thread, and the same number of perm
 
 ``--simulate`` measures false alarms and power by simulation instead: see identity_simulations.py.
 ``--frauds`` measures them on honest and dishonest targets: see identity_frauds.py.
+``--logprobs`` measures them for log-probabilities that endpoints return: see identity_logprobs.py.
 """
 
 from __future__ import annotations
@@ -203,7 +204,14 @@ def main() -> int:
         help="part of the simulations; repeatable, all by default",
     )
     made.add_argument("--frauds", action="store_true", help="verdicts on planted targets")
-    made.add_argument("--runs", type=int, default=2, help="number of comparisons of --frauds")
+    made.add_argument(
+        "--logprobs",
+        action="store_true",
+        help="verdicts on log-probabilities that endpoints return",
+    )
+    made.add_argument(
+        "--runs", type=int, default=2, help="number of comparisons of --frauds or --logprobs"
+    )
     made.add_argument("--jobs", type=int, default=1, help="number of processes of --frauds")
     made.add_argument(
         "--calls",
@@ -225,6 +233,10 @@ def main() -> int:
         from bench.identity_frauds import frauds
 
         return frauds(args)
+    if args.logprobs:
+        from bench.identity_logprobs import logprobs
+
+        return logprobs(args)
     if args.simulate:
         from bench.identity_simulations import simulate
 

@@ -27,9 +27,10 @@ from phi2sdk.identity.findings import (
     same_words,
 )
 from phi2sdk.identity.greedy import greedy_regrets
+from phi2sdk.identity.logprob_tests import LogprobsTest
 from phi2sdk.identity.prompt_logprobs import told_figures
 from phi2sdk.identity.score_calls import ScoredCall, score_calls
-from phi2sdk.identity.verdict import ALPHA, Tests, Verdict, judge, run_tests
+from phi2sdk.identity.verdict import ALPHA, Tests, Verdict, judge, run_tests, target_p
 from phi2sdk.identity.weights import Loader, Weights
 from phi2sdk.measure.folder import Run
 from phi2sdk.measure.records import Record
@@ -165,14 +166,14 @@ class _Examination:
             else:
                 tests[name] = run_tests(tables[name], control)
         targets = {name: answers[name] for name in self.records}
-        found = self._document(targets, tests, _own_tests(control), control)
+        told = told_figures(run, loader, honest, alpha=self.alpha)
+        found = self._document(targets, tests, told.tests, _own_tests(control), control)
         for name, answered in targets.items():
             findings = self._findings(name, answered, compared[name].findings)
             found["targets"][name]["findings"] = {n: asdict(one) for n, one in findings.items()}
-        told, own_told = told_figures(run, loader, honest)
         for parts, figures in (
-            (found["targets"], told),
-            (found["calibration"]["precisions"], own_told),
+            (found["targets"], told.targets),
+            (found["calibration"]["precisions"], told.precisions),
         ):
             for name in parts.keys() & figures.keys():
                 parts[name]["logprobs"] = figures[name]
@@ -237,12 +238,14 @@ class _Examination:
         self,
         targets: Mapping[str, Answers],
         tests: Mapping[str, Tests | None],
+        scored: Mapping[str, LogprobsTest],
         own_tests: Mapping[str, Tests | None],
         own: Mapping[str, CallTable],
     ) -> dict[str, Any]:
         weights, configuration = self.loader.weights, self.run.configuration
         verdicts = judge(
             {name: found for name, found in tests.items() if not self._is_reference(name)},
+            scored,
             alpha=self.alpha,
         )
         verdicts |= {n: Verdict("reference") for n in tests if self._is_reference(n)}
@@ -267,6 +270,7 @@ class _Examination:
             },
             "targets": {
                 name: _target(targets[name], tests[name], verdicts[name], len(self.records[name]))
+                | {"p_target": target_p(tests[name], scored.get(name))}
                 for name in configuration["targets"]
             },
         }
@@ -397,7 +401,6 @@ def _target(answers: Answers, tests: Tests | None, verdict: Verdict, calls: int)
     document: dict[str, Any] = {
         "verdict": verdict.name,
         "p": verdict.p,
-        "p_target": None if tests is None else tests.p,
         "power_by_candidate": dict(verdict.detection.power),
         "power_of_score_test": dict(verdict.detection.general),
         "calls": calls,

@@ -13,7 +13,7 @@ permutation, and the smallest of them is a statistic with an exact permutation t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -29,6 +29,7 @@ __all__ = [
     "Statistic",
     "centered",
     "family",
+    "family_of",
     "greatest",
     "residuals",
 ]
@@ -90,12 +91,21 @@ def family(
             for labels in _labels(target, prompt, permutations, seed)
         ]
     )
+    return family_of(list(statistics), values)
+
+
+def family_of(names: Sequence[str], values: Floats) -> Family:
+    """Return the p-values of several tests from their statistics in the same permutations.
+
+    Args:
+        names: The names of the tests.
+        values: ``[1 + b, tests]``; the first row holds the observed statistics.
+    """
     values = _standardized(values)
     shares = _at_least(values)  # [1 + b, tests]
     order = np.argsort(shares[0], kind="stable")
     smallest = np.minimum.accumulate(shares[:, order[::-1]], axis=1)[:, ::-1]
     adjusted = np.maximum.accumulate((smallest <= smallest[0]).mean(axis=0))
-    names = list(statistics)
     return Family(
         p=float(adjusted[0]),
         alone=dict(zip(names, shares[0].tolist(), strict=True)),

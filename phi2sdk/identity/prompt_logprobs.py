@@ -9,18 +9,21 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol, TypeGuard
 
 import numpy as np
+from numpy.typing import NDArray
 
 from phi2sdk.analysis.retokenize import Scorer
 from phi2sdk.errors import Phi2Error
+from phi2sdk.identity.logprob_tests import LogprobsTest, logprobs_test
 from phi2sdk.identity.weights import Loader
 from phi2sdk.logprobs import Score, TokenLogprob
 from phi2sdk.measure.folder import Run
 
 __all__ = [
+    "Scored",
     "TeacherForced",
     "Teller",
     "as_told",
@@ -30,6 +33,8 @@ __all__ = [
     "told_figures",
 ]
 
+NOT_RETURNED = -9999.0
+"""Servers return this, or less, for a token that is not among the most likely ones."""
 LEAST = 1e-12
 """The smallest probability in a ratio: the rest beside the returned tokens may be 0."""
 
@@ -108,18 +113,26 @@ def compare_told(
         left_out: The answers without log-probabilities, by cause.
     """
     causes = Counter(left_out or {})
-    found: list[tuple[Sequence[TokenLogprob], list[int], list[int]]] = []
+    found = []
     for prompt, text, tokens in told:
-        before, after, cause = _tokens(model, prompt, text)
-        if cause is None and not _same_tokens(tokens, [*before, *after]):
-            cause = "tokenized differently"
-        if cause is None:
-            found.append((tokens[len(before) :], before, after))
+        answer = _comparable(model, prompt, text, tokens)
+        if isinstance(answer, str):
+            causes[answer] += 1
         else:
-            causes[cause] += 1
+            found.append(answer)
     scores = model.score_many([(before, after) for _, before, after in found])
     beside = [(tokens, score) for (tokens, _, _), score in zip(found, scores, strict=True)]
     return teacher_forced(beside, model, causes)
+
+
+def _comparable(
+    model: Scorer, prompt: str, text: str, tokens: Sequence[TokenLogprob]
+) -> tuple[Sequence[TokenLogprob], list[int], list[int]] | str:
+    """Return what was returned for the answer, and the ids of both; or why it has another form."""
+    before, after, cause = _tokens(model, prompt, text)
+    if cause is None and not _same_tokens(tokens, [*before, *after]):
+        cause = "tokenized differently"
+    return (tokens[len(before) :], before, after) if cause is None else cause
 
 
 def as_told(model: Scorer, pairs: Sequence[tuple[str, str]]) -> list[tuple[TokenLogprob, ...]]:
@@ -171,7 +184,7 @@ def teacher_forced(
     for told, score in answers:
         columns = zip(told, score.ids, score.logprob, score.argmax, score.best, strict=True)
         for token, id, own, argmax, best in columns:
-            if token.logprob is None:
+            if not _returned(token.logprob):
                 continue
             differences.append(abs(token.logprob - own))
             most_likely = _most_likely(token, model.piece(argmax))
@@ -217,39 +230,118 @@ def _terms(pairs: Sequence[tuple[float, float]]) -> Iterator[float]:
             yield q * math.log(q / max(p, LEAST))
 
 
-def told_figures(
-    run: Run, loader: Loader, honest: Sequence[str]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Figures by target, and by honest precision against the reference on the same texts.
+Floats = NDArray[np.float64]
 
-    Both are empty where no endpoint was asked.
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What the log-probabilities of a run show.
+
+    Attributes:
+        targets: Figures by target, with its test.
+        precisions: The same figures by honest precision, against the reference on the same texts.
+        tests: The test of each target that returned log-probabilities of two texts or more.
+    """
+
+    targets: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    precisions: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    tests: Mapping[str, LogprobsTest] = field(default_factory=dict)
+
+
+def told_figures(run: Run, loader: Loader, honest: Sequence[str], *, alpha: float) -> Scored:
+    """Compare and test the log-probabilities of a run; everything is empty if it has none.
 
     Args:
         run: The run.
         loader: Loads the weights.
         honest: Precisions whose numbers do not overflow; the first is the reference.
+        alpha: The level of the test of each target.
     """
     if not run.told:
-        return {}, {}
+        return Scored()
     prompts, (first, *others) = run.identity_prompts, honest
+    texts = list(dict.fromkeys((prompts[one.prompt], one.text) for one in run.told))
+    own = {name: as_told(loader.load(name), texts) for name in others}
+    patterns = {
+        name: _logprobs(as_told(loader.load(name, dtype=_dtype(name)), texts))
+        for name in loader.weights.candidates
+    }
     model = loader.load(first)
-    targets = {}
+    reference = _logprobs(as_told(model, texts))
+    band = {name: _logprobs(told) for name, told in own.items()}
+    at = {text: row for row, text in enumerate(texts)}
+    targets, tests = {}, {}
     for name in dict.fromkeys(one.target for one in run.told):
         mine = [one for one in run.told if one.target == name]
         told = [(prompts[one.prompt], one.text, one.tokens) for one in mine if one.error is None]
         failed = len(mine) - len(told)
         found = compare_told(model, told, {"failed": failed} if failed else {})
         targets[name] = _figures(found) | {"left_out": dict(found.left_out)}
-    texts = list(dict.fromkeys((prompts[one.prompt], one.text) for one in run.told))
-    own = {name: as_told(loader.load(name), texts) for name in others}
-    model = loader.load(first)
+        endpoint = [
+            (at[prompt, text], np.array([_number(token) for token in answer[0]]))
+            for prompt, text, tokens in told
+            if not isinstance(answer := _comparable(model, prompt, text, tokens), str)
+        ]
+        tested = _test(endpoint, reference, band, patterns, alpha)
+        if tested is not None:
+            tests[name] = tested
+            targets[name] |= asdict(tested)
     precisions = {
         name: compare_told(
             model, [(*pair, tokens) for pair, tokens in zip(texts, told, strict=True)]
         )
         for name, told in own.items()
     }
-    return targets, {name: _figures(found) for name, found in precisions.items() if found.tokens}
+    figures = {name: _figures(found) for name, found in precisions.items() if found.tokens}
+    return Scored(targets, figures, tests)
+
+
+def _dtype(candidate: str) -> str:
+    """The errors of bfloat16 are as large as those of int8, and would hide its pattern."""
+    return "float16" if candidate == "int8" else "auto"
+
+
+def _number(token: TokenLogprob) -> float:
+    return token.logprob if _returned(token.logprob) else math.nan
+
+
+def _returned(logprob: float | None) -> TypeGuard[float]:
+    return logprob is not None and logprob > NOT_RETURNED
+
+
+def _logprobs(told: Sequence[Sequence[TokenLogprob]]) -> list[Floats]:
+    """The log-probabilities of the tokens of each answer."""
+    return [np.array([t.logprob for t in text if t.logprob is not None]) for text in told]
+
+
+def _test(
+    endpoint: Sequence[tuple[int, Floats]],
+    reference: Sequence[Floats],
+    band: Mapping[str, Sequence[Floats]],
+    patterns: Mapping[str, Sequence[Floats]],
+    alpha: float,
+) -> LogprobsTest | None:
+    """Test the endpoint's log-probabilities of texts, each with its index among the local ones."""
+    if not endpoint:
+        return None
+    rows = [row for row, _ in endpoint]
+    answer = np.repeat(np.arange(len(rows)), [len(one) for _, one in endpoint])
+    values = np.concatenate([one for _, one in endpoint])
+    known = np.isfinite(values)
+
+    def beside(own: Sequence[Floats]) -> Floats:
+        found = np.concatenate([own[row] - reference[row] for row in rows])
+        return np.asarray(found[known], dtype=np.float64)
+
+    differences = values[known] - np.concatenate([reference[row] for row in rows])[known]
+    candidates = {name: beside(own) for name, own in patterns.items()}
+    return logprobs_test(
+        differences,
+        answer[known],
+        {name: beside(own) for name, own in band.items()},
+        {name: one for name, one in candidates.items() if np.isfinite(one).all()},
+        alpha=alpha,
+    )
 
 
 def _figures(found: TeacherForced) -> dict[str, Any]:

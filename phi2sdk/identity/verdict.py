@@ -23,6 +23,7 @@ from phi2sdk.identity.likelihood_tests import (
     line_up,
     routing_test,
 )
+from phi2sdk.identity.logprob_tests import LogprobsTest
 from phi2sdk.identity.permutation import PERMUTATIONS
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "VerdictName",
     "judge",
     "run_tests",
+    "target_p",
 ]
 
 ALPHA = 0.05
@@ -196,41 +198,60 @@ def run_tests(
     )
 
 
-def judge(found: Mapping[str, Tests | None], *, alpha: float = ALPHA) -> dict[str, Verdict]:
+def target_p(tests: Tests | None, scored: LogprobsTest | None) -> float | None:
+    """Return the p-value of all tests of a target; ``None`` where nothing was tested.
+
+    The tests of sampled answers and of log-probabilities are combined by Bonferroni.
+    """
+    found = [one.p for one in (tests, scored) if one is not None]
+    return min(1.0, len(found) * min(found)) if found else None
+
+
+def judge(
+    found: Mapping[str, Tests | None],
+    scored: Mapping[str, LogprobsTest] | None = None,
+    *,
+    alpha: float = ALPHA,
+) -> dict[str, Verdict]:
     """Return the verdicts on several targets; a target without tests is ``undetermined``.
+
+    Log-probabilities can reject a target, but they alone never make it ``consistent``: an endpoint
+    may answer with other weights than it scores with.
 
     Args:
         found: The results of the tests, by target.
+        scored: The tests of the log-probabilities that targets return.
         alpha: The probability that any honest target at all is rejected.
     """
-    tested = {name: tests for name, tests in found.items() if tests is not None}
-    adjusted = dict(zip(tested, holm([t.p for t in tested.values()]), strict=True))
+    told = scored or {}
+    tested = {n: p for n, t in found.items() if (p := target_p(t, told.get(n))) is not None}
+    adjusted = dict(zip(tested, holm(list(tested.values())), strict=True))
     verdicts: dict[str, Verdict] = {}
-    known: dict[tuple[int, int], Detection] = {}
-    for name in found:
-        tests = tested.get(name)
+    known: dict[tuple[int, int, float], Detection] = {}
+    for name, tests in found.items():
+        one, p = told.get(name), adjusted.get(name)
+        rejected = p is not None and p <= alpha
+        closest = one.named if rejected and one is not None else None
         if tests is None:
-            verdicts[name] = Verdict("undetermined")
+            verdicts[name] = Verdict("different" if rejected else "undetermined", p, closest)
             continue
-        p = adjusted[name]
-        rejected = p <= alpha
-        if rejected:
-            verdict: VerdictName = "different"
-        else:
-            verdict = "consistent" if tests.enough else "undetermined"
+        passed: VerdictName = "consistent" if tests.enough else "undetermined"
+        level = alpha / (len(tested) * (1 if one is None else 2))
         verdicts[name] = Verdict(
-            verdict,
+            "different" if rejected else passed,
             p,
-            tests.named(alpha) if rejected else None,
-            tests.routing.share if rejected and tests.routed(alpha) else None,
-            _detection(tests, alpha / len(tested), known),
+            closest or (tests.named(alpha) if rejected else None),
+            tests.routing.share if rejected and not closest and tests.routed(alpha) else None,
+            _detection(tests, level, known),
         )
     return verdicts
 
 
-def _detection(tests: Tests, level: float, known: dict[tuple[int, int], Detection]) -> Detection:
+def _detection(
+    tests: Tests, level: float, known: dict[tuple[int, int, float], Detection]
+) -> Detection:
     """The detection of a run, which targets with one control and number of calls share."""
-    key = id(tests.control), tests.calls
+    key = id(tests.control), tests.calls, level
     if key not in known:
         others = len(tests.instruments.keys() - {"score", "line-up", "routing"})
         known[key] = detection(tests.control, tests.calls, level=level, others=others)

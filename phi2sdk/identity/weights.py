@@ -86,7 +86,7 @@ class Loader:
     weights: Weights
     notice: Callable[[str], None] | None = None
     stopped: Callable[[], bool] | None = None
-    _name: str = field(default="", init=False)
+    _name: tuple[str, str] = field(default=("", ""), init=False)
     _model: LocalModel | None = field(default=None, init=False)
 
     def check(self) -> None:
@@ -100,8 +100,12 @@ class Loader:
                 "the identity tests were interrupted. Run the comparison again with --resume"
             )
 
-    def load(self, name: str) -> LocalModel:
+    def load(self, name: str, *, dtype: str = "auto") -> LocalModel:
         """Load a precision, quantized weights, or ``other:NAME``; the model before it is freed.
+
+        Args:
+            name: The variant.
+            dtype: The dtype of a quantized model beside its quantized matrices.
 
         Raises:
             ConfigurationError: The model cannot be loaded, or the examination was stopped.
@@ -110,12 +114,12 @@ class Loader:
         from phi2sdk.backends.engine.model import LocalModel
 
         self.check()
-        if self._model is not None and self._name == name:
+        if self._model is not None and self._name == (name, dtype):
             return self._model
         self.free()
         if self.notice is not None:
             self.notice(f"identity: {self.weights.label} in {name} ...")
-        asked: dict[str, Any] = {"device": self.weights.device, "dtype": "auto"}
+        asked: dict[str, Any] = {"device": self.weights.device, "dtype": dtype}
         model: str | Path = self.weights.model
         if name.startswith("other:"):
             model = next(o for o in self.weights.others if f"other:{Path(o).name}" == name)
@@ -131,7 +135,7 @@ class Loader:
         self._model = LocalModel.load(model, **asked)
         if name in ROUNDED:
             round_weights(self._model, ROUNDED[name])
-        self._name = name
+        self._name = name, dtype
         return self._model
 
     def free(self) -> None:

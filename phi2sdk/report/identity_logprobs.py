@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from phi2sdk.report.schema import Report
+from phi2sdk.report.format import p_value
+from phi2sdk.report.identity_sentences import candidate_name, listed
+from phi2sdk.report.schema import LogprobsReport, Report
 
 __all__ = ["logprobs_sentence"]
 
+SIZE = "size"
+"""The question of the test that concerns no candidate."""
+
 
 def logprobs_sentence(report: Report, name: str) -> str | None:
-    """Return how a target's own log-probabilities differ from those of the local weights."""
+    """Return what a target's own log-probabilities show, and how they were compared."""
     found = report.identity[name].logprobs
     if found is None:
         return None
@@ -33,4 +38,43 @@ def logprobs_sentence(report: Report, name: str) -> str | None:
         if one.logprobs is not None and one.logprobs.p99_difference is not None
     ]
     beside = f" The local weights differ in {' and '.join(bands)} at p99." if bands else ""
-    return f"{said} ({asked}{left_out}).{beside}"
+    verdict = _verdict(found)
+    return f"{said} ({asked}{left_out}).{beside}{f' {verdict}' if verdict else ''}"
+
+
+def _verdict(found: LogprobsReport) -> str | None:
+    """The verdict of the test in sentences; ``None`` where nothing was tested."""
+    if found.verdict is None or found.size is None:
+        return None
+    patterns = listed([candidate_name(name) for name in found.shares], "or")
+    if found.verdict == "consistent":
+        said = (
+            f"They are consistent with the reference weights (p = {p_value(found.p_consistent)} "
+            f"for a larger deviation): their size is {found.size:.1f} times that of "
+            f"{_precision(found)}"
+        )
+        return (
+            f"{said}, and they do not contain the pattern of {patterns}."
+            if patterns
+            else f"{said}."
+        )
+    if found.verdict == "undetermined":
+        return (
+            f"Whether they are those of the reference weights is undetermined with {found.answers} "
+            "texts. Request more texts with --logprobs."
+        )
+    if found.named is not None:
+        return (
+            f"They are those of {candidate_name(found.named)} (p = "
+            f"{p_value(found.p_by_question[found.named])}): they contain "
+            f"{found.shares[found.named]:.0%} of its pattern, and the rest is as small as the "
+            "differences of the reference weights."
+        )
+    return (
+        f"They are not those of the reference weights (p = {p_value(found.p)}): their size is "
+        f"{found.size:.1f} times that of {_precision(found)}, and no candidate explains them."
+    )
+
+
+def _precision(found: LogprobsReport) -> str:
+    return "the rounding errors" if found.precision == "reference" else str(found.precision)

@@ -73,7 +73,8 @@ def _current(plain: Mapping[str, Any]) -> dict[str, Any]:
     found = {"sentence": "", **plain, "evidence": evidence, "findings": findings}
     found["smallest_detectable_kl"] = None
     by_candidate = [evidence[n]["p"] for n in ("line-up", "routing") if n in evidence]
-    rejects = by_candidate and min(by_candidate) <= LEVEL
+    scored = plain.get("logprobs") or {}
+    rejects = scored.get("named") or (by_candidate and min(by_candidate) <= LEVEL)
     if plain["verdict"] != "different" or not rejects:
         found |= {"closest": None, "share": None}
     return found

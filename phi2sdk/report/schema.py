@@ -206,15 +206,29 @@ class LogprobsDifference(Part):
 
 
 class LogprobsReport(LogprobsDifference):
-    """The log-probabilities that the endpoint reports; they are not part of the verdict.
+    """The log-probabilities that the endpoint reports, and their test.
 
     ``requests`` and their maximum cost ``usd`` are in no other number of the report. ``left_out``:
-    texts by cause.
+    texts by cause. ``verdict``: of this test alone; null where nothing was tested. ``p``: adjusted
+    for the questions of the test, not for the tests of sampled answers and the other targets.
+    ``named``: the candidate whose pattern explains the differences. ``size``: that of the
+    differences, divided by that of ``precision``, the honest precision with the largest.
+    ``shares``: how much of each candidate's pattern the differences contain, 1 for all of it.
+    ``p_by_question``: of ``size`` and of each candidate. ``p_consistent``: of the hypothesis that
+    the size or a share is above its bound.
     """
 
     requests: int
     usd: float | None = None
     left_out: dict[str, int] = Field(default_factory=dict)
+    verdict: Literal["consistent", "different", "undetermined"] | None = None
+    p: float | None = None
+    named: str | None = None
+    precision: str | None = None
+    size: float | None = None
+    shares: dict[str, float] = Field(default_factory=dict)
+    p_by_question: dict[str, float] = Field(default_factory=dict)
+    p_consistent: float | None = None
 
 
 class FindingReport(Part):
@@ -233,8 +247,9 @@ class FindingReport(Part):
 class IdentityReport(Part):
     """A target's verdict.
 
-    ``p_target``: of all tests of this target together (Westfall and Young). ``p``: the same,
-    adjusted for all targets (Holm). Both are null where nothing was tested. Of ``calls`` sampled
+    ``p_target``: of all tests of this target together: those of the sampled answers (Westfall and
+    Young), and of log-probabilities beside them (Bonferroni). ``p``: the same, adjusted for all
+    targets (Holm). Both are null where nothing was tested. Of ``calls`` sampled
     answers ``used`` were scored, with ``tokens`` tokens of ``entropy`` nats each; ``left_out``
     counts the others by cause.
     ``counts_differ``: answers in which the provider counts another number of tokens.

@@ -42,12 +42,13 @@ SETTINGS = Settings(repetitions=1, warmup=0, max_tokens=32, calibrate=False, ide
 CHECK = IdentityCheck(honest=("float32", "bfloat16"))
 
 
-async def test_an_honest_endpoint_differs_by_almost_nothing_and_int4_by_more(
+async def test_an_honest_endpoint_is_consistent_and_int4_is_named(
     tmp_path: Path,
 ) -> None:
     out = tmp_path / "run"
     targets = ["local_float32", "azure", "hf", "openai", "hf_int4"]
-    report = await compare(ONE, targets, out=out, demo=True, settings=SETTINGS, identity=CHECK)
+    settings = replace(SETTINGS, identity=10, logprobs=10)
+    report = await compare(ONE, targets, out=out, demo=True, settings=settings, identity=CHECK)
     found = {name: one.logprobs for name, one in report.identity.items()}
     assert found["local_float32"] is None
     assert found["azure"] is None
@@ -56,7 +57,7 @@ async def test_an_honest_endpoint_differs_by_almost_nothing_and_int4_by_more(
     assert told is not None
     assert coarse is not None
     for one in (honest, told, coarse):
-        assert (one.requests, one.answers, one.left_out) == (3, 3, {})
+        assert (one.requests, one.answers, one.left_out) == (10, 10, {})
         assert one.usd is not None
         assert one.usd > 0
     assert (honest.p99_difference or 0) < 1e-3 < 0.02 < (coarse.mean_difference or 0)
@@ -70,17 +71,24 @@ async def test_an_honest_endpoint_differs_by_almost_nothing_and_int4_by_more(
     assert band.tokens == honest.tokens
     assert (honest.p99_difference or 0) < (band.p99_difference or 0)
     assert (band.mean_difference or 0) < (coarse.mean_difference or 0)
-    assert report.run.requests == 5 + 5 * 6  # they are counted apart
-    assert "teacher-forced" not in report.identity["hf"].evidence  # nothing for a verdict
+    assert report.run.requests == 5 + 5 * 10  # they are counted apart
+    assert (honest.verdict, honest.named) == (told.verdict, told.named) == ("consistent", None)
+    assert (coarse.verdict, coarse.named) == ("different", "int4")
+    assert report.identity["hf_int4"].verdict == "different"
+    assert report.identity["hf_int4"].closest == "int4"
+    for name in ("hf", "openai"):
+        assert report.identity[name].verdict != "different"
     for page in ("report.md", "report.html"):
         text = (out / page).read_text(encoding="utf-8")
         assert "log-probabilities of" in text
-        assert "3 requests" in text
+        assert "10 requests" in text
+        assert "consistent with the reference weights" in text
+        assert "They are those of int4 quantization" in text
     folder = RunFolder(out)
     assert report_of(folder, run_tokenizer(folder.read())).identity == report.identity
     before = (out / LOGPROBS).read_bytes()
     again = await compare(
-        ONE, targets, out=out, demo=True, settings=SETTINGS, identity=CHECK, resume=True
+        ONE, targets, out=out, demo=True, settings=settings, identity=CHECK, resume=True
     )
     assert (out / LOGPROBS).read_bytes() == before
     assert again.identity["hf"].logprobs == honest

@@ -193,7 +193,7 @@ class Int8Matrix:
         if x.device.type == "cpu" and x.shape[0] < _FEW:
             product: Tensor = torch._weight_int8pack_mm(x, self.weight, self.scale)
             return product + self.bias
-        return F.linear(x, self.weight.to(x.dtype) * self.scale.unsqueeze(1), self.bias)
+        return Matrix(self.weight.to(x.dtype) * self.scale.unsqueeze(1), self.bias)(x)
 
 
 @dataclass(frozen=True, slots=True)
