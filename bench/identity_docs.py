@@ -1,11 +1,14 @@
-"""Write the results of bench/identity.py --frauds into docs/compare/identity.md, between its marks.
+"""Write the results of bench/identity.py into docs/compare/identity.md, between their marks.
 
 python bench/identity.py --frauds --runs 100 --jobs 2 --continue frauds.jsonl
 python bench/identity_docs.py frauds.jsonl
+python bench/identity.py --logprobs --runs 200 --json logprobs.json
+python bench/identity_docs.py logprobs.json
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,14 +22,13 @@ from bench.common import HERE
 from bench.identity_frauds import FRAUDS, Fraud, named, read, share
 
 PAGE = HERE.parent / "docs" / "compare" / "identity.md"
-BEGIN, END = "<!-- planted changes: begin -->", "<!-- planted changes: end -->"
 LEVEL = 0.05
 ENOUGH = 100
 """With fewer runs the shares are an example."""
 
 
-def figures(lines: Sequence[Mapping[str, Any]]) -> str:
-    """Return the table in Markdown, with the command and the machine."""
+def planted(lines: Sequence[Mapping[str, Any]]) -> str:
+    """Return the table of planted changes in Markdown, with the command and the machine."""
     head = next(line for line in lines if "kl" in line)
     results = [line for line in lines if "target" in line]
     spent = [sum(line["core_seconds"].values()) for line in lines if "core_seconds" in line]
@@ -84,15 +86,37 @@ def _share(hits: int, runs: int) -> str:
     return f"{value:.0%} ({low:.0%} to {high:.0%})" if runs else "-"
 
 
+def returned(report: Mapping[str, Any]) -> str:
+    """Return the table of endpoints that return log-probabilities in Markdown, with its source."""
+    machine = report["machine"]
+    said = (
+        f"`{report['command']}` on {report['date'][:10]}: {machine['cpu']}, {machine['cores']} "
+        f"cores, load average at the end {machine['load']}; {'; '.join(report['notes'])}."
+    )
+    head = "| endpoint | KL | runs | different | consistent | cause named | size | int8 pattern |"
+    lines = [
+        f"| {row['endpoint']} | {row['kl']:.2g} | {row['runs']} | {row['different']:.0%} "
+        f"| {row['consistent']:.0%} | {'-' if row['named'] is None else format(row['named'], '.0%')} "
+        f"| {row['size']:.2g} | {round(row['int8_share'], 2) + 0.0:.2f} |"
+        for row in report["rows"]
+    ]
+    return "\n".join([said, "", head, "|" + "---|" * 8, *lines])
+
+
 def main() -> int:
-    """Write the table into the page."""
-    lines = read(Path(sys.argv[1]))
+    """Write the table of a file into the page: of --frauds (``.jsonl``), or of --logprobs."""
+    file = Path(sys.argv[1])
+    if file.suffix == ".jsonl":
+        name, table = "planted changes", planted(read(file))
+    else:
+        name, table = "log-probabilities", returned(json.loads(file.read_text(encoding="utf-8")))
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
     page = PAGE.read_text(encoding="utf-8")
-    before, _, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not end:
-        raise SystemExit(f"{PAGE} has no marks: {BEGIN} ... {END}")
-    PAGE.write_text(f"{before}{BEGIN}\n{figures(lines)}\n{END}{after}", encoding="utf-8")
+    before, _, rest = page.partition(begin)
+    _, found, after = rest.partition(end)
+    if not found:
+        raise SystemExit(f"{PAGE} has no marks: {begin} ... {end}")
+    PAGE.write_text(f"{before}{begin}\n{table}\n{end}{after}", encoding="utf-8")
     return 0
 
 

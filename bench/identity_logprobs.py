@@ -44,7 +44,7 @@ LEVEL = 0.05
 SIGNS = 1_999
 KEY = "bench-key"
 HONEST = ("float16", "bfloat16")
-CANDIDATES = (("int8", "float16"), ("int4", "auto"))
+CANDIDATES = (("int8", "float16"), ("int4", "auto"), ("int3", "auto"))
 E4M3_MOST = 448.0
 
 _Pair = tuple[list[int], list[int]]

@@ -235,7 +235,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """What the log-probabilities of a run show.
+    """The figures and the tests of the log-probabilities of a run.
 
     Attributes:
         targets: Figures by target, with its test.
