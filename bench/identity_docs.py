@@ -96,11 +96,15 @@ def returned(report: Mapping[str, Any]) -> str:
     head = "| endpoint | KL | runs | different | consistent | cause named | size | int8 pattern |"
     lines = [
         f"| {row['endpoint']} | {row['kl']:.2g} | {row['runs']} | {row['different']:.0%} "
-        f"| {row['consistent']:.0%} | {'-' if row['named'] is None else format(row['named'], '.0%')} "
+        f"| {row['consistent']:.0%} | {_percent(row['named'])} "
         f"| {row['size']:.2g} | {round(row['int8_share'], 2) + 0.0:.2f} |"
         for row in report["rows"]
     ]
     return "\n".join([said, "", head, "|" + "---|" * 8, *lines])
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0%}"
 
 
 def main() -> int:
