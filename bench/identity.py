@@ -7,6 +7,7 @@ answers, sampled from the bundled model, one thread, and the same number of perm
 ``--simulate`` measures false alarms and power by simulation instead: see identity_simulations.py.
 ``--frauds`` measures them on honest and dishonest targets: see identity_frauds.py.
 ``--logprobs`` measures them for log-probabilities that endpoints return: see identity_logprobs.py.
+``--honest`` measures false alarms on honest targets: see identity_honest.py.
 """
 
 from __future__ import annotations
@@ -227,6 +228,12 @@ def main() -> int:
         metavar="FILE",
         help="file of the results of --frauds, to which the missing runs are added",
     )
+    made.add_argument(
+        "--honest",
+        type=Path,
+        metavar="POOLS",
+        help="false alarms on honest targets, from pools in this folder (made if missing)",
+    )
     made.add_argument("--only", action="append", help="only this target of --frauds; repeatable")
     args: Any = made.parse_args()
     if args.frauds:
@@ -237,6 +244,10 @@ def main() -> int:
         from bench.identity_logprobs import logprobs
 
         return logprobs(args)
+    if args.honest:
+        from bench.identity_honest import honest
+
+        return honest(args)
     if args.simulate:
         from bench.identity_simulations import simulate
 

@@ -409,7 +409,7 @@ def frauds(args: argparse.Namespace) -> int:
                 "date": datetime.now(UTC).isoformat(timespec="seconds"),
                 "machine": machine(),
             }
-            _append(file, [{**head, "kl": divergences(chosen, models)}])
+            append(file, [{**head, "kl": divergences(chosen, models)}])
         jobs = max(1, min(args.jobs, len(missing)))
         parts = [(chosen, calls, missing[at::jobs], Path(folder), file) for at in range(jobs)]
         if jobs == 1:
@@ -450,7 +450,7 @@ def _job(
     for seed in seeds:
         begun = time.perf_counter()
         lines = one_run(own, models, calls, seed)
-        _append(file, lines)
+        append(file, lines)
         parts = lines[-1]["core_seconds"]
         print(
             f"run {seed}: {time.perf_counter() - begun:.0f} s, {sum(parts.values()):.0f} core-"
@@ -460,7 +460,7 @@ def _job(
         )
 
 
-def _append(file: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+def append(file: Path, lines: Sequence[Mapping[str, Any]]) -> None:
     """Add the lines in one write, so that a run is in the file completely or not at all."""
     data = "".join(f"{json.dumps(line)}\n" for line in lines).encode()
     place = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,7 @@ from phi2sdk.measure.sampled import Answers, leading_space, usable
 if TYPE_CHECKING:
     from phi2sdk.backends.engine.model import LocalModel
 
-__all__ = ["SCHEMA", "examine", "examine_each", "sampled_records", "unavailable"]
+__all__ = ["SCHEMA", "examine", "examine_each", "sampled_records", "scored", "unavailable"]
 
 SCHEMA = "phi2sdk.identity/1"
 TEMPLATE = 32
@@ -112,8 +112,7 @@ def examine_each(
             for place, one in enumerate(every)
             for name, answers in one.collected().items()
         }
-        groups = _spelt(loader, runs[0].identity_prompts, groups)
-        tables = _scored(loader, runs[0], groups)
+        groups, tables = scored(loader, runs[0].identity_prompts, runs[0].identity_format, groups)
         if notice is not None:
             notice("identity: comparing ...")
         return [
@@ -287,8 +286,22 @@ class _Examination:
         )
 
 
-_Name = tuple[int, str]
-"""The place of a run, and the name of some of its answers."""
+_Name = TypeVar("_Name")
+
+
+def scored(
+    loader: Loader, prompts: Mapping[str, str], format: str, groups: Mapping[_Name, Answers]
+) -> tuple[dict[_Name, Answers], dict[_Name, CallTable]]:
+    """Return groups of answers with their tokens, and their scores; equal answers are scored once.
+
+    Args:
+        loader: Loads the variants of the weights.
+        prompts: The prompts as they were sent, by id.
+        format: The format that rendered them.
+        groups: The answers by any name.
+    """
+    spelt = _spelt(loader, prompts, groups)
+    return spelt, _tables(loader, prompts, format, spelt)
 
 
 def _spelt(
@@ -321,18 +334,20 @@ def _beginning(model: LocalModel, ids: tuple[int, ...], text: str, whole: str) -
     return ids[: max(1, sum(end <= size for end in ends))]
 
 
-def _scored(loader: Loader, run: Run, groups: Mapping[_Name, Answers]) -> dict[_Name, CallTable]:
+def _tables(
+    loader: Loader, prompts: Mapping[str, str], format: str, groups: Mapping[_Name, Answers]
+) -> dict[_Name, CallTable]:
     """Score all answers together, so that each variant of the weights is loaded once."""
-    place = {id: at for at, id in enumerate(run.identity_prompts)}
+    place = {id: at for at, id in enumerate(prompts)}
     calls: list[ScoredCall] = []
     rows: dict[_Name, range] = {}
     for name, answers in groups.items():
         rows[name] = range(len(calls), len(calls) + len(answers.ids))
         calls += [
-            ScoredCall(place[id], run.identity_prompts[id], ids)
+            ScoredCall(place[id], prompts[id], ids)
             for id, ids in zip(answers.prompts, answers.ids, strict=True)
         ]
-    table = score_calls(loader, calls, run.identity_format)
+    table = score_calls(loader, calls, format)
     return {
         name: replace(table.take(list(own)), texts=groups[name].first_lines())
         for name, own in rows.items()
