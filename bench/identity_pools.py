@@ -14,9 +14,10 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -72,32 +73,29 @@ def make(folder: Path, name: str, count: int, other: Path | None, seed: int) -> 
 
 def save(path: Path, calls: CallTable) -> None:
     """Write a pool to a file."""
-    columns: dict[str, np.ndarray] = {
-        "prompt": calls.prompt,
-        "tokens": calls.tokens,
-        "entropy": calls.entropy,
-        "loglik": calls.loglik,
-        "texts": np.array(json.dumps(calls.texts)),
-    }
-    for kind in ("logp", "drift", "variance", "candidates"):
-        for name, column in getattr(calls, kind).items():
-            columns[f"{kind}:{name}"] = column
+    columns: dict[str, np.ndarray] = {}
+    for one in fields(calls):
+        value = getattr(calls, one.name)
+        if isinstance(value, Mapping):
+            columns |= {f"{one.name}:{name}": column for name, column in value.items()}
+        elif one.name == "texts":
+            columns["texts"] = np.array(json.dumps(value))
+        elif value is not None:
+            columns[one.name] = value
     np.savez_compressed(path, **columns)  # type: ignore[arg-type]
 
 
 def load(path: Path) -> CallTable:
     """Return the pool that :func:`save` wrote."""
+    columns: dict[str, Any] = {}
     with np.load(path) as file:
-
-        def of(kind: str) -> dict[str, np.ndarray]:
-            start = f"{kind}:"
-            return {key.removeprefix(start): file[key] for key in file if key.startswith(start)}
-
-        return CallTable(
-            file["prompt"], file["tokens"], file["entropy"],
-            of("logp"), of("drift"), of("variance"), file["loglik"], of("candidates"),
-            tuple(json.loads(str(file["texts"]))),
-        )  # fmt: skip
+        for key in file:
+            kind, _, name = key.partition(":")
+            if name:
+                columns.setdefault(kind, {})[name] = file[key]
+            else:
+                columns[kind] = file[key]
+    return CallTable(**{**columns, "texts": tuple(json.loads(str(columns["texts"])))})
 
 
 def pools(folder: Path) -> Iterator[tuple[str, CallTable]]:

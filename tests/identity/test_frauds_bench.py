@@ -54,8 +54,8 @@ def test_the_table_has_a_row_for_each_target_with_its_shares(results: Path) -> N
 
 
 def test_a_share_has_a_binomial_interval() -> None:
-    assert share(0, 100) == (0.0, 0.0, pytest.approx(0.0362, abs=1e-4))
-    assert share(100, 100) == (1.0, pytest.approx(0.9638, abs=1e-4), 1.0)
+    assert share(0, 100) == pytest.approx((0.0, 0.0, 0.0362), abs=1e-4)
+    assert share(100, 100) == pytest.approx((1.0, 0.9638, 1.0), abs=1e-4)
 
 
 def test_a_cause_is_named_by_a_finding_or_by_the_closest_candidate() -> None:
