@@ -383,7 +383,7 @@ def divergences(
     frauds: Sequence[Fraud], models: Mapping[str, LocalModel]
 ) -> dict[str, float | None]:
     """Return the KL of each target in nats per token; ``None`` for a share of the calls."""
-    prompts = [prompt.text for prompt in demo_identity_workload().prompts().values()] * 4
+    prompts = [prompt.text for prompt in demo_identity_workload().prompts().values()] * 2
     found: dict[Author, float] = {}
     for author in {fraud.author for fraud in frauds if not fraud.honest}:
         model = models[author.weights]
@@ -399,6 +399,8 @@ def frauds(args: argparse.Namespace) -> int:
     calls = tuple(args.calls or CALLS)
     complete = {line["run"] for line in read(file) if "core_seconds" in line}
     missing = [seed for seed in range(FIRST, FIRST + args.runs) if seed not in complete]
+    if not missing:
+        return 0
     names = sorted({"float32", *(fraud.author.weights for fraud in chosen)})
     with tempfile.TemporaryDirectory() as folder:
         make_weights(Path(folder), names)
