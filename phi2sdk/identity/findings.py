@@ -177,11 +177,10 @@ def _repeats(found: Comparable, level: float) -> Comparable:
 
 
 def _distinct(answers: Answers) -> Answers:
-    pairs = zip(answers.prompts, answers.texts, strict=True)
-    seen: set[tuple[str, str]] = set()
-    first = [not (pair in seen or seen.add(pair)) for pair in pairs]
+    pairs = list(zip(answers.prompts, answers.texts, strict=True))
+    first = {pair: at for at, pair in reversed(list(enumerate(pairs)))}
     return _changed(
-        answers, (text if kept else "" for kept, text in zip(first, answers.texts, strict=True))
+        answers, (text if first[id, text] == at else "" for at, (id, text) in enumerate(pairs))
     )
 
 
