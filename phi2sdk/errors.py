@@ -29,7 +29,7 @@ message.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 __all__ = [
     "AuthenticationFailed",
@@ -129,7 +129,15 @@ class ConfigurationError(Phi2Error):
 
 
 class InvalidRequest(Phi2Error):
-    """The request is invalid; a retry cannot succeed."""
+    """The request is invalid; a retry cannot succeed.
+
+    Attributes:
+        parameter: Name of the sampling parameter that is invalid, if it is one.
+    """
+
+    def __init__(self, message: str, *, parameter: str | None = None, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.parameter = parameter
 
 
 class UnsupportedParameter(InvalidRequest):

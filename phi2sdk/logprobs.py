@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Score", "TokenLogprob"]
+__all__ = ["RankedToken", "Score", "TokenLogprob"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +60,18 @@ class TokenLogprob:
     logprob: float | None
     id: int | None = None
     best: tuple[str, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RankedToken:
+    """A token of a given text with the most likely tokens at its position, in nats.
+
+    Attributes:
+        id: The token.
+        logprob: ``log p`` after all tokens before it; ``None`` for the first.
+        top: The most likely tokens there, each with its ``log p``; empty for the first.
+    """
+
+    id: int
+    logprob: float | None
+    top: tuple[tuple[int, float], ...] = ()

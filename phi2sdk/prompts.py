@@ -49,6 +49,7 @@ class Prompt:
         stop: The answer is cut before the first of these, and before :data:`END_OF_TEXT`.
         format: The format that rendered it.
         allow_control_tokens: Whether ``text`` may contain ``<|endoftext|>``.
+        token_ids: The tokens of ``text``, for a local model, which otherwise tokenizes the text.
 
     Raises:
         InvalidRequest: The text is empty, or contains ``<|endoftext|>``, which the model reads as a
@@ -59,9 +60,10 @@ class Prompt:
     stop: tuple[str, ...] = ()
     format: Format = "raw"
     allow_control_tokens: bool = False
+    token_ids: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.text.strip():
+        if not self.text.strip() and not self.token_ids:
             raise InvalidRequest("the prompt is empty. Pass a prompt with at least one character")
         if END_OF_TEXT in self.text and not self.allow_control_tokens:
             raise InvalidRequest(

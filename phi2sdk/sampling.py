@@ -92,7 +92,9 @@ class Sampling:
             ("stop", all(isinstance(s, str) and s for s in self.stop), "non-empty strings"),
         ):
             if not holds:
-                raise InvalidRequest(f"{name}={getattr(self, name)!r} must be {rule}")
+                raise InvalidRequest(
+                    f"{name}={getattr(self, name)!r} must be {rule}", parameter=name
+                )
 
     @property
     def greedy(self) -> bool:
@@ -281,7 +283,8 @@ def _fate(
         raise UnsupportedParameter(
             f"{name}={value!r} cannot be sent: the route {dialect.name} has no such parameter (it "
             f"takes {', '.join(able)}). Leave it out, choose another route, or pass "
-            f'on_unsupported="warn" to leave it out{advice}'
+            f'on_unsupported="warn" to leave it out{advice}',
+            parameter=name,
         )
     return ParameterFate(name, value, "unsupported", note=f"{dialect.name} has no such parameter")
 

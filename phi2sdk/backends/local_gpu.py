@@ -24,7 +24,7 @@ from phi2sdk.backends.engine.memory import DTypeName
 from phi2sdk.backends.engine.worker import Worker
 from phi2sdk.completion import Chunk, Count, Done, Event, Opened, Request, Sent, Usage
 from phi2sdk.errors import ConfigurationError, Phi2Error, Timeout
-from phi2sdk.logprobs import Score
+from phi2sdk.logprobs import RankedToken, Score
 from phi2sdk.sampling import Dialect, Rule
 from phi2sdk.stops import StopCutter, stops_of
 
@@ -153,7 +153,7 @@ class LocalBackend(Backend):
         _, receipt = self.prepare(request)
         begun = perf_counter_ns()
         model = await self._load_within(request.timeout)
-        prompt = model.encode(request.prompt.text)
+        prompt = model.ids(request.prompt.token_ids or request.prompt.text)
         model.check_fits(len(prompt), request.sampling.max_tokens)
         mailbox = _Mailbox()
         stops = StopCutter(
@@ -202,6 +202,18 @@ class LocalBackend(Backend):
             lambda model: list(model.score_many(pairs, temperature=temperature))
         )
         return await asyncio.wrap_future(future)
+
+    async def rank(self, ids: Sequence[int], top: int) -> list[RankedToken]:
+        """Return each token of a text with the ``top`` most likely tokens at its position.
+
+        Running streams wait meanwhile.
+
+        Raises:
+            ContextLengthExceeded: The text does not fit into the context.
+            InvalidRequest: There are no tokens, or a token does not exist.
+        """
+        await self.load()
+        return await asyncio.wrap_future(self._engine().call(lambda model: model.rank(ids, top)))
 
     async def check(self) -> str:
         worker = self._worker
@@ -311,7 +323,8 @@ async def _events(
         elif isinstance(news, Generated):
             step = news.step
             count += 1
-            chunk = Chunk(step.text, step.text, news.t_ns, (step.id,), (step.logprob,), 1)
+            ids, logprobs = (step.id,), (step.logprob,)
+            chunk = Chunk(step.text, step.text, news.t_ns, ids, logprobs, 1, last=news.last)
             if streamed:
                 yield chunk
             else:

@@ -41,7 +41,10 @@ from phi2sdk.errors import (
     Phi2Error,
     RateLimited,
 )
+from phi2sdk.logprobs import TokenLogprob
 from phi2sdk.pricing.price import Bill, Price
+from phi2sdk.prompts import raw
+from phi2sdk.sampling import Sampling
 
 __all__ = ["Budget", "Hold", "Spending", "charge", "refused", "worst_case"]
 
@@ -202,6 +205,28 @@ class Budget(Wrapper):
                 )
             finally:
                 hold.settle(cost if sent else 0.0)
+
+    async def prompt_logprobs(
+        self, text: str, *, timeout: float | None = None
+    ) -> tuple[TokenLogprob, ...]:
+        # Servers generate at least one token, although the call asks for none.
+        request = Request(
+            raw(text, allow_control_tokens=True), Sampling(max_tokens=1), False, timeout
+        )
+        wraps = self.capabilities.wraps
+        hold = self.spending.hold(worst_case(self.price, request, wraps=wraps))
+        begun_ns = perf_counter_ns()
+        usage, free = Usage(), False
+        try:
+            tokens = await self.inner.prompt_logprobs(text, timeout=timeout)
+            usage = Usage(input=Count(len(tokens)))
+            return tokens
+        except Phi2Error as error:
+            free = refused(type(error).__name__)
+            raise
+        finally:
+            seconds = (perf_counter_ns() - begun_ns) / 1e9
+            hold.settle(charge(self.price, request, usage, seconds=seconds, free=free, wraps=wraps))
 
 
 def worst_case(price: Price, request: Request, *, calls: int = 1, wraps: bool = False) -> float:

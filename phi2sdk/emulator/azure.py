@@ -13,13 +13,13 @@ from phi2sdk.emulator.engine import Engine
 from phi2sdk.emulator.exchange import Refusal
 from phi2sdk.emulator.http_exchange import Handler, HttpExchange
 from phi2sdk.emulator.openai_routes import OpenAIRules
-from phi2sdk.emulator.openai_servers import EXTENSIONS, error_kind
-from phi2sdk.emulator.openai_wire import error_body
+from phi2sdk.emulator.openai_servers import EXTENSIONS
 from phi2sdk.emulator.score import ScoreStyle, score
 from phi2sdk.emulator.server import HttpServer, json_response
 from phi2sdk.emulator.sse import event_bytes
 from phi2sdk.emulator.tgi import TGIRoutes
 from phi2sdk.emulator.tgi import error_body as tgi_error_body
+from phi2sdk.transport.openai_wire import error_body, error_kind
 
 __all__ = ["AzureServer"]
 

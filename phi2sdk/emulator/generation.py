@@ -10,6 +10,7 @@ from typing import Literal
 from phi2sdk.emulator.engine import Decoding, Engine, Token
 
 __all__ = [
+    "FINISH",
     "GeneratedText",
     "Finish",
     "GenerationStep",
@@ -19,6 +20,9 @@ __all__ = [
 ]
 
 Finish = Literal["length", "eos", "stop"]
+
+FINISH: dict[Finish, str] = {"eos": "stop", "stop": "stop", "length": "length"}
+"""The finish reasons of the OpenAI protocol."""
 
 
 @dataclass(frozen=True, slots=True)

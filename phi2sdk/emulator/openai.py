@@ -13,9 +13,9 @@ from phi2sdk.emulator.exchange import Refusal
 from phi2sdk.emulator.http_exchange import Handler, HttpExchange
 from phi2sdk.emulator.openai_routes import OpenAIRules
 from phi2sdk.emulator.openai_servers import SERVERS, Server
-from phi2sdk.emulator.openai_wire import error_body
 from phi2sdk.emulator.server import HttpServer, json_response
 from phi2sdk.emulator.sse import event_bytes
+from phi2sdk.transport.openai_wire import error_body
 
 __all__ = ["OpenAIServer"]
 

@@ -11,19 +11,25 @@ from aiohttp import web
 
 from phi2sdk.emulator.engine import Decoding, Token, echoed_tokens
 from phi2sdk.emulator.exchange import Refusal
-from phi2sdk.emulator.generation import GenerationStep, complete, keeping_stops, removing_stops
+from phi2sdk.emulator.generation import (
+    FINISH,
+    GenerationStep,
+    complete,
+    keeping_stops,
+    removing_stops,
+)
 from phi2sdk.emulator.http_exchange import HttpExchange
 from phi2sdk.emulator.openai_servers import EXTENSIONS, SERVERS, ServerKind
-from phi2sdk.emulator.openai_wire import (
-    FINISH,
+from phi2sdk.emulator.parameters import Parameters
+from phi2sdk.emulator.server import json_response
+from phi2sdk.emulator.sse import EventStream
+from phi2sdk.transport.openai_wire import (
     OpenAIReply,
+    WireToken,
     chat_logprobs,
     completion_logprobs,
     usage,
 )
-from phi2sdk.emulator.parameters import Parameters
-from phi2sdk.emulator.server import json_response
-from phi2sdk.emulator.sse import EventStream
 
 __all__ = ["OpenAIRules", "Rendered", "chat", "completions", "render_chat"]
 
@@ -306,7 +312,12 @@ def _logprobs(
 ) -> dict[str, Any] | None:
     if asked.logprobs is None:
         return None
-    tokens: list[Token] = [step.token for step in steps if not step.token.special]
+    generated = [_shown(step.token) for step in steps if not step.token.special]
     if asked.chat:
-        return chat_logprobs(tokens)
-    return completion_logprobs([*prompt, *tokens], offset, asked.logprobs)
+        return chat_logprobs([token._replace(top=()) for token in generated])
+    tokens = [*map(_shown, prompt), *generated]
+    return completion_logprobs(tokens, offset, top=asked.logprobs > 0)
+
+
+def _shown(token: Token) -> WireToken:
+    return WireToken(token.text, token.logprob, (token.best,) if token.best else ())

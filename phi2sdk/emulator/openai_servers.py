@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from phi2sdk.emulator.exchange import Refusal
-from phi2sdk.emulator.openai_wire import error_body
 from phi2sdk.emulator.parameters import Parameters
+from phi2sdk.transport.openai_wire import error_body, error_kind
 
-__all__ = ["EXTENSIONS", "SERVERS", "ContextRule", "Server", "ServerKind", "error_kind"]
+__all__ = ["EXTENSIONS", "SERVERS", "ContextRule", "Server", "ServerKind"]
 
 Server = Literal["openai", "vllm", "llamacpp", "transformers"]
 
@@ -24,15 +24,6 @@ reduce ``max_tokens`` without an error, and refuse only a prompt that fills the 
 beyond the context."""
 
 EXTENSIONS = frozenset({"top_k", "min_p", "repetition_penalty"})
-
-
-def error_kind(status: int) -> str:
-    """Return the error type of a status."""
-    if status == 401:
-        return "authentication_error"
-    if status == 429:
-        return "rate_limit_error"
-    return "server_error" if status >= 500 else "invalid_request_error"
 
 
 @dataclass(frozen=True, slots=True)

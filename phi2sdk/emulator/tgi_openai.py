@@ -11,14 +11,14 @@ from aiohttp import web
 
 from phi2sdk.emulator.engine import Decoding
 from phi2sdk.emulator.exchange import Refusal
-from phi2sdk.emulator.generation import complete, keeping_stops
+from phi2sdk.emulator.generation import FINISH, complete, keeping_stops
 from phi2sdk.emulator.http_exchange import Handler, HttpExchange
 from phi2sdk.emulator.openai_routes import render_chat
-from phi2sdk.emulator.openai_wire import FINISH, OpenAIReply, usage
 from phi2sdk.emulator.parameters import Parameters
 from phi2sdk.emulator.server import json_response
 from phi2sdk.emulator.sse import EventStream, event_bytes
 from phi2sdk.emulator.tgi import check_context, sampling
+from phi2sdk.transport.openai_wire import OpenAIReply, usage
 
 __all__ = ["TGIOpenAIRoutes"]
 

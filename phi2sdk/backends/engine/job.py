@@ -37,10 +37,11 @@ class Admitted:
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """One token was generated."""
+    """One token was generated; with ``last``, it completes the answer."""
 
     t_ns: int
     step: Step
+    last: bool = False
 
 
 @dataclass(frozen=True, slots=True)

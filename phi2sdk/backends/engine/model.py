@@ -14,11 +14,12 @@ from phi2sdk.backends.engine.decode import CompiledStep, EagerStep, GraphStep
 from phi2sdk.backends.engine.files import ModelFiles, find_model, from_files
 from phi2sdk.backends.engine.job import Answer, Step
 from phi2sdk.backends.engine.phi import Phi
-from phi2sdk.backends.engine.scoring import LOGITS_BYTES, Score, score_sequences
+from phi2sdk.backends.engine.scoring import LOGITS_BYTES, Score, rank, score_sequences
 from phi2sdk.backends.engine.slots import Slots
 from phi2sdk.backends.engine.tokenizer import Detokenizer, TextCodec
 from phi2sdk.backends.engine.weights import Progress, load_weights
 from phi2sdk.errors import ConfigurationError, ContextLengthExceeded, InvalidRequest
+from phi2sdk.logprobs import RankedToken
 from phi2sdk.sampling import Sampling
 
 __all__ = ["DeviceName", "LocalModel", "QuantizeName"]
@@ -169,7 +170,7 @@ class LocalModel:
             raise InvalidRequest(
                 f"a text is scored at a temperature above 0, and temperature={temperature!r}"
             )
-        sequences = ((self._ids(prompt), self._ids(text)) for prompt, text in pairs)
+        sequences = ((self.ids(prompt), self.ids(text)) for prompt, text in pairs)
         return score_sequences(
             self.phi,
             (self._scorable(*sequence) for sequence in sequences),
@@ -177,7 +178,23 @@ class LocalModel:
             logits_bytes=logits_bytes,
         )
 
-    def _ids(self, text: str | Sequence[int]) -> list[int]:
+    def rank(self, ids: Sequence[int], top: int) -> list[RankedToken]:
+        """Return each token of a text with the ``top`` most likely tokens at its position.
+
+        Raises:
+            ContextLengthExceeded: The text does not fit into the context.
+            InvalidRequest: There are no tokens, or a token does not exist.
+        """
+        known = self.ids(ids)
+        self.check_fits(len(known), 0)
+        return rank(self.phi, known, top)
+
+    def ids(self, text: str | Sequence[int]) -> list[int]:
+        """Return the tokens of a text that is given as a string or as tokens.
+
+        Raises:
+            InvalidRequest: A token does not exist.
+        """
         ids = self.encode(text) if isinstance(text, str) else list(text)
         if any(not 0 <= id < self.vocab_size for id in ids):
             raise InvalidRequest(f"token ids must be from 0 to {self.vocab_size - 1}")

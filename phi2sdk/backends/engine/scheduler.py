@@ -92,9 +92,10 @@ class Scheduler:
         except Phi2Error as error:
             self._fail(token.row, error)
             return
-        job.tell(Generated(t_ns, step))
         job.stops.feed(step.text)
-        if answer.ended or job.stops.ended:
+        ended = answer.ended or job.stops.ended
+        job.tell(Generated(t_ns, step, ended))
+        if ended:
             self._leave(token.row)
             stopped = step.special or job.stops.ended
             job.tell(Ended(t_ns, "stop" if stopped else "length"))

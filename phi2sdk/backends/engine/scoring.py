@@ -17,7 +17,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from phi2sdk.backends.engine.phi import Phi
-from phi2sdk.logprobs import Score
+from phi2sdk.logprobs import RankedToken, Score
 
 __all__ = [
     "LOGITS_BYTES",
@@ -26,6 +26,7 @@ __all__ = [
     "Score",
     "packed",
     "packed_hidden",
+    "rank",
     "score_sequences",
 ]
 
@@ -52,6 +53,32 @@ def score_sequences(
         with torch.inference_mode(), phi.threads(tokens):
             scores = list(_score_pass(phi, batch, temperature, logits_bytes))
         yield from scores
+
+
+def rank(
+    phi: Phi, ids: Sequence[int], top: int, *, logits_bytes: int = LOGITS_BYTES
+) -> list[RankedToken]:
+    """Return each token of a text with the ``top`` most likely tokens at its position."""
+    if len(ids) == 1:
+        return [RankedToken(ids[0], None)]
+    rows = max(1, logits_bytes // (4 * 4 * phi.config.shape.vocab))
+    with torch.inference_mode(), phi.threads(len(ids)):
+        hidden = packed_hidden(phi, [(ids[:1], ids[1:])])
+        wanted = torch.tensor(ids[1:], device=phi.device)
+        own: list[float] = []
+        best: list[list[int]] = []
+        values: list[list[float]] = []
+        for at in range(0, len(wanted), rows):
+            logp = phi.logits(hidden[at : at + rows]).log_softmax(-1)
+            own += logp.gather(-1, wanted[at : at + rows].unsqueeze(-1)).squeeze(-1).tolist()
+            most = logp.topk(top, -1)
+            best += most.indices.tolist()
+            values += most.values.tolist()
+    ranked = [
+        RankedToken(id, logprob, tuple(zip(best_ids, logprobs, strict=True)))
+        for id, logprob, best_ids, logprobs in zip(ids[1:], own, best, values, strict=True)
+    ]
+    return [RankedToken(ids[0], None), *ranked]
 
 
 def packed(sequences: Iterable[PromptAndText]) -> Iterator[list[PromptAndText]]:
