@@ -20,6 +20,7 @@ from phi2sdk.cli.memory import memory
 from phi2sdk.cli.plan import plan
 from phi2sdk.cli.prices import prices
 from phi2sdk.cli.report import report
+from phi2sdk.cli.serve import serve
 from phi2sdk.cli.trust import trust
 
 __all__ = ["app"]
@@ -59,6 +60,7 @@ _add(COMPARE, prices, "prices gpt-4 --check")
 _add(SEND, generate, 'generate "Explain tides." --target local --max-tokens 100')
 _add(SEND, bulk, "bulk paragraphs.jsonl summaries/ --target azure --rate 50/s --budget-usd 20")
 _add(SEND, explain, 'explain "Explain tides." --target azure --top-k 50 --curl')
+_add(SEND, serve, "serve --target azure --target local --budget-usd 5")
 _add(SET_UP, init, "init --output phi2.toml")
 _add(SET_UP, doctor, "doctor --config phi2.toml")
 _add(SET_UP, trust, "trust phi2.toml")

@@ -38,6 +38,7 @@ DONE, REQUIREMENT_FAILS, USAGE, FAILED, INTERRUPTED, NO_READER = 0, 1, 2, 3, 130
 
 _EXTRAS = {
     **dict.fromkeys(("typer", "rich", "numpy", "scipy", "rapidfuzz", "jinja2"), "compare"),
+    **dict.fromkeys(("opentelemetry", "prometheus_client"), "serve"),
     **dict.fromkeys(("grpc", "clarifai_grpc", "google"), "clarifai"),
     **dict.fromkeys(("torch", "transformers", "safetensors", "tokenizers"), "local"),
     "pyarrow": "bulk",

@@ -23,7 +23,7 @@ from phi2sdk.pricing import price as pricing
 from phi2sdk.pricing.book import Entries, PriceBook, price_book
 from phi2sdk.transport.redaction import Redactor
 
-__all__ = ["read", "targets"]
+__all__ = ["ServeTable", "read", "targets"]
 
 _SECRET = re.compile(r"(^|_)(key|pat|token|secret|password)$")
 
@@ -39,8 +39,32 @@ class _TargetTable(BaseModel):
     attempts: int | None = Field(default=None, ge=1)
 
 
+class _Variable(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    env: str
+
+
+class ServeTable(BaseModel):
+    """The ``[serve]`` table: options of ``phi2 serve``; ``None`` where the file has none."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    targets: list[str] = Field(default_factory=list)
+    routes: dict[str, list[str]] = Field(default_factory=dict)
+    host: str | None = None
+    port: int | None = None
+    api_key: _Variable | None = None
+    budget_usd: float | None = None
+    concurrency: int | None = None
+    queue: int | None = None
+    rate: float | None = None
+    timeout: float | None = None
+
+
 class _File(Entries):
     targets: dict[str, _TargetTable] = Field(default_factory=dict)
+    serve: ServeTable = Field(default_factory=ServeTable)
 
 
 def targets(path: str | Path) -> dict[str, Target]:
@@ -85,8 +109,8 @@ def _what_to_write(problem: ErrorDetails) -> str:
     match problem["type"], problem["loc"]:
         case "extra_forbidden", (table,):
             return (
-                f"there is no table {table}: write [targets.NAME], [[prices]], [[devices]] or "
-                "[[assumptions]]"
+                f"there is no table {table}: write [targets.NAME], [serve], [[prices]], "
+                "[[devices]] or [[assumptions]]"
             )
         case "extra_forbidden", _:
             return f"{where}: there is no such entry: remove it, or correct its name"

@@ -36,11 +36,13 @@ class WireToken(NamedTuple):
         text: The text of the token.
         logprob: Its natural log-probability; ``None`` if it is unknown.
         top: The most likely tokens at its position, each with its log-probability.
+        size: Number of characters that it adds to the text, if this is not the length of ``text``.
     """
 
     text: str
     logprob: float | None
     top: Sequence[tuple[str, float]] = ()
+    size: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +131,7 @@ def completion_logprobs(tokens: Sequence[WireToken], offset: int, *, top: bool) 
     offsets = []
     for token in tokens:
         offsets.append(offset)
-        offset += len(token.text)
+        offset += len(token.text) if token.size is None else token.size
     return {
         "tokens": [token.text for token in tokens],
         "token_logprobs": [token.logprob for token in tokens],
