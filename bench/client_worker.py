@@ -6,6 +6,7 @@ The worker reads commands as lines of JSON, and answers each with a line of JSON
 
 - ``{"do": "load", "requests": N, "concurrency": C}``: requests/s, CPU seconds per request
 - ``{"do": "stream", "streams": N}``: delay of each chunk from sending to reading, in ms
+- ``{"do": "each", "requests": N}``: latency of requests one after another, in ms
 - ``{"do": "sync", "requests": N}``: latency of the synchronous client, in ms
 - ``{"do": "first"}``: seconds and memory until the client is built (imports included), and
   seconds until its first answer; must be the first command
@@ -49,6 +50,16 @@ async def stream(peer: Any, streams: int) -> dict[str, Any]:
     cpu = time.process_time()
     await asyncio.gather(*(read() for _ in range(streams)))
     return {"lags": lags, "cpu": (time.process_time() - cpu) / len(lags)}
+
+
+async def each(peer: Any, requests: int) -> dict[str, Any]:
+    """Measure sequential requests of the asynchronous client."""
+    taken = []
+    for _ in range(requests):
+        start = time.perf_counter()
+        await peer.ask()
+        taken.append((time.perf_counter() - start) * 1000)
+    return {"ms": taken}
 
 
 def sync(peer: Any, requests: int) -> dict[str, Any]:
@@ -104,9 +115,8 @@ def main() -> None:
                 if not state.setdefault("open", False):
                     runner.run(peer.open())
                     state["open"] = True
-                said = runner.run(
-                    load(peer, **command) if kind == "load" else stream(peer, **command)
-                )
+                measure = {"load": load, "each": each, "stream": stream}[kind]
+                said = runner.run(measure(peer, **command))
         except Exception as error:
             said = {"failed": f"{type(error).__name__}: {error}"[:300]}
         answers.write(json.dumps(said) + "\n")

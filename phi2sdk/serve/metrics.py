@@ -40,7 +40,12 @@ class Metrics:
 
         self._registry = CollectorRegistry()
         self._provider = MeterProvider(
-            [PrometheusMetricReader(registry=self._registry)], shutdown_on_exit=False
+            [
+                PrometheusMetricReader(
+                    disable_target_info=True, scope_info_enabled=False, registry=self._registry
+                )
+            ],
+            shutdown_on_exit=False,
         )
         meter = self._provider.get_meter("phi2sdk.serve")
         self._duration = meter.create_histogram(

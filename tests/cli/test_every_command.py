@@ -69,6 +69,7 @@ def here(phi2_emulator: Phi2Emulator, tmp_path: Path, monkeypatch: pytest.Monkey
         (2, ("diff", "nowhere", "nowhere")),
         (2, ("report", "nowhere")),
         (2, ("plan", "--detect", "nonsense")),
+        (2, ("serve", "--target", "mars")),
         (2, ("no-such-command",)),
         (0, ("--version",)),
     ],
