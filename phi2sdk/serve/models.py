@@ -1,4 +1,4 @@
-"""The models of the gateway: a target under its name, or a route of several targets."""
+"""The models of the gateway: single targets, and routes of several targets."""
 
 from __future__ import annotations
 
@@ -247,7 +247,7 @@ class Models:
 
     @property
     def ready(self) -> bool:
-        """Whether every local model is loaded."""
+        """True if every local model is loaded."""
         return all(one.loaded for one in self.upstreams.values())
 
     async def close(self) -> None:

@@ -16,7 +16,7 @@ __all__ = ["ServeOptions"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeOptions:
-    """What the gateway serves, where, to whom, and its limits.
+    """The models, the address, the key and the limits of the gateway.
 
     Attributes:
         targets: Names of targets or backends; each is a model of the gateway.

@@ -32,9 +32,12 @@ EXECUTED = [ROOT / name for name in walkthrough.PAGES]
 NOT_OURS = {
     "brew",
     "cd",
+    "curl",
     "git",
     "export",
     "llama-server",
+    "llm",
+    "lm_eval",
     "ollama",
     "transformers",
     "pre-commit",

@@ -15,7 +15,9 @@ from phi2sdk.emulator import Emulator
 from phi2sdk.secret import EMULATOR_KEY
 from phi2sdk.serve import Gateway, ServeOptions
 
-__all__ = ["Served", "served", "target_tables"]
+__all__ = ["KEY", "Served", "contents", "served", "target_tables"]
+
+KEY = EMULATOR_KEY
 
 PRICE = (
     'price = { model = "per-token", input = 1000, output = 2000, source = "s", '
@@ -86,6 +88,3 @@ async def served(
 def contents(chunks: Sequence[Any]) -> str:
     """The text of the chunks of a chat."""
     return "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
-
-
-KEY = EMULATOR_KEY

@@ -173,7 +173,12 @@ async def test_the_receipt_names_target_attempts_and_cost(gateway: Served) -> No
 async def test_the_prompt_is_returned_with_the_log_probabilities_that_the_target_tells(
     gateway: Served,
 ) -> None:
-    ask = {"model": "openai", "prompt": "the tides rise", "echo": True, "temperature": 0}
+    ask: dict[str, Any] = {
+        "model": "openai",
+        "prompt": "the tides rise",
+        "echo": True,
+        "temperature": 0,
+    }
     said = await gateway.sdk.completions.create(**ask, max_tokens=0, logprobs=1)
     found = said.choices[0].logprobs
     assert said.choices[0].text == "the tides rise"

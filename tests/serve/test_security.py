@@ -1,4 +1,4 @@
-"""Who may use the gateway, and what reaches clients."""
+"""The gateway is used only with its key or on loopback, and nothing secret reaches clients."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import openai
 import pytest
@@ -10,25 +11,25 @@ import pytest
 from phi2sdk.emulator import Fault, ScriptedEngine
 from tests.serve.serving import Served, contents
 
-HELLO = [{"role": "user", "content": "Explain tides."}]
+HELLO: Any = [{"role": "user", "content": "Explain tides."}]
 
 
 async def test_a_single_user_message_is_an_instruction_and_others_are_a_chat(
     gateway: Served,
 ) -> None:
     phi, calls = gateway.sdk, gateway.emulator.openai.calls
-    said = await phi.chat.completions.with_raw_response.create(model="openai", messages=HELLO)  # type: ignore[arg-type]
+    said = await phi.chat.completions.with_raw_response.create(model="openai", messages=HELLO)
     answer = said.parse().choices[0]
     assert (answer.message.content, answer.finish_reason) == ("Tides follow the moon.", "stop")
     assert said.headers["x-phi2-format"] == "instruct"
     assert calls[-1].prompt == "Instruct: Explain tides.\nOutput:"
-    turns = [
+    turns: Any = [
         {"role": "system", "content": "Be short."},
         {"role": "user", "content": [{"type": "text", "text": "Hi."}], "name": "Alice"},
         {"role": "assistant", "content": "Hello."},
         *HELLO,
     ]
-    said = await phi.chat.completions.with_raw_response.create(model="openai", messages=turns)  # type: ignore[arg-type]
+    said = await phi.chat.completions.with_raw_response.create(model="openai", messages=turns)
     assert said.headers["x-phi2-format"] == "chat"
     assert calls[-1].prompt == (
         "System: Be short.\nAlice: Hi.\nAssistant: Hello.\nUser: Explain tides.\nAssistant:"
@@ -47,10 +48,10 @@ async def test_the_prompt_of_a_completion_and_its_answer_are_unchanged(gateway: 
 @pytest.mark.parametrize("target", ["openai", "hf", "azure", "safe"])
 async def test_a_stream_has_the_same_text_as_the_whole_answer(target: str, gateway: Served) -> None:
     phi = gateway.sdk
-    whole = await phi.chat.completions.create(model=target, messages=HELLO)  # type: ignore[arg-type]
+    whole = await phi.chat.completions.create(model=target, messages=HELLO)
     stream = await phi.chat.completions.create(
         model=target,
-        messages=HELLO,  # type: ignore[arg-type]
+        messages=HELLO,
         stream=True,
         stream_options={"include_usage": True},
     )
