@@ -165,7 +165,8 @@ class Generation:
                     await self._send(index, answer)
                 usage = used(self.answers) if self._body.include_usage else None
                 if usage is not None:
-                    await exchange.send(self._reply.usage_chunk(usage))
+                    self.describe()  # the cost is known only now, after the headers
+                    await exchange.send(self._reply.usage_chunk(usage) | {"phi2": self._receipt()})
                 return await exchange.end()
         except TimeoutError:  # the client does not read what is sent
             if exchange.request.transport is not None:
@@ -209,6 +210,17 @@ class Generation:
         costs = [one.cost.usd for one in done if one is not None and one.cost is not None]
         if calls and len(costs) == len(calls):
             headers["x-phi2-cost-usd"] = f"{sum(costs):.6g}"
+
+    def _receipt(self) -> dict[str, object]:
+        """Return the receipt of a stream."""
+        headers = self._exchange.headers
+        receipt: dict[str, object] = {
+            "target": headers["x-phi2-target"],
+            "attempts": int(headers["x-phi2-attempts"]),
+        }
+        if "x-phi2-cost-usd" in headers:
+            receipt["cost_usd"] = float(headers["x-phi2-cost-usd"])
+        return receipt
 
     def _logprobs(
         self, tokens: Sequence[WireToken] | None, offset: int = 0

@@ -66,7 +66,7 @@ async def test_the_log_probabilities_of_a_prompt_are_those_of_the_local_backend(
     assert found.token_logprobs is not None
     assert found.top_logprobs is not None
     assert len(found.token_logprobs) == len(ids) + 1
-    assert found.token_logprobs[0] is None
+    assert str(found.token_logprobs[0]) == "None"
     assert found.token_logprobs[1:-1] == pytest.approx(score.logprob, abs=1e-5)
     best = [max(top.values()) for top in found.top_logprobs[1:-1]]
     assert best == pytest.approx(score.best, abs=1e-5)

@@ -59,6 +59,9 @@ async def test_a_stream_has_the_same_text_as_the_whole_answer(target: str, gatew
     assert contents(chunks) == whole.choices[0].message.content == "Tides follow the moon."
     assert chunks[0].choices[0].delta.role == "assistant"
     usages = [chunk.usage for chunk in chunks if chunk.usage]
+    receipts = [chunk.model_extra["phi2"] for chunk in chunks if chunk.usage and chunk.model_extra]
+    assert [one["target"] for one in receipts] == [target] * len(usages)
+    assert all(one["attempts"] == 1 and one["cost_usd"] > 0 for one in receipts)
     assert [usage.completion_tokens for usage in usages] == (
         [] if target in ("azure", "safe") else [6]
     )
