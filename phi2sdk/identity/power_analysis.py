@@ -85,8 +85,8 @@ def calls_needed(
         power: The probability of detection, above 0 and below 1.
         alpha: The level of the whole run.
         targets: The number of targets of the run; the first step of Holm counts them all.
-        instruments: The number of tests in the Bonferroni correction. It includes MMD, which is
-            not simulated.
+        instruments: The number of independent tests that share the level. It includes those that
+            are not simulated.
         seed: The seed of the draws.
     """
     level = alpha / (targets * instruments)

@@ -76,7 +76,7 @@ def test_a_calibrated_run_needs_no_weights(tmp_path: Path) -> None:
     status, out, err = phi2("plan", "--run", "run", "--json", cwd=tmp_path)
     assert status == 0, err
     (plan,) = json.loads(out)["plans"]
-    needed = 2.24 + 1.64  # normal quantiles of 0.05 / 4 and of the power
+    needed = 2.33 + 1.64  # normal quantiles of 0.05 / 5 and of the power
     assert plan["calls"] == pytest.approx(needed**2 / 0.01 / 20, rel=0.02)
     status, _, err = phi2("plan", "--run", "run", "--detect", "t=0.8", cwd=tmp_path)
     assert (status, "int4" in err) == (2, True)
