@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.identity_docs import figures
+from bench.identity_docs import planted
 from bench.identity_frauds import FRAUDS, frauds, named, read, share
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,7 +49,7 @@ def test_a_run_has_a_line_for_each_target_and_number_of_calls(results: Path) -> 
 
 
 def test_the_table_has_a_row_for_each_target_with_its_shares(results: Path) -> None:
-    table = figures(read(results))
+    table = planted(read(results))
     assert "its percentages are not detection rates" in table
     (row,) = (line for line in table.splitlines() if line.startswith("| at most 40 tokens"))
     assert row.count("100% (2% to 100%)") >= 1, "the cause is named in the only run"
