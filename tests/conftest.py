@@ -14,6 +14,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell may run pytest in the background, where started commands would ignore Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Both are set in a process of pytest-xdist, and COLUMNS would limit the width of output in a pipe.
+for name in ("COLUMNS", "LINES"):
+    os.environ.pop(name, None)
+
 settings.register_profile("usual", deadline=None)  # a busy machine is no fault of the code
 settings.load_profile("usual")
 settings.register_profile(
