@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from phi2sdk.backends.engine import LocalModel
 
 __all__ = [
+    "CONTROL",
     "ControlSummary",
     "SLOTS",
     "calibrated",
@@ -31,6 +32,9 @@ __all__ = [
 
 SLOTS = 128
 """The maximum number of answers in a batch, if memory allows."""
+CONTROL = 2
+"""Control answers for each call of a target. They cost nothing but time: two raise the power of a
+call by a third, compared with one."""
 LEAST = 32
 """Fewer answers than this are not divided among threads."""
 

@@ -17,7 +17,13 @@ from numpy.typing import NDArray
 from phi2sdk.analysis.retokenize import as_written
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.identity.call_table import CallTable
-from phi2sdk.identity.control_samples import ControlSummary, calibrated, sample_precisions, spread
+from phi2sdk.identity.control_samples import (
+    CONTROL,
+    ControlSummary,
+    calibrated,
+    sample_precisions,
+    spread,
+)
 from phi2sdk.identity.findings import (
     Comparable,
     Finding,
@@ -182,7 +188,7 @@ class _Examination:
         """The answers of the targets, and of the local weights in each honest precision."""
         run, loader = self.run, self.loader
         prompts = run.identity_prompts
-        own_prompts = spread(list(prompts), run.configuration["identity"]["calls"])
+        own_prompts = spread(list(prompts), CONTROL * run.configuration["identity"]["calls"])
         texts = sample_precisions(
             loader,
             [prompts[id] for id in own_prompts],
