@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from phi2sdk.analysis.cost import DAY, Spend, usd_per_day
-from phi2sdk.analysis.statistics import CONFIDENCE, FEWEST_PROMPTS, Estimate
+from phi2sdk.analysis.statistics import CONFIDENCE, FEWEST_PROMPTS, Estimate, finite
 from phi2sdk.pricing.price import Price
 
 __all__ = [
@@ -275,8 +275,4 @@ def _interval(value: float, resampled: Floats, n: int) -> Estimate:
     ordered = np.sort(resampled)
     low = ordered[math.floor(tail * len(ordered))]
     high = ordered[math.ceil((1 - tail) * len(ordered)) - 1]
-    return Estimate(
-        value,
-        float(low) if np.isfinite(low) else None,
-        float(high) if np.isfinite(high) else None,
-    )
+    return Estimate(value, finite(low), finite(high))

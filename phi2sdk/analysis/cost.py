@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from phi2sdk.analysis.metrics import busy_seconds, window_seconds
+from phi2sdk.analysis.metrics import busy_seconds
 from phi2sdk.analysis.statistics import Estimate, bootstrap_ratio, bootstrap_ratio_of_ratios
 from phi2sdk.completion import Count
 from phi2sdk.measure.records import Record
@@ -24,7 +24,6 @@ __all__ = [
     "billed",
     "cost_per_summary",
     "cost_ratio",
-    "counted_input",
     "machines",
     "spend_of",
     "usd_per_day",
@@ -56,42 +55,26 @@ class CostPerSummary:
     estimated: bool = False
 
 
-def cost_per_summary(
-    price: Price | None,
-    records: Sequence[Record],
-    prompts: Callable[[str], str],
-    tokenizer: ReferenceTokenizer,
-    *,
-    sequential: bool,
-    warmups: Sequence[Record] = (),
-    spend: Spend | None = None,
-) -> CostPerSummary | None:
-    """Return the cost of one target; ``None`` for the reasons in :func:`why_unknown`.
+def cost_per_summary(price: Price, spend: Spend, window: float | None) -> CostPerSummary | None:
+    """Return the cost of one target; ``None`` without an acceptable answer.
 
     Args:
         price: The price of the target.
-        records: All records of the target, including failures.
-        prompts: The text of each prompt by id.
-        tokenizer: Counts tokens that the provider did not report.
-        sequential: Whether the target was idle during requests to other targets.
-        warmups: The records of the warm-up, which is paid for as well.
-        spend: The spend of all these records, if it is already computed.
+        spend: The spend of all its requests.
+        window: The seconds of the run for which its machines are reserved; ``None`` under
+            sequential load, in which the target is idle during requests to other targets.
     """
-    if price is None or not any(acceptable(record) for record in records):
-        return None
-    spend = spend or spend_of(price, records, prompts, tokenizer, warmups)
-    if spend is None:
+    if not spend.good.any():
         return None
     per_summary = _per_summary(spend, spend.usd, price.usd(spend.warmup))
     assert per_summary is not None
-    window = None if sequential else window_seconds(records)
     return CostPerSummary(
         per_summary=per_summary,
         token_priced=_per_summary(spend, spend.token_usd, price.token_priced(spend.warmup)),
         busy=_per_summary(spend, spend.busy_usd, price.busy(spend.warmup)),
         reserved=_reserved(price, spend, per_summary, window),
         warmup_usd=price.usd(spend.warmup) or 0.0,
-        unknown=_unknown(price, sequential=sequential),
+        unknown=_unknown(price, window),
         estimated=spend.estimated,
     )
 
@@ -148,13 +131,13 @@ def _for_a_window(price: Price) -> bool:
     return any(isinstance(part, Hourly) and part.utilisation == 1 for part in price.parts)
 
 
-def _unknown(price: Price, *, sequential: bool) -> dict[str, str]:
+def _unknown(price: Price, window: float | None) -> dict[str, str]:
     reasons = {}
     if price.token_priced(Bill(0, 0)) is None:
         reasons["token_priced"] = "the price has no part by token or call"
     if not price.by_time:
         reasons["busy"] = reasons["reserved"] = "the price has no machine time"
-    elif sequential and _for_a_window(price):
+    elif window is None and _for_a_window(price):
         reasons["reserved"] = (
             "under sequential load other targets use most of the window; state a utilization, or "
             "give a volume"
@@ -206,11 +189,6 @@ def acceptable(record: Record) -> bool:
     return record.ok
 
 
-def counted_input(prompt: str, tokenizer: ReferenceTokenizer) -> Count:
-    """Return the number of tokens of the prompt by the reference tokenizer."""
-    return Count(tokenizer.count(prompt), estimated=True)
-
-
 def billed(record: Record, prompt: str, tokenizer: ReferenceTokenizer, seconds: float) -> Bill:
     """Return the bill of one request.
 
@@ -225,7 +203,7 @@ def billed(record: Record, prompt: str, tokenizer: ReferenceTokenizer, seconds: 
         seconds: The request's share of the machine time.
     """
     failed_early = not record.raw and record.usage.input is None and record.error is not None
-    read = record.usage.input or counted_input(prompt, tokenizer)
+    read = record.usage.input or Count(tokenizer.count(prompt), estimated=True)
     wrote = record.usage.output_billed or Count(tokenizer.count(record.raw), estimated=True)
     if failed_early:
         read = wrote = Count(0)

@@ -22,9 +22,7 @@ __all__ = [
     "RESPONSE",
     "SCHEDULE_LAG",
     "TTFT",
-    "answered",
     "busy_seconds",
-    "due_an_answer",
     "is_good",
     "latencies",
     "longest_stall",
@@ -55,16 +53,6 @@ class Metric:
     values: Callable[[Record], Iterable[float]]
 
 
-def answered(record: Record) -> bool:
-    """Return whether the request has an answer with its clock readings."""
-    return record.ok and record.t_send_ns is not None and record.t_last_ns is not None
-
-
-def due_an_answer(record: Record) -> bool:
-    """Return whether the request failed, so that it counts without a value."""
-    return not record.ok
-
-
 def _ttft(record: Record) -> Iterable[float]:
     if record.streamed is False:
         return ()
@@ -75,10 +63,7 @@ def _ttft(record: Record) -> Iterable[float]:
     return ((record.t_first_ns - record.t_send_ns) / 1e9,)
 
 
-TTFT = Metric(
-    name="ttft",
-    values=_ttft,
-)
+TTFT = Metric("ttft", _ttft)
 
 
 def _e2e(record: Record) -> Iterable[float]:
@@ -87,10 +72,7 @@ def _e2e(record: Record) -> Iterable[float]:
     return ((record.t_last_ns - record.t_send_ns) / 1e9,)
 
 
-E2E = Metric(
-    name="e2e",
-    values=_e2e,
-)
+E2E = Metric("e2e", _e2e)
 
 
 def _response(record: Record) -> Iterable[float]:
@@ -99,10 +81,7 @@ def _response(record: Record) -> Iterable[float]:
     return ((record.t_last_ns - record.t_scheduled_ns) / 1e9,)
 
 
-RESPONSE = Metric(
-    name="response",
-    values=_response,
-)
+RESPONSE = Metric("response", _response)
 
 
 def tpot(tokenizer: ReferenceTokenizer) -> Metric:
@@ -111,10 +90,7 @@ def tpot(tokenizer: ReferenceTokenizer) -> Metric:
     The throughput counts the same tokens, so that the two can be reconciled: where every answer
     has a TPOT, the busy time under sequential load is the sum of ``TTFT + TPOT * (N - n1)``.
     """
-    return Metric(
-        name="tpot",
-        values=partial(_tpot, tokenizer),
-    )
+    return Metric("tpot", partial(_tpot, tokenizer))
 
 
 def _tpot(tokenizer: ReferenceTokenizer, record: Record) -> Iterable[float]:
@@ -152,10 +128,7 @@ def tokens_per_chunk(records: Iterable[Record], tokenizer: ReferenceTokenizer) -
     return sum(tokenizer.count(record.raw) for record in streamed) / chunks if chunks else None
 
 
-ICL = Metric(
-    name="icl",
-    values=_icl,
-)
+ICL = Metric("icl", _icl)
 
 
 def _schedule_lag(record: Record) -> Iterable[float]:
@@ -164,10 +137,7 @@ def _schedule_lag(record: Record) -> Iterable[float]:
     return ((record.t_send_ns - record.t_scheduled_ns) / 1e9,)
 
 
-SCHEDULE_LAG = Metric(
-    name="schedule_lag",
-    values=_schedule_lag,
-)
+SCHEDULE_LAG = Metric("schedule_lag", _schedule_lag)
 
 
 def latencies(tokenizer: ReferenceTokenizer) -> tuple[Metric, ...]:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from phi2sdk.analysis.statistics import CONFIDENCE, quantile
+from phi2sdk.analysis.statistics import CONFIDENCE, finite, quantile
 
 __all__ = ["ALPHA", "PairedRatio", "Verdict", "compare_paired", "holm", "judge_all", "log_ratios"]
 
@@ -114,7 +114,7 @@ def compare_paired(
         ratio=_exp(middle),
         low=None if interval.low is None else math.exp(interval.low),
         high=None if interval.high is None else math.exp(interval.high),
-        difference=_finite(_median(differences)),
+        difference=finite(_median(differences)),
         p=_signed_rank(d, "two-sided"),
         p_equivalent=max(_signed_rank(d + delta, "greater"), _signed_rank(d - delta, "less")),
         prompts_needed=_prompts_needed(d, middle, delta),
@@ -222,7 +222,3 @@ def _median(values: Sequence[float] | Floats) -> float:
 
 def _exp(value: float) -> float | None:
     return math.exp(value) if math.isfinite(value) else None
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

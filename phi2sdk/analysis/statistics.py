@@ -24,6 +24,7 @@ __all__ = [
     "Quantile",
     "bootstrap_ratio",
     "bootstrap_ratio_of_ratios",
+    "finite",
     "mean_over_prompts",
     "quantile",
     "smallest_n",
@@ -63,6 +64,11 @@ class Estimate:
     high: float | None = None
 
 
+def finite(value: float | None) -> float | None:
+    """Return a number as a float; ``None`` if it is infinite, not a number, or ``None``."""
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
 def quantile(
     values: Sequence[float] | Floats,
     p: float,
@@ -93,9 +99,9 @@ def quantile(
         low = float(ordered[math.floor((ranks[0] - 1) * n / units)])
         high = float(ordered[min(n, math.ceil(ranks[1] * n / units)) - 1])
     return Quantile(
-        value=value if math.isfinite(value) else None,
-        low=low if low is not None and math.isfinite(low) else None,
-        high=high if high is not None and math.isfinite(high) else None,
+        value=finite(value),
+        low=finite(low),
+        high=finite(high),
         censored_above=None if math.isfinite(value) else limit,
     )
 
@@ -218,8 +224,6 @@ def _bootstrap_sums(
         resampled[start : start + size] = of(sums)
     resampled = np.sort(np.nan_to_num(resampled, nan=np.inf, posinf=np.inf))
     tail = (1 - CONFIDENCE) / 2
-    low = float(resampled[math.floor(tail * RESAMPLES)])
-    high = float(resampled[math.ceil((1 - tail) * RESAMPLES) - 1])
-    return Estimate(
-        value, low if math.isfinite(low) else None, high if math.isfinite(high) else None
-    )
+    low = resampled[math.floor(tail * RESAMPLES)]
+    high = resampled[math.ceil((1 - tail) * RESAMPLES) - 1]
+    return Estimate(value, finite(low), finite(high))

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 
-from phi2sdk.cli.compare_options import CompareOptions, takes
+from phi2sdk.cli.compare_options import CompareOptions
 from phi2sdk.cli.errors import INTERRUPTED, leaving_at_once
-from phi2sdk.cli.options import IN_THE_TABLE, advice_as_options
+from phi2sdk.cli.options import IN_THE_TABLE, advice_as_options, takes
 from phi2sdk.cli.output import console, log_to, print_document
 
 if TYPE_CHECKING:

@@ -1,24 +1,21 @@
 """The options of ``phi2 compare``, declared once.
 
-:class:`CompareOptions` is the signature of the command (:func:`takes`). Its values that the
-configuration of a run does not contain are written into ``run.json`` (see
-:mod:`phi2sdk.cli.resume`), so that ``--resume`` needs no other option.
+The values of :class:`CompareOptions` that the configuration of a run does not contain are written
+into ``run.json`` (see :mod:`phi2sdk.cli.resume`), so that ``--resume`` needs no other option.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar, get_type_hints
+from typing import Annotated, Literal
 
 import typer
 
 from phi2sdk.cli.options import FLAG, complete_formats, complete_targets, panel
 from phi2sdk.prompts import FORMATS
 
-__all__ = ["CompareOptions", "takes"]
+__all__ = ["CompareOptions"]
 
 _input = panel("Input")
 _targets = panel("Targets")
@@ -234,37 +231,3 @@ class CompareOptions:
     verbose: Annotated[
         bool, _output("--verbose", "-v", metavar=FLAG, help="Print each retry and detected server.")
     ] = False
-
-
-Options = TypeVar("Options")
-
-
-def takes(
-    options: type[Options],
-) -> Callable[[Callable[[Options, typer.Context], None]], Callable[..., None]]:
-    """Make a command of a function whose first argument is an instance of ``options``.
-
-    Args:
-        options: A dataclass whose fields are annotated with typer's options.
-    """
-    hints = get_type_hints(options, include_extras=True)
-    parameters = [
-        inspect.Parameter(
-            field.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=field.default,
-            annotation=hints[field.name],
-        )
-        for field in fields(options)  # type: ignore[arg-type]
-    ]
-    context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
-
-    def decorate(work: Callable[[Options, typer.Context], None]) -> Callable[..., None]:
-        def command(context: typer.Context, **given: object) -> None:
-            work(options(**given), context)
-
-        command.__name__, command.__doc__ = work.__name__, work.__doc__
-        command.__signature__ = inspect.Signature([context, *parameters])  # type: ignore[attr-defined]
-        return command
-
-    return decorate

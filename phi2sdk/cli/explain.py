@@ -7,38 +7,20 @@ import json as jsons
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated
+
+import typer
 
 from phi2sdk import backends
 from phi2sdk import config as configuration
-from phi2sdk.cli.options import (
-    FLAG,
-    AllowControlTokens,
-    Format,
-    MaxTokens,
-    MinP,
-    Model,
-    OnUnsupported,
-    RepetitionPenalty,
-    Seed,
-    Stop,
-    Target,
-    TargetConfig,
-    Temperature,
-    Text,
-    TopK,
-    TopP,
-    advice_as_options,
-    asked_prompt,
-    panel,
-)
+from phi2sdk.cli.options import FLAG, RequestOptions, advice_as_options, panel, takes
 from phi2sdk.cli.output import console, plain, print_json
 from phi2sdk.cli.receipt import print_receipt
 from phi2sdk.cli.trust import ask_first
 from phi2sdk.completion import Receipt, Request
 from phi2sdk.config.environment import FromEnvironment
 from phi2sdk.errors import ConfigurationError
-from phi2sdk.sampling import Sampling
 from phi2sdk.secret import Secret
 from phi2sdk.transport.preview import RequestPreview, command
 
@@ -53,22 +35,10 @@ _NO_CALL = {
 _output = panel("Output")
 
 
-def explain(
-    text: Text = None,
-    target: Target = "local",
-    model: Model = None,
-    config: TargetConfig = None,
-    format: Format = "instruct",
-    allow_control_tokens: AllowControlTokens = False,
-    max_tokens: MaxTokens = 256,
-    temperature: Temperature = 0.0,
-    top_p: TopP = 1.0,
-    top_k: TopK = None,
-    min_p: MinP = 0.0,
-    repetition_penalty: RepetitionPenalty = 1.0,
-    seed: Seed = None,
-    stop: Stop = None,
-    on_unsupported: OnUnsupported = "raise",
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExplainOptions(RequestOptions):
+    """The options of ``phi2 explain``, as they were typed."""
+
     stream: Annotated[
         bool,
         _output(
@@ -77,7 +47,7 @@ def explain(
             help="Show the request for a stream, as generate sends it, or for one response "
             "(default: --stream).",
         ),
-    ] = True,
+    ] = True
     curl: Annotated[
         bool,
         _output(
@@ -85,12 +55,15 @@ def explain(
             metavar=FLAG,
             help="Print the exact request as a cURL command, with the key as a shell variable.",
         ),
-    ] = False,
+    ] = False
     json: Annotated[
         bool,
         _output("--json", metavar=FLAG, help="Print the request and its receipt as JSON."),
-    ] = False,
-) -> None:
+    ] = False
+
+
+@takes(ExplainOptions)
+def explain(options: ExplainOptions, _: typer.Context) -> None:
     """Show the request that generate would send, and how each parameter is sent.
 
     The prompt is not sent. An OpenAI-compatible server may be asked for its software.
@@ -100,44 +73,30 @@ def explain(
       2    The usage or the configuration is wrong, the route does not support a
            parameter, or there is no request to show with --curl.
     """
-    ask_first([target], config)
+    ask_first([options.target], options.config)
     with advice_as_options():
-        prompt = asked_prompt(text, format, allow_control_tokens=allow_control_tokens)
-        sampling = Sampling(
-            max_tokens=max_tokens,
-            temperature=temperature,
-            top_p=top_p,
-            top_k=top_k,
-            min_p=min_p,
-            repetition_penalty=repetition_penalty,
-            seed=seed,
-            stop=tuple(stop or ()),
-        )
-        chosen = configuration.resolve(target, config)
-        request = Request(prompt, sampling, stream)
-        receipt, call = asyncio.run(_explained(chosen, request, on_unsupported, model))
+        prompt, sampling = options.prompt(), options.sampling()
+        chosen = configuration.resolve(options.target, options.config)
+        request = Request(prompt, sampling, options.stream)
+        receipt, call = asyncio.run(_explained(chosen, request, options))
     said = None if call is None else command(call, _variables(chosen, os.environ))
-    if json:
+    if options.json:
         print_json({**plain(receipt), "call": _plain_call(call), "command": said})
         return
-    if curl and said is None:
+    if options.curl and said is None:
         raise ConfigurationError(
-            f"there is no cURL command: the target {target} "
+            f"there is no cURL command: the target {options.target} "
             f"{_NO_CALL[receipt.provider == 'local']}. Leave out --curl"
         )
-    print_receipt(receipt, console(stderr=curl), request=_described(receipt, call))
-    if said is not None and curl:
+    print_receipt(receipt, console(stderr=options.curl), request=_described(receipt, call))
+    if said is not None and options.curl:
         sys.stdout.write(f"{said}\n")
 
 
 async def _explained(
-    target: configuration.Target,
-    request: Request,
-    on_unsupported: OnUnsupported,
-    model: str | None,
+    target: configuration.Target, request: Request, options: ExplainOptions
 ) -> tuple[Receipt, RequestPreview | None]:
-    program = {} if model is None else {"model": model}
-    backend = target.open(on_unsupported=on_unsupported, program=program)
+    backend = target.open(on_unsupported=options.on_unsupported, program=options.settings())
     try:
         await backend.detect()
         return backend.explain(request), backend.outgoing(request)

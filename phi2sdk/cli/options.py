@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 import typer
 
@@ -15,6 +17,7 @@ from phi2sdk import backends, prompts
 from phi2sdk.config.lookup import DEFAULT_CONFIG, load_config
 from phi2sdk.errors import ConfigurationError, InvalidRequest
 from phi2sdk.prompts import FORMATS, Prompt, known_format
+from phi2sdk.sampling import PARAMETERS, Sampling
 
 __all__ = [
     "AllowControlTokens",
@@ -22,25 +25,13 @@ __all__ = [
     "FLAG",
     "Format",
     "IN_THE_TABLE",
-    "MaxTokens",
-    "MinP",
-    "Model",
-    "OnUnsupported",
-    "RepetitionPenalty",
-    "Seed",
-    "Stop",
-    "Target",
-    "TargetConfig",
-    "Temperature",
-    "Text",
-    "TopK",
-    "TopP",
+    "RequestOptions",
     "advice_as_options",
-    "asked_prompt",
     "complete_formats",
     "complete_targets",
     "panel",
     "percent",
+    "takes",
 ]
 
 
@@ -84,32 +75,6 @@ _CONFIG: dict[str, Any] = {
     "dir_okay": False,
 }
 
-Text = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="TEXT", help="Prompt; - or no TEXT reads standard input.", show_default=False
-    ),
-]
-Target = Annotated[
-    str,
-    _target(
-        "--target",
-        "-t",
-        metavar="NAME",
-        help="Target of phi2.toml, or a backend (default: local).",
-        autocompletion=complete_targets,
-    ),
-]
-Model = Annotated[
-    str | None,
-    _target(
-        "--model",
-        "-m",
-        metavar="NAME",
-        help="Model to request from the target (default: the model that the target names).",
-    ),
-]
-TargetConfig = Annotated[Path | None, _target("--config", **_CONFIG)]
 Config = Annotated[Path | None, panel()("--config", **_CONFIG)]
 Format = Annotated[
     str,
@@ -117,48 +82,6 @@ Format = Annotated[
         metavar="NAME",
         help=f"Prompt format: {', '.join(FORMATS)} (default: instruct).",
         autocompletion=complete_formats,
-    ),
-]
-MaxTokens = Annotated[
-    int, _sampling(metavar="N", help="Maximum number of output tokens (default: 256).")
-]
-Temperature = Annotated[
-    float,
-    _sampling(metavar="T", help="Sampling temperature; 0 is greedy decoding (default: 0)."),
-]
-TopP = Annotated[
-    float,
-    _sampling(metavar="P", help="Nucleus sampling: cumulative probability (default: 1, off)."),
-]
-TopK = Annotated[
-    int | None, _sampling(metavar="K", help="Sample from the K most likely tokens (default: off).")
-]
-MinP = Annotated[
-    float,
-    _sampling(
-        metavar="P",
-        help="Minimum probability, relative to the most likely token (default: 0, off).",
-    ),
-]
-RepetitionPenalty = Annotated[
-    float, _sampling(metavar="X", help="Penalty for repeated tokens (default: 1, off).")
-]
-Seed = Annotated[
-    int | None, _sampling(metavar="N", help="Seed for reproducible sampling (default: random).")
-]
-Stop = Annotated[
-    list[str] | None,
-    _sampling(
-        metavar="TEXT",
-        help="End the answer before this text; repeatable (default: the stops of --format).",
-    ),
-]
-OnUnsupported = Annotated[
-    Literal["raise", "warn"],
-    _sampling(
-        metavar="raise|warn",
-        help="Refuse a parameter that the route does not support, or leave it out "
-        "(default: raise).",
     ),
 ]
 AllowControlTokens = Annotated[
@@ -170,15 +93,104 @@ IN_THE_TABLE = 'set on_unsupported = "warn" in the target\'s table of phi2.toml'
 """The advice that replaces ``--on-unsupported`` in commands without this option."""
 
 
-def asked_prompt(text: str | None, format: str, *, allow_control_tokens: bool) -> Prompt:
-    """Return the prompt of a command, from standard input if ``text`` is ``None`` or ``-``.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestOptions:
+    """The prompt, the target and the sampling parameters of a request, as they were typed."""
 
-    Raises:
-        InvalidRequest: The prompt is empty, is not UTF-8, or contains a control token.
-        ConfigurationError: The format does not exist.
-    """
-    given = _standard_input() if text in (None, "-") else str(text)
-    return prompts.render(given, known_format(format), allow_control_tokens=allow_control_tokens)
+    text: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="TEXT", help="Prompt; - or no TEXT reads standard input.", show_default=False
+        ),
+    ] = None
+    target: Annotated[
+        str,
+        _target(
+            "--target",
+            "-t",
+            metavar="NAME",
+            help="Target of phi2.toml, or a backend (default: local).",
+            autocompletion=complete_targets,
+        ),
+    ] = "local"
+    model: Annotated[
+        str | None,
+        _target(
+            "--model",
+            "-m",
+            metavar="NAME",
+            help="Model to request from the target (default: the model that the target names).",
+        ),
+    ] = None
+    config: Annotated[Path | None, _target("--config", **_CONFIG)] = None
+    format: Format = "instruct"
+    allow_control_tokens: AllowControlTokens = False
+    max_tokens: Annotated[
+        int, _sampling(metavar="N", help="Maximum number of output tokens (default: 256).")
+    ] = 256
+    temperature: Annotated[
+        float,
+        _sampling(metavar="T", help="Sampling temperature; 0 is greedy decoding (default: 0)."),
+    ] = 0.0
+    top_p: Annotated[
+        float,
+        _sampling(metavar="P", help="Nucleus sampling: cumulative probability (default: 1, off)."),
+    ] = 1.0
+    top_k: Annotated[
+        int | None,
+        _sampling(metavar="K", help="Sample from the K most likely tokens (default: off)."),
+    ] = None
+    min_p: Annotated[
+        float,
+        _sampling(
+            metavar="P",
+            help="Minimum probability, relative to the most likely token (default: 0, off).",
+        ),
+    ] = 0.0
+    repetition_penalty: Annotated[
+        float, _sampling(metavar="X", help="Penalty for repeated tokens (default: 1, off).")
+    ] = 1.0
+    seed: Annotated[
+        int | None, _sampling(metavar="N", help="Seed for reproducible sampling (default: random).")
+    ] = None
+    stop: Annotated[
+        list[str] | None,
+        _sampling(
+            metavar="TEXT",
+            help="End the answer before this text; repeatable (default: the stops of --format).",
+        ),
+    ] = None
+    on_unsupported: Annotated[
+        Literal["raise", "warn"],
+        _sampling(
+            metavar="raise|warn",
+            help="Refuse a parameter that the route does not support, or leave it out "
+            "(default: raise).",
+        ),
+    ] = "raise"
+
+    def prompt(self) -> Prompt:
+        """Return the prompt, from standard input if the text is missing or ``-``.
+
+        Raises:
+            InvalidRequest: The prompt is empty, is not UTF-8, or contains a control token.
+        """
+        text = _standard_input() if self.text in (None, "-") else str(self.text)
+        format, allowed = known_format(self.format), self.allow_control_tokens
+        return prompts.render(text, format, allow_control_tokens=allowed)
+
+    def sampling(self) -> Sampling:
+        """Return the sampling parameters.
+
+        Raises:
+            InvalidRequest: A value is outside of its range.
+        """
+        chosen = {name: getattr(self, name) for name in PARAMETERS}
+        return Sampling(**{**chosen, "stop": self.stop or ()})
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings of the backend that replace those of the target."""
+        return {} if self.model is None else {"model": self.model}
 
 
 @contextmanager
@@ -226,3 +238,37 @@ def percent(text: str) -> float:
             f"margin {text!r} is not a percentage above 0 and below 100: write it as in 5%"
         )
     return value
+
+
+Options = TypeVar("Options")
+
+
+def takes(
+    options: type[Options],
+) -> Callable[[Callable[[Options, typer.Context], None]], Callable[..., None]]:
+    """Make a command of a function whose first argument is an instance of ``options``.
+
+    Args:
+        options: A dataclass whose fields are annotated with typer's options.
+    """
+    hints = get_type_hints(options, include_extras=True)
+    parameters = [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=field.default,
+            annotation=hints[field.name],
+        )
+        for field in fields(options)  # type: ignore[arg-type]
+    ]
+    context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+
+    def decorate(work: Callable[[Options, typer.Context], None]) -> Callable[..., None]:
+        def command(context: typer.Context, **given: object) -> None:
+            work(options(**given), context)
+
+        command.__name__, command.__doc__ = work.__name__, work.__doc__
+        command.__signature__ = inspect.Signature([context, *parameters])  # type: ignore[attr-defined]
+        return command
+
+    return decorate

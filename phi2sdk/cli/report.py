@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -106,17 +106,15 @@ def report(
 
     subjects = _subjects(section or [])
     folder = RunFolder(run)
-    asked = replace(analysis_like(_written(run)), book=load_book(config))
-    if volume is not None:
-        asked = replace(asked, volume=volume)
-    if baseline is not None:
-        asked = replace(asked, baseline=baseline)
-    if margin is not None:
-        asked = replace(asked, margin=percent(margin))
-    if slo is not None:
-        asked = replace(asked, slo=parse_slo(slo))
-    if require:
-        asked = replace(asked, requirements=tuple(Requirement.parse(text) for text in require))
+    given: dict[str, Any] = {
+        "volume": volume,
+        "baseline": baseline,
+        "margin": percent(margin) if margin is not None else None,
+        "slo": parse_slo(slo) if slo is not None else None,
+        "requirements": tuple(Requirement.parse(text) for text in require) if require else None,
+    }
+    changes = {name: value for name, value in given.items() if value is not None}
+    asked = replace(analysis_like(_written(run)), book=load_book(config), **changes)
     asked.check(list(folder.read_info()["configuration"]["targets"]))
     made = report_of(folder, _tokenizer(folder, tokenizer), asked)
     _print(made, run, subjects, json=json)

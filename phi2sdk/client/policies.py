@@ -199,7 +199,7 @@ class Retry(Wrapper):
         return float(self._backoff(state))
 
 
-class Fallback(Backend):
+class Fallback(Wrapper):
     """Tries several backends in order until one answers.
 
     It continues with the next backend after errors that need not occur there: transient failures, a
@@ -207,11 +207,12 @@ class Fallback(Backend):
     content filter. It does not continue after an invalid request or after the first chunk. The
     error names every target that was tried, with its reason.
 
+    What is not a request, such as a receipt or a score, is that of the first backend.
+
     Args:
         backends: In order of preference, at least one.
     """
 
-    provider = "policy"
     falls_through = (
         TransientError,
         AuthenticationFailed,
@@ -225,27 +226,13 @@ class Fallback(Backend):
     def __init__(self, backends: Sequence[Backend]) -> None:
         if not backends:
             raise ConfigurationError("the list of targets is empty. Name at least one target")
-        super().__init__(target="+".join(backend.target for backend in backends))
+        super().__init__(backends[0])
+        self.target = "+".join(backend.target for backend in backends)
         self.backends = tuple(backends)
-
-    @property
-    def capabilities(self) -> Capabilities:
-        return self.backends[0].capabilities
-
-    @property
-    def dialect(self) -> Dialect:
-        return self.backends[0].dialect
-
-    @property
-    def software(self) -> ServerSoftware | None:
-        return self.backends[0].software
 
     @property
     def most_calls(self) -> int:
         return sum(backend.most_calls for backend in self.backends)
-
-    def prepare(self, request: Request) -> tuple[dict[str, object], Receipt]:
-        return self.backends[0].prepare(request)
 
     async def stream(self, request: Request) -> AsyncGenerator[Event, None]:
         deadline = None if request.timeout is None else monotonic() + request.timeout
@@ -269,14 +256,6 @@ class Fallback(Backend):
                 "%s: %s; continuing with %s", backend.target, brief(failure), after.target
             )
             yield Retrying(perf_counter_ns(), failure, 0.0)
-
-    async def score(self, prompt: str, text: str, *, temperature: float = 1.0) -> Score:
-        return await self.backends[0].score(prompt, text, temperature=temperature)
-
-    async def prompt_logprobs(
-        self, text: str, *, timeout: float | None = None
-    ) -> tuple[TokenLogprob, ...]:
-        return await self.backends[0].prompt_logprobs(text, timeout=timeout)
 
     async def detect(self) -> None:
         for backend in self.backends:
@@ -304,11 +283,11 @@ def _name_each(failures: Sequence[tuple[str, Phi2Error]]) -> None:
 
 def leaves(backend: Backend) -> Iterator[Backend]:
     """Yield the wrapped backends without their policies, in order of preference."""
-    if isinstance(backend, Wrapper):
-        yield from leaves(backend.inner)
-    elif isinstance(backend, Fallback):
+    if isinstance(backend, Fallback):
         for one in backend.backends:
             yield from leaves(one)
+    elif isinstance(backend, Wrapper):
+        yield from leaves(backend.inner)
     else:
         yield backend
 

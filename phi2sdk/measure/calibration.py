@@ -68,10 +68,6 @@ class Calibration:
     ttft: Error
     e2e: Error
 
-    def to_json(self) -> dict[str, object]:
-        """Return the calibration for ``run.json`` and the journal."""
-        return asdict(self)
-
 
 async def calibrate(wires: Iterable[str], *, streams: int = 1) -> list[Calibration]:
     """Calibrate each wire, except those that do not work on this machine.

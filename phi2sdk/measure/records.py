@@ -11,7 +11,7 @@ import sys
 from array import array
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 from phi2sdk.completion import Attempt, Completion, Count, Usage
@@ -234,14 +234,8 @@ def _outcome(result: Completion | Phi2Error) -> Outcome:
 
 
 def _shifted(attempt: Attempt, epoch_ns: int) -> Attempt:
-    return Attempt(
-        attempt.target,
-        attempt.t_send_ns - epoch_ns,
-        attempt.t_end_ns - epoch_ns,
-        attempt.error,
-        attempt.status,
-        attempt.wait,
-    )
+    t_send_ns, t_end_ns = attempt.t_send_ns - epoch_ns, attempt.t_end_ns - epoch_ns
+    return replace(attempt, t_send_ns=t_send_ns, t_end_ns=t_end_ns)
 
 
 _COUNTS = ("input", "output_billed", "output_kept", "cached")

@@ -3,46 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from time import perf_counter_ns
-from typing import Protocol
 
+from phi2sdk.client.async_client import AsyncPhi2Client
 from phi2sdk.client.budget import Hold
-from phi2sdk.completion import Completion, Event, Request, Retrying
+from phi2sdk.completion import Completion, Request, Retrying
 from phi2sdk.errors import Phi2Error
 from phi2sdk.fold import Fold
 from phi2sdk.measure.journal import Journal
 from phi2sdk.measure.records import Key, Record
+from phi2sdk.measure.run_budget import RunBudget
 from phi2sdk.measure.schedule import Due, Endless, Lane
 
-__all__ = ["Client", "Gate", "Progress", "Runner"]
+__all__ = ["Progress", "Runner"]
 
 Progress = Callable[[Record], None]
 
 STAGGER_S = 0.0037
 """Time between the starts of two workers; it does not divide the round pacing times of servers."""
-
-
-class Client(Protocol):
-    """The part of a client that the runner uses."""
-
-    def events(self, request: Request) -> AsyncGenerator[Event, None]:
-        """Yield the events of a request, with policies applied and cut at the stops."""
-        ...
-
-
-class Gate(Protocol):
-    """Decides whether a request may be sent."""
-
-    def admit(self, key: Key) -> Hold | None:
-        """Admit a request; ``None`` refuses it and all later requests."""
-        ...
-
-    def settle(self, hold: Hold, record: Record) -> None:
-        """Settle a request that has ended."""
-        ...
 
 
 @dataclass(slots=True)
@@ -55,16 +36,16 @@ class Runner:
         journal: The journal for all events.
         progress: Receives each record.
         epoch_ns: ``perf_counter_ns`` at the start of the session.
-        gate: Decides about each request, if given. After it refuses one, requests in flight are
-            completed, and no request is started.
+        gate: Admits each request within a budget, if there is one. After it refuses one, requests
+            in flight are completed, and no request is started.
     """
 
-    clients: Mapping[str, Client]
+    clients: Mapping[str, AsyncPhi2Client]
     request: Callable[[Key], Request]
     journal: Journal
     progress: Progress
     epoch_ns: int
-    gate: Gate | None = None
+    gate: RunBudget | None = None
     _shut: bool = field(default=False, init=False)
 
     async def run(self, lanes: Iterable[Lane | Endless]) -> None:

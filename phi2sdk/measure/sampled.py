@@ -12,6 +12,7 @@ from phi2sdk.errors import InvalidRequest
 from phi2sdk.measure.candidate import Candidate
 from phi2sdk.measure.records import Key, Record
 from phi2sdk.measure.schedule import Lane, sampled, seed_of
+from phi2sdk.measure.settings import Settings
 from phi2sdk.measure.workload import Workload
 from phi2sdk.prompts import END_OF_TEXT, Prompt
 from phi2sdk.sampling import Sampling
@@ -23,21 +24,6 @@ __all__ = [
     "leading_space",
     "usable",
 ]
-
-
-class _Settings(Protocol):
-    """The settings of a comparison that the sampled arm uses."""
-
-    @property
-    def identity(self) -> int: ...
-    @property
-    def identity_concurrency(self) -> int: ...
-    @property
-    def seed(self) -> int: ...
-    @property
-    def max_tokens(self) -> int: ...
-    @property
-    def timeout(self) -> float: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +39,7 @@ class SampledArm:
         seeded: Whether the route of a target takes a seed, by target.
     """
 
-    settings: _Settings
+    settings: Settings
     workload: Workload
     own: bool
     prompts: Mapping[str, Prompt]
@@ -62,7 +48,7 @@ class SampledArm:
     @classmethod
     def of(
         cls,
-        settings: _Settings,
+        settings: Settings,
         candidates: Mapping[str, Candidate],
         workload: Workload,
         identity: Workload | None,

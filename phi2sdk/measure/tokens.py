@@ -6,10 +6,10 @@ import hashlib
 import os
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from phi2sdk.errors import ConfigurationError
 
@@ -28,14 +28,9 @@ _HALF = re.compile("[\ud800-\udfff]")
 _PIECE = re.compile(r" ?[^\W\d_]{1,8}| ?\d{1,3}| ?[^\w\s]+| ?_+|\s")
 
 
-class _Encode(Protocol):
-    def __call__(self, text: str) -> tuple[int, ...]: ...
-
-
-class _Spans(Protocol):
-    """Return the begin and end of each token in characters."""
-
-    def __call__(self, text: str) -> Sequence[tuple[int, int]]: ...
+_Encode = Callable[[str], tuple[int, ...]]
+_Spans = Callable[[str], Sequence[tuple[int, int]]]
+"""Returns the begin and end of each token in characters."""
 
 
 @dataclass(slots=True)

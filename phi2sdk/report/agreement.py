@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from statistics import median
 
 from pydantic import ValidationError
@@ -17,7 +16,6 @@ from phi2sdk.measure.folder import IDENTITY, Run
 from phi2sdk.measure.records import Record
 from phi2sdk.parsing import first_mistake
 from phi2sdk.report.format import UNKNOWN, percent
-from phi2sdk.report.glossary import GLOSSARY
 from phi2sdk.report.measured import Measured
 from phi2sdk.report.schema import (
     AgreementReport,
@@ -27,11 +25,20 @@ from phi2sdk.report.schema import (
     Report,
     UnexplainedReport,
 )
-from phi2sdk.report.section import Cell, Column, Facts, Section, rate, score, target_column, words
+from phi2sdk.report.section import (
+    Cell,
+    Column,
+    Facts,
+    Measure,
+    Section,
+    rate,
+    score,
+    target_column,
+    words,
+)
 
 __all__ = [
     "MEASURES",
-    "Measure",
     "agreement_report",
     "diagnoses",
     "facts",
@@ -215,20 +222,6 @@ def _diagnosis(found: Diagnosis, regret: TargetRegret | None) -> DiagnosisReport
 
 
 # -------------------------------------------------------------------------- tables
-
-
-@dataclass(frozen=True, slots=True)
-class Measure:
-    """A measure of agreement: its field in the report, its title, and its term."""
-
-    key: str
-    title: str
-    term: str
-
-    @property
-    def meaning(self) -> str:
-        """Its definition in the glossary."""
-        return GLOSSARY[self.term].meaning
 
 
 MEASURES = (

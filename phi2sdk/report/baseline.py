@@ -74,14 +74,7 @@ def baseline_report(
             if volume is not None:
                 at_volume[name] = Interval.of(times_cheaper_at(baseline, option, volume))
             rows += [
-                SensitivityReport(
-                    factor=row.factor,
-                    target=row.target,
-                    setting=row.setting,
-                    value=row.value,
-                    times=row.times,
-                    seconds=row.seconds,
-                )
+                SensitivityReport.model_validate(row, from_attributes=True)
                 for row in sensitivity(baseline, option, book)
             ]
         elif live is not None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from phi2sdk.analysis.breakeven import HIGHEST, BreakEven, Option, break_even, cost_at, cost_curve
 from phi2sdk.analysis.cost import acceptable, cost_per_summary, machines
+from phi2sdk.analysis.metrics import window_seconds
 from phi2sdk.analysis.statistics import Estimate
 from phi2sdk.report.format import SIMULATED, UNKNOWN, grouped, usd
 from phi2sdk.report.measured import Measured
@@ -81,17 +82,12 @@ def tokens_report(measured: Measured, name: str) -> TokensReport:
 
 def cost_report(measured: Measured, name: str) -> CostReport | None:
     """Return the cost per acceptable answer; ``None`` if :func:`why_unknown` has a reason."""
-    price, records = measured.prices[name], measured.greedy[name]
-    found = cost_per_summary(
-        price,
-        records,
-        measured.run.prompts.__getitem__,
-        measured.tokenizer,
-        sequential=measured.basis == "busy",
-        warmups=measured.warmups[name],
-        spend=measured.spends[name],
-    )
-    if found is None or price is None:
+    price, spend = measured.prices[name], measured.spends[name]
+    if price is None or spend is None:
+        return None
+    window = None if measured.basis == "busy" else window_seconds(measured.greedy[name])
+    found = cost_per_summary(price, spend, window)
+    if found is None:
         return None
     per_summary = Interval.of(found.per_summary)
     assert per_summary is not None

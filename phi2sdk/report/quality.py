@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from phi2sdk.analysis.quality import Likeness, Quality, quality
+from phi2sdk.analysis.quality import quality
 from phi2sdk.analysis.text_similarity import load_encoder
 from phi2sdk.prompts import summarize
 from phi2sdk.report.format import grouped
-from phi2sdk.report.glossary import GLOSSARY
 from phi2sdk.report.measured import Measured
 from phi2sdk.report.schema import Interval, LikenessReport, QualityReport, Report
 from phi2sdk.report.section import (
     Cell,
-    Column,
+    Measure,
     Section,
     number,
     rate,
@@ -45,7 +44,7 @@ def quality_reports(measured: Measured) -> dict[str, QualityReport]:
             records, measured.tokenizer, references=references, sources=sources, encoder=encoder
         )
         if one:
-            found[name] = _quality(one)
+            found[name] = QualityReport.model_validate(one, from_attributes=True)
     return found
 
 
@@ -57,52 +56,15 @@ def _paragraphs(prompts: Mapping[str, str]) -> dict[str, str]:
     return {id: text.removeprefix(before).removesuffix(after) for id, text in prompts.items()}
 
 
-def _quality(found: Quality) -> QualityReport:
-    return QualityReport(
-        prompts=found.prompts,
-        rouge_l=_likeness(found.rouge_l),
-        chrf=_likeness(found.chrf),
-        cosine=_likeness(found.cosine),
-        faithful=_likeness(found.faithful),
-        unsupported=Interval.of(found.unsupported),
-        tokens=Interval.of(found.tokens),
-        length_ratio=Interval.of(found.length_ratio),
-        past_first_sentence=Interval.of(found.past_first_sentence),
-        unknown=dict(found.unknown),
-    )
-
-
-def _likeness(found: Likeness | None) -> LikenessReport | None:
-    if found is None:
-        return None
-    value = Interval.of(found.value)
-    assert value is not None
-    return LikenessReport(
-        prompts=found.prompts,
-        value=value,
-        baseline=found.baseline,
-        above_chance=found.above_chance,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Measure:
-    """A measure of quality: its field in the report, its title, and its term."""
-
-    key: str
-    title: str
-    term: str
-
-
 _MEASURES = (
-    _Measure("rouge_l", "ROUGE-L", "rouge_l"),
-    _Measure("chrf", "chrF", "chrf"),
-    _Measure("cosine", "cosine similarity", "cosine"),
-    _Measure("faithful", "faithful facts", "faithful"),
-    _Measure("unsupported", "unsupported facts (%)", "unsupported"),
-    _Measure("tokens", "tokens per answer", "answer_tokens"),
-    _Measure("length_ratio", "length ratio", "length_ratio"),
-    _Measure("past_first_sentence", "after first sentence (%)", "past_first_sentence"),
+    Measure("rouge_l", "ROUGE-L", "rouge_l"),
+    Measure("chrf", "chrF", "chrf"),
+    Measure("cosine", "cosine similarity", "cosine"),
+    Measure("faithful", "faithful facts", "faithful"),
+    Measure("unsupported", "unsupported facts (%)", "unsupported"),
+    Measure("tokens", "tokens per answer", "answer_tokens"),
+    Measure("length_ratio", "length ratio", "length_ratio"),
+    Measure("past_first_sentence", "after first sentence (%)", "past_first_sentence"),
 )
 _DIGITS = {"tokens": 0, "length_ratio": 2}
 
@@ -115,7 +77,7 @@ def sections(report: Report) -> Iterator[Section]:
         return
     yield Section(
         "Quality of the answers",
-        (target_column(), *(Column(m.title, m.term) for m in shown)),
+        (target_column(), *(m.column for m in shown)),
         [(words(name), *(_cell(found, m.key) for m in shown)) for name, found in known.items()],
         list(_lines(known.values(), shown)),
     )
@@ -131,13 +93,13 @@ def _cell(found: QualityReport, key: str) -> Cell:
     return rate(value)
 
 
-def _lines(known: Iterable[QualityReport], shown: Sequence[_Measure]) -> Iterator[str]:
+def _lines(known: Iterable[QualityReport], shown: Sequence[Measure]) -> Iterator[str]:
     if any(m.key in ("rouge_l", "chrf", "cosine") for m in shown):
         yield (
             '"Chance" is the similarity to the reference texts of other prompts. Similar content '
             "is not evidence of the same model."
         )
-    yield from (GLOSSARY[m.term].meaning for m in shown)
+    yield from (m.meaning for m in shown)
     titles = {m.key: m.title for m in _MEASURES}
     reasons = {titles.get(key, key): why for found in known for key, why in found.unknown.items()}
     yield from (f"Not measured: {names}, because {why}." for names, why in grouped(reasons))

@@ -6,7 +6,7 @@ lines of text. A writer formats the cells for its medium, and escapes their text
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from phi2sdk.report.format import (
@@ -26,6 +26,7 @@ __all__ = [
     "Cell",
     "Column",
     "Facts",
+    "Measure",
     "Section",
     "count",
     "money",
@@ -33,7 +34,6 @@ __all__ = [
     "quantile",
     "rate",
     "score",
-    "table_of",
     "target_column",
     "unit_of",
     "words",
@@ -109,6 +109,25 @@ class Column:
     def meaning(self) -> str:
         """The definitions of its terms, each in a sentence."""
         return " ".join(GLOSSARY[key].meaning for key in self.terms)
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A measure of a subject: its field in the report, its title, and its term in the glossary."""
+
+    key: str
+    title: str
+    term: str
+
+    @property
+    def column(self) -> Column:
+        """The column of a table of several measures."""
+        return Column(self.title, self.term)
+
+    @property
+    def meaning(self) -> str:
+        """Its definition in the glossary."""
+        return self.column.meaning
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,11 +223,6 @@ def rate(found: Interval | None) -> Cell:
 def score(found: Interval | None) -> Cell:
     """Return a cell with a similarity in [0, 1]."""
     return _NOTHING if found is None else _estimate(found, "{:.3f}".format)
-
-
-def table_of(rows: Mapping[str, Sequence[Cell]]) -> list[tuple[Cell, ...]]:
-    """Return rows that begin with the name of a target."""
-    return [(words(name), *cells) for name, cells in rows.items()]
 
 
 def _estimate(found: Interval, write: _Write, mark: str = "") -> Cell:

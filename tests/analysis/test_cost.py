@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from phi2sdk.analysis.cost import CostPerSummary, billed, cost_per_summary
+from phi2sdk.analysis.cost import CostPerSummary, billed, cost_per_summary, spend_of
+from phi2sdk.analysis.metrics import window_seconds
 from phi2sdk.completion import Attempt, Count, Usage
 from phi2sdk.measure.records import Record
 from phi2sdk.measure.tokens import estimating_tokenizer
@@ -20,9 +21,12 @@ USAGE = Usage(Count(100), Count(50))
 
 
 def priced(
-    price: Price | None, records: list[Record], *, sequential: bool = True
+    price: Price, records: list[Record], *, sequential: bool = True
 ) -> CostPerSummary | None:
-    return cost_per_summary(price, records, lambda _: "a prompt", TOKENIZER, sequential=sequential)
+    spend = spend_of(price, records, lambda _: "a prompt", TOKENIZER)
+    if spend is None:
+        return None
+    return cost_per_summary(price, spend, None if sequential else window_seconds(records))
 
 
 def test_tokens_of_answers_are_charged_by_answer() -> None:
@@ -86,7 +90,5 @@ def test_a_request_that_failed_before_any_text_is_charged_for_no_tokens() -> Non
     assert (bill.input, bill.output, bill.requests) == (0, 0, 1)
 
 
-def test_an_unknown_price_is_unknown_and_so_is_the_price_of_nothing() -> None:
-    assert priced(None, [answer()]) is None
-    assert priced(TOKENS, []) is None
+def test_the_cost_without_an_acceptable_answer_is_unknown() -> None:
     assert priced(CALLS, [failure()]) is None

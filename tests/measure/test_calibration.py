@@ -90,7 +90,7 @@ async def test_a_calibration_is_kept_in_the_journal(tmp_path: Path) -> None:
     (found,) = await calibrate(["thread"])
     with Journal(tmp_path / "r.jsonl") as journal:
         journal.begin("now")
-        journal.calibration(found.to_json())
+        journal.calibration(asdict(found))
     (kept,) = read_journal(tmp_path / "r.jsonl").calibrations
     assert kept["wire"] == "thread"
     assert kept["ttft"] == {"p50": found.ttft.p50, "p99": found.ttft.p99}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -12,7 +13,6 @@ from phi2sdk.report import agreement, baseline, cost, identity, latency, quality
 from phi2sdk.report.glossary import GLOSSARY, alphabetical, anchor
 from phi2sdk.report.html import about, assets
 from phi2sdk.report.html.data import drawn
-from phi2sdk.report.html.receipts import receipts
 from phi2sdk.report.measured import Measured
 from phi2sdk.report.notes import notes
 from phi2sdk.report.overview import decision_lines, legend, overview, simulated, so_far
@@ -67,7 +67,7 @@ def html_page(report: Report, measured: Measured) -> str:
                 calibration_facts=facts,
                 calibrations=calibrations,
                 quality=next(quality.sections(report), None),
-                receipts=receipts(report, measured.greedy),
+                finish_reasons=_finish_reasons(measured),
                 configuration=about.configuration(report),
                 machine=about.machine(report),
                 settings=about.settings_of(measured.run),
@@ -83,6 +83,14 @@ def _latencies(report: Report) -> list[str]:
     fields = LatencyReport.model_fields
     targets = report.targets.values()
     return [name for name in fields if any(getattr(t.latency, name) is not None for t in targets)]
+
+
+def _finish_reasons(measured: Measured) -> dict[str, list[tuple[str, int]]]:
+    """Return how often each finish reason was reported, by target, the most frequent first."""
+    return {
+        name: Counter(r.finish_reason or "not reported" for r in records if r.ok).most_common()
+        for name, records in measured.greedy.items()
+    }
 
 
 @cache
