@@ -23,8 +23,6 @@ from phi2sdk.completion import (
 from phi2sdk.errors import BadResponse, Phi2Error
 from phi2sdk.sampling import ParameterFate
 
-__all__ = ["Fold", "fold"]
-
 
 @dataclass(slots=True)
 class Fold:

@@ -16,8 +16,6 @@ import logging
 from phi2sdk.completion import Completion
 from phi2sdk.errors import Phi2Error
 
-__all__ = ["answered", "brief", "logger"]
-
 logger = logging.getLogger("phi2sdk")
 logger.addHandler(logging.NullHandler())
 

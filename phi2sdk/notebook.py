@@ -10,8 +10,6 @@ from collections.abc import Iterable, Sequence
 
 from phi2sdk.text import for_html
 
-__all__ = ["LONGEST", "SMALL", "answer_html", "block", "line", "table"]
-
 LONGEST = 5000
 """The largest number of characters of an answer that is shown."""
 

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
-__all__ = ["first_mistake", "parse_json", "parse_toml"]
-
 T = TypeVar("T")
 
 DEEPEST = 100

@@ -33,15 +33,6 @@ from phi2sdk.report.measured import Measured
 from phi2sdk.report.options import Analysis
 from phi2sdk.report.schema import Report
 
-__all__ = [
-    "ComparisonRun",
-    "compare",
-    "opened",
-    "report_of",
-    "run_tokenizer",
-    "target_names",
-]
-
 Watch = Callable[[Comparison, Recorded], AbstractContextManager[Progress | None]]
 """Shows the progress of a comparison, of which some requests are recorded already."""
 Agree = Callable[[Comparison, Recorded], RunBudget | None]

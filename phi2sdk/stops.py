@@ -18,8 +18,6 @@ from phi2sdk.completion import Chunk, Done, Event, Request, Sent
 from phi2sdk.errors import Phi2Error
 from phi2sdk.prompts import END_OF_TEXT
 
-__all__ = ["ACCOUNT_SECONDS", "StopCutter", "cut_at_stops", "stops_of"]
-
 ACCOUNT_SECONDS = 1.0
 """Seconds to wait for the counts of an answer after its text is complete."""
 

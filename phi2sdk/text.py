@@ -11,8 +11,6 @@ from __future__ import annotations
 import re
 from html import escape as _escape_html
 
-__all__ = ["encodable", "for_csv", "for_html", "for_markdown", "for_terminal", "untrusted"]
-
 _KEEP = {"\n", "\t"}
 _FORMULA = frozenset("=+-@\uff1d\uff0b\uff0d\uff20")
 _ENTITY = frozenset("<>&|`\\@")

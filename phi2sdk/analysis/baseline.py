@@ -17,22 +17,6 @@ from phi2sdk.pricing.book import PriceBook
 from phi2sdk.pricing.models import Hourly
 from phi2sdk.pricing.price import Bill, Price, resolve
 
-__all__ = [
-    "Baseline",
-    "CLAIM",
-    "GPUS",
-    "RATIOS",
-    "SensitivityRow",
-    "UTILISATIONS",
-    "find_baseline",
-    "per_summary",
-    "published_ratio",
-    "sensitivity",
-    "times_cheaper",
-    "times_cheaper_at",
-    "times_cheaper_than",
-]
-
 CLAIM = "phi-2/times-cheaper-than-gpt-4"
 """The id of the published ratio in the price book."""
 

@@ -21,17 +21,6 @@ from phi2sdk.analysis.cost import DAY, Spend, usd_per_day
 from phi2sdk.analysis.statistics import CONFIDENCE, FEWEST_PROMPTS, Estimate, finite
 from phi2sdk.pricing.price import Price
 
-__all__ = [
-    "HIGHEST",
-    "BreakEven",
-    "Option",
-    "break_even",
-    "cost_at",
-    "cost_curve",
-    "cost_per_summary_at",
-    "over_prompts",
-]
-
 Floats = NDArray[np.float64]
 LOWEST, HIGHEST = 1.0, 1e8
 """Minimum and maximum of the volumes per day that are searched for a break-even."""

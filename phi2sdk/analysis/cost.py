@@ -16,20 +16,6 @@ from phi2sdk.measure.tokens import ReferenceTokenizer
 from phi2sdk.pricing.models import Hourly, Owned
 from phi2sdk.pricing.price import Bill, Price
 
-__all__ = [
-    "CostPerSummary",
-    "DAY",
-    "Spend",
-    "acceptable",
-    "billed",
-    "cost_per_summary",
-    "cost_ratio",
-    "machines",
-    "spend_of",
-    "usd_per_day",
-    "why_unknown",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class CostPerSummary:

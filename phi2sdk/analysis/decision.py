@@ -17,16 +17,6 @@ from dataclasses import dataclass
 from phi2sdk.analysis.breakeven import BreakEven
 from phi2sdk.analysis.statistics import FEWEST_PROMPTS, Estimate
 
-__all__ = [
-    "Choice",
-    "dominated_by",
-    "no_decision",
-    "ranked",
-    "too_few",
-    "what_would_change",
-    "winner",
-]
-
 ENOUGH_ANSWERED = 0.5
 """The share of its planned requests that a target must have answered to be chosen."""
 _IDENTITY = {"reference": 1.0, "consistent": 1.0, "different": 0.0}

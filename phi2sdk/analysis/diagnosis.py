@@ -19,8 +19,6 @@ from phi2sdk.analysis.regret import Regret, TargetRegret
 from phi2sdk.measure.records import Record
 from phi2sdk.measure.tokens import ReferenceTokenizer
 
-__all__ = ["Cause", "Diagnosis", "Kind", "Unexplained", "diagnose"]
-
 Kind = Literal[
     "white space", "past the stop", "tie", "shorter", "longer", "empty", "beginning", "unexplained"
 ]

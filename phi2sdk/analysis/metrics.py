@@ -14,25 +14,6 @@ from phi2sdk.errors import ConfigurationError
 from phi2sdk.measure.records import Record
 from phi2sdk.measure.tokens import ReferenceTokenizer
 
-__all__ = [
-    "E2E",
-    "ICL",
-    "Metric",
-    "NEVER",
-    "RESPONSE",
-    "SCHEDULE_LAG",
-    "TTFT",
-    "busy_seconds",
-    "is_good",
-    "latencies",
-    "longest_stall",
-    "parse_slo",
-    "throughput",
-    "tokens_per_chunk",
-    "tpot",
-    "window_seconds",
-]
-
 NEVER = float("inf")
 """The value of a request that did not answer: above every limit, last in every ranking."""
 

@@ -19,8 +19,6 @@ from phi2sdk.analysis.text_similarity import Encoder, chrf, cosines, rouge_l, un
 from phi2sdk.measure.records import Record
 from phi2sdk.measure.tokens import ReferenceTokenizer
 
-__all__ = ["Likeness", "Quality", "first_sentence", "likeness", "quality"]
-
 SHUFFLES, PAIRS = 10, 1000
 """Number of references of other prompts for each answer, and for all answers."""
 

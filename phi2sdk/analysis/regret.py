@@ -26,20 +26,6 @@ from phi2sdk.analysis.agreement import Pairing, common_prefix, same_cut
 from phi2sdk.analysis.retokenize import Scorer, score_as_written
 from phi2sdk.logprobs import Score
 
-__all__ = [
-    "TIE",
-    "AnswerRegret",
-    "Greedy",
-    "Regret",
-    "Scored",
-    "TargetRegret",
-    "greedy_answers",
-    "near_tie",
-    "regret_of",
-    "score_greedy",
-    "written_in",
-]
-
 TIE = 0.01
 """Minimum limit for a tie, in nats."""
 CLEAR = 1.0

@@ -15,18 +15,6 @@ from rapidfuzz.distance import LCSseq
 from phi2sdk.backends.engine.files import from_files
 from phi2sdk.errors import ConfigurationError
 
-__all__ = [
-    "Encoder",
-    "check_encoder",
-    "chrf",
-    "cosines",
-    "details",
-    "load_encoder",
-    "rouge_l",
-    "unsupported",
-    "words",
-]
-
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
 _ROUGE_WORD = re.compile(f"[{_CJK}]|[^\\W_{_CJK}]+")
 

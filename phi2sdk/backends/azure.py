@@ -39,8 +39,6 @@ from phi2sdk.transport.failures import Failure, error_for
 from phi2sdk.transport.http import HttpTransport, Timeouts
 from phi2sdk.transport.preview import RequestPreview
 
-__all__ = ["DIALECTS", "SCORE", "AzureBackend", "AzureChat", "ScoreRoute"]
-
 Engine = Literal["newer", "older"]
 Form = Literal["input_string", "params"]
 Style = Literal["score", "tgi", "chat", "v1"]

@@ -9,8 +9,6 @@ from typing import Any
 from phi2sdk.errors import BadResponse
 from phi2sdk.transport.failures import Failure, error_for
 
-__all__ = ["answer_of", "without_echo"]
-
 _ENCODINGS = 3
 """Largest number of times that a response may be encoded as a JSON string."""
 

@@ -13,8 +13,6 @@ from phi2sdk.secret import Secret
 from phi2sdk.text import untrusted
 from phi2sdk.transport.redaction import Redactor
 
-__all__ = ["Credential", "TokenCache", "default_credential"]
-
 EARLY_SECONDS = 300
 """Seconds before its expiry at which a token is renewed."""
 

@@ -49,8 +49,6 @@ from phi2sdk.transport.http import Timeouts
 from phi2sdk.transport.preview import RequestPreview
 from phi2sdk.transport.redaction import Redactor
 
-__all__ = ["DIALECTS", "ClarifaiBackend", "ModelName", "OutputReader"]
-
 VOCABULARY_SIZE = 51_200
 """Rows of Phi-2's embedding: as ``top_k`` it excludes nothing, whatever engine reads it. Other
 words for 'off' (0, -1, none) are refused by one engine or another, and a key that is left out

@@ -11,8 +11,6 @@ from typing import Any
 from clarifai_grpc.grpc.api import service_pb2
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
-__all__ = ["protoset"]
-
 
 def protoset() -> bytes:
     """The service's file and all that it imports, each after what it imports, as protoc writes it.

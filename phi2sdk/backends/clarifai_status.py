@@ -34,8 +34,6 @@ from phi2sdk.errors import (
 from phi2sdk.text import untrusted
 from phi2sdk.transport.redaction import Redactor
 
-__all__ = ["BY_GROUP", "BY_RPC_CODE", "BY_STATUS", "error_for_rpc", "error_for_status", "kind_of"]
-
 PROVIDER = "clarifai"
 
 BY_STATUS: Mapping[int, type[Phi2Error]] = {

@@ -27,8 +27,6 @@ from phi2sdk.transport.http import MAX_RESPONSE_BYTES, Timeouts, check_endpoint,
 from phi2sdk.transport.preview import RequestPreview
 from phi2sdk.transport.redaction import Redactor
 
-__all__ = ["PUBLIC_ENDPOINT", "Endpoint", "GrpcTransport", "with_scheme"]
-
 PUBLIC_ENDPOINT = "https://api.clarifai.com"
 
 _SERVICE = "/clarifai.api.V2/"

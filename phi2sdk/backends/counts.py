@@ -13,8 +13,6 @@ from dataclasses import replace
 from phi2sdk.completion import Chunk, Count, Done, Event, Opened, Request, Usage
 from phi2sdk.log import logger
 
-__all__ = ["believed", "most_input", "most_output", "plausible"]
-
 _EXTRA_TOKENS = 8
 """Tokens that a server adds to a prompt or an answer, such as a beginning-of-text token."""
 _TEMPLATE_TOKENS = 256

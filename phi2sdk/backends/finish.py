@@ -13,8 +13,6 @@ from phi2sdk.completion import FinishReason
 from phi2sdk.errors import BadResponse
 from phi2sdk.text import untrusted
 
-__all__ = ["finish_of", "told"]
-
 _KNOWN: Mapping[str, FinishReason] = {
     "stop": "stop",
     "length": "length",

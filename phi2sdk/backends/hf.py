@@ -50,8 +50,6 @@ from phi2sdk.transport.redaction import Redactor
 if TYPE_CHECKING:
     from huggingface_hub import InferenceEndpoint
 
-__all__ = ["DIALECTS", "TGI", "TGI_DIALECT", "HFBackend"]
-
 TGI_DIALECT = Dialect(
     name="hf.tgi",
     rules={

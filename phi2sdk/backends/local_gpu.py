@@ -31,8 +31,6 @@ from phi2sdk.stops import StopCutter, stops_of
 if TYPE_CHECKING:
     from phi2sdk.backends.engine.model import LocalModel
 
-__all__ = ["DIALECTS", "LocalBackend"]
-
 DeviceName = Literal["auto", "cuda", "cpu", "mps"]
 QuantizeName = Literal["int8", "int4"]
 

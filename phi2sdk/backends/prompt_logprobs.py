@@ -12,8 +12,6 @@ from typing import Any
 from phi2sdk.errors import BadResponse
 from phi2sdk.logprobs import TokenLogprob
 
-__all__ = ["ask_echo", "ask_prefill", "read_echo", "read_prefill"]
-
 
 def ask_prefill(text: str) -> dict[str, Any]:
     """Return the body for TGI's ``/generate``, which generates at least one token."""

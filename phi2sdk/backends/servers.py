@@ -30,16 +30,6 @@ from phi2sdk.logprobs import TokenLogprob
 from phi2sdk.stops import stops_of
 from phi2sdk.transport.http import HttpTransport, Timeouts
 
-__all__ = [
-    "SERVERS",
-    "UNDETECTED",
-    "UNRECOGNIZED",
-    "DetectingBackend",
-    "Detection",
-    "Server",
-    "known_software",
-]
-
 Server = Literal["vllm", "sglang", "llamacpp", "ollama", "tgi", "openai", "transformers"]
 
 SERVERS: tuple[Server, ...] = get_args(Server)

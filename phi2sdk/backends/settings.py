@@ -11,8 +11,6 @@ from phi2sdk.errors import ConfigurationError
 if TYPE_CHECKING:
     from phi2sdk.backends.base import Backend
 
-__all__ = ["refuse_wrong_kinds", "without_aliases"]
-
 _WORDS: Mapping[type, str] = {
     str: "a string",
     bool: "true or false",

@@ -17,13 +17,12 @@ from phi2sdk.cli.explain import explain
 from phi2sdk.cli.generate import generate
 from phi2sdk.cli.init import init
 from phi2sdk.cli.memory import memory
+from phi2sdk.cli.options import HELP
 from phi2sdk.cli.plan import plan
 from phi2sdk.cli.prices import prices
 from phi2sdk.cli.report import report
 from phi2sdk.cli.serve import serve
 from phi2sdk.cli.trust import trust
-
-__all__ = ["app"]
 
 app = typer.Typer(
     name="phi2",
@@ -31,7 +30,7 @@ app = typer.Typer(
     epilog="Example: phi2 compare --demo",
     no_args_is_help=True,
     rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=HELP,
     pretty_exceptions_enable=False,
 )
 

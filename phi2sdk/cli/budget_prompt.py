@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from phi2sdk.measure.journal import Recorded
     from phi2sdk.measure.run_budget import RunBudget
 
-__all__ = ["BudgetPrompt", "ask"]
-
 
 class BudgetPrompt:
     """A cap on the cost of a run that the user agrees to before anything is sent.

@@ -10,14 +10,12 @@ from rich.console import Console
 
 from phi2sdk.cli.compare_options import CompareOptions
 from phi2sdk.cli.errors import INTERRUPTED, leaving_at_once
-from phi2sdk.cli.options import IN_THE_TABLE, advice_as_options, takes
+from phi2sdk.cli.options import IN_THE_TABLE, advice_as_options, single_command, takes
 from phi2sdk.cli.output import console, log_to, print_document
 
 if TYPE_CHECKING:
     from phi2sdk.cli.compare_run import Asked
     from phi2sdk.report.schema import Report
-
-__all__ = ["app", "compare"]
 
 
 @takes(CompareOptions)
@@ -49,14 +47,7 @@ def compare(options: CompareOptions, context: typer.Context) -> None:
     raise typer.Exit(work(asked, context.command_path, say))
 
 
-app = typer.Typer(
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command(epilog="Example: python -m phi2sdk.compare paragraphs.txt --target gpu --output run/")(
-    compare
-)
+app = single_command(compare, "python -m phi2sdk.compare paragraphs.txt --target gpu --output run/")
 
 
 def _compare(asked: Asked, program: str, say: Console) -> int:

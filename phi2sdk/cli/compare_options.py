@@ -12,10 +12,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from phi2sdk.cli.options import FLAG, complete_formats, complete_targets, panel
+from phi2sdk.cli.options import complete_formats, complete_targets, flag, panel
 from phi2sdk.prompts import FORMATS
-
-__all__ = ["CompareOptions"]
 
 _input = panel("Input")
 _targets = panel("Targets")
@@ -56,8 +54,7 @@ class CompareOptions:
         ),
     ] = "instruct"
     allow_control_tokens: Annotated[
-        bool,
-        _input("--allow-control-tokens", metavar=FLAG, help="Allow <|endoftext|> in the texts."),
+        bool, flag(_input, "--allow-control-tokens", help="Allow <|endoftext|> in the texts.")
     ] = False
     target: Annotated[
         list[str] | None,
@@ -73,9 +70,7 @@ class CompareOptions:
         Path | None,
         _targets(metavar="FILE", help="Configuration (default: phi2.toml).", dir_okay=False),
     ] = None
-    demo: Annotated[
-        bool, _targets("--demo", metavar=FLAG, help="Compare the targets of the demo.")
-    ] = False
+    demo: Annotated[bool, flag(_targets, "--demo", help="Compare the targets of the demo.")] = False
     reference: Annotated[
         str | None,
         _targets(
@@ -111,9 +106,9 @@ class CompareOptions:
     ] = None
     unique_prefix: Annotated[
         bool,
-        _load(
+        flag(
+            _load,
             "--unique-prefix",
-            metavar=FLAG,
             help="Add a unique prefix to each repetition, to defeat caches.",
         ),
     ] = False
@@ -134,7 +129,7 @@ class CompareOptions:
         float | None, _cost(metavar="USD", help="Stop the run before it costs more.")
     ] = None
     yes: Annotated[
-        bool, _cost("--yes", "-y", metavar=FLAG, help="Accept --budget-usd without a question.")
+        bool, flag(_cost, "--yes", "-y", help="Accept --budget-usd without a question.")
     ] = False
     tokenizer_ratio: Annotated[
         float,
@@ -220,14 +215,9 @@ class CompareOptions:
         ),
     ] = None
     out: Annotated[Path | None, typer.Option("--out", hidden=True)] = None
-    resume: Annotated[
-        bool,
-        _output("--resume", metavar=FLAG, help="Continue the run in --output."),
-    ] = False
-    json: Annotated[bool, _output("--json", metavar=FLAG, help="Print the report as JSON.")] = False
-    quiet: Annotated[
-        bool, _output("--quiet", "-q", metavar=FLAG, help="Print the report only.")
-    ] = False
+    resume: Annotated[bool, flag(_output, "--resume", help="Continue the run in --output.")] = False
+    json: Annotated[bool, flag(_output, "--json", help="Print the report as JSON.")] = False
+    quiet: Annotated[bool, flag(_output, "--quiet", "-q", help="Print the report only.")] = False
     verbose: Annotated[
-        bool, _output("--verbose", "-v", metavar=FLAG, help="Print each retry and detected server.")
+        bool, flag(_output, "--verbose", "-v", help="Print each retry and detected server.")
     ] = False

@@ -31,8 +31,6 @@ from phi2sdk.prompts import known_format
 from phi2sdk.report.options import Analysis
 from phi2sdk.report.requirements import Requirement
 
-__all__ = ["Asked"]
-
 Notice = Callable[[str], None]
 _INPUT = "give a .jsonl, .csv or .txt file, or - for standard input"
 

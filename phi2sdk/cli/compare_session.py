@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from phi2sdk.pipeline import ComparisonRun
     from phi2sdk.report.schema import Report
 
-__all__ = ["advise", "begin", "interruptible", "measure", "status_of"]
-
 T = TypeVar("T")
 
 NO_TARGET = "No target is named and none is configured, so this is the demo."

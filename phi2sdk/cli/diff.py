@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from phi2sdk.cli.options import FLAG, panel, percent
+from phi2sdk.cli.options import flag, panel, percent
 from phi2sdk.cli.output import console, print_document
 from phi2sdk.text import for_terminal
 
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from phi2sdk.report.diff import Diff
-
-__all__ = ["diff", "show"]
-
 
 _option = panel()
 
@@ -41,9 +38,7 @@ def diff(
             dir_okay=False,
         ),
     ] = None,
-    json: Annotated[
-        bool, _option("--json", metavar=FLAG, help="Print the comparison as JSON.")
-    ] = False,
+    json: Annotated[bool, flag(_option, "--json", help="Print the comparison as JSON.")] = False,
 ) -> None:
     """Compare two runs: latency, cost, identity and answers of each target.
 

@@ -15,7 +15,7 @@ import typer
 
 from phi2sdk import backends
 from phi2sdk.cli.errors import FAILED, NEXT_STEPS
-from phi2sdk.cli.options import FLAG, Config, panel
+from phi2sdk.cli.options import Config, flag, panel
 from phi2sdk.cli.output import console, print_json, print_table
 from phi2sdk.cli.trust import ask_first
 from phi2sdk.completion import ServerSoftware
@@ -118,9 +118,7 @@ def _how_to_configure(name: str) -> str:
 
 def doctor(
     config: Config = None,
-    json: Annotated[
-        bool, panel()("--json", metavar=FLAG, help="Print the results as JSON.")
-    ] = False,
+    json: Annotated[bool, flag(panel(), "--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Check which targets are ready, and show the next step for the others.
 

@@ -9,15 +9,12 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from phi2sdk.cli.errors import leaving_at_once
-from phi2sdk.cli.options import FLAG, panel
+from phi2sdk.cli.options import flag, panel, single_command
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.secret import EMULATOR_KEY
 
 if TYPE_CHECKING:
     from phi2sdk.emulator import Provider
-
-__all__ = ["CONTEXT", "app", "emulate"]
-
 
 _answers, _server, _output = panel("Answers"), panel("Server"), panel("Output")
 
@@ -71,19 +68,14 @@ def emulate(
     ] = "127.0.0.1",
     allow_public_bind: Annotated[
         bool,
-        _server(
-            "--allow-public-bind",
-            metavar=FLAG,
-            help="Allow a --host that other machines can reach.",
-        ),
+        flag(_server, "--allow-public-bind", help="Allow a --host that other machines can reach."),
     ] = False,
     seconds: Annotated[
         float | None,
         _server("--for", metavar="SECONDS", help="Stop after this time (default: until Ctrl-C)."),
     ] = None,
     json: Annotated[
-        bool,
-        _output("--json", metavar=FLAG, help="Print the variables as one line of JSON."),
+        bool, flag(_output, "--json", help="Print the variables as one line of JSON.")
     ] = False,
 ) -> None:
     """Serve emulators of Azure, Clarifai, Hugging Face and OpenAI on loopback, for tests.
@@ -124,12 +116,8 @@ def emulate(
 CONTEXT = {"allow_interspersed_args": False}
 """Options after the first word of COMMAND belong to COMMAND."""
 
-app = typer.Typer(
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command(
-    epilog="Example: python -m phi2sdk.emulator --model demo -- python my_program.py",
+app = single_command(
+    emulate,
+    "python -m phi2sdk.emulator --model demo -- python my_program.py",
     context_settings=CONTEXT,
-)(emulate)
+)

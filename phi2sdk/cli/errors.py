@@ -22,18 +22,6 @@ from phi2sdk.text import for_terminal
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-__all__ = [
-    "DONE",
-    "FAILED",
-    "INTERRUPTED",
-    "NEXT_STEPS",
-    "NO_READER",
-    "REQUIREMENT_FAILS",
-    "USAGE",
-    "leaving_at_once",
-    "run",
-]
-
 DONE, REQUIREMENT_FAILS, USAGE, FAILED, INTERRUPTED, NO_READER = 0, 1, 2, 3, 130, 141
 
 _EXTRAS = {

@@ -14,7 +14,7 @@ import typer
 
 from phi2sdk import backends
 from phi2sdk import config as configuration
-from phi2sdk.cli.options import FLAG, RequestOptions, advice_as_options, panel, takes
+from phi2sdk.cli.options import RequestOptions, advice_as_options, flag, panel, takes
 from phi2sdk.cli.output import console, plain, print_json
 from phi2sdk.cli.receipt import print_receipt
 from phi2sdk.cli.trust import ask_first
@@ -23,8 +23,6 @@ from phi2sdk.config.environment import FromEnvironment
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.secret import Secret
 from phi2sdk.transport.preview import RequestPreview, command
-
-__all__ = ["explain"]
 
 _NO_CALL = {
     True: "runs in this process: there is no request to show",
@@ -41,24 +39,23 @@ class ExplainOptions(RequestOptions):
 
     stream: Annotated[
         bool,
-        _output(
+        flag(
+            _output,
             "--stream/--no-stream",
-            metavar=FLAG,
             help="Show the request for a stream, as generate sends it, or for one response "
             "(default: --stream).",
         ),
     ] = True
     curl: Annotated[
         bool,
-        _output(
+        flag(
+            _output,
             "--curl",
-            metavar=FLAG,
             help="Print the exact request as a cURL command, with the key as a shell variable.",
         ),
     ] = False
     json: Annotated[
-        bool,
-        _output("--json", metavar=FLAG, help="Print the request and its receipt as JSON."),
+        bool, flag(_output, "--json", help="Print the request and its receipt as JSON.")
     ] = False
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from phi2sdk.cli.options import FLAG, RequestOptions, advice_as_options, panel, takes
+from phi2sdk.cli.options import RequestOptions, advice_as_options, flag, panel, takes
 from phi2sdk.cli.output import console, log_to, plain, print_json
 from phi2sdk.cli.receipt import print_answered
 from phi2sdk.cli.trust import ask_first
@@ -18,8 +18,6 @@ from phi2sdk.errors import ConfigurationError
 from phi2sdk.prompts import Prompt
 from phi2sdk.text import for_terminal
 
-__all__ = ["generate"]
-
 _output = panel("Output")
 
 
@@ -27,26 +25,21 @@ _output = panel("Output")
 class GenerateOptions(RequestOptions):
     """The options of ``phi2 generate``, as they were typed."""
 
-    stream: Annotated[
-        bool, _output("--stream", metavar=FLAG, help="Print the text as it arrives.")
-    ] = False
+    stream: Annotated[bool, flag(_output, "--stream", help="Print the text as it arrives.")] = False
     receipt: Annotated[
         bool,
-        _output(
+        flag(
+            _output,
             "--receipt",
-            metavar=FLAG,
             help="Print what was sent, with latency, tokens and cost, on standard error.",
         ),
     ] = False
     json: Annotated[
-        bool,
-        _output("--json", metavar=FLAG, help="Print the answer and its receipt as JSON."),
+        bool, flag(_output, "--json", help="Print the answer and its receipt as JSON.")
     ] = False
     verbose: Annotated[
         bool,
-        _output(
-            "--verbose", "-v", metavar=FLAG, help="Print each request and retry on standard error."
-        ),
+        flag(_output, "--verbose", "-v", help="Print each request and retry on standard error."),
     ] = False
 
 

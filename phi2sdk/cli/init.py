@@ -11,15 +11,12 @@ from pathlib import Path
 from typing import Annotated
 
 from phi2sdk.backends.engine.memory import this_device
-from phi2sdk.cli.options import FLAG, panel
-from phi2sdk.cli.output import console
+from phi2sdk.cli.options import flag, panel
+from phi2sdk.cli.output import console, print_lines
 from phi2sdk.config.lookup import DEFAULT_CONFIG
 from phi2sdk.config.starter import starter
 from phi2sdk.config.target import Target
 from phi2sdk.errors import ConfigurationError, Phi2Error
-from phi2sdk.text import for_terminal
-
-__all__ = ["init"]
 
 _option = panel()
 
@@ -32,7 +29,7 @@ def init(
         ),
     ] = Path(DEFAULT_CONFIG),
     force: Annotated[
-        bool, _option("--force", "-f", metavar=FLAG, help="Replace the file if it exists.")
+        bool, flag(_option, "--force", "-f", help="Replace the file if it exists.")
     ] = False,
 ) -> None:
     """Write a commented configuration file from what the environment configures.
@@ -63,9 +60,7 @@ def init(
     lines += [f"{name} is not in use: {reason}" for name, reason in made.missing.items()]
     config = "" if str(output) == DEFAULT_CONFIG else f" --config {shlex.quote(str(output))}"
     lines.append(f"Next step: phi2 doctor{config} checks every target.")
-    to = console()
-    for line in lines:
-        to.print(for_terminal(line))
+    print_lines(console(), *lines)
 
 
 def _why_not_local() -> str | None:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 
 from phi2sdk.backends.engine import memory as sizes
-from phi2sdk.cli.options import FLAG, panel
+from phi2sdk.cli.options import flag, panel
 from phi2sdk.cli.output import console, plain, print_json, print_table
-
-__all__ = ["memory"]
 
 _option = panel()
 _NUMBERS = ("context (tokens)", "weights (GB)", "KV cache (GB)", "working (MB)", "total (GB)")
@@ -41,7 +39,7 @@ def memory(
         ),
     ] = "auto",
     json: Annotated[
-        bool, _option("--json", metavar=FLAG, help="Print the numbers as JSON, in bytes.")
+        bool, flag(_option, "--json", help="Print the numbers as JSON, in bytes.")
     ] = False,
 ) -> None:
     """Show how much memory Phi-2 needs, and which GPUs are large enough.

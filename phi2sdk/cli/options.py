@@ -19,21 +19,6 @@ from phi2sdk.errors import ConfigurationError, InvalidRequest
 from phi2sdk.prompts import FORMATS, Prompt, known_format
 from phi2sdk.sampling import PARAMETERS, Sampling
 
-__all__ = [
-    "AllowControlTokens",
-    "Config",
-    "FLAG",
-    "Format",
-    "IN_THE_TABLE",
-    "RequestOptions",
-    "advice_as_options",
-    "complete_formats",
-    "complete_targets",
-    "panel",
-    "percent",
-    "takes",
-]
-
 
 def complete_targets(ctx: typer.Context, incomplete: str) -> Iterator[tuple[str, str]]:
     """Yield the names of targets and backends that complete ``incomplete``, with descriptions.
@@ -65,8 +50,10 @@ def panel(name: str | None = None) -> Callable[..., Any]:
     return partial(typer.Option, rich_help_panel=name, show_default=False)
 
 
-FLAG = ""
-"""The metavar of an option without a value."""
+def flag(option: Callable[..., Any], *names: str, help: str) -> Any:
+    """Declare an option without a value, in the panel of ``option``."""
+    return option(*names, metavar="", help=help)
+
 
 _prompt, _target, _sampling = panel("Prompt"), panel("Target"), panel("Sampling")
 _CONFIG: dict[str, Any] = {
@@ -85,9 +72,11 @@ Format = Annotated[
     ),
 ]
 AllowControlTokens = Annotated[
-    bool,
-    _prompt("--allow-control-tokens", metavar=FLAG, help="Allow <|endoftext|> in the prompt."),
+    bool, flag(_prompt, "--allow-control-tokens", help="Allow <|endoftext|> in the prompt.")
 ]
+
+HELP = {"help_option_names": ["-h", "--help"]}
+"""The settings of an application: both names of the option that shows the help."""
 
 IN_THE_TABLE = 'set on_unsupported = "warn" in the target\'s table of phi2.toml'
 """The advice that replaces ``--on-unsupported`` in commands without this option."""
@@ -272,3 +261,10 @@ def takes(
         return command
 
     return decorate
+
+
+def single_command(command: Callable[..., Any], example: str, **settings: Any) -> typer.Typer:
+    """Return an application with one command, and an example at the end of its help."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, context_settings=HELP)
+    app.command(epilog=f"Example: {example}", **settings)(command)
+    return app

@@ -18,8 +18,6 @@ from phi2sdk.text import for_terminal
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["console", "log_to", "plain", "print_document", "print_json", "print_table"]
-
 UNLIMITED = 10_000
 """The width, in columns, of output that is not a terminal: no line is wrapped."""
 
@@ -78,6 +76,14 @@ def print_table(
     with to.capture() as captured:
         to.print(table)
     to.file.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
+
+
+def print_lines(to: Console, *lines: str) -> None:
+    """Print lines as plain text; nothing in them is markup or controls the terminal."""
+    from rich.text import Text
+
+    for line in lines:
+        to.print(Text(for_terminal(line)))
 
 
 def log_to(say: Console) -> None:

@@ -8,26 +8,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from phi2sdk.cli.options import (
-    FLAG,
     AllowControlTokens,
     Format,
     advice_as_options,
     complete_targets,
+    flag,
     panel,
 )
-from phi2sdk.cli.output import console, print_table
+from phi2sdk.cli.output import console, print_lines, print_table
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.prompts import Format as PromptFormat
 from phi2sdk.prompts import known_format
-from phi2sdk.text import for_terminal
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from phi2sdk.identity.power_plan import PlannedCalls, Plans
-
-__all__ = ["plan"]
-
 
 _test, _model, _prompts_panel = panel("Test"), panel("Model"), panel("Prompt")
 _cost, _output = panel("Cost"), panel("Output")
@@ -127,9 +123,9 @@ def plan(
         Path | None,
         _cost(metavar="FILE", help="Configuration file (default: phi2.toml).", dir_okay=False),
     ] = None,
-    json: Annotated[bool, _output("--json", metavar=FLAG, help="Print the plan as JSON.")] = False,
+    json: Annotated[bool, flag(_output, "--json", help="Print the plan as JSON.")] = False,
     quiet: Annotated[
-        bool, _output("--quiet", "-q", metavar=FLAG, help="Print the plan only, no progress.")
+        bool, flag(_output, "--quiet", "-q", help="Print the plan only, no progress.")
     ] = False,
 ) -> None:
     """Estimate how many calls, tokens and dollars an identity test needs.
@@ -218,8 +214,6 @@ _NUMBERS = ("calls", "95% interval", "output tokens", "cost (USD)", "nats per to
 
 
 def _show(found: Plans, to: Console) -> None:
-    from rich.text import Text
-
     print_table(
         ("change", *_NUMBERS, "test"),
         map(_cells, found.plans),
@@ -227,8 +221,7 @@ def _show(found: Plans, to: Console) -> None:
         right=_NUMBERS,
         fold=("change", "test"),
     )
-    for line in found.notes():
-        to.print(Text(for_terminal(line)))
+    print_lines(to, *found.notes())
 
 
 def _cells(one: PlannedCalls) -> tuple[str, ...]:

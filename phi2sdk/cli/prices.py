@@ -9,19 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from phi2sdk.cli.errors import DONE, REQUIREMENT_FAILS
-from phi2sdk.cli.options import FLAG, Config, panel
-from phi2sdk.cli.output import console, print_json, print_table
+from phi2sdk.cli.options import Config, flag, panel
+from phi2sdk.cli.output import console, print_json, print_lines, print_table
 from phi2sdk.config.lookup import load_book, own_prices
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.pricing import genai_prices as genai_source
 from phi2sdk.pricing.book import STALE_AFTER, PriceBook, Quote
-from phi2sdk.text import for_terminal
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-__all__ = ["against_genai_prices", "prices"]
-
 
 _option = panel()
 
@@ -38,16 +34,14 @@ def prices(
     config: Config = None,
     check: Annotated[
         bool,
-        _option(
+        flag(
+            _option,
             "--check",
-            metavar=FLAG,
             help=f"Exit with status 1 if a price is older than {STALE_AFTER.days} days, or differs "
             "from the package genai-prices.",
         ),
     ] = False,
-    json: Annotated[
-        bool, _option("--json", metavar=FLAG, help="Print the prices as JSON.")
-    ] = False,
+    json: Annotated[bool, flag(_option, "--json", help="Print the prices as JSON.")] = False,
 ) -> None:
     """List the known prices, each with its unit, date and source.
 
@@ -77,7 +71,7 @@ def prices(
         right=("USD",),
         fold=("per", "source"),
     )
-    _say(to, *_summary(shown, own, old))
+    print_lines(to, *_summary(shown, own, old))
     differences = _compare_with_genai_prices(to, book, pattern)
     if check and (old or differences):
         raise typer.Exit(REQUIREMENT_FAILS)
@@ -125,7 +119,7 @@ def _compare_with_genai_prices(to: Console, book: PriceBook, pattern: str) -> in
     """Print how the prices compare with genai-prices; return how many differ."""
     version = genai_source.version()
     if version is None:
-        _say(
+        print_lines(
             to,
             "The prices were not compared with genai-prices, which is not installed: "
             "python -m pip install 'phi2sdk[prices]'",
@@ -135,7 +129,7 @@ def _compare_with_genai_prices(to: Console, book: PriceBook, pattern: str) -> in
     if not found:
         return 0
     other = [(id, ours, theirs) for id, ours, theirs in found if ours != theirs]
-    _say(
+    print_lines(
         to,
         f"{len(found) - len(other)} prices agree with genai-prices {version}, and {len(other)} "
         "differ.",
@@ -177,10 +171,3 @@ def _summary(shown: list[Quote], own: set[str], old: list[str]) -> Iterator[str]
         'for tokens, or price = { model = "owned", device = "H200" } for a device that runs the '
         "target and that you own."
     )
-
-
-def _say(to: Console, *lines: str) -> None:
-    from rich.text import Text
-
-    for line in lines:
-        to.print(Text(for_terminal(line)))

@@ -21,8 +21,6 @@ from rich.progress import (
 from phi2sdk.measure.records import Record
 from phi2sdk.pricing.price import Price
 
-__all__ = ["LINE_EVERY", "Board", "Lines", "Live", "Planned", "duration", "live", "usd_so_far"]
-
 LINE_EVERY = 15.0
 """The number of seconds between two lines without a terminal."""
 

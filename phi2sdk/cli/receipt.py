@@ -6,14 +6,11 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from phi2sdk.cli.output import print_table
+from phi2sdk.cli.output import print_lines, print_table
 from phi2sdk.completion import Attempt, Completion, Receipt
-from phi2sdk.text import for_terminal
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-__all__ = ["print_answered", "print_receipt"]
 
 
 def print_receipt(
@@ -43,8 +40,8 @@ def print_receipt(
         **({"template": wrapped} if receipt.wrapped else {}),
         **(answer or {}),
     }
-    _print_lines(lines, to)
-    _write(to)
+    width = max(map(len, lines))
+    print_lines(to, *(f"{label:<{width}}  {value}" for label, value in lines.items()), "")
     print_table(
         ("parameter", "value", "outcome", "sent as", "note"),
         (
@@ -62,7 +59,7 @@ def print_answered(completion: Completion, to: Console) -> None:
     attempts = completion.receipt.attempts
     if not attempts:
         return
-    _write(to)
+    print_lines(to, "")
     print_table(
         ("attempt", "target", "result", "status", "duration (s)", "wait (s)"),
         ((str(number), *_attempt(one)) for number, one in enumerate(attempts, start=1)),
@@ -93,18 +90,6 @@ def _measured(completion: Completion) -> Iterator[tuple[str, str]]:
     if cost is not None:
         about = "about " if cost.estimated else ""
         yield "cost", f"{about}{cost.usd:.2g} USD, {cost.source} ({cost.date})"
-
-
-def _print_lines(lines: dict[str, str], to: Console) -> None:
-    width = max(map(len, lines))
-    for label, value in lines.items():
-        _write(to, f"{label:<{width}}  {value}")
-
-
-def _write(to: Console, line: str = "") -> None:
-    from rich.text import Text
-
-    to.print(Text(for_terminal(line)))
 
 
 def _value(value: object) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from phi2sdk.cli.errors import DONE, REQUIREMENT_FAILS
-from phi2sdk.cli.options import FLAG, panel, percent
+from phi2sdk.cli.options import flag, panel, percent
 from phi2sdk.cli.output import console, print_document
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.text import for_terminal
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from phi2sdk.measure.tokens import ReferenceTokenizer
     from phi2sdk.report.options import Analysis
     from phi2sdk.report.schema import Report
-
-__all__ = ["analysis_like", "report"]
-
 
 SECTIONS = "cost, identity, agreement, quality, latency or all"
 _output, _analysis = panel("Output"), panel("Analysis")
@@ -37,9 +34,7 @@ def report(
             help=f"Print a section instead of the overview: {SECTIONS}; repeatable.",
         ),
     ] = None,
-    json: Annotated[
-        bool, _output("--json", metavar=FLAG, help="Print the report as JSON.")
-    ] = False,
+    json: Annotated[bool, flag(_output, "--json", help="Print the report as JSON.")] = False,
     export: Annotated[
         Literal["csv"] | None,
         _output(metavar="FORMAT", help="Write the records into the folder: csv (records.csv)."),

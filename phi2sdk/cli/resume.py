@@ -18,8 +18,6 @@ from phi2sdk.errors import ConfigurationError
 from phi2sdk.measure.folder import RUN, RunFolder
 from phi2sdk.measure.run_document import RunOptions
 
-__all__ = ["first_run", "kept", "resume_command", "resumed"]
-
 _PATHS = frozenset({"config", "tokenizer", "quality_model"})
 
 

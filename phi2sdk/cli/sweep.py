@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from phi2sdk.pipeline import ComparisonRun
     from phi2sdk.report.schema import Report
 
-__all__ = ["sweep"]
-
 RESULT = "sweep.json"
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from phi2sdk.cli.options import FLAG, panel
+from phi2sdk.cli.options import flag, panel
 from phi2sdk.cli.output import console, print_table
 from phi2sdk.config import Target, load_config, resolve
 from phi2sdk.config import trust as confirmations
@@ -20,9 +20,6 @@ from phi2sdk.text import for_terminal
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["ask_first", "trust"]
-
-
 _option = panel()
 
 
@@ -30,11 +27,9 @@ def trust(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="Configuration file.", dir_okay=False)
     ],
-    yes: Annotated[
-        bool, _option("--yes", "-y", metavar=FLAG, help="Confirm without a question.")
-    ] = False,
+    yes: Annotated[bool, flag(_option, "--yes", "-y", help="Confirm without a question.")] = False,
     revoke: Annotated[
-        bool, _option("--revoke", metavar=FLAG, help="Remove all confirmations of the file.")
+        bool, flag(_option, "--revoke", help="Remove all confirmations of the file.")
     ] = False,
 ) -> None:
     """Show which secrets a configuration file sends to which hosts, and confirm them.

@@ -30,8 +30,6 @@ if TYPE_CHECKING:  # they need pydantic, which a client without a price does wit
     from phi2sdk.client.telemetry import Telemetry
     from phi2sdk.pricing.price import Price
 
-__all__ = ["AsyncPhi2Client", "Targets"]
-
 T = TypeVar("T")
 
 _GREEDY = Sampling()

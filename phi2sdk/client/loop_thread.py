@@ -21,8 +21,6 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from phi2sdk.errors import Cancelled, ConfigurationError
 
-__all__ = ["LoopThread", "Pump"]
-
 T = TypeVar("T")
 
 LIVENESS_SECONDS = 1.0

@@ -30,8 +30,6 @@ from phi2sdk.log import brief, logger
 from phi2sdk.logprobs import Score, TokenLogprob
 from phi2sdk.sampling import Dialect
 
-__all__ = ["Fallback", "Retry", "RetryBudget", "Wrapper", "leaves"]
-
 
 class RetryBudget:
     """Limits retries to a small share of all calls, so that they do not overload a provider.

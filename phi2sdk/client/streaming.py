@@ -11,8 +11,6 @@ from phi2sdk.completion import Chunk, Completion, Done, Event
 from phi2sdk.errors import Phi2Error
 from phi2sdk.fold import Fold
 
-__all__ = ["CompletionStream"]
-
 
 class CompletionStream:
     """Stream of a completion: chunks with text, then the whole :class:`Completion`.

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.secret import Secret
 
-__all__ = ["FromEnvironment"]
-
 
 @dataclass(frozen=True, slots=True)
 class FromEnvironment:

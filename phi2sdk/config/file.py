@@ -23,8 +23,6 @@ from phi2sdk.pricing import price as pricing
 from phi2sdk.pricing.book import Entries, PriceBook, price_book
 from phi2sdk.transport.redaction import Redactor
 
-__all__ = ["ServeTable", "read", "targets"]
-
 _SECRET = re.compile(r"(^|_)(key|pat|token|secret|password)$")
 
 

@@ -17,16 +17,6 @@ from phi2sdk.errors import ConfigurationError, Phi2Error
 if TYPE_CHECKING:
     from phi2sdk.pricing.book import Entries, PriceBook
 
-__all__ = [
-    "DEFAULT_CONFIG",
-    "configured",
-    "in_environment",
-    "load_book",
-    "load_config",
-    "own_prices",
-    "resolve",
-]
-
 DEFAULT_CONFIG = "phi2.toml"
 """The configuration file that is read from the working directory by default."""
 

@@ -13,8 +13,6 @@ from phi2sdk.config.lookup import in_environment
 from phi2sdk.errors import Phi2Error
 from phi2sdk.text import untrusted
 
-__all__ = ["Starter", "starter"]
-
 _HEADER = """\
 # Configuration of phi2sdk, written by phi2 init on {date}.
 #

@@ -29,8 +29,6 @@ from phi2sdk.errors import ConfigurationError
 if TYPE_CHECKING:  # it needs pydantic, which a client without a file and a price does without
     from phi2sdk.pricing.price import Price
 
-__all__ = ["Target"]
-
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 

@@ -21,8 +21,6 @@ from phi2sdk.emulator.tgi import TGIRoutes
 from phi2sdk.emulator.tgi import error_body as tgi_error_body
 from phi2sdk.transport.openai_wire import error_body, error_kind
 
-__all__ = ["AzureServer"]
-
 _CHAT = "/chat/completions"
 _V1 = "/openai/v1"
 _KEY_IN_OWN_HEADER = (_CHAT, "/info", _V1)

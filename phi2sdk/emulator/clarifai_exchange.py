@@ -13,8 +13,6 @@ from phi2sdk.emulator.clock import Schedule
 from phi2sdk.emulator.engine import Decoding, Engine
 from phi2sdk.emulator.exchange import MASK, Call, Exchange, ServerState
 
-__all__ = ["ClarifaiExchange", "ClarifaiState", "ModelAddress", "StatusRefusal", "status"]
-
 
 def status(code: int, details: str = "") -> Any:
     """Return Clarifai's status message for a code; unknown codes are passed unchanged."""

@@ -15,8 +15,6 @@ from phi2sdk.emulator.clarifai_exchange import ClarifaiExchange, status
 from phi2sdk.emulator.faults import Fault
 from phi2sdk.emulator.http_faults import hang
 
-__all__ = ["play_before", "play_in_stream"]
-
 _ENDING = frozenset({"cut", "hang", "grpc", "reset", "clarifai", "error_event", "status", "huge"})
 
 

@@ -9,8 +9,6 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TypeVar
 
-__all__ = ["Pace", "Schedule"]
-
 _Item = TypeVar("_Item")
 
 

@@ -9,16 +9,6 @@ from typing import Literal
 
 from phi2sdk.emulator.engine import Decoding, Engine, Token
 
-__all__ = [
-    "FINISH",
-    "GeneratedText",
-    "Finish",
-    "GenerationStep",
-    "complete",
-    "keeping_stops",
-    "removing_stops",
-]
-
 Finish = Literal["length", "eos", "stop"]
 
 FINISH: dict[Finish, str] = {"eos": "stop", "stop": "stop", "length": "length"}

@@ -17,8 +17,6 @@ from phi2sdk.emulator.server import HttpServer, json_response
 from phi2sdk.emulator.tgi import TGIRoutes, error_body
 from phi2sdk.emulator.tgi_openai import TGIOpenAIRoutes
 
-__all__ = ["HFServer"]
-
 
 class HFServer(HttpServer):
     """Serve TGI's routes and its ``/v1`` routes.

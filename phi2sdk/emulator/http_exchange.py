@@ -12,8 +12,6 @@ from aiohttp import web
 from phi2sdk.emulator.engine import Engine
 from phi2sdk.emulator.exchange import Call, Exchange, Refusal, ServerState
 
-__all__ = ["NO_JSON", "Handler", "HttpExchange", "HttpState"]
-
 NO_JSON = object()
 """The value of a body that is not a JSON document."""
 

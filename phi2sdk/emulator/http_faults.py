@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from phi2sdk.emulator.faults import Fault
     from phi2sdk.emulator.http_exchange import HttpExchange
 
-__all__ = ["ConnectionAborted", "deliver", "flood", "garbage", "play_before", "reset"]
-
 _PIECE_BYTES = 1 << 20
 
 

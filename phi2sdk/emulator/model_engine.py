@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from phi2sdk.backends.engine.job import News
     from phi2sdk.backends.engine.model import LocalModel
 
-__all__ = ["ModelEngine"]
-
 
 class ModelEngine:
     """Generate tokens with a local model in one batch for all requests, as a real server does.

@@ -17,8 +17,6 @@ from phi2sdk.emulator.server import HttpServer, json_response
 from phi2sdk.emulator.sse import event_bytes
 from phi2sdk.transport.openai_wire import error_body
 
-__all__ = ["OpenAIServer"]
-
 
 class OpenAIServer(HttpServer):
     """Serve ``/v1/models``, ``/v1/completions``, ``/v1/chat/completions`` and ``/health``.

@@ -9,8 +9,6 @@ from typing import Any
 
 from phi2sdk.emulator.exchange import Refusal
 
-__all__ = ["Parameters"]
-
 
 class Parameters:
     """Typed access to a JSON object; null counts as absent. Errors raise ``Refusal``."""

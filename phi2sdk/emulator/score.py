@@ -15,8 +15,6 @@ from phi2sdk.emulator.http_exchange import HttpExchange
 from phi2sdk.emulator.parameters import Parameters
 from phi2sdk.emulator.server import json_response
 
-__all__ = ["ScoreStyle", "score"]
-
 _DEFAULT_NEW_TOKENS = 256
 _KNOWN = frozenset({"max_new_tokens", "temperature", "top_p", "top_k", "do_sample", "stop"})
 _KNOWN_OLDER = _KNOWN | {"repetition_penalty", "return_full_text"}

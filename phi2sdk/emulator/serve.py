@@ -17,8 +17,6 @@ from phi2sdk.emulator.emulator import PROVIDERS, Emulator, Provider, no_proxy
 from phi2sdk.emulator.engine import Answers, Engine, ScriptedEngine
 from phi2sdk.emulator.model_engine import ModelEngine
 
-__all__ = ["UsageProblem", "read_script", "serve"]
-
 
 class UsageProblem(ValueError):
     """An option of the command cannot be used; the message says what to change."""

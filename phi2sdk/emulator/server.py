@@ -18,8 +18,6 @@ from phi2sdk.emulator.http_exchange import NO_JSON, Handler, HttpExchange, HttpS
 from phi2sdk.emulator.http_faults import ConnectionAborted, deliver, play_before
 from phi2sdk.parsing import parse_json
 
-__all__ = ["HttpServer", "json_response"]
-
 _MAX_BODY_BYTES = 64 << 20
 _DETECTING = frozenset({"/v1/models", "/version", "/props", "/api/version", "/info"})
 _SECRET_HEADERS = frozenset({"authorization", "api-key", "x-api-key", "proxy-authorization"})

@@ -13,8 +13,6 @@ from phi2sdk.emulator.http_faults import ConnectionAborted, flood, garbage, hang
 if TYPE_CHECKING:
     from phi2sdk.emulator.http_exchange import HttpExchange
 
-__all__ = ["EventStream", "event_bytes"]
-
 
 def event_bytes(payload: object, *, space: bool = True) -> bytes:
     """Return one event: ``data: {...}`` and an empty line, optionally without the space."""

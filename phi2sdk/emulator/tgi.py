@@ -24,8 +24,6 @@ from phi2sdk.emulator.parameters import Parameters
 from phi2sdk.emulator.server import json_response
 from phi2sdk.emulator.sse import EventStream, event_bytes
 
-__all__ = ["MAX_STOPS", "TGIRoutes", "check_context", "error_body", "sampling"]
-
 MAX_STOPS = 4
 _DEFAULT_NEW_TOKENS = 1024
 _FINISH: dict[Finish, str] = {"length": "length", "eos": "eos_token", "stop": "stop_sequence"}

@@ -20,8 +20,6 @@ from phi2sdk.emulator.sse import EventStream, event_bytes
 from phi2sdk.emulator.tgi import check_context, sampling
 from phi2sdk.transport.openai_wire import OpenAIReply, usage
 
-__all__ = ["TGIOpenAIRoutes"]
-
 _DEFAULT_TOKENS = 1024
 
 

@@ -28,15 +28,6 @@ from phi2sdk.measure.reference_server import Answered, Scenario
 from phi2sdk.sampling import Dialect, Rule, Sampling
 from phi2sdk.secret import Secret
 
-__all__ = [
-    "WIRES",
-    "Calibration",
-    "Error",
-    "calibrate",
-    "reference_server_process",
-    "measure_errors",
-]
-
 WIRES: Mapping[str, str] = {
     "azure": "http",
     "hf": "http",

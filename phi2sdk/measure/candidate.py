@@ -14,8 +14,6 @@ from phi2sdk.pricing.price import Price
 from phi2sdk.secret import Secret
 from phi2sdk.text import encodable
 
-__all__ = ["Candidate", "described"]
-
 
 @dataclass(frozen=True, slots=True)
 class Candidate:

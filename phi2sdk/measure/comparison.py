@@ -185,11 +185,7 @@ class Comparison:
             **({"references": references} if references else {}),
             "targets": {name: c.describe() for name, c in self.candidates.items()},
             "reference": settings.reference,
-            "load": {
-                "kind": settings.load.kind,
-                "concurrency": settings.load.concurrency,
-                "rate": settings.load.rate,
-            },
+            "load": asdict(settings.load),
             "repetitions": settings.repetitions if settings.duration is None else None,
             "duration": settings.duration,
             "unique_prefix": settings.unique_prefix,

@@ -24,8 +24,6 @@ from phi2sdk.measure.records import Arm, Outcome
 from phi2sdk.parsing import first_mistake
 from phi2sdk.text import encodable
 
-__all__ = ["MOST", "Natural", "Seconds", "check_event"]
-
 MOST = 2**53
 """No count and no clock reading is larger: up to here a float holds every integer."""
 

@@ -20,17 +20,6 @@ from typing import IO, Any
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.parsing import parse_json
 
-__all__ = [
-    "ANOTHER_COPY",
-    "AppendedFile",
-    "no_link",
-    "read_bytes",
-    "read_json",
-    "replaced",
-    "unwritable",
-    "write_file",
-]
-
 _PLAIN = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
 
 

@@ -24,19 +24,6 @@ from phi2sdk.measure.prompt_logprobs import LOGPROBS, ScoredText, read_logprobs
 from phi2sdk.measure.records import Key
 from phi2sdk.measure.run_document import SCHEMA, check_identity, check_keys, check_run
 
-__all__ = [
-    "IDENTITY",
-    "RECORDS",
-    "RUN",
-    "Run",
-    "RunFolder",
-    "configuration_hash",
-    "differences",
-    "machine",
-    "unique_prefix",
-    "versions",
-]
-
 RUN = "run.json"
 RECORDS = "records.jsonl"
 IDENTITY = "identity.json"
@@ -323,16 +310,10 @@ def _gpu() -> str | None:
 def versions() -> dict[str, str]:
     """Versions of this package and of what it loaded."""
     found = {"phi2sdk": __version__}
-    for name, module in (
-        ("aiohttp", "aiohttp"),
-        ("grpcio", "grpc"),
-        ("numpy", "numpy"),
-        ("scipy", "scipy"),
-        ("torch", "torch"),
-        ("transformers", "transformers"),
-    ):
+    for module in ("aiohttp", "grpc", "numpy", "scipy", "torch", "transformers"):
         if module in sys.modules:
-            found[name] = metadata.version(name)
+            package = "grpcio" if module == "grpc" else module
+            found[package] = metadata.version(package)
     return found
 
 

@@ -20,15 +20,6 @@ from phi2sdk.measure.records import Record
 from phi2sdk.pricing.models import Owned
 from phi2sdk.pricing.price import Price
 
-__all__ = [
-    "PowerMeter",
-    "Sampler",
-    "device_of",
-    "price_of",
-    "watts_while_busy",
-    "wrong_device",
-]
-
 PERIOD_S = 0.1
 
 

@@ -15,8 +15,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-__all__ = ["Health", "LagHistogram", "Monitor"]
-
 _PROBE_S = 0.02
 _REPORT_S = 5.0
 _RATIO = 1.05

@@ -24,8 +24,6 @@ from phi2sdk.measure.prompt_logprobs import ScoredText
 from phi2sdk.measure.records import Key, Record, paused_collector
 from phi2sdk.parsing import parse_json
 
-__all__ = ["Journal", "Recorded", "read_journal"]
-
 
 @dataclass(slots=True)
 class Recorded:

@@ -19,16 +19,18 @@ from phi2sdk.errors import ContentFiltered, Phi2Error, Timeout
 from phi2sdk.fold import Fold
 from phi2sdk.text import for_terminal
 
-__all__ = [
-    "Arm",
-    "Key",
-    "Outcome",
-    "Record",
-    "paused_collector",
-]
-
 Arm = Literal["warmup", "greedy", "sampled"]
 Outcome = Literal["ok", "empty", "filtered", "timeout", "error"]
+
+
+_OPTIONAL = {
+    "t_send": "t_send_ns",
+    "t_first": "t_first_ns",
+    "t_last": "t_last_ns",
+    **{name: name for name in ("streamed", "error", "status", "message")},
+    **{name: name for name in ("finish_reason", "model", "request_id", "route")},
+}
+"""Name in the journal -> field of a record, for the fields that may be ``None``."""
 
 
 class Key(NamedTuple):
@@ -160,20 +162,8 @@ class Record:
         plain: dict[str, Any] = {"key": list(self.key), "session": self.session}
         plain |= {"outcome": self.outcome, "t_scheduled": self.t_scheduled_ns}
         plain["t_close"] = self.t_close_ns
-        for name, value in (
-            ("t_send", self.t_send_ns),
-            ("t_first", self.t_first_ns),
-            ("t_last", self.t_last_ns),
-            ("streamed", self.streamed),
-            ("error", self.error),
-            ("status", self.status),
-            ("message", self.message),
-            ("finish_reason", self.finish_reason),
-            ("model", self.model),
-            ("request_id", self.request_id),
-            ("route", self.route),
-        ):
-            if value is not None:
+        for name, field_name in _OPTIONAL.items():
+            if (value := getattr(self, field_name)) is not None:
                 plain[name] = value
         if self.chunk_ns:
             plain["chunks"] = {"t": list(self.chunk_ns), "chars": list(self.chunk_chars)}
@@ -201,13 +191,7 @@ class Record:
             outcome=plain["outcome"],
             t_scheduled_ns=plain["t_scheduled"],
             t_close_ns=plain["t_close"],
-            t_send_ns=plain.get("t_send"),
-            t_first_ns=plain.get("t_first"),
-            t_last_ns=plain.get("t_last"),
-            streamed=plain.get("streamed"),
-            error=plain.get("error"),
-            status=plain.get("status"),
-            message=plain.get("message"),
+            **{field_name: plain.get(name) for name, field_name in _OPTIONAL.items()},
             chunk_ns=array("q", chunks.get("t", ())),
             chunk_chars=array("q", chunks.get("chars", ())),
             attempts=attempts,
@@ -215,10 +199,6 @@ class Record:
             raw=sys.intern(plain.get("raw", text)),
             usage=_usage_from_json(plain.get("usage", {})),
             cut=plain.get("cut", False),
-            finish_reason=plain.get("finish_reason"),
-            model=plain.get("model"),
-            request_id=plain.get("request_id"),
-            route=plain.get("route"),
             wrapped=plain.get("wrapped", False),
         )
 

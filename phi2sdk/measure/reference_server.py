@@ -11,12 +11,10 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from time import perf_counter_ns
 from typing import Any
-
-__all__ = ["Answered", "Scenario", "Served", "serve"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,14 +188,14 @@ def _scenario(text: str) -> Scenario:
     return Scenario(**plain)
 
 
-async def _main(text: str) -> None:
-    server, port = await serve(_scenario(text))
+async def main(serve: Callable[[Scenario], Awaitable[tuple[Any, int]]]) -> None:
+    """Serve the scenario of the command line and print the port, until the parent has ended."""
+    _server, port = await serve(_scenario(sys.argv[1] if len(sys.argv) > 1 else "{}"))
     sys.stdout.write(f"{port}\n")
     sys.stdout.flush()
     # The parent closes our standard input when it is done with us, however it ends.
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
-    server.close()
 
 
 if __name__ == "__main__":
-    asyncio.run(_main(sys.argv[1] if len(sys.argv) > 1 else "{}"))
+    asyncio.run(main(serve))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from collections.abc import AsyncIterator
 from dataclasses import asdict
 from time import perf_counter_ns
@@ -18,9 +17,7 @@ import grpc
 from clarifai_grpc.grpc.api import resources_pb2, service_pb2
 from clarifai_grpc.grpc.api.status import status_code_pb2, status_pb2
 
-from phi2sdk.measure.reference_server import Answered, Scenario, _scenario, _until
-
-__all__ = ["serve"]
+from phi2sdk.measure.reference_server import Answered, Scenario, _until, main
 
 _OK = status_pb2.Status(code=status_code_pb2.SUCCESS)
 _SERVICE = "clarifai.api.V2"
@@ -77,13 +74,5 @@ def _prompt(request: Any) -> str:
     return str(request.inputs[0].data.text.raw) if request.inputs else ""
 
 
-async def _main(text: str) -> None:
-    server, port = await serve(_scenario(text))
-    sys.stdout.write(f"{port}\n")
-    sys.stdout.flush()
-    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
-    await server.stop(None)
-
-
 if __name__ == "__main__":
-    asyncio.run(_main(sys.argv[1] if len(sys.argv) > 1 else "{}"))
+    asyncio.run(main(serve))

@@ -18,8 +18,6 @@ from phi2sdk.measure.journal import Recorded
 from phi2sdk.measure.records import Key, Record
 from phi2sdk.pricing.price import Price
 
-__all__ = ["Forecast", "RunBudget"]
-
 
 @dataclass(frozen=True, slots=True)
 class Forecast:

@@ -24,8 +24,6 @@ from phi2sdk.measure.records import Key
 from phi2sdk.parsing import first_mistake
 from phi2sdk.pricing.price import Price
 
-__all__ = ["SCHEMA", "RunOptions", "check_identity", "check_keys", "check_run"]
-
 SCHEMA = "phi2sdk.run/1"
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]

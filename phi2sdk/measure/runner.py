@@ -18,8 +18,6 @@ from phi2sdk.measure.records import Key, Record
 from phi2sdk.measure.run_budget import RunBudget
 from phi2sdk.measure.schedule import Due, Endless, Lane
 
-__all__ = ["Progress", "Runner"]
-
 Progress = Callable[[Record], None]
 
 STAGGER_S = 0.0037

@@ -17,14 +17,6 @@ from phi2sdk.measure.workload import Workload
 from phi2sdk.prompts import END_OF_TEXT, Prompt
 from phi2sdk.sampling import Sampling
 
-__all__ = [
-    "Answers",
-    "Codec",
-    "SampledArm",
-    "leading_space",
-    "usable",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class SampledArm:

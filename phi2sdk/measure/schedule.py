@@ -14,19 +14,6 @@ from typing import Literal
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.measure.records import Arm, Key
 
-__all__ = [
-    "Due",
-    "Endless",
-    "Lane",
-    "Load",
-    "LoadKind",
-    "cycle",
-    "plan",
-    "sampled",
-    "seed_of",
-    "warmup",
-]
-
 LoadKind = Literal["sequential", "closed", "poisson"]
 
 

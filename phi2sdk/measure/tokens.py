@@ -13,16 +13,6 @@ from typing import Any
 
 from phi2sdk.errors import ConfigurationError
 
-__all__ = [
-    "ReferenceTokenizer",
-    "estimating_tokenizer",
-    "find_tokenizer",
-    "given_tokenizer",
-    "load_tokenizer",
-    "local_model",
-    "model_label",
-]
-
 PHI2 = "microsoft/phi-2"
 _HALF = re.compile("[\ud800-\udfff]")
 _PIECE = re.compile(r" ?[^\W\d_]{1,8}| ?\d{1,3}| ?[^\w\s]+| ?_+|\s")

@@ -37,18 +37,6 @@ from phi2sdk.report.section import (
     words,
 )
 
-__all__ = [
-    "MEASURES",
-    "agreement_report",
-    "diagnoses",
-    "facts",
-    "matrix",
-    "sections",
-    "self_agreement",
-    "sentence",
-    "with_reference",
-]
-
 _HEADLINES: Mapping[Cause, str] = {
     "equal": "all answers equal those of the reference",
     "white space": "the provider trims white space",

@@ -38,8 +38,6 @@ from phi2sdk.report.schema import (
 )
 from phi2sdk.report.section import Cell, Column, Section, target_column, words
 
-__all__ = ["baseline_report", "sections"]
-
 # ------------------------------------------------------------------------- numbers
 
 

@@ -45,8 +45,6 @@ from phi2sdk.report.schema import (
 )
 from phi2sdk.report.validity import judge
 
-__all__ = ["build", "build_from"]
-
 
 def build(run: Run, tokenizer: ReferenceTokenizer, analysis: Analysis | None = None) -> ShownReport:
     """Return the report of a run, complete or not.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date as Date  # noqa: N812 - a field is called `date`
 from itertools import combinations
 
@@ -28,16 +28,6 @@ from phi2sdk.report.schema import (
     VolumeReport,
 )
 from phi2sdk.report.section import Cell, Column, Section, money, target_column, words
-
-__all__ = [
-    "Options",
-    "break_even_report",
-    "cost_report",
-    "curve_report",
-    "sections",
-    "tokens_report",
-    "volume_report",
-]
 
 CURVE = tuple(float(f"{v:.4g}") for v in np.geomspace(10, 1e7, 121))
 """Volumes of the cost curve, in answers per day."""
@@ -89,20 +79,12 @@ def cost_report(measured: Measured, name: str) -> CostReport | None:
     found = cost_per_summary(price, spend, window)
     if found is None:
         return None
-    per_summary = Interval.of(found.per_summary)
-    assert per_summary is not None
     return CostReport(
-        per_summary=per_summary,
-        token_priced=Interval.of(found.token_priced),
-        busy=Interval.of(found.busy),
-        reserved=Interval.of(found.reserved),
-        unknown=dict(found.unknown),
-        warmup_usd=found.warmup_usd,
+        **asdict(found),
         stale=price.stale(measured.began),
         model=price.name,
         source=price.source,
         date=price.date,
-        estimated=found.estimated,
         simulated=measured.simulated(name) or measured.demo,
     )
 

@@ -31,8 +31,6 @@ from phi2sdk.report.schema import (
 )
 from phi2sdk.report.section import Cell, Section, words
 
-__all__ = ["cost_of", "decision_report", "outcome", "sections"]
-
 # ------------------------------------------------------------------------- numbers
 
 

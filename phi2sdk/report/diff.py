@@ -31,17 +31,6 @@ from phi2sdk.report.schema import AgreementReport, Interval, Part
 from phi2sdk.report.section import Cell, Column, Section, target_column, words
 from phi2sdk.report.validity import judge
 
-__all__ = [
-    "Change",
-    "CostChange",
-    "Diff",
-    "RunSide",
-    "TargetDiff",
-    "diff_runs",
-    "headline",
-    "table",
-]
-
 
 class Change(Part):
     """A latency of run B over that of run A, prompt by prompt; ``significant`` after Holm."""

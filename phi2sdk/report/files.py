@@ -12,8 +12,6 @@ from phi2sdk.report.measured import Measured
 from phi2sdk.report.requirements import junit
 from phi2sdk.report.schema import Report
 
-__all__ = ["FORMATS", "HTML", "write_reports"]
-
 FORMATS: Mapping[str, Callable[[Report], str]] = {
     "report.json": Report.to_json,
     "report.md": markdown,

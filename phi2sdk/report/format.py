@@ -5,23 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
-__all__ = [
-    "SIMULATED",
-    "TOO_FEW",
-    "UNKNOWN",
-    "TimeUnit",
-    "dollars",
-    "grouped",
-    "in_unit",
-    "listed",
-    "p_value",
-    "percent",
-    "seconds",
-    "time_unit",
-    "times",
-    "usd",
-]
-
 UNKNOWN = "-"
 SIMULATED = "~"
 TOO_FEW = "*"

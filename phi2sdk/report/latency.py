@@ -47,18 +47,6 @@ from phi2sdk.report.section import (
 )
 from phi2sdk.report.section import quantile as quantile_cell
 
-__all__ = [
-    "QUANTILES",
-    "TITLES",
-    "goodput_report",
-    "latency_report",
-    "sections",
-    "tables",
-    "throughput_report",
-    "verdicts",
-    "warmup_report",
-]
-
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 TITLES = {
     "ttft": "Time to first token (TTFT)",

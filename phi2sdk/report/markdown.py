@@ -19,8 +19,6 @@ from phi2sdk.report.schema import Report
 from phi2sdk.report.section import Section
 from phi2sdk.text import for_markdown
 
-__all__ = ["markdown"]
-
 
 def markdown(report: Report) -> str:
     """Return the whole report: validity, decision and table first, as on a terminal."""

@@ -17,8 +17,6 @@ from phi2sdk.measure.tokens import ReferenceTokenizer
 from phi2sdk.pricing.price import Price
 from phi2sdk.report.options import Analysis
 
-__all__ = ["Measured"]
-
 Records = Mapping[str, Sequence[Record]]
 
 

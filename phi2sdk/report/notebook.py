@@ -7,8 +7,6 @@ from phi2sdk.report.notes import ON_SCREEN, notes
 from phi2sdk.report.overview import decision_lines, failures, legend, overview, simulated
 from phi2sdk.report.schema import Report
 
-__all__ = ["ShownReport"]
-
 
 class ShownReport(Report):
     """A report that a notebook shows as the first screen: validity, decision, table, notes."""

@@ -9,8 +9,6 @@ from phi2sdk.report.format import listed, percent, times
 from phi2sdk.report.requirements import requirement_line
 from phi2sdk.report.schema import ChoiceReport, Interval, Report
 
-__all__ = ["ON_SCREEN", "notes"]
-
 ON_SCREEN = 5
 """The number of notes that a terminal shows."""
 _REQUIREMENTS = 3

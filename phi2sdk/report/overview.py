@@ -24,19 +24,6 @@ from phi2sdk.report.section import (
     words,
 )
 
-__all__ = [
-    "DEMO",
-    "SUBJECTS",
-    "decision_lines",
-    "failures",
-    "how_often",
-    "legend",
-    "overview",
-    "sections",
-    "simulated",
-    "so_far",
-]
-
 DEMO = (
     "one very small model answers for every target, and emulators stand in for the providers. "
     "The latencies of the emulators are simulated, and all prices are examples."

@@ -23,8 +23,6 @@ from phi2sdk.report.schema import (
     ValidityReport,
 )
 
-__all__ = ["by_prompt", "compare_pairs", "ratio_report"]
-
 
 def compare_pairs(
     measured: Measured, targets: Mapping[str, TargetReport], validity: ValidityReport

@@ -22,8 +22,6 @@ from phi2sdk.report.section import (
     words,
 )
 
-__all__ = ["quality_reports", "sections"]
-
 
 def quality_reports(measured: Measured) -> dict[str, QualityReport]:
     """Return the quality of each target's answers; targets without any measure are omitted.

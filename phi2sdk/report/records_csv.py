@@ -14,8 +14,6 @@ from phi2sdk.measure.folder import Run
 from phi2sdk.measure.records import Record
 from phi2sdk.text import for_csv
 
-__all__ = ["CSV", "COLUMNS", "records_csv", "write_csv"]
-
 CSV = "records.csv"
 Value = str | int | float | None
 

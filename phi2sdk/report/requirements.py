@@ -30,8 +30,6 @@ from phi2sdk.report.schema import (
 )
 from phi2sdk.text import for_terminal
 
-__all__ = ["Requirement", "evaluate", "junit", "requirement_line"]
-
 Operator = Literal["<", "<=", ">", ">=", "==", "!="]
 _COMPARE: Mapping[str, Callable[[float, float], bool]] = {
     "<": operator.lt,

@@ -22,23 +22,6 @@ from phi2sdk.report.format import (
 from phi2sdk.report.glossary import GLOSSARY, anchor
 from phi2sdk.report.schema import Interval, QuantileReport
 
-__all__ = [
-    "Cell",
-    "Column",
-    "Facts",
-    "Measure",
-    "Section",
-    "count",
-    "money",
-    "number",
-    "quantile",
-    "rate",
-    "score",
-    "target_column",
-    "unit_of",
-    "words",
-]
-
 Facts = Sequence[tuple[str, str]]
 """``(name, value)`` pairs."""
 _Write = Callable[[float], str]

@@ -16,8 +16,6 @@ from phi2sdk.report.format import SIMULATED, UNKNOWN, percent
 from phi2sdk.report.schema import LatencySummary, Part, Report
 from phi2sdk.report.section import Cell, Column, Section, target_column, words
 
-__all__ = ["ATTAINMENT", "Sweep", "SweepPoint", "sweep_of", "table"]
-
 ATTAINMENT = 0.95
 """The share of good requests at which a rate meets the service level objective."""
 

@@ -29,8 +29,6 @@ from phi2sdk.report.schema import Report
 from phi2sdk.report.section import Section
 from phi2sdk.text import for_terminal
 
-__all__ = ["print_section", "print_sections", "show"]
-
 _STYLES = {"chosen": "bold green", "fails": "red", "id-different": "red"}
 """The style of a row that has a cell of this kind."""
 LONGEST = 300

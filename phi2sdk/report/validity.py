@@ -13,8 +13,6 @@ from phi2sdk.measure.records import Record
 from phi2sdk.report.measured import Measured
 from phi2sdk.report.schema import CalibrationReport, HarnessError, LagReport, ValidityReport
 
-__all__ = ["judge"]
-
 SCHEDULE_FLOOR = 0.010
 LOOP_FLOOR = 0.020
 LAG_SHARE = 0.01

@@ -11,8 +11,6 @@ from phi2sdk.report.format import seconds
 from phi2sdk.report.overview import how_often
 from phi2sdk.report.schema import Report
 
-__all__ = ["METHOD", "configuration", "machine", "settings_of"]
-
 METHOD = (
     "All targets receive the same prompt bytes with the same sampling parameters. The order of the "
     "targets is random for each prompt, so a change during the run affects all targets equally.",

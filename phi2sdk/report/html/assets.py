@@ -8,8 +8,6 @@ from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
 
-__all__ = ["LIBRARIES", "SCRIPTS", "STYLES", "content_security_policy", "libraries", "read", "own"]
-
 LIBRARIES = ("vendor/d3.min.js", "vendor/plot.umd.min.js")
 SCRIPTS = (
     "page.js",

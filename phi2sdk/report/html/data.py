@@ -21,14 +21,6 @@ from phi2sdk.report.latency import QUANTILES
 from phi2sdk.report.measured import Measured
 from phi2sdk.report.schema import Interval, Report
 
-__all__ = [
-    "POINTS",
-    "STEPS",
-    "drawn",
-    "parting",
-    "series",
-]
-
 
 def drawn(report: Report, measured: Measured) -> dict[str, Any]:
     """Return the data as plain objects for JSON: without infinities and control characters."""

@@ -20,8 +20,6 @@ from phi2sdk.report.requirements import requirement_line
 from phi2sdk.report.schema import LatencyReport, Report
 from phi2sdk.text import for_terminal
 
-__all__ = ["html_page"]
-
 
 def html_page(report: Report, measured: Measured) -> str:
     """Return ``report.html``: a self-contained page that loads nothing.

@@ -17,19 +17,6 @@ from phi2sdk.measure.tokens import ReferenceTokenizer
 from phi2sdk.report.measured import Measured
 from phi2sdk.text import for_terminal
 
-__all__ = [
-    "GONE",
-    "LONGEST",
-    "NEW",
-    "PAST",
-    "REPETITIONS",
-    "SAME",
-    "TokenDiff",
-    "answers_of",
-    "shown",
-    "token_diff",
-]
-
 LONGEST = 20_000
 """The largest number of characters of a text in the page; records.jsonl has the whole text."""
 REPETITIONS = 4
