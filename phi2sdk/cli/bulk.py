@@ -17,7 +17,6 @@ import typer
 from phi2sdk.cli.budget_prompt import ask
 from phi2sdk.cli.errors import DONE, FAILED, INTERRUPTED, leaving_at_once
 from phi2sdk.cli.options import (
-    FLAG,
     IN_THE_TABLE,
     MaxTokens,
     Seed,
@@ -27,6 +26,7 @@ from phi2sdk.cli.options import (
     advice_as_options,
     complete_formats,
     complete_targets,
+    flag,
     panel,
 )
 from phi2sdk.cli.output import console
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from phi2sdk.bulk import BulkResult, BulkRun, Estimate, State
-
-__all__ = ["bulk"]
 
 _input, _target, _load = panel("Input"), panel("Target"), panel("Load")
 _cost, _output = panel("Cost"), panel("Output")
@@ -89,8 +87,7 @@ def bulk(
         ),
     ] = "instruct",
     allow_control_tokens: Annotated[
-        bool,
-        _input("--allow-control-tokens", metavar=FLAG, help="Allow <|endoftext|> in the texts."),
+        bool, flag(_input, "--allow-control-tokens", help="Allow <|endoftext|> in the texts.")
     ] = False,
     target: Annotated[
         list[str] | None,
@@ -125,7 +122,7 @@ def bulk(
         _cost(metavar="USD", help="Largest cost of the run, never exceeded (default: none)."),
     ] = None,
     yes: Annotated[
-        bool, _cost("--yes", "-y", metavar=FLAG, help="Agree to the estimate in advance.")
+        bool, flag(_cost, "--yes", "-y", help="Agree to the estimate in advance.")
     ] = False,
     output_format: Annotated[
         Literal["jsonl", "parquet"] | None,
@@ -136,14 +133,12 @@ def bulk(
     ] = None,
     resume: Annotated[
         bool,
-        _output(
-            "--resume",
-            metavar=FLAG,
-            help="Continue the run in OUT; rows with an error are tried again.",
+        flag(
+            _output, "--resume", help="Continue the run in OUT; rows with an error are tried again."
         ),
     ] = False,
     quiet: Annotated[
-        bool, _output("--quiet", "-q", metavar=FLAG, help="Print errors only, no progress.")
+        bool, flag(_output, "--quiet", "-q", help="Print errors only, no progress.")
     ] = False,
 ) -> None:
     """Summarize each row of a large input, and write one row of output for each id.

@@ -50,9 +50,13 @@ def panel(name: str | None = None) -> Callable[..., Any]:
     return partial(typer.Option, rich_help_panel=name, show_default=False)
 
 
+FLAG = ""
+"""The metavar of an option without a value."""
+
+
 def flag(option: Callable[..., Any], *names: str, help: str) -> Any:
     """Declare an option without a value, in the panel of ``option``."""
-    return option(*names, metavar="", help=help)
+    return option(*names, metavar=FLAG, help=help)
 
 
 _prompt, _target, _sampling = panel("Prompt"), panel("Target"), panel("Sampling")
@@ -62,6 +66,21 @@ _CONFIG: dict[str, Any] = {
     "dir_okay": False,
 }
 
+TargetConfig = Annotated[Path | None, _target("--config", **_CONFIG)]
+MaxTokens = Annotated[
+    int, _sampling(metavar="N", help="Maximum number of output tokens (default: 256).")
+]
+Temperature = Annotated[
+    float,
+    _sampling(metavar="T", help="Sampling temperature; 0 is greedy decoding (default: 0)."),
+]
+TopP = Annotated[
+    float,
+    _sampling(metavar="P", help="Nucleus sampling: cumulative probability (default: 1, off)."),
+]
+Seed = Annotated[
+    int | None, _sampling(metavar="N", help="Seed for reproducible sampling (default: random).")
+]
 Config = Annotated[Path | None, panel()("--config", **_CONFIG)]
 Format = Annotated[
     str,
@@ -111,20 +130,12 @@ class RequestOptions:
             help="Model to request from the target (default: the model that the target names).",
         ),
     ] = None
-    config: Annotated[Path | None, _target("--config", **_CONFIG)] = None
+    config: TargetConfig = None
     format: Format = "instruct"
     allow_control_tokens: AllowControlTokens = False
-    max_tokens: Annotated[
-        int, _sampling(metavar="N", help="Maximum number of output tokens (default: 256).")
-    ] = 256
-    temperature: Annotated[
-        float,
-        _sampling(metavar="T", help="Sampling temperature; 0 is greedy decoding (default: 0)."),
-    ] = 0.0
-    top_p: Annotated[
-        float,
-        _sampling(metavar="P", help="Nucleus sampling: cumulative probability (default: 1, off)."),
-    ] = 1.0
+    max_tokens: MaxTokens = 256
+    temperature: Temperature = 0.0
+    top_p: TopP = 1.0
     top_k: Annotated[
         int | None,
         _sampling(metavar="K", help="Sample from the K most likely tokens (default: off)."),
@@ -139,9 +150,7 @@ class RequestOptions:
     repetition_penalty: Annotated[
         float, _sampling(metavar="X", help="Penalty for repeated tokens (default: 1, off).")
     ] = 1.0
-    seed: Annotated[
-        int | None, _sampling(metavar="N", help="Seed for reproducible sampling (default: random).")
-    ] = None
+    seed: Seed = None
     stop: Annotated[
         list[str] | None,
         _sampling(
