@@ -48,20 +48,18 @@ LLAMACPP_LAST_N = 65_536
 """How many tokens llama.cpp's repetition penalty covers: more than Phi-2's context holds. Left
 out, it would be 64. llama.cpp refuses -1 ('all'), and reserves memory for every token of it."""
 
+_VLLM: Mapping[str, Rule] = {
+    "top_k": Rule("top_k", neutral=-1),
+    "min_p": Rule("min_p", neutral=0.0),
+    "repetition_penalty": Rule("repetition_penalty", neutral=1.0),
+}
+
 _SAMPLERS: Mapping[Server, Mapping[str, Rule]] = {
     "openai": {},
     "tgi": {"top_p": Rule("top_p")},  # 1 is refused: it must be left out
     "ollama": {},
-    "vllm": {
-        "top_k": Rule("top_k", neutral=-1),
-        "min_p": Rule("min_p", neutral=0.0),
-        "repetition_penalty": Rule("repetition_penalty", neutral=1.0),
-    },
-    "sglang": {
-        "top_k": Rule("top_k", neutral=-1),
-        "min_p": Rule("min_p", neutral=0.0),
-        "repetition_penalty": Rule("repetition_penalty", neutral=1.0),
-    },
+    "vllm": _VLLM,
+    "sglang": _VLLM,
     "llamacpp": {
         "top_k": Rule("top_k", neutral=0),
         "min_p": Rule("min_p", neutral=0.0),

@@ -23,11 +23,7 @@ from phi2sdk.config.lookup import configured, in_environment
 from phi2sdk.config.target import Target
 from phi2sdk.errors import ConfigurationError, Phi2Error
 
-__all__ = [
-    "Finding",
-    "doctor",
-    "examine",
-]
+__all__ = ["Finding", "doctor", "examine"]
 
 
 @dataclass(frozen=True, slots=True)

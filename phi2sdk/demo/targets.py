@@ -26,18 +26,6 @@ from phi2sdk.secret import Secret
 if TYPE_CHECKING:
     from phi2sdk.backends.engine.model import LocalModel
 
-__all__ = [
-    "DEMO_TARGETS",
-    "HONEST",
-    "IDENTITY",
-    "IDENTITY_CONCURRENCY",
-    "choose",
-    "demo_candidates",
-    "demo_identity_workload",
-    "demo_tokenizer",
-    "demo_workload",
-]
-
 Provider = Literal["azure", "clarifai", "hf", "openai"]
 
 DEMO_TARGETS = (

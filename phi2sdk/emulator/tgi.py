@@ -57,8 +57,7 @@ class TGIRoutes:
         sse_space: Whether events begin with ``data: {``, as in release 3, or with ``data:{``.
     """
 
-    def __init__(self) -> None:
-        self.sse_space = True
+    sse_space = True
 
     def table(self) -> Mapping[tuple[str, str], tuple[Handler, bool]]:
         """Return the routes for ``HttpServer.routes``."""

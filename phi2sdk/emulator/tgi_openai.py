@@ -34,9 +34,8 @@ class TGIOpenAIRoutes:
         sse_space: The same as on TGI's routes.
     """
 
-    def __init__(self) -> None:
-        self.chat_template = True
-        self.sse_space = True
+    chat_template = True
+    sse_space = True
 
     def table(self) -> Mapping[tuple[str, str], tuple[Handler, bool]]:
         """Return the routes for ``HttpServer.routes``."""

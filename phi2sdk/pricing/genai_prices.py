@@ -12,8 +12,6 @@ from typing import Any
 
 from phi2sdk.errors import ConfigurationError
 
-__all__ = ["PREFIX", "token_price", "version"]
-
 PREFIX = "genai-prices:"
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import get_args
 
 from phi2sdk.analysis.cost import why_unknown
 from phi2sdk.measure.calibration import WIRES
 from phi2sdk.measure.folder import Run
 from phi2sdk.measure.gpu_power import device_of, wrong_device
-from phi2sdk.measure.records import Record, paused_collector
+from phi2sdk.measure.records import Outcome, Record, paused_collector
 from phi2sdk.measure.tokens import ReferenceTokenizer
 from phi2sdk.report.agreement import diagnoses, self_agreement
 from phi2sdk.report.baseline import baseline_report
@@ -187,11 +188,7 @@ def _errors(records: Sequence[Record]) -> ErrorsReport:
             examples.setdefault(record.error, record.message)
     return ErrorsReport(
         attempted=len(records),
-        ok=outcomes["ok"],
-        empty=outcomes["empty"],
-        filtered=outcomes["filtered"],
-        timeout=outcomes["timeout"],
-        error=outcomes["error"],
+        **{name: outcomes[name] for name in get_args(Outcome)},
         retries=sum(max(0, len(record.attempts) - 1) for record in records),
         waited=sum(record.waited for record in records),
         kinds=dict(Counter(record.error for record in records if record.error)),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from phi2sdk.measure.files import write_file
@@ -12,11 +11,6 @@ from phi2sdk.report.measured import Measured
 from phi2sdk.report.requirements import junit
 from phi2sdk.report.schema import Report
 
-FORMATS: Mapping[str, Callable[[Report], str]] = {
-    "report.json": Report.to_json,
-    "report.md": markdown,
-}
-"""The function that writes each file, by its name."""
 HTML = "report.html"
 
 
@@ -31,8 +25,8 @@ def write_reports(report: Report, folder: Path, measured: Measured) -> None:
     Raises:
         ConfigurationError: The disk is full, or the folder cannot be written.
     """
-    for name, write in FORMATS.items():
-        write_file(folder / name, write(report))
+    write_file(folder / "report.json", report.to_json())
+    write_file(folder / "report.md", markdown(report))
     write_file(folder / HTML, html_page(report, measured))
     if report.requirements:
         write_file(folder / "junit.xml", junit(report.requirements))

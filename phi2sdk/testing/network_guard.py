@@ -19,8 +19,6 @@ from typing import Any
 
 from phi2sdk.transport.endpoint import is_loopback
 
-__all__ = ["NetworkForbidden", "forbidden"]
-
 
 class NetworkForbidden(AssertionError):
     """A test tried to use the network. It is not an ``OSError``, which clients catch."""

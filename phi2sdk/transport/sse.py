@@ -11,8 +11,6 @@ from dataclasses import dataclass
 
 from phi2sdk.errors import BadResponse
 
-__all__ = ["ServerEvent", "SSEReader"]
-
 MAX_EVENT_BYTES = 4 * 2**20
 
 
