@@ -12,6 +12,8 @@ from phi2sdk.errors import ConfigurationError
 from phi2sdk.secret import Secret
 from phi2sdk.text import untrusted
 
+__all__ = ["check_endpoint", "is_loopback", "origin", "proxy_for", "revealed"]
+
 _PORTS: Mapping[str, int] = {"http": 80, "https": 443}
 _HOST = re.compile(r"[a-z0-9_.-]+|\[[0-9a-f:.]+\]")
 

@@ -33,6 +33,16 @@ from phi2sdk.errors import (
 )
 from phi2sdk.text import untrusted
 
+__all__ = [
+    "BY_CODE",
+    "BY_STATUS",
+    "Failure",
+    "error_for",
+    "error_of_connection",
+    "retry_after",
+    "untrusted",
+]
+
 BY_STATUS: Mapping[int, type[Phi2Error]] = {
     400: InvalidRequest,
     401: AuthenticationFailed,

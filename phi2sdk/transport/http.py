@@ -26,11 +26,13 @@ from phi2sdk.errors import (
 )
 from phi2sdk.secret import Secret
 from phi2sdk.text import untrusted
-from phi2sdk.transport.endpoint import check_endpoint, proxy_for, revealed
+from phi2sdk.transport.endpoint import check_endpoint, is_loopback, proxy_for, revealed
 from phi2sdk.transport.failures import Failure, error_for, error_of_connection
 from phi2sdk.transport.preview import RequestPreview
 from phi2sdk.transport.redaction import Redactor
 from phi2sdk.transport.sse import ServerEvent, SSEReader
+
+__all__ = ["Reply", "Timeouts", "HttpTransport", "check_endpoint", "is_loopback"]
 
 MAX_RESPONSE_BYTES = 64 * 2**20
 MAX_ERROR_BYTES = 64 * 2**10

@@ -12,6 +12,12 @@ from urllib.parse import urlsplit
 from phi2sdk.secret import Secret
 from phi2sdk.transport.endpoint import is_loopback
 
+__all__ = [
+    "RequestPreview",
+    "command",
+    "quoted",
+]
+
 
 @dataclass(frozen=True, slots=True)
 class RequestPreview:

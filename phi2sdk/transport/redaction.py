@@ -20,6 +20,8 @@ from phi2sdk.errors import Phi2Error
 from phi2sdk.secret import Secret
 from phi2sdk.text import untrusted
 
+__all__ = ["ForeignError", "Redactor"]
+
 SHORTEST_KEY = 4  # characters; a shorter text is not a key, and occurs in every text
 SHORTEST_IN_AN_ANSWER = 16
 """A shorter key may be a placeholder (``none``, ``ollama``), and also a word of an answer."""

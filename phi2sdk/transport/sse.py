@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from phi2sdk.errors import BadResponse
 
+__all__ = ["ServerEvent", "SSEReader"]
+
 MAX_EVENT_BYTES = 4 * 2**20
 
 
