@@ -345,8 +345,12 @@ def _result(found: Diff) -> str:
 def _row(name: str, target: TargetDiff) -> tuple[Cell, ...]:
     by_metric = {change.metric: change for change in target.changes}
     ratio, exact = target.cost.ratio, target.agreement.exact_cut
-    ends = (None, None, None) if ratio is None else (ratio.value, ratio.low, ratio.high)
-    cost = _cell(*ends, target.cost.verdict)
+    cost = _cell(
+        None if ratio is None else ratio.value,
+        None if ratio is None else ratio.low,
+        None if ratio is None else ratio.high,
+        target.cost.verdict,
+    )
     same = _verdict(target.identity_b)
     if target.identity_a != target.identity_b:
         same = f"{_verdict(target.identity_a)} -> {same}"
