@@ -30,7 +30,9 @@ ENOUGH = 100
 def planted(lines: Sequence[Mapping[str, Any]]) -> str:
     """Return the table of planted changes in Markdown, with the command and the machine."""
     head = next(line for line in lines if "kl" in line)
-    results = [line for line in lines if "target" in line]
+    complete = {line["run"] for line in lines if "core_seconds" in line}
+    found = {(one["run"], one["target"], one["calls"]): one for one in lines if "target" in one}
+    results = [one for (run, *_), one in found.items() if run in complete]
     spent = [sum(line["core_seconds"].values()) for line in lines if "core_seconds" in line]
     machine = head["machine"]
     said = (

@@ -24,6 +24,7 @@ import os
 import random
 import re
 import resource
+import signal
 import sys
 import tempfile
 import time
@@ -421,13 +422,13 @@ def frauds(args: argparse.Namespace) -> int:
         workers = [context.Process(target=_job, args=_plain(part)) for part in parts]
         for worker in workers:
             worker.start()
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
         try:
             for worker in workers:
                 worker.join()
-        except KeyboardInterrupt:
+        finally:
             for worker in workers:
                 worker.terminate()
-            raise
     return max(worker.exitcode or 0 for worker in workers)
 
 
@@ -465,6 +466,9 @@ def _job(
 def append(file: Path, lines: Sequence[Mapping[str, Any]]) -> None:
     """Add the lines in one write, so that a run is in the file completely or not at all."""
     data = "".join(f"{json.dumps(line)}\n" for line in lines).encode()
+    before = file.read_bytes() if file.exists() else b""
+    if before and not before.endswith(b"\n"):
+        data = b"\n" + data  # after a line that was cut by an interruption
     place = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         os.write(place, data)
