@@ -18,6 +18,7 @@ from phi2sdk.bulk.output import OutputFormat, write_output
 from phi2sdk.bulk.rows import STDIN, Input, Row, load_parquet
 from phi2sdk.bulk.scan import Estimate, Scan, estimate, scan
 from phi2sdk.bulk.worker import Question, Worker
+from phi2sdk.client.budget import worst_case
 from phi2sdk.client.policies import leaves
 from phi2sdk.completion import Request
 from phi2sdk.config.lookup import resolve
@@ -82,12 +83,14 @@ class BulkRun:
         config: The configuration file; ``phi2.toml`` of the working directory by default.
         column: The column with the texts.
         id: The column with the ids; by default ``id``, and the number of the row without it.
-        concurrency: Largest number of requests in flight; by default 32, or twice the
+        concurrency: Largest number of requests in flight of a worker; by default 32, or twice the
             slots of a local target if that is more.
         rate: Largest number of calls per second.
         budget_usd: Largest cost of all sessions in US dollars.
         output_format: By default that of the input: Parquet if all files are, else JSON Lines.
         resume: Continue the run in the folder.
+        ray: Send from the nodes of a Ray cluster, with a worker on each: ``local``, ``auto`` or the
+            address of the cluster. By default, this process sends.
     """
 
     input: str | Path
@@ -102,6 +105,7 @@ class BulkRun:
     budget_usd: float | None = None
     output_format: OutputFormat | None = None
     resume: bool = False
+    ray: str | None = None
     stopped: Stopped | None = field(default=None, init=False)
     error: str | None = field(default=None, init=False)
     _failures: int = field(default=0, init=False)
@@ -201,14 +205,18 @@ class BulkRun:
 
     def _scanned(self, before: dict[str, Any] | None) -> Scan:
         journal = self._journal
+
+        def lost(row: Row) -> float:
+            calls = journal.state.open.get(row.n, 0) if journal else 0
+            return calls * self._most_usd(row) if calls else 0.0
+
         found = scan(
             self._input,
             self._request,
-            wraps=any(leaf.capabilities.wraps for leaf in leaves(self._worker.client.backend)),
+            wraps=self._wraps,
             rows=None if before is None else before["rows"],
             answered=journal.answered if journal else lambda n: False,
-            lost=(lambda n: journal.state.open.get(n, 0)) if journal else lambda n: 0,
-            prices=[] if self._purse is None else [t.price for t in self._targets if t.price],
+            lost=lost,
         )
         if before is not None and (found.rows, found.digest) != (before["rows"], before["input"]):
             raise ConfigurationError(
@@ -282,7 +290,7 @@ class BulkRun:
                 if progress is not None:
                     shown = asyncio.create_task(_repeat(progress, journal.state))
                     stack.callback(shown.cancel)
-                await self._worker.run(self._waiting(journal), self.in_flight, self._took)
+                await self._send(journal)
             if progress is not None:
                 progress(journal.state)
         output = None
@@ -301,9 +309,47 @@ class BulkRun:
         """Take no further rows; requests in flight are completed."""
         self.stopped = self.stopped or "interrupted"
 
+    async def _send(self, journal: Journal) -> None:
+        rows = self._waiting(journal)
+        if self.ray is None:
+            await self._worker.run(rows, self.in_flight, self._took)
+            return
+        from phi2sdk.bulk.cluster import Cluster, Job
+
+        usd = None if self._purse is None else self._purse.left
+        job = Job(self._targets, self.question, self.in_flight, self.rate, usd)
+        calls = self._worker.client.backend.most_calls
+
+        def lost(rows: Sequence[Row]) -> None:
+            most = sum(calls * self._most_usd(row) for row in rows)
+            journal.again([row.n for row in rows], None if usd is None else most)
+
+        cluster = Cluster(
+            self.ray,
+            job,
+            sent=lambda row: journal.sent(row.n, calls),
+            took=self._took,
+            lost=lost,
+            stopped=lambda: self.stopped is not None,
+        )
+        try:
+            await cluster.run(rows)
+        finally:
+            cluster.close()
+
+    def _most_usd(self, row: Row) -> float:
+        """Return the largest cost of one call for a row; 0 without a budget."""
+        prices = [target.price for target in self._targets if self._purse and target.price]
+        asked = self._request(row.text)
+        return max((worst_case(price, asked, wraps=self._wraps) for price in prices), default=0.0)
+
+    @property
+    def _wraps(self) -> bool:
+        return any(leaf.capabilities.wraps for leaf in leaves(self._worker.client.backend))
+
     @property
     def in_flight(self) -> int:
-        """Largest number of requests in flight."""
+        """Largest number of requests in flight of a worker."""
         local = [t.settings.get("slots", 16) for t in self._targets if t.backend == "local"]
         return self.concurrency or max(CONCURRENCY, *(2 * slots for slots in local), 1)
 
@@ -324,6 +370,8 @@ class BulkRun:
         assert self._journal is not None
         if answer is None:
             self.stopped = self.stopped or "budget"
+            if row.n in self._journal.state.open:
+                self._journal.unsent(row.n)
             return
         self._journal.outcome(answer)
         if answer.error is None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from phi2sdk.backends.counts import most_input
 from phi2sdk.bulk.rows import Input, Place, Row
-from phi2sdk.client.budget import worst_case
 from phi2sdk.completion import Request
 from phi2sdk.errors import ConfigurationError, InvalidRequest
 from phi2sdk.pricing.price import Bill, Price
@@ -71,8 +70,7 @@ def scan(
     wraps: bool,
     rows: int | None = None,
     answered: Callable[[int], bool] = lambda n: False,
-    lost: Callable[[int], int] = lambda n: 0,
-    prices: Sequence[Price] = (),
+    lost: Callable[[Row], float] = lambda row: 0.0,
 ) -> Scan:
     """Check every row of an input.
 
@@ -82,8 +80,7 @@ def scan(
         wraps: A route wraps the prompt in a template.
         rows: Number of rows that the input had before; further rows are only counted.
         answered: Whether a row has an answer already.
-        lost: The number of calls for a row whose outcome is unknown.
-        prices: Of the targets; the largest cost counts.
+        lost: The largest cost in US dollars of calls for a row whose outcome is unknown.
 
     Raises:
         InvalidRequest: A row is wrong, or its id occurs twice; the message names file and row.
@@ -107,9 +104,7 @@ def scan(
             found.left += 1
             found.most_input += most
             found.size += len(asked.prompt.text.encode())
-            if calls := lost(row.n):
-                costs = [worst_case(price, asked, wraps=wraps) for price in prices]
-                found.lost_usd += calls * max(costs, default=0.0)
+            found.lost_usd += lost(row)
     if not found.rows:
         raise ConfigurationError(f"{given.files[0]} has no rows. Name another input")
     found.digest = digest.hexdigest()

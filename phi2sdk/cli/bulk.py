@@ -117,6 +117,14 @@ def bulk(
         str | None,
         _load(metavar="R/s", help="Largest number of calls, such as 50/s (default: no limit)."),
     ] = None,
+    ray: Annotated[
+        str | None,
+        _load(
+            metavar="local|auto|ADDRESS",
+            help="Send from the nodes of a Ray cluster, one process for each node, or for each GPU "
+            "with a local target (default: send from this process).",
+        ),
+    ] = None,
     budget_usd: Annotated[
         float | None,
         _cost(metavar="USD", help="Largest cost of the run, never exceeded (default: none)."),
@@ -174,6 +182,7 @@ def bulk(
         budget_usd=budget_usd,
         output_format=output_format,
         resume=resume,
+        ray=ray,
     )
     result = asyncio.run(_session(run, say, yes=yes))
     if result is None:
