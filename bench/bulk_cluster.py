@@ -161,8 +161,8 @@ def main(url: str, folder: Path) -> None:
 
     # The driver is killed twice, with a cap that suffices for a part of the rows only.
     asked(url, "reset")
-    out, resume, cap = folder / "driver", False, 0.25
-    for calls_before_kill in (200, 500):
+    out, resume, cap = folder / "driver", False, 0.40
+    for calls_before_kill in (200, 400):
         driver = Driver(url, cluster.address, path, out, rate=300, budget_usd=cap, resume=resume)
         sent(calls_before_kill)
         driver.process.send_signal(signal.SIGKILL)
