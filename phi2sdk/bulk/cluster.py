@@ -38,7 +38,7 @@ MOST_DEATHS = 3
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What every worker needs to know. It contains no keys: each node has them in its environment.
+    """The work of every worker. It contains no keys: each node has them in its environment.
 
     Attributes:
         targets: In the order in which they are tried.
@@ -68,7 +68,7 @@ class Cluster:
     Args:
         address: ``local`` for a cluster on this machine that listens on loopback only, ``auto``
             for the running cluster of this machine, or the address of a cluster.
-        job: What the workers do.
+        job: The work of the workers.
         sent: Called with a row before it is handed out.
         took: Receives each row with its outcome; ``None`` if the budget did not cover it.
         lost: Receives the rows that a worker had when it ended.
@@ -137,6 +137,7 @@ class Cluster:
         gpus = {"num_gpus": 1} if self._on_gpus else {}
         worker = self._started(_Sender, place.node, self._job, limiter, num_cpus=1, **gpus)
         try:
+            await worker.open.remote()  # rows are only handed to a worker that has started
             while True:
                 given = list(islice(self._rest(rows), most - len(has)))
                 for row in given:
@@ -169,7 +170,7 @@ class Cluster:
         """Yield the rows that were given back, then the others."""
         while self._back and not self._stopped():
             yield self._back.popleft()
-        for row in rows:  # `yield from` would close the rows together with this generator
+        for row in rows:  # noqa: UP028 - `yield from` would close the rows with this generator
             yield row
 
     def _more(self, rows: Iterator[Row]) -> bool:
@@ -204,7 +205,7 @@ class _Sender:
     """Sends requests on one node; a Ray actor.
 
     Args:
-        job: What to do.
+        job: The work.
         limiter: The actor that leases rate and budget, if they are limited.
     """
 
@@ -217,13 +218,31 @@ class _Sender:
         self._changed = asyncio.Event()
         self._lanes: list[asyncio.Task[None]] = []
 
+    async def open(self) -> None:
+        """Open the targets in the environment of this node."""
+        limiter, job = self._limiter, self._job
+
+        async def calls(wanted: int) -> tuple[float, int, float]:
+            granted: tuple[float, int, float] = await limiter.calls.remote(wanted)
+            return granted
+
+        async def dollars(wanted: float) -> float:
+            granted: float = await limiter.dollars.remote(wanted)
+            return granted
+
+        purse = None if job.usd is None else Purse(0.0)
+        gate = Gate(calls=None if job.rate is None else calls, dollars=dollars, purse=purse)
+        self._worker = Worker(
+            job.targets, job.question, gate=gate, purse=purse, sent=lambda n: None
+        )
+
     async def exchange(self, rows: Iterable[Row]) -> list[tuple[int, Answer | None]]:
         """Take rows, and return the outcomes since the last exchange; wait for the first one."""
-        worker = self._worker or self._open()
+        assert self._worker is not None, "open comes first"
         for row in rows:
             self._rows.put_nowait(row)
         while len(self._lanes) < self._job.concurrency:
-            self._lanes.append(asyncio.create_task(self._lane(worker)))
+            self._lanes.append(asyncio.create_task(self._lane(self._worker)))
         with suppress(TimeoutError):
             await asyncio.wait_for(self._changed.wait(), IDLE_S)
             await asyncio.sleep(BATCH_S)
@@ -244,29 +263,13 @@ class _Sender:
             if purse is not None:
                 await self._limiter.give_back.remote(purse.left)
 
-    def _open(self) -> Worker:
-        limiter, job = self._limiter, self._job
-
-        async def calls(wanted: int) -> tuple[float, int, float]:
-            granted: tuple[float, int, float] = await limiter.calls.remote(wanted)
-            return granted
-
-        async def dollars(wanted: float) -> float:
-            granted: float = await limiter.dollars.remote(wanted)
-            return granted
-
-        purse = None if job.usd is None else Purse(0.0)
-        gate = Gate(calls=None if job.rate is None else calls, dollars=dollars, purse=purse)
-        self._worker = Worker(
-            job.targets, job.question, gate=gate, purse=purse, sent=lambda n: None
-        )
-        return self._worker
-
     async def _lane(self, worker: Worker) -> None:
         try:
             while True:
                 row = await self._rows.get()
-                answer = await worker.answer(row)  # before the list is read, which exchange replaces
+                answer = await worker.answer(
+                    row
+                )  # before the list is read, which exchange replaces
                 self._outcomes.append((row.n, answer))
                 self._changed.set()
         finally:

@@ -69,6 +69,7 @@ def test_a_local_cluster_answers_each_row_once(
 async def test_a_sender_returns_every_outcome(far: Target, phi2_emulator: Phi2Emulator) -> None:
     """An outcome that arrives during an exchange is returned by the next one."""
     sender = _Sender(Job([far], Question(sampling=Sampling(max_tokens=8)), 8), None)
+    await sender.open()
     rows = [Row(n, f"row-{n}", f"Paragraph {n} x", Place(0, n + 1)) for n in range(60)]
     found: dict[int, str | None] = {}
     has = 0
