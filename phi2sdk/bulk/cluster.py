@@ -26,8 +26,6 @@ from phi2sdk.config.target import Target
 from phi2sdk.errors import ConfigurationError, Phi2Error
 from phi2sdk.transport.endpoint import is_loopback
 
-__all__ = ["Cluster", "Job"]
-
 BATCH_S = 0.01
 """Seconds for which outcomes are collected, so that a worker needs fewer messages."""
 IDLE_S = 1.0

@@ -26,8 +26,6 @@ from phi2sdk.errors import ConfigurationError
 from phi2sdk.measure.files import ANOTHER_COPY, AppendedFile, unwritable
 from phi2sdk.parsing import parse_json
 
-__all__ = ["Answer", "Journal", "State"]
-
 _BLOCK = 1 << 20
 
 

@@ -19,8 +19,6 @@ from phi2sdk.client.policies import Wrapper
 from phi2sdk.completion import Event, Request
 from phi2sdk.errors import BudgetExceeded, ConfigurationError
 
-__all__ = ["CHARGED", "Gate", "Limiter", "Purse", "parse_rate"]
-
 LEASE_S = 0.5
 """Longest time for which calls are leased, in seconds."""
 CREDIT_S = 0.02

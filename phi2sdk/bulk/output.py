@@ -12,8 +12,6 @@ from phi2sdk.bulk.journal import Answer
 from phi2sdk.bulk.rows import load_parquet
 from phi2sdk.measure.files import replaced
 
-__all__ = ["COLUMNS", "OutputFormat", "write_output"]
-
 OutputFormat = Literal["jsonl", "parquet"]
 
 COLUMNS: Mapping[str, str] = {

@@ -19,8 +19,6 @@ from phi2sdk.measure.files import replaced
 from phi2sdk.parsing import parse_json
 from phi2sdk.text import untrusted
 
-__all__ = ["STDIN", "Input", "Place", "Row", "load_parquet"]
-
 STDIN = "stdin.jsonl"
 """The copy of standard input in the folder of a run, which can be read more than once."""
 _BATCH = 1024

@@ -32,8 +32,6 @@ from phi2sdk.measure.candidate import described
 from phi2sdk.measure.files import read_json, write_file
 from phi2sdk.measure.folder import differences
 
-__all__ = ["BulkResult", "BulkRun", "Stopped", "bulk"]
-
 RUN, JOURNAL = "bulk.json", "journal.jsonl"
 SCHEMA = 1
 CONCURRENCY = 32

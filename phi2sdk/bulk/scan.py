@@ -13,8 +13,6 @@ from phi2sdk.completion import Request
 from phi2sdk.errors import ConfigurationError, InvalidRequest
 from phi2sdk.pricing.price import Bill, Price
 
-__all__ = ["Estimate", "Scan", "estimate", "scan"]
-
 _BYTES_PER_TOKEN = 4
 """Average of English text."""
 _BATCH = 1000

@@ -22,8 +22,6 @@ from phi2sdk.prompts import Format, Prompt
 from phi2sdk.sampling import Sampling
 from phi2sdk.text import encodable, for_terminal
 
-__all__ = ["Question", "Worker"]
-
 
 @dataclass(frozen=True, slots=True)
 class Question:
