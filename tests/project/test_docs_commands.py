@@ -116,6 +116,7 @@ def check_pytest(arguments: list[str]) -> None:
     parser.add_argument("paths", nargs="*")
     parser.add_argument("-k")
     parser.add_argument("-m")
+    parser.add_argument("-n", type=int)
     given, _ = parser.parse_known_args(arguments)
     assert all(any(ROOT.glob(path)) for path in given.paths)  # a shell resolves patterns
     ours = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
