@@ -118,8 +118,12 @@ def comparable(
         return found
     found = _repeats(found, level / 2)
     p = _p_values(found)
-    found = _white_space(found, p["white-space"], level / 2, spaces_differ)
-    return _length(found, codec, p["length"], level / 2)
+    equally_long = _length(found, codec, p["length"], level / 2)
+    if not equally_long.target.texts or not _own(equally_long).texts:
+        return equally_long
+    if equally_long is not found:  # a cut removes white space, which is no finding of its own
+        p = _p_values(equally_long)
+    return _white_space(equally_long, p["white-space"], level / 2, spaces_differ)
 
 
 def _p_values(found: Comparable) -> Mapping[str, float]:

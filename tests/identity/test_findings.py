@@ -121,8 +121,7 @@ def test_a_harmless_change_is_named_and_not_taken_for_another_model(name: str) -
     named = accused = 0
     for run in range(RUNS):
         found = look(rng, change, each=8)
-        one = found.findings.get(subject)
-        named += one is not None and one.kind == kind
+        named += {name: one.kind for name, one in found.findings.items()} == {subject: kind}
         accused += rejects(found, run)
     assert named >= 0.95 * RUNS
     assert accused <= stats.binom.ppf(0.999, RUNS, LEVEL)
