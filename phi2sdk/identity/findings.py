@@ -121,7 +121,7 @@ def comparable(
     equally_long = _length(found, codec, p["length"], level / 2)
     if not equally_long.target.texts or not _own(equally_long).texts:
         return equally_long
-    if equally_long is not found:  # a cut removes white space, which is no finding of its own
+    if equally_long is not found:  # a cut also removes line breaks
         p = _p_values(equally_long)
     return _white_space(equally_long, p["white-space"], level / 2, spaces_differ)
 
