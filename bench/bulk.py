@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import os
 import random
 import resource
@@ -112,7 +113,9 @@ async def ray_data(url: str, path: Path, out: Path) -> int:
     import ray
     from ray.data.llm import HttpRequestProcessorConfig, build_processor
 
-    ray.init(address="local", include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    logging.getLogger("ray.data").setLevel("ERROR")
+    ray.data.DataContext.get_current().enable_progress_bars = False
     # The loading of the cluster is not measured; the start of the actors of the processor is.
     global begun
     begun = (time.perf_counter(), descendants_cpu())

@@ -18,6 +18,7 @@ from phi2sdk.bulk.output import OutputFormat, write_output
 from phi2sdk.bulk.rows import STDIN, Input, Row, load_parquet
 from phi2sdk.bulk.scan import Estimate, Scan, estimate, scan
 from phi2sdk.bulk.worker import Question, Worker
+from phi2sdk.client.async_client import AsyncPhi2Client
 from phi2sdk.client.budget import worst_case
 from phi2sdk.client.policies import leaves
 from phi2sdk.completion import Request
@@ -115,21 +116,18 @@ class BulkRun:
             resolve(one, self.config) if isinstance(one, str) else one for one in self.targets
         ]
         self._purse = None if self.budget_usd is None else Purse(self.budget_usd)
+        self._worker: Worker | None = None
         self._scan: Scan | None = None
         self._journal: Journal | None = None
 
     async def __aenter__(self) -> BulkRun:
-        limiter = Limiter(self.rate)
-        gate = Gate(calls=None if self.rate is None else limiter.calls, purse=self._purse)
-        self._worker = Worker(
-            self._targets, self.question, gate=gate, purse=self._purse, sent=self._sent
-        )
         return self
 
     async def __aexit__(self, *_: object) -> None:
         if self._journal is not None:
             self._journal.close()
-        await self._worker.client.close()
+        if self._worker is not None:
+            await self._worker.client.close()
 
     # ------------------------------------------------------------------ before anything is sent
 
@@ -139,6 +137,11 @@ class BulkRun:
         Raises:
             ConfigurationError, InvalidRequest: Something must be corrected first.
         """
+        limiter = Limiter(self.rate)
+        gate = Gate(calls=None if self.rate is None else limiter.calls, purse=self._purse)
+        self._worker = Worker(
+            self._targets, self.question, gate=gate, purse=self._purse, sent=self._sent
+        )
         before = self._check_folder()
         self._input = Input.of(
             self.input, self.out, text=self.column, id=self.id, again=self.resume
@@ -257,7 +260,7 @@ class BulkRun:
 
     def _request(self, text: str) -> Request:
         prompt = self.question.prompt(text)
-        return self._worker.client.request(prompt, self.question.sampling, stream=False)
+        return self._client.request(prompt, self.question.sampling, stream=False)
 
     # ------------------------------------------------------------------ sending
 
@@ -273,13 +276,10 @@ class BulkRun:
         """
         found = self._scan
         assert found is not None, "prepare comes first"
-        if self._journal is None:
+        if self._journal is None or self._journal.state.left:
             await self._check_targets()
-            self._journal = self._begun(found)
-        journal = self._journal
+        journal = self._journal = self._journal or self._begun(found)
         if journal.state.left:
-            if journal.state.sessions:
-                await self._check_targets()
             if journal.state.open:
                 usd = None if self._purse is None else found.lost_usd
                 journal.again(list(journal.state.open), usd)
@@ -310,13 +310,14 @@ class BulkRun:
     async def _send(self, journal: Journal) -> None:
         rows = self._waiting(journal)
         if self.ray is None:
+            assert self._worker is not None
             await self._worker.run(rows, self.in_flight, self._took)
             return
         from phi2sdk.bulk.cluster import Cluster, Job
 
         usd = None if self._purse is None else self._purse.left
         job = Job(self._targets, self.question, self.in_flight, self.rate, usd)
-        calls = self._worker.client.backend.most_calls
+        calls = self._client.backend.most_calls
 
         def lost(rows: Sequence[Row]) -> None:
             most = sum(calls * self._most_usd(row) for row in rows)
@@ -342,8 +343,13 @@ class BulkRun:
         return max((worst_case(price, asked, wraps=self._wraps) for price in prices), default=0.0)
 
     @property
+    def _client(self) -> AsyncPhi2Client:
+        assert self._worker is not None, "prepare comes first"
+        return self._worker.client
+
+    @property
     def _wraps(self) -> bool:
-        return any(leaf.capabilities.wraps for leaf in leaves(self._worker.client.backend))
+        return any(leaf.capabilities.wraps for leaf in leaves(self._client.backend))
 
     @property
     def in_flight(self) -> int:
@@ -386,7 +392,7 @@ class BulkRun:
             ConfigurationError: A target cannot be reached, or refuses the key.
             InvalidRequest: A target does not support a parameter.
         """
-        client = self._worker.client
+        client = self._client
         await client.backend.detect()
         client.explain(self.question.sampling, self.question.prompt("any"))
         for leaf in leaves(client.backend):

@@ -184,7 +184,12 @@ def bulk(
         resume=resume,
         ray=ray,
     )
-    result = asyncio.run(_session(run, say, yes=yes))
+    forecast = run.prepare()  # before the loop runs, which would keep Ctrl-C from the reading
+    if forecast.rows:
+        _show_estimate(run, forecast, say)
+        if not yes:
+            ask("the run", f"Send {forecast.rows:,} requests?", say)
+    result = asyncio.run(_session(run, forecast.rows, say))
     if result is None:
         say.print("Interrupted; the requests in flight were abandoned, and are sent again.")
     else:
@@ -196,22 +201,20 @@ def bulk(
     raise typer.Exit(FAILED if result.failed or result.stopped else DONE)
 
 
-async def _session(run: BulkRun, say: Console, *, yes: bool) -> BulkResult | None:
+async def _session(run: BulkRun, rows: int, say: Console) -> BulkResult | None:
     """Return the result; ``None`` if the requests in flight were abandoned."""
     async with run:
-        forecast = run.prepare()
-        if forecast.rows:
-            _show_estimate(run, forecast, say)
-            if not yes:
-                ask("the run", f"Send {forecast.rows:,} requests?", say)
         task = asyncio.current_task()
         assert task is not None
         loop = asyncio.get_running_loop()
+        pressed = False
 
         def interrupt() -> None:
-            if run.stopped == "interrupted":
+            nonlocal pressed
+            if pressed:
                 task.cancel()
                 return
+            pressed = True
             run.stop()
             say.print(
                 "Stopping: no further rows are sent. Waiting for the requests in flight; press "
@@ -221,7 +224,7 @@ async def _session(run: BulkRun, say: Console, *, yes: bool) -> BulkResult | Non
         with suppress(NotImplementedError, ValueError, RuntimeError):
             for name in (signal.SIGINT, signal.SIGTERM):
                 loop.add_signal_handler(name, interrupt)
-        with suppress(asyncio.CancelledError), _progress(say, forecast.rows) as show:
+        with suppress(asyncio.CancelledError), _progress(say, rows) as show:
             return await run.send(show)
         return None
 

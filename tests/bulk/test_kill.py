@@ -103,6 +103,20 @@ def test_a_second_ctrl_c_abandons_the_requests_in_flight(
     assert "--resume" in err
 
 
+def test_ctrl_c_while_the_input_is_read_ends_at_once(
+    here: Path, phi2_emulator: Phi2Emulator
+) -> None:
+    (here / "in.jsonl").unlink()
+    os.mkfifo(here / "in.jsonl")
+    process = started(here)
+    with (here / "in.jsonl").open("w"):  # opened when the command has opened it
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err == "interrupted\n"
+    assert phi2_emulator.calls == []
+
+
 def test_a_full_disk_keeps_the_answers(
     here: Path, times_called: Callable[[], Counter[str]]
 ) -> None:
