@@ -34,6 +34,7 @@ __all__ = [
     "HERE",
     "Report",
     "arguments",
+    "environments",
     "interquartile",
     "machine",
     "median",
@@ -200,7 +201,7 @@ def peer_python(name: str) -> Path:
     """
     wanted = HERE / "peers" / f"{name}.txt"
     stamp = hashlib.sha256(wanted.read_bytes() + platform.python_version().encode())
-    place = _environments() / f"{name}-{stamp.hexdigest()[:10]}"
+    place = environments() / f"{name}-{stamp.hexdigest()[:10]}"
     python = place / "bin" / "python"
     if (place / "complete").exists():
         return python
@@ -235,7 +236,8 @@ def peer_versions(name: str, packages: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def _environments() -> Path:
+def environments() -> Path:
+    """Return the folder of the environments of peers."""
     if given := os.environ.get("PHI2_BENCH_ENVIRONMENTS"):
         return Path(given)
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"

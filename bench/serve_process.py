@@ -79,9 +79,9 @@ class Server:
         started = time.monotonic()
         self._child = subprocess.Popen(
             self._command,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # llama.cpp's server ends with its standard input
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE if "phi2sdk.cli" in self._command else subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
             cwd=self._cwd,
             env=self._environment,
             preexec_fn=pin,
@@ -104,10 +104,10 @@ class Server:
             return
         self._child.terminate()
         try:
-            self._child.wait(20)
+            self._child.communicate(timeout=20)
         except subprocess.TimeoutExpired:
             self._child.kill()
-            self._child.wait()
+            self._child.communicate()
 
     @property
     def child(self) -> subprocess.Popen[bytes]:
