@@ -40,7 +40,11 @@ class Exchange:
         self.id = secrets.token_hex(12)
         self.request = request
         self.received = received
-        self.headers: dict[str, str] = {"x-phi2-request-id": self.id, "x-request-id": self.id}
+        self.headers: dict[str, str] = {
+            "Server": "phi2sdk",  # instead of the versions of Python and aiohttp
+            "x-phi2-request-id": self.id,
+            "x-request-id": self.id,
+        }
         self.stream: web.StreamResponse | None = None
 
     async def body(self) -> bytes:

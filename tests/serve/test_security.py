@@ -54,6 +54,7 @@ async def test_a_page_in_a_browser_cannot_use_a_gateway_without_a_key(gateway: S
         assert reply.status == 405
         headers = reply.headers
     assert not [name for name in headers if name.lower().startswith("access-control")]
+    assert headers["Server"] == "phi2sdk"
     assert gateway.emulator.openai.calls == []
 
 
