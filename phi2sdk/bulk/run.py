@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict, dataclass, field
@@ -11,11 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from phi2sdk import __version__
+from phi2sdk.bulk.folder import JOURNAL, begin, check_folder
 from phi2sdk.bulk.journal import Answer, Journal, State
 from phi2sdk.bulk.limits import Gate, Limiter, Purse
 from phi2sdk.bulk.output import OutputFormat, write_output
-from phi2sdk.bulk.rows import STDIN, Input, Row, load_parquet
+from phi2sdk.bulk.rows import Input, Row, load_parquet
 from phi2sdk.bulk.scan import Estimate, Scan, estimate, scan
 from phi2sdk.bulk.worker import Question, Worker
 from phi2sdk.client.async_client import AsyncPhi2Client
@@ -24,17 +23,9 @@ from phi2sdk.client.policies import leaves
 from phi2sdk.completion import Request
 from phi2sdk.config.lookup import resolve
 from phi2sdk.config.target import Target
-from phi2sdk.errors import (
-    ConfigurationError,
-    ConnectionFailed,
-    TransientError,
-)
+from phi2sdk.errors import ConfigurationError, ConnectionFailed, TransientError
 from phi2sdk.measure.candidate import described
-from phi2sdk.measure.files import read_json, write_file
-from phi2sdk.measure.folder import differences
 
-RUN, JOURNAL = "bulk.json", "journal.jsonl"
-SCHEMA = 1
 CONCURRENCY = 32
 """Requests in flight; for a local target at least twice its slots."""
 FEWEST_FAILURES = 100
@@ -142,7 +133,7 @@ class BulkRun:
         self._worker = Worker(
             self._targets, self.question, gate=gate, purse=self._purse, sent=self._sent
         )
-        before = self._check_folder()
+        before = check_folder(self.out, self._configuration(), resume=self.resume)
         self._input = Input.of(
             self.input, self.out, text=self.column, id=self.id, again=self.resume
         )
@@ -170,40 +161,6 @@ class BulkRun:
             seconds=self._request("any").timeout,
         )
 
-    def _check_folder(self) -> dict[str, Any] | None:
-        """Return ``bulk.json`` of the run that is resumed; ``None`` for a new run."""
-        if self.out.exists() and not self.out.is_dir():
-            raise ConfigurationError(f"{self.out} is a file. Choose another output folder")
-        exists = (self.out / RUN).exists()
-        if exists and not self.resume:
-            raise ConfigurationError(
-                f"{self.out} already has a bulk run. Continue it with --resume, or choose another "
-                "output folder"
-            )
-        if self.resume and not exists:
-            raise ConfigurationError(f"{self.out} has no bulk run. Start one without --resume")
-        if not self.resume:
-            others = self.out.iterdir() if self.out.is_dir() else iter(())
-            if any(not _left_over(path) for path in others):
-                raise ConfigurationError(
-                    f"{self.out} has other files and no bulk run. Choose another output folder"
-                )
-            try:
-                self.out.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise ConfigurationError(
-                    f"{self.out} cannot be written: {error.strerror}. Choose another output folder"
-                ) from error
-            return None
-        document: dict[str, Any] = read_json(self.out / RUN)
-        now = json.loads(json.dumps(self._configuration()))
-        if changes := list(differences(document["configuration"], now)):
-            raise ConfigurationError(
-                f"{self.out} was made with another configuration: {'; '.join(changes[:5])}. Resume "
-                "it with the same one, or choose another output folder"
-            )
-        return document
-
     def _scanned(self, before: dict[str, Any] | None) -> Scan:
         journal = self._journal
 
@@ -226,25 +183,6 @@ class BulkRun:
                 "another output folder"
             )
         return found
-
-    def _begun(self, found: Scan) -> Journal:
-        """Create the files of a new run."""
-        journal = Journal(self.out / JOURNAL, found.rows)
-        try:
-            if (self.out / RUN).exists():
-                raise ConfigurationError(f"another process has just begun a run in {self.out}")
-            document = {
-                "schema": SCHEMA,
-                "phi2sdk": __version__,
-                "rows": found.rows,
-                "input": found.digest,
-                "configuration": self._configuration(),
-            }
-            write_file(self.out / RUN, json.dumps(document, indent=2) + "\n")
-        except BaseException:
-            journal.close()
-            raise
-        return journal
 
     def _configuration(self) -> dict[str, Any]:
         """Return what cannot change within a run. Concurrency, rate and budget can."""
@@ -278,7 +216,7 @@ class BulkRun:
         assert found is not None, "prepare comes first"
         if self._journal is None or self._journal.state.left:
             await self._check_targets()
-        journal = self._journal = self._journal or self._begun(found)
+        journal = self._journal = self._journal or begin(self.out, self._configuration(), found)
         if journal.state.left:
             if journal.state.open:
                 usd = None if self._purse is None else found.lost_usd
@@ -449,12 +387,6 @@ async def bulk(
         if agree is not None:
             agree(forecast)
         return await run.send(progress)
-
-
-def _left_over(path: Path) -> bool:
-    """Return whether a file is left by a run that ended before it sent anything."""
-    empty = path.name == JOURNAL and path.is_file() and path.stat().st_size == 0
-    return empty or path.name == STDIN or path.name.startswith((f".{RUN}.", f".{STDIN}."))
 
 
 async def _repeat(progress: Progress, state: State) -> None:

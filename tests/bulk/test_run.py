@@ -253,6 +253,15 @@ async def test_a_run_is_resumed_only_with_its_input_and_configuration(
         await bulk(path, tmp_path / options.pop("out", "out"), target, **options)
 
 
+async def test_a_damaged_bulk_json_is_refused(far: Target, tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "in.jsonl", rows_of(3))
+    await bulk(path, tmp_path / "out", far, question=SHORT)
+    for damaged in ("{}", "[]", "{"):
+        (tmp_path / "out" / "bulk.json").write_text(damaged)
+        with pytest.raises(ConfigurationError, match=r"bulk.json is damaged"):
+            await bulk(path, tmp_path / "out", far, question=SHORT, resume=True)
+
+
 async def test_other_files_and_other_processes_are_respected(far: Target, tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "in.jsonl", rows_of(3))
     with pytest.raises(ConfigurationError, match="has other files and no bulk run"):
