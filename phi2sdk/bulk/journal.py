@@ -18,7 +18,7 @@ import mmap
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,6 +27,7 @@ from phi2sdk.measure.files import ANOTHER_COPY, AppendedFile, unwritable
 from phi2sdk.parsing import parse_json
 
 _BLOCK = 1 << 20
+_JSON = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,9 @@ class Answer:
     attempts: int = 0
     error: str | None = None
     charged: float | None = None
+
+
+_FIELDS = tuple(one.name for one in fields(Answer))
 
 
 @dataclass(slots=True)
@@ -153,7 +157,8 @@ class Journal:
 
     def outcome(self, answer: Answer) -> None:
         """Record the outcome of a row."""
-        self._write({name: value for name, value in asdict(answer).items() if value is not None})
+        named = ((name, getattr(answer, name)) for name in _FIELDS)
+        self._write({name: value for name, value in named if value is not None})
 
     def answered(self, n: int) -> bool:
         """Return whether a row has an answer."""
@@ -196,7 +201,7 @@ class Journal:
         return self._open.enter_context(memoryview(mapped).cast("q")[:rows])
 
     def _write(self, event: Mapping[str, Any]) -> None:
-        line = json.dumps(event, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+        line = _JSON.encode(event)
         self._file.append(line)
         self._take(event)
         self._end += len(line) + 1

@@ -115,8 +115,9 @@ class Gate:
         self._turn = asyncio.Lock()
 
     def wrap(self, backend: Backend) -> Backend:
-        """Return a backend whose calls pass this gate."""
-        return _Gated(backend, self)
+        """Return a backend whose calls pass this gate; the backend itself if there is no limit."""
+        unlimited = self._calls is None and self._purse is None
+        return backend if unlimited else _Gated(backend, self)
 
     async def admit(self, usd: float) -> None:
         """Wait until a call may be sent. The caller sends it without waiting for anything else.
