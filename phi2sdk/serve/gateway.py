@@ -44,6 +44,9 @@ class Gateway:
             await gateway.load()
             print(gateway.url)
 
+    Attributes:
+        url: The base URL for clients, which ends with ``/v1``; known when the gateway is open.
+
     Raises:
         ConfigurationError: A target cannot be opened, or a package of the extra is missing.
         OSError: The port cannot be used.
@@ -68,15 +71,9 @@ class Gateway:
         self._runner: web.ServerRunner | None = None
         self._server: web.Server | None = None
         self._site: web.TCPSite | None = None
+        self.url = ""
         self._busy = 0
         self._idle = asyncio.Event()
-
-    @property
-    def url(self) -> str:
-        """The base URL for clients, which ends with ``/v1``."""
-        assert self._runner is not None, "the gateway is not open"
-        host, port = self._runner.addresses[0][:2]
-        return f"http://[{host}]:{port}/v1" if ":" in host else f"http://{host}:{port}/v1"
 
     async def __aenter__(self) -> Gateway:
         self._server = web.Server(
@@ -95,6 +92,8 @@ class Gateway:
         except BaseException:
             await self._close()
             raise
+        host, port = self._runner.addresses[0][:2]
+        self.url = f"http://[{host}]:{port}/v1" if ":" in host else f"http://{host}:{port}/v1"
         return self
 
     async def __aexit__(self, *exception: object) -> None:
@@ -109,13 +108,15 @@ class Gateway:
         await asyncio.gather(*(one.load() for one in self.models.upstreams.values()))
 
     async def drain(self, seconds: float = DRAIN_SECONDS) -> bool:
-        """Accept no new requests, and wait for running ones; return whether all of them ended."""
+        """Accept no new requests, and wait for running ones; return whether all of them ended.
+
+        A request on a connection that is still open gets status 503, and the connection is closed.
+        """
         self.admission.draining = True
-        if self._site is not None and self._server is not None:
+        if self._site is not None:
             await self._site.stop()
             self._site = None
             await asyncio.sleep(0)  # requests that have arrived begin
-            self._server.pre_shutdown()
         try:
             async with asyncio.timeout(seconds):
                 while self._busy:

@@ -8,6 +8,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import aiohttp
 import openai
 import pytest
 
@@ -62,9 +63,12 @@ async def test_a_target_that_hangs_ends_at_the_deadline(emulator: Emulator, tmp_
             status, document, _ = await gateway.post("/v1/completions", ask)
             assert (status, document["error"]["code"]) == (504, "timeout")
         emulator.openai.faults.push(Fault("hang", after=1))
-        stream = await gateway.sdk.completions.create(model="openai", **ASK, stream=True)
+
+        async def read() -> None:
+            await _texts(await gateway.sdk.completions.create(model="openai", **ASK, stream=True))
+
         with pytest.raises(openai.APIError, match="did not answer in time"):
-            await _texts(stream)
+            await read()
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -137,6 +141,7 @@ async def test_requests_that_run_end_and_new_ones_are_refused_while_the_gateway_
 ) -> None:
     gateway.emulator.schedule = Schedule(first=0.1, per_token=0.02)
     ask = {"model": "openai", **ASK}
+    await asyncio.gather(gateway.get("/health"), gateway.get("/health"))  # two connections
     stream = await gateway.sdk.completions.create(**ask, stream=True)
     whole = asyncio.create_task(gateway.post("/v1/completions", ask))
     await asyncio.to_thread(gateway.emulator.openai.calls.wait_for, 2)
@@ -146,8 +151,11 @@ async def test_requests_that_run_end_and_new_ones_are_refused_while_the_gateway_
     status, _, _ = await whole
     assert (text, status) == (" Tides follow the moon.", 200)
     assert await draining
-    with pytest.raises(openai.APIConnectionError):
-        await gateway.sdk.completions.create(**ask)
+    status, document, headers = await gateway.post("/v1/completions", ask)  # on the other one
+    assert (status, document["error"]["code"]) == (503, "shutting_down")
+    assert (headers["Retry-After"], headers["Connection"]) == ("1", "close")
+    with pytest.raises(aiohttp.ClientConnectorError):
+        await gateway.post("/v1/completions", ask)
 
 
 async def test_a_drain_that_takes_too_long_ends_and_says_so(gateway: Served) -> None:
