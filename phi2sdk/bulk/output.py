@@ -8,7 +8,6 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from phi2sdk.bulk.journal import Answer
 from phi2sdk.bulk.rows import load_parquet
 from phi2sdk.measure.files import replaced
 
@@ -26,11 +25,12 @@ COLUMNS: Mapping[str, str] = {
     "error": "string",
 }
 """The columns and their Arrow types; unknown values are null."""
+_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 _GROUP = 10_000
 """Rows of a row group of Parquet."""
 
 
-def write_output(outcomes: Iterable[Answer], path: Path, format: OutputFormat) -> None:
+def write_output(outcomes: Iterable[Mapping[str, Any]], path: Path, format: OutputFormat) -> None:
     """Write the outcomes to a file, completely or not at all.
 
     Raises:
@@ -41,14 +41,13 @@ def write_output(outcomes: Iterable[Answer], path: Path, format: OutputFormat) -
         write(map(_record, outcomes), file)
 
 
-def _record(answer: Answer) -> dict[str, Any]:
-    renamed = {"cost_usd": answer.usd}
-    return {name: renamed[name] if name in renamed else getattr(answer, name) for name in COLUMNS}
+def _record(answer: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: answer.get("usd" if name == "cost_usd" else name) for name in COLUMNS}
 
 
 def _write_jsonl(records: Iterator[dict[str, Any]], file: IO[bytes]) -> None:
     for record in records:
-        file.write(json.dumps(record, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+        file.write(_JSON.encode(record).encode() + b"\n")
 
 
 def _write_parquet(records: Iterator[dict[str, Any]], file: IO[bytes]) -> None:
