@@ -14,6 +14,8 @@ from typing import Any, Self
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
+from common import prefer_this_process
+
 __all__ = ["Server", "free_port"]
 
 START_SECONDS = 240
@@ -73,6 +75,7 @@ class Server:
         core = self._core
 
         def pin() -> None:
+            prefer_this_process()  # as the clients and the upstream server do
             if core is not None:
                 os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[core]})
 
