@@ -8,6 +8,7 @@ import hmac
 import time
 from collections.abc import Awaitable, Callable
 from time import monotonic, perf_counter
+from typing import Any
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -132,17 +133,12 @@ class Gateway:
         await self.models.close()
         self.metrics.close()
 
-    def _request(self, message: object, payload: object, *rest: object) -> web.BaseRequest:
-        assert self._server is not None
-        protocol, writer, task = rest
+    def _request(
+        self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any
+    ) -> web.BaseRequest:
+        loop = asyncio.get_running_loop()
         return web.BaseRequest(
-            message,  # type: ignore[arg-type]
-            payload,  # type: ignore[arg-type]
-            protocol,  # type: ignore[arg-type]
-            writer,  # type: ignore[arg-type]
-            task,  # type: ignore[arg-type]
-            asyncio.get_running_loop(),
-            client_max_size=MAX_BODY_BYTES,
+            message, payload, protocol, writer, task, loop, client_max_size=MAX_BODY_BYTES
         )
 
     # ------------------------------------------------------------------ one exchange

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from time import monotonic, perf_counter
@@ -242,15 +242,13 @@ def _with_seed(ask: Ask, choice: int) -> Ask:
     return replace(ask, sampling=other)
 
 
-def _named(parameter: str, make: object) -> Prompt:
+def _named(parameter: str, make: Callable[[], Prompt]) -> Prompt:
     """Return a prompt; an error names the parameter that it is from."""
     try:
-        prompt = make()  # type: ignore[operator]
+        return make()
     except InvalidRequest as error:
         error.parameter = error.parameter or parameter
         raise
-    assert isinstance(prompt, Prompt)
-    return prompt
 
 
 def _invalid(param: str, message: str, *, code: str = "invalid_value") -> Refusal:
