@@ -140,7 +140,7 @@ class CompareOptions:
         _identity(
             metavar="N",
             help="Sampled answers per target, to test whether it serves Phi-2 (default: 0; "
-            "demo: 80).",
+            "demo: 72).",
         ),
     ] = None
     identity_prompts: Annotated[

@@ -42,8 +42,8 @@ DEMO_TARGETS = (
 and ``openai_t08`` samples at temperature 0.8 whatever temperature is requested. Its greedy answers
 are those of the model."""
 
-IDENTITY = 80
-"""Sampled answers per target: enough to detect both of them in about a minute."""
+IDENTITY = 72
+"""Sampled answers per target, three to each prompt: enough to detect both of them."""
 IDENTITY_CONCURRENCY = 16
 HONEST = ("float32", "bfloat16")
 """The precisions that count as the same model; testing float16 too would take longer."""
