@@ -28,7 +28,7 @@ if __package__ in (None, ""):
 from bench.common import Report, median, parser, peer_python, peer_versions, prefer_this_process
 from phi2sdk.backends.engine import LocalModel
 from phi2sdk.demo import checkpoint_path
-from phi2sdk.identity.control_samples import sample_texts
+from phi2sdk.identity.control_samples import CONTROL, sample_texts
 from phi2sdk.identity.examine import examine
 from phi2sdk.identity.weights import Weights
 from phi2sdk.measure.folder import Run
@@ -185,7 +185,7 @@ def seconds(report: Report) -> None:
         what=f"identity section, {ASKED} prompts x {EACH} x {len(TARGETS)} targets, {LONG} tokens",
         seconds=taken,
         cpu_seconds=worked,
-        control_calls=ASKED * EACH * len(document["calibration"]["honest"]),
+        control_calls=CONTROL * ASKED * EACH * len(document["calibration"]["honest"]),
     )
     report.check("seconds_100x2x5", taken, "<=", 30)
 
