@@ -40,9 +40,9 @@ def _encodable(text: str) -> str:
     return text
 
 
-_Word = Annotated[str, AfterValidator(_encodable)]
+Word = Annotated[str, AfterValidator(_encodable)]
 """Text that reports show. Only answers may contain unpaired surrogates."""
-_Key = tuple[Arm, _Word, _Word, Natural]
+_Key = tuple[Arm, Word, Word, Natural]
 
 
 class _Event(BaseModel):
@@ -55,7 +55,7 @@ class _InSession(_Event):
 
 class _Session(_InSession):
     event: Literal["session"]
-    started: _Word
+    started: Word
 
 
 class _Over(_InSession):
@@ -72,7 +72,7 @@ class _Attempt(_Event):
     key: _Key
     t_send: _Nanoseconds
     t_end: _Nanoseconds
-    error: _Word | None = None
+    error: Word | None = None
     status: Natural | None = None
     wait: Seconds = 0.0
 
@@ -89,7 +89,7 @@ class _Quantiles(_Event):
 
 class _Calibration(_InSession):
     event: Literal["calibration"]
-    wire: _Word
+    wire: Word
     streams: Natural
     n: Natural
     ttft: _Quantiles
@@ -125,9 +125,9 @@ class _Done(_InSession):
     t_first: _Nanoseconds | None = None
     t_last: _Nanoseconds | None = None
     streamed: Flag | None = None
-    error: _Word | None = None
+    error: Word | None = None
     status: Natural | None = None
-    message: _Word | None = None
+    message: Word | None = None
     chunks: _Chunks = _Chunks()
     text: str
     raw: str | None = None
@@ -136,10 +136,10 @@ class _Done(_InSession):
         Natural | tuple[Natural, Literal["estimated"]],
     ] = {}
     cut: Flag = False
-    finish_reason: _Word | None = None
-    model: _Word | None = None
-    request_id: _Word | None = None
-    route: _Word | None = None
+    finish_reason: Word | None = None
+    model: Word | None = None
+    request_id: Word | None = None
+    route: Word | None = None
     wrapped: Flag = False
 
     @model_validator(mode="after")

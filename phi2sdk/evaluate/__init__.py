@@ -1,0 +1,1 @@
+"""Measure the accuracy of targets on benchmark tasks, item by item."""
