@@ -18,12 +18,12 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, NamedTuple
 
-from phi2sdk.bulk.journal import Answer
-from phi2sdk.bulk.limits import Gate, Limiter, Purse
 from phi2sdk.bulk.rows import Row
 from phi2sdk.bulk.worker import Question, Worker
+from phi2sdk.client.limits import Gate, Limiter, Purse
 from phi2sdk.config.target import Target
 from phi2sdk.errors import ConfigurationError, Phi2Error
+from phi2sdk.measure.answers import Answer
 from phi2sdk.transport.endpoint import is_loopback
 
 BATCH_S = 0.01

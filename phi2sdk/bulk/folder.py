@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from phi2sdk import __version__
-from phi2sdk.bulk.journal import Journal
 from phi2sdk.bulk.rows import STDIN
 from phi2sdk.bulk.scan import Scan
 from phi2sdk.errors import ConfigurationError
+from phi2sdk.measure.answers import AnswerJournal
 from phi2sdk.measure.files import ANOTHER_COPY, read_json, write_file
 from phi2sdk.measure.folder import differences
 
@@ -63,13 +63,13 @@ def check_folder(
     return document
 
 
-def begin(out: Path, configuration: Mapping[str, Any], found: Scan) -> Journal:
+def begin(out: Path, configuration: Mapping[str, Any], found: Scan) -> AnswerJournal:
     """Create the files of a new run, and return its journal.
 
     Raises:
         ConfigurationError: Another process has begun a run there, or the folder cannot be written.
     """
-    journal = Journal(out / JOURNAL, found.rows)
+    journal = AnswerJournal(out / JOURNAL, found.rows)
     try:
         if (out / RUN).exists():
             raise ConfigurationError(f"another process has just begun a run in {out}")

@@ -11,19 +11,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 from phi2sdk.bulk.folder import JOURNAL, begin, check_folder
-from phi2sdk.bulk.journal import Answer, Journal, State
-from phi2sdk.bulk.limits import Gate, Limiter, Purse
 from phi2sdk.bulk.output import OutputFormat, write_output
 from phi2sdk.bulk.rows import Input, Row, load_parquet
 from phi2sdk.bulk.scan import Estimate, Scan, estimate, scan
 from phi2sdk.bulk.worker import Question, Worker
 from phi2sdk.client.async_client import AsyncPhi2Client
 from phi2sdk.client.budget import worst_case
+from phi2sdk.client.limits import Gate, Limiter, Purse
 from phi2sdk.client.policies import leaves
 from phi2sdk.completion import Request
 from phi2sdk.config.lookup import resolve
 from phi2sdk.config.target import Target
 from phi2sdk.errors import ConfigurationError, ConnectionFailed, TransientError
+from phi2sdk.measure.answers import Answer, AnswerJournal, State
 from phi2sdk.measure.candidate import described
 
 CONCURRENCY = 32
@@ -109,7 +109,7 @@ class BulkRun:
         self._purse = None if self.budget_usd is None else Purse(self.budget_usd)
         self._worker: Worker | None = None
         self._scan: Scan | None = None
-        self._journal: Journal | None = None
+        self._journal: AnswerJournal | None = None
 
     async def __aenter__(self) -> BulkRun:
         return self
@@ -143,7 +143,7 @@ class BulkRun:
         if self._format == "parquet":
             load_parquet()
         if before is not None:
-            self._journal = Journal(self.out / JOURNAL, before["rows"])
+            self._journal = AnswerJournal(self.out / JOURNAL, before["rows"])
         self._scan = found = self._scanned(before)
         state = State(found.rows) if self._journal is None else self._journal.state
         if self._purse is not None:
@@ -245,7 +245,7 @@ class BulkRun:
         """Take no further rows; requests in flight are completed."""
         self.stopped = self.stopped or "interrupted"
 
-    async def _send(self, journal: Journal) -> None:
+    async def _send(self, journal: AnswerJournal) -> None:
         rows = self._waiting(journal)
         if self.ray is None:
             assert self._worker is not None
@@ -295,7 +295,7 @@ class BulkRun:
         local = [t.settings.get("slots", 16) for t in self._targets if t.backend == "local"]
         return self.concurrency or max(CONCURRENCY, *(2 * slots for slots in local), 1)
 
-    def _waiting(self, journal: Journal) -> Iterator[Row]:
+    def _waiting(self, journal: AnswerJournal) -> Iterator[Row]:
         """Yield the rows without an answer until the run stops."""
         for row in self._input.rows():
             if self.stopped is not None:

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass, field
-from time import perf_counter_ns
 
 from phi2sdk import prompts
-from phi2sdk.bulk.journal import Answer
-from phi2sdk.bulk.limits import CHARGED, Gate, Purse
 from phi2sdk.bulk.rows import Row
 from phi2sdk.client.async_client import AsyncPhi2Client
-from phi2sdk.completion import Completion, Sent
+from phi2sdk.client.limits import Gate, Purse
 from phi2sdk.config.target import Target
-from phi2sdk.errors import BudgetExceeded, Phi2Error
-from phi2sdk.fold import Fold
+from phi2sdk.measure.answering import answer_row
+from phi2sdk.measure.answers import Answer
 from phi2sdk.measure.workload import Task
 from phi2sdk.prompts import Format, Prompt
 from phi2sdk.sampling import Sampling
-from phi2sdk.text import encodable, for_terminal
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +69,6 @@ class Worker:
     ) -> None:
         self._question = question
         self._sent = sent
-        self._budgeted = purse is not None
         self.client = AsyncPhi2Client(list(targets), budget=purse, wrap=gate.wrap)
 
     async def run(
@@ -102,57 +96,13 @@ class Worker:
 
     async def answer(self, row: Row) -> Answer | None:
         """Return the outcome of a row; ``None`` if the budget covers no call for it."""
-        charged: list[float] = []
-        CHARGED.set(charged)
         request = self.client.request(
             self._question.prompt(row.text), self._question.sampling, stream=False
         )
-        account = Fold(request)
-        result: Completion | Phi2Error
-        try:
-            async with aclosing(self.client.events(request)) as events:
-                async for event in events:
-                    if type(event) is Sent:
-                        self._sent(row.n)
-                    account.take(event)
-            result = self.client.finish(account)
-        except Phi2Error as error:
-            account.fail(error, perf_counter_ns())
-            result = error
-        if isinstance(result, BudgetExceeded) and not account.attempts:
-            return None
-        usd = sum(charged) if self._budgeted else None
-        if isinstance(result, Phi2Error):
-            return _failed(row, account, result, usd)
-        usage = result.usage
-        return Answer(
-            row.n,
-            row.id,
-            text=encodable(result.text),
-            finish_reason=result.finish_reason,
-            input_tokens=usage.input.value if usage.input else None,
-            output_tokens=usage.output_billed.value if usage.output_billed else None,
-            usd=result.cost.usd if result.cost else None,
-            target=result.receipt.target,
-            attempts=len(account.attempts),
-            charged=usd,
-        )
+        return await answer_row(self.client, request, row.n, row.id, sent=self._sent)
 
     async def __aenter__(self) -> Worker:
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.client.close()
-
-
-def _failed(row: Row, account: Fold, error: Phi2Error, charged: float | None) -> Answer:
-    attempts = account.attempts
-    message = for_terminal(encodable(str(error)))[:500]
-    return Answer(
-        row.n,
-        row.id,
-        target=attempts[-1].target if attempts else None,
-        attempts=len(attempts),
-        error=f"{type(error).__name__}: {message}",
-        charged=charged,
-    )

@@ -162,7 +162,7 @@ def bulk(
     """
     with leaving_at_once():
         from phi2sdk.bulk import BulkRun, Question
-        from phi2sdk.bulk.limits import parse_rate
+        from phi2sdk.client.limits import parse_rate
 
     say = console(stderr=True)
     say.soft_wrap, say.quiet = True, quiet

@@ -46,7 +46,15 @@ from phi2sdk.pricing.price import Bill, Price
 from phi2sdk.prompts import raw
 from phi2sdk.sampling import Sampling
 
-__all__ = ["Budget", "Hold", "Spending", "charge", "refused", "worst_case"]
+__all__ = [
+    "Budget",
+    "Hold",
+    "Spending",
+    "charge",
+    "logprobs_request",
+    "refused",
+    "worst_case",
+]
 
 _GRACE = 1.0
 """Seconds that a request may exceed its timeout by."""
@@ -169,9 +177,13 @@ class Budget(Wrapper):
         self.price = price
         self.spending = spending
 
+    def most(self, request: Request) -> float:
+        """Return the largest possible cost of one call for a request in US dollars."""
+        return worst_case(self.price, request, wraps=self.capabilities.wraps)
+
     async def stream(self, request: Request) -> AsyncGenerator[Event, None]:
         wraps = self.capabilities.wraps
-        hold = self.spending.hold(worst_case(self.price, request, wraps=wraps))
+        hold = self.spending.hold(self.most(request))
         begun_ns = perf_counter_ns()
         done: Done | None = None
         told: Count | None = None
@@ -209,12 +221,9 @@ class Budget(Wrapper):
     async def prompt_logprobs(
         self, text: str, *, timeout: float | None = None
     ) -> tuple[TokenLogprob, ...]:
-        # Servers generate at least one token, although the call asks for none.
-        request = Request(
-            raw(text, allow_control_tokens=True), Sampling(max_tokens=1), False, timeout
-        )
+        request = logprobs_request(text, timeout)
         wraps = self.capabilities.wraps
-        hold = self.spending.hold(worst_case(self.price, request, wraps=wraps))
+        hold = self.spending.hold(self.most(request))
         begun_ns = perf_counter_ns()
         usage, free = Usage(), False
         try:
@@ -227,6 +236,15 @@ class Budget(Wrapper):
         finally:
             seconds = (perf_counter_ns() - begun_ns) / 1e9
             hold.settle(charge(self.price, request, usage, seconds=seconds, free=free, wraps=wraps))
+
+
+def logprobs_request(text: str, timeout: float | None) -> Request:
+    """Return the request that costs as much as the log-probabilities of a text.
+
+    Servers generate at least one token, although the call asks for none.
+    """
+    prompt = raw(text, allow_control_tokens=True)
+    return Request(prompt, Sampling(max_tokens=1), False, timeout)
 
 
 def worst_case(price: Price, request: Request, *, calls: int = 1, wraps: bool = False) -> float:

@@ -15,11 +15,11 @@ import pytest
 from pyarrow import parquet
 
 from phi2sdk.bulk import BulkResult, BulkRun, Estimate, Question, bulk
-from phi2sdk.bulk.journal import Journal
 from phi2sdk.bulk.output import COLUMNS
 from phi2sdk.config import Target
 from phi2sdk.emulator import Fault
 from phi2sdk.errors import ConfigurationError, Phi2Error
+from phi2sdk.measure.answers import AnswerJournal
 from phi2sdk.sampling import Sampling
 from phi2sdk.testing import Phi2Emulator
 from tests.bulk.conftest import read_jsonl, rows_of, write_jsonl
@@ -268,7 +268,7 @@ async def test_other_files_and_other_processes_are_respected(far: Target, tmp_pa
         await bulk(path, tmp_path, far)
     (tmp_path / "out").mkdir()
     with (
-        Journal(tmp_path / "out" / "journal.jsonl", 3),
+        AnswerJournal(tmp_path / "out" / "journal.jsonl", 3),
         pytest.raises(ConfigurationError, match="is being written by another process"),
     ):
         await bulk(path, tmp_path / "out", far, question=SHORT)
@@ -290,22 +290,22 @@ async def test_an_input_that_changes_while_it_is_used_stops_the_run(
 @pytest.mark.parametrize("line", ['{"n": 1}', '{"n": 9, "id": "x"}', "[]", "oops", '{"x": 1}'])
 def test_a_damaged_journal_is_refused_with_its_line(line: str, tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
-    with Journal(path, 3) as journal:
+    with AnswerJournal(path, 3) as journal:
         journal.begin("2026-11-21")
         journal.sent(0)
     path.write_text(path.read_text() + line + "\n")
-    with pytest.raises(Phi2Error, match=r"journal.jsonl, line 3: no event of a bulk run"):
-        Journal(path, 3)
+    with pytest.raises(Phi2Error, match=r"journal.jsonl, line 3: no event of this run"):
+        AnswerJournal(path, 3)
 
 
 def test_a_torn_last_line_is_cut_off(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
-    with Journal(path, 3) as journal:
+    with AnswerJournal(path, 3) as journal:
         journal.begin("2026-11-21")
         journal.sent(0)
     whole = path.read_text()
     path.write_text(whole + '{"n": 0, "id": "row')
-    with Journal(path, 3) as journal:
+    with AnswerJournal(path, 3) as journal:
         assert (journal.state.open, journal.state.answered) == ({0: 1}, 0)
         journal.sent(1)
     assert path.read_text() == whole + json.dumps({"sent": 1, "calls": 1}).replace(" ", "") + "\n"

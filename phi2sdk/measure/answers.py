@@ -1,7 +1,8 @@
-"""The journal of a bulk run: one line for each call that is sent and for each answer.
+"""The journal of many numbered rows: one line for each call that is sent and for each answer.
 
-A line is written to the operating system before the next step, so a process that is killed loses
-only the requests in flight. The events are::
+A bulk run numbers the rows of its input, and an evaluation its questions. A line is written to the
+operating system before the next step, so a process that is killed loses only the requests in
+flight. The events are::
 
     {"session": 2, "started": "..."}       a process begins
     {"sent": 17, "calls": 1}               row 17: at most this many calls are sent from here
@@ -16,7 +17,7 @@ from __future__ import annotations
 import json
 import mmap
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -45,6 +46,8 @@ class Answer:
         attempts: Calls in this session.
         error: Type and message of the error; ``None`` if the row has an answer.
         charged: US dollars that the budget was charged for all calls, if there is a budget.
+        seconds: Seconds since the previous answer of the same task and target, or since the task
+            began in this session. Only an evaluation has tasks.
     """
 
     n: int
@@ -58,6 +61,7 @@ class Answer:
     attempts: int = 0
     error: str | None = None
     charged: float | None = None
+    seconds: float | None = None
 
 
 _FIELDS = tuple(one.name for one in fields(Answer))
@@ -103,7 +107,7 @@ class State:
         return self.answered + self.failed == self.rows
 
 
-class Journal:
+class AnswerJournal:
     """Appends events to the journal, and finds the last outcome of each row.
 
     The places of the outcomes are in a temporary file of 8 bytes for each row, so memory does not
@@ -131,7 +135,7 @@ class Journal:
                     self._take(_checked(parse_json(line)))
                 except (ValueError, LookupError, TypeError) as error:
                     raise ConfigurationError(
-                        f"{path}, line {number}: no event of a bulk run ({error!r}). The file is "
+                        f"{path}, line {number}: no event of this run ({error!r}). The file is "
                         f"damaged, or something else wrote it. {ANOTHER_COPY}"
                     ) from None
                 self._end += len(line)
@@ -171,6 +175,15 @@ class Journal:
                 assert place, "there are only outputs of complete runs"
                 file.seek(abs(place) - 1)
                 yield json.loads(file.readline())
+
+    def outcomes_of(self, rows: Iterable[int]) -> Iterator[Answer | None]:
+        """Yield the last outcome of each of these rows; ``None`` for a row without an outcome."""
+        with self.path.open("rb") as file:
+            for n in rows:
+                place = self._places[n]
+                if place:
+                    file.seek(abs(place) - 1)
+                yield Answer(**json.loads(file.readline())) if place else None
 
     def close(self) -> None:
         """Close the file and let others write. Closing twice has no effect."""

@@ -7,7 +7,7 @@ from time import monotonic
 
 import pytest
 
-from phi2sdk.bulk.limits import CREDIT_S, LATE_S, LEASE_S, Gate, Limiter, Purse, parse_rate
+from phi2sdk.client.limits import CREDIT_S, LATE_S, LEASE_S, Gate, Limiter, Purse, parse_rate
 from phi2sdk.errors import BudgetExceeded, ConfigurationError
 
 

@@ -1,4 +1,4 @@
-"""Limit the rate and the cost of a bulk run.
+"""Limit the rate and the cost of the calls of a run.
 
 One :class:`Limiter` grants leases for the whole run. The :class:`Gate` of each worker takes leases
 and admits every attempt of a request, with its largest possible cost, before it is sent.
@@ -14,10 +14,11 @@ from contextvars import ContextVar
 from time import monotonic
 
 from phi2sdk.backends.base import Backend
-from phi2sdk.client.budget import Budget, Hold, Spending, worst_case
+from phi2sdk.client.budget import Budget, Hold, Spending, logprobs_request
 from phi2sdk.client.policies import Wrapper
 from phi2sdk.completion import Event, Request
 from phi2sdk.errors import BudgetExceeded, ConfigurationError
+from phi2sdk.logprobs import TokenLogprob
 
 LEASE_S = 0.5
 """Longest time for which calls are leased, in seconds."""
@@ -180,13 +181,19 @@ class _Gated(Wrapper):
         self._gate = gate
 
     async def stream(self, request: Request) -> AsyncGenerator[Event, None]:
-        most = 0.0
-        if isinstance(self.inner, Budget):
-            most = worst_case(self.inner.price, request, wraps=self.capabilities.wraps)
+        most = self.inner.most(request) if isinstance(self.inner, Budget) else 0.0
         await self._gate.admit(most)
         async with aclosing(self.inner.stream(request)) as events:
             async for event in events:
                 yield event
+
+    async def prompt_logprobs(
+        self, text: str, *, timeout: float | None = None
+    ) -> tuple[TokenLogprob, ...]:
+        asked = logprobs_request(text, timeout)
+        most = self.inner.most(asked) if isinstance(self.inner, Budget) else 0.0
+        await self._gate.admit(most)
+        return await self.inner.prompt_logprobs(text, timeout=timeout)
 
 
 def parse_rate(text: str) -> float:
