@@ -184,7 +184,7 @@ def _chat(rng: Random) -> Example:
 
 
 # name, docstring, body; {n} is the argument.
-_FUNCTIONS = (
+FUNCTIONS = (
     ("square", "Return the square of {n}.", "return {n} * {n}"),
     ("double", "Return twice {n}.", "return 2 * {n}"),
     ("is_even", "Return True if {n} is even.", "return {n} % 2 == 0"),
@@ -230,24 +230,30 @@ _FUNCTIONS = (
 
 
 def _code(rng: Random) -> Example:
-    (name, doc, body), (other, _, other_body) = rng.sample(_FUNCTIONS, 2)
+    (name, doc, body), (other, _, other_body) = rng.sample(FUNCTIONS, 2)
     n = rng.choice(("n", "n", "x", "k"))
-    quoted = f'"""{doc}"""' if rng.random() < 0.5 else f'"""\n    {doc.rstrip(".")}\n    """'
+    quoted = docstring(doc, block=rng.random() >= 0.5)
     tail = rng.choice(
         (
             "",
             f"\n\nprint({name}({rng.randint(2, 20)}))",
-            f"\n\ndef {other}({n}):\n" + _indent(other_body.format(n=n)),
+            f"\n\ndef {other}({n}):\n" + indent(other_body.format(n=n)),
         )
     )
     signature = f"def {name}({n}):\n    {quoted.format(n=n)}"
-    text = f"{_indent(body.format(n=n))}{tail}\n"
+    text = f"{indent(body.format(n=n))}{tail}\n"
     return (
         Example(f"{signature}\n", text) if rng.random() < 0.5 else Example(signature, f"\n{text}")
     )
 
 
-def _indent(body: str) -> str:
+def docstring(sentence: str, *, block: bool) -> str:
+    """Return the docstring of a function, on one line or as a block without the period."""
+    return f'"""\n    {sentence.rstrip(".")}\n    """' if block else f'"""{sentence}"""'
+
+
+def indent(body: str) -> str:
+    """Return the body of a function with its lines indented."""
     return "\n".join(f"    {line}" for line in body.split("\n"))
 
 
