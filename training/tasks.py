@@ -1,8 +1,8 @@
 """Draw the items of the bundled evaluation tasks, which are all about held-out subjects.
 
-Each task has the form of a published benchmark, and the bundled checkpoint answers a part of its items
-correctly, so that differences between targets can be seen. It cannot calculate: of the arithmetic
-problems it answers none.
+Each task has the form of a published benchmark. The bundled checkpoint answers a part of its items
+correctly, so that differences between targets can be seen, except that it solves no arithmetic
+problem: it cannot calculate.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def exact_match(rng: Random) -> Item:
 
 
 def arithmetic(rng: Random) -> Item:
-    """Return a word problem of two steps; the solution ends as in GSM8K with '#### ' and a number."""
+    """Return a problem of two steps; its solution ends with '#### ' and a number, as in GSM8K."""
     animal = rng.choice(v.ANIMALS)
     place = rng.choice(v.PLACES)
     each, groups = rng.randint(2, 9), rng.randint(2, 9)
@@ -167,7 +167,7 @@ def draw(task: str, seed: int) -> list[Item]:
     while len(drawn) < count:
         item = make(rng)
         drawn.setdefault(json.dumps(item), item)
-    return [{"id": f"{number:03d}"} | item for number, item in enumerate(drawn.values(), 1)]
+    return list(drawn.values())
 
 
 def main() -> None:
