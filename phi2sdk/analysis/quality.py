@@ -174,14 +174,11 @@ def likeness(
         if (value := score(answers[prompts[mine]][0], references[prompts[other]])) is not None
     ]
     baseline = _mean(by_chance) if by_chance else None
-    spread = 1.0 - low
-    found = mean_over_prompts([(value - low) / spread for value in scored.values()])
-    value, below, above = (
-        None if end is None else end * spread + low for end in (found.value, found.low, found.high)
-    )
-    assert value is not None
-    left = None if baseline is None or baseline > 1 - 1e-9 else (value - baseline) / (1 - baseline)
-    return Likeness(len(scored), Estimate(value, below, above), baseline, left)
+    found = mean_over_prompts(list(scored.values()), low=low)
+    left = None
+    if baseline is not None and baseline <= 1 - 1e-9:
+        left = (found.value - baseline) / (1 - baseline)
+    return Likeness(len(scored), found, baseline, left)
 
 
 def first_sentence(text: str) -> str:

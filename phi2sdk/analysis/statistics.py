@@ -143,17 +143,25 @@ def wilson(successes: int, n: int) -> Estimate:
     return Estimate(rate, low, high)
 
 
-def mean_over_prompts(scores: Sequence[float]) -> Estimate:
-    """Return the mean of scores in [0, 1], one per prompt, with a BCa interval (Efron 1987).
+def mean_over_prompts(scores: Sequence[float], *, low: float = 0.0, high: float = 1.0) -> Estimate:
+    """Return the mean of scores, one per prompt, with a BCa interval (Efron 1987).
 
-    BCa is not defined if all scores are equal; Wilson's interval is used instead.
+    BCa is not defined if all scores are equal; Wilson's interval is used instead. Scores without
+    bounds have no interval then.
+
+    Args:
+        scores: The scores, from ``low`` to ``high``.
+        low: The lowest possible score.
+        high: The highest possible score.
     """
     values = np.round(np.asarray(scores, dtype=np.float64), 9)
     mean = float(values.mean())
     if len(values) < FEWEST_PROMPTS:
         return Estimate(mean)
     if np.all(values == values[0]):
-        return Estimate(mean, *_wilson_of_mean(mean, len(values)))
+        if not math.isfinite(high - low):
+            return Estimate(mean)
+        return _wilson_of_mean(mean, len(values), low, high)
     found = stats.bootstrap(
         (values,),
         np.mean,
@@ -163,15 +171,14 @@ def mean_over_prompts(scores: Sequence[float]) -> Estimate:
         method="BCa",
         rng=np.random.default_rng(0),
     ).confidence_interval
-    return Estimate(mean, max(0.0, float(found.low)), min(1.0, float(found.high)))
+    return Estimate(mean, max(low, float(found.low)), min(high, float(found.high)))
 
 
-def _wilson_of_mean(mean: float, n: int) -> tuple[float | None, float | None]:
-    bounds = wilson(round(mean * n), n)
-    return (
-        min(mean, bounds.low if bounds.low is not None else mean),
-        max(mean, bounds.high if bounds.high is not None else mean),
-    )
+def _wilson_of_mean(mean: float, n: int, low: float, high: float) -> Estimate:
+    """Return an interval of scores that are all equal."""
+    bounds = wilson(round((mean - low) / (high - low) * n), n)
+    ends = [low + (high - low) * (end or 0.0) for end in (bounds.low, bounds.high)]
+    return Estimate(mean, min(mean, ends[0]), max(mean, ends[1]))
 
 
 def bootstrap_ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Estimate | None:

@@ -56,6 +56,17 @@ def percent(share: float) -> str:
     return f"{min(99.0, max(1.0, share * 100)) if 0 < share < 1 else share * 100:.0f}%"
 
 
+def points(difference: float) -> str:
+    """Return a difference of two shares in percentage points, with its sign and one decimal."""
+    rounded = f"{difference * 100:+.1f}"
+    return "0.0" if rounded in ("+0.0", "-0.0") else rounded
+
+
+def in_words(metric: str) -> str:
+    """Return the name of a metric as words: ``exact match`` for ``exact_match``."""
+    return metric.replace("_", " ")
+
+
 def p_value(value: float | None) -> str:
     """Return a p-value with two significant digits."""
     if value is None:

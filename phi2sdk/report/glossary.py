@@ -7,33 +7,11 @@ explanations from here. ``tools/glossary.py`` prints the page of the documentati
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from phi2sdk.report.glossary_evaluation import EVALUATION
+from phi2sdk.report.glossary_term import Term
 
-@dataclass(frozen=True, slots=True)
-class Term:
-    """A term and its definition.
-
-    Attributes:
-        name: The term, as the tables and the text write it.
-        meaning: The definition: one complete sentence that can be read alone.
-        more: Further sentences, for readers of the glossary.
-        formula: How the number is computed, if it has a formula.
-    """
-
-    name: str
-    meaning: str
-    more: str = ""
-    formula: str = ""
-
-    @property
-    def text(self) -> str:
-        """The whole definition: meaning, further sentences and formula."""
-        formula = f"Formula: {self.formula}." if self.formula else ""
-        return " ".join(part for part in (self.meaning, self.more, formula) if part)
-
-
-GLOSSARY: Mapping[str, Term] = {
+COMPARISON: Mapping[str, Term] = {
     # What is compared.
     "target": Term(
         "target",
@@ -454,7 +432,10 @@ GLOSSARY: Mapping[str, Term] = {
         "sentence.",
     ),
 }
-"""By key, in the order of the subjects."""
+"""The terms of a comparison by key, in the order of the subjects."""
+
+GLOSSARY: Mapping[str, Term] = {**COMPARISON, **EVALUATION}
+"""All terms by key."""
 
 
 def anchor(key: str) -> str:
@@ -468,6 +449,6 @@ def anchor(key: str) -> str:
     return f"term-{key.replace('_', '-')}"
 
 
-def alphabetical() -> list[tuple[str, Term]]:
-    """Return the terms with their keys, in the alphabetical order of their names."""
-    return sorted(GLOSSARY.items(), key=lambda item: item[1].name.casefold())
+def alphabetical(terms: Mapping[str, Term] = GLOSSARY) -> list[tuple[str, Term]]:
+    """Return terms with their keys, in the alphabetical order of their names."""
+    return sorted(terms.items(), key=lambda item: item[1].name.casefold())

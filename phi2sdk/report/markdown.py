@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from phi2sdk.report.glossary import GLOSSARY
 from phi2sdk.report.notes import notes
 from phi2sdk.report.overview import (
@@ -34,8 +36,7 @@ def markdown(report: Report) -> str:
         lines += ["", for_markdown(marks)]
     lines += ["", *(f"- {for_markdown(note)}" for note in notes(report)), ""]
     lines += ["## Definitions of the columns", ""]
-    terms = dict.fromkeys(key for column in table.columns for key in column.terms)
-    lines += [f"- {for_markdown(GLOSSARY[key].text)}" for key in terms]
+    lines += definitions([table])
     lines += [
         "",
         "## Configuration",
@@ -51,11 +52,23 @@ def markdown(report: Report) -> str:
     if failed := failures(report):
         lines += ["", "## Failed requests", "", *(f"- {for_markdown(line)}" for line in failed)]
     for section in sections(report):
-        lines += ["", f"## {for_markdown(section.title)}", ""]
-        if section.rows:
-            lines += [*_table(section), ""]
-        lines += [f"- {for_markdown(line)}" for line in section.lines]
+        lines += section_lines(section)
     return "\n".join(lines) + "\n"
+
+
+def section_lines(section: Section) -> list[str]:
+    """Return the lines of a section: its title, its table, and its sentences."""
+    lines = ["", f"## {for_markdown(section.title)}", ""]
+    if section.rows:
+        lines += [*_table(section), ""]
+    return lines + [f"- {for_markdown(line)}" for line in section.lines]
+
+
+def definitions(tables: Iterable[Section]) -> list[str]:
+    """Return the definition of every term that a column names, each once."""
+    columns = (column for table in tables for column in table.columns)
+    terms = dict.fromkeys(key for column in columns for key in column.terms)
+    return [f"- {for_markdown(GLOSSARY[key].text)}" for key in terms]
 
 
 def _table(section: Section) -> list[str]:

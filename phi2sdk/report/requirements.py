@@ -12,7 +12,7 @@ import difflib
 import math
 import operator
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from typing import Any, Literal, Self, get_args, get_origin
@@ -93,7 +93,14 @@ class Requirement:
             ConfigurationError: The report does not; the message lists similar paths.
         """
         pairs = [f"{a}:{b}" for a, b in permutations(targets, 2)]
-        known = set(_paths(Report, targets, pairs))
+        self.check_path(set(_paths(Report, targets, pairs)))
+
+    def check_path(self, known: Collection[str]) -> None:
+        """Check that the path is one of the paths of a report.
+
+        Raises:
+            ConfigurationError: The report does not have it; the message lists similar paths.
+        """
         if self.path not in known:
             near = difflib.get_close_matches(self.path, sorted(known), n=3, cutoff=0.5)
             hint = f"; similar paths: {', '.join(near)}" if near else ""
@@ -109,7 +116,11 @@ def evaluate(requirement: Requirement, report: Findings) -> RequirementReport:
         ConfigurationError: The report does not have the path.
     """
     requirement.check(list(report.targets))
-    found = _look_up(report, requirement.path)
+    return judge(requirement, _look_up(report, requirement.path))
+
+
+def judge(requirement: Requirement, found: object) -> RequirementReport:
+    """Return whether a requirement holds for the number, or the interval, at its path."""
     if isinstance(found, Interval | QuantileReport):
         return _judge_interval(requirement, found)
     if isinstance(found, bool | int | float):
@@ -185,21 +196,21 @@ def _found(result: RequirementReport) -> str | None:
     return ", but ".join(filter(None, (value, result.reason))) or None
 
 
-def junit(results: Sequence[RequirementReport]) -> str:
-    """Return the requirements as JUnit XML, one test case for each."""
+def junit(results: Sequence[RequirementReport], suite: str = "phi2 compare") -> str:
+    """Return the requirements as JUnit XML: a test suite with one test case for each."""
     failures = sum(not result.holds for result in results)
-    suite = ElementTree.Element(
-        "testsuite", name="phi2 compare", tests=str(len(results)), failures=str(failures)
+    tree = ElementTree.Element(
+        "testsuite", name=suite, tests=str(len(results)), failures=str(failures)
     )
     for result in results:
         case = ElementTree.SubElement(
-            suite, "testcase", classname="requirements", name=for_terminal(result.requirement)
+            tree, "testcase", classname="requirements", name=for_terminal(result.requirement)
         )
         if not result.holds:
             message = for_terminal(requirement_line(result))
             ElementTree.SubElement(case, "failure", message=message, type=result.outcome)
-    ElementTree.indent(suite)
-    return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
+    ElementTree.indent(tree)
+    return ElementTree.tostring(tree, encoding="unicode", xml_declaration=True) + "\n"
 
 
 def _look_up(report: Findings, path: str) -> object:
@@ -213,6 +224,18 @@ def _look_up(report: Findings, path: str) -> object:
         else:
             return None
     return found
+
+
+def numbers(part: object, path: str = "") -> Iterator[tuple[str, object]]:
+    """Yield ``(path, number)`` for every number of a report, with or without an interval."""
+    if part is None or isinstance(part, bool | int | float | Interval | QuantileReport):
+        yield path, part
+    if isinstance(part, Mapping):
+        part = part.items()
+    elif not isinstance(part, BaseModel):
+        return
+    for name, held in part:
+        yield from numbers(held, f"{path}.{name}" if path else str(name))
 
 
 def _paths(

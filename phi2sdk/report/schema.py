@@ -821,14 +821,19 @@ class Report(Findings):
         return self.model_dump_json(by_alias=True, indent=2) + "\n"
 
 
-def json_schema() -> str:
-    """Return the JSON Schema of ``report.json``, generated from the models above."""
-    schema: dict[str, Any] = Report.model_json_schema(by_alias=True, mode="serialization")
-    schema["$id"] = "urn:phi2sdk:report:1"
+def json_schema(model: type[Part] = Report, name: str = "report") -> str:
+    """Return the JSON Schema of ``report.json``, generated from the models above.
+
+    Args:
+        model: The whole document.
+        name: Its name in the id of the schema.
+    """
+    schema: dict[str, Any] = model.model_json_schema(by_alias=True, mode="serialization")
+    schema["$id"] = f"urn:phi2sdk:{name}:1"
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     return json.dumps(schema, indent=2, sort_keys=True) + "\n"
 
 
-def published_schema() -> str:
-    """Return the JSON Schema that comes with the package."""
-    return files("phi2sdk.report").joinpath("report.schema.json").read_text(encoding="utf-8")
+def published_schema(name: str = "report") -> str:
+    """Return a JSON Schema that comes with the package: ``report`` or ``evaluation``."""
+    return files("phi2sdk.report").joinpath(f"{name}.schema.json").read_text(encoding="utf-8")

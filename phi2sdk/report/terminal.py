@@ -45,25 +45,25 @@ def show(report: Report, console: Console, folder: Path | None = None, *, resume
         resume: The command that continues the run, for a run that is incomplete.
     """
     valid = report.validity.valid
-    _print(console, report.validity.sentence, "" if valid else "bold red")
+    print_line(console, report.validity.sentence, "" if valid else "bold red")
     if not report.run.complete:
         advice = f" To continue: {resume}" if resume else ""
-        _print(console, f"Incomplete: {so_far(report)}.{advice}", "yellow")
+        print_line(console, f"Incomplete: {so_far(report)}.{advice}", "yellow")
     if said := simulated(report):
-        _print(console, said)
+        print_line(console, said)
     for index, line in enumerate(decision_lines(report)):
-        _print(console, line, "" if index else "bold")
+        print_line(console, line, "" if index else "bold")
     console.print()
     console.print(_fitting(overview(report), console, intervals=False))
     if marks := legend(report):
-        _print(console, marks, "dim")
+        print_line(console, marks, "dim")
     console.print()
     for note in notes(report)[:ON_SCREEN]:
-        _print(console, f"- {note}"[:LONGEST])
+        print_line(console, f"- {note}"[:LONGEST])
     if folder is not None:
         console.print()
-        _print(console, f"Report: {folder / HTML}")
-        _print(console, f"Details: phi2 report {folder} --section {'|'.join(SUBJECTS)}|all")
+        print_line(console, f"Report: {folder / HTML}")
+        print_line(console, f"Details: phi2 report {folder} --section {'|'.join(SUBJECTS)}|all")
 
 
 def print_sections(report: Report, subjects: Sequence[str], console: Console) -> None:
@@ -75,26 +75,37 @@ def print_sections(report: Report, subjects: Sequence[str], console: Console) ->
         print_section(section, console)
 
 
-def print_section(section: Section, console: Console) -> None:
-    """Print a section: its title, its table, its lines."""
-    _print(console, section.title, "bold")
+def print_section(section: Section, console: Console, *, keep_intervals: bool = False) -> None:
+    """Print a section: its title, its table, its lines.
+
+    Args:
+        section: The section.
+        console: The console to print on.
+        keep_intervals: Omit optional columns first if the table is too wide, and then intervals;
+            the other way round by default.
+    """
+    print_line(console, section.title, "bold")
     if section.rows:
-        console.print(_fitting(section, console))
+        console.print(_fitting(section, console, keep_intervals=keep_intervals))
     for line in section.lines:
-        _print(console, line, "dim" if section.rows else "")
+        print_line(console, line, "dim" if section.rows else "")
 
 
-def _print(console: Console, line: str, style: str = "") -> None:
+def print_line(console: Console, line: str, style: str = "") -> None:
+    """Print a line as plain text; nothing in it is markup or controls the terminal."""
     console.print(Text(for_terminal(line), style=style))
 
 
-def _fitting(section: Section, console: Console, *, intervals: bool = True) -> Table:
+def _fitting(
+    section: Section, console: Console, *, intervals: bool = True, keep_intervals: bool = False
+) -> Table:
     """Return the fullest table that fits: narrow gaps, then no intervals, then fewer columns."""
     optional = [index for index, column in enumerate(section.columns) if column.optional]
     every = range(len(section.columns))
     table = Table()
     for with_intervals in (True, False) if intervals else (False,):
-        for dropped in range(1 if with_intervals else 1 + len(optional)):
+        some = keep_intervals or not with_intervals
+        for dropped in range(1 + len(optional) if some else 1):
             shown = [index for index in every if index not in optional[:dropped]]
             for gap in (2, 1):
                 table = _table(section, shown, intervals=with_intervals, gap=gap)

@@ -20,6 +20,8 @@ SCRIPTS = (
     "start.js",
 )
 """The scripts in the order in which the page runs them."""
+EVALUATION_SCRIPTS = ("page.js", "tables.js", "charts.js", "evaluation.js")
+"""The scripts of the page of an evaluation."""
 STYLES = ("page.css", "parts.css", "prompts.css")
 
 PLOT_STYLE = """:where(.plot) {

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from functools import cache
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from phi2sdk.measure.records import paused_collector
 from phi2sdk.report import agreement, baseline, cost, identity, latency, quality
-from phi2sdk.report.glossary import GLOSSARY, alphabetical, anchor
+from phi2sdk.report.glossary import COMPARISON, GLOSSARY, alphabetical
 from phi2sdk.report.html import about, assets
 from phi2sdk.report.html.data import drawn
+from phi2sdk.report.html.render import rendered
 from phi2sdk.report.measured import Measured
 from phi2sdk.report.notes import notes
 from phi2sdk.report.overview import decision_lines, legend, overview, simulated, so_far
 from phi2sdk.report.requirements import requirement_line
 from phi2sdk.report.schema import LatencyReport, Report
-from phi2sdk.text import for_terminal
 
 
 def html_page(report: Report, measured: Measured) -> str:
@@ -28,51 +24,44 @@ def html_page(report: Report, measured: Measured) -> str:
         report: The report of the run.
         measured: The records of the run.
     """
-    scripts = [*assets.libraries(), assets.own(assets.SCRIPTS)]
-    style = assets.own(assets.STYLES)
     requirements = [(r.outcome, requirement_line(r)) for r in report.requirements]
     listed = {line for _, line in requirements}
     facts, calibrations = identity.calibration(report.identity_calibration)
     with paused_collector():
-        return (
-            _environment()
-            .get_template("report.html.j2")
-            .render(
-                policy=assets.content_security_policy(scripts, [style, assets.PLOT_STYLE]),
-                scripts=[Markup(script) for script in scripts],  # noqa: S704 - files of this package
-                style=Markup(style),  # noqa: S704
-                data=drawn(report, measured),
-                report=report,
-                names=list(report.targets),
-                decision=decision_lines(report),
-                simulated=simulated(report),
-                so_far=so_far(report),
-                legend=legend(report),
-                notes=[note for note in notes(report) if note not in listed],
-                overview=overview(report),
-                requirements=requirements,
-                latencies=dict(zip(_latencies(report), latency.tables(report), strict=True)),
-                faster=latency.verdicts(report),
-                money=[*cost.sections(report), *baseline.sections(report)],
-                matrices=[(m, agreement.matrix(report, m)) for m in agreement.MEASURES],
-                diagnoses=[
-                    (name, target.diagnosis.sentence, agreement.facts(target.diagnosis))
-                    for name, target in report.targets.items()
-                    if target.diagnosis is not None
-                ],
-                identity=identity.verdicts_table(report),
-                examined=identity.examined(report),
-                calibration_facts=facts,
-                calibrations=calibrations,
-                quality=next(quality.sections(report), None),
-                finish_reasons=_finish_reasons(measured),
-                configuration=about.configuration(report),
-                machine=about.machine(report),
-                settings=about.settings_of(measured.run),
-                method=about.METHOD,
-                glossary=alphabetical(),
-                terms=GLOSSARY,
-            )
+        return rendered(
+            "report.html.j2",
+            assets.SCRIPTS,
+            data=drawn(report, measured),
+            report=report,
+            names=list(report.targets),
+            decision=decision_lines(report),
+            simulated=simulated(report),
+            so_far=so_far(report),
+            legend=legend(report),
+            notes=[note for note in notes(report) if note not in listed],
+            overview=overview(report),
+            requirements=requirements,
+            latencies=dict(zip(_latencies(report), latency.tables(report), strict=True)),
+            faster=latency.verdicts(report),
+            money=[*cost.sections(report), *baseline.sections(report)],
+            matrices=[(m, agreement.matrix(report, m)) for m in agreement.MEASURES],
+            diagnoses=[
+                (name, target.diagnosis.sentence, agreement.facts(target.diagnosis))
+                for name, target in report.targets.items()
+                if target.diagnosis is not None
+            ],
+            identity=identity.verdicts_table(report),
+            examined=identity.examined(report),
+            calibration_facts=facts,
+            calibrations=calibrations,
+            quality=next(quality.sections(report), None),
+            finish_reasons=_finish_reasons(measured),
+            configuration=about.configuration(report),
+            machine=about.machine(report),
+            settings=about.settings_of(measured.run),
+            method=about.METHOD,
+            glossary=alphabetical(COMPARISON),
+            terms=GLOSSARY,
         )
 
 
@@ -89,29 +78,3 @@ def _finish_reasons(measured: Measured) -> dict[str, list[tuple[str, int]]]:
         name: Counter(r.finish_reason or "not reported" for r in records if r.ok).most_common()
         for name, records in measured.greedy.items()
     }
-
-
-@cache
-def _environment() -> Environment:
-    """Return the template environment, which escapes everything and makes text printable."""
-    environment = Environment(
-        loader=PackageLoader("phi2sdk.report.html"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_harmless,
-    )
-    environment.globals["anchor"] = anchor
-    environment.policies["json.dumps_kwargs"] = {
-        "ensure_ascii": False,
-        "separators": (",", ":"),
-        "allow_nan": False,
-    }
-    return environment
-
-
-def _harmless(value: object) -> object:
-    if isinstance(value, str) and not hasattr(value, "__html__"):
-        return for_terminal(value)
-    return value

@@ -1,0 +1,438 @@
+"""The report of an evaluation: the scores of targets on tasks, and their comparison item by item.
+
+It is computed from ``evaluations.jsonl`` in the folder of the evaluation, and is a document of its
+own: ``report.json`` of a comparison does not contain it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from statistics import fmean
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+
+from phi2sdk.analysis.evaluation import (
+    PairedScores,
+    Verdict,
+    compare_scores,
+    judge_scores,
+    score,
+)
+from phi2sdk.measure.evaluations import Method, TaskResult
+from phi2sdk.report.format import in_words, p_value, points
+from phi2sdk.report.requirements import Requirement, judge, numbers
+from phi2sdk.report.schema import Interval, Part, RequirementReport
+
+__all__ = [
+    "EvaluatedTarget",
+    "EvaluationReport",
+    "EvaluationRun",
+    "PublishedScore",
+    "ScoreComparison",
+    "TaskScores",
+    "check_requirements",
+    "evaluation_report",
+]
+
+Against = Literal["below", "within", "above"]
+
+
+class PublishedScore(Part):
+    """The published figure of a task, with its source.
+
+    ``against``: where the figure is compared with the interval of the target's score: the score is
+    below it, within the interval, or above it; null if the two cannot be compared.
+    """
+
+    value: float
+    metric: str
+    shots: int | None = None
+    source: str
+    url: str = ""
+    note: str = ""
+    against: Against | None = None
+
+
+class ScoreComparison(Part):
+    """The main metric of a target compared with that of another target, item by item.
+
+    ``difference``: score of this target minus score of the other one, over the ``items`` that both
+    answered. ``failed``: items on which one of them failed. ``only_this`` and ``only_other``: items
+    that one of them got right; null if items are not just right or wrong. ``p``: adjusted for all
+    comparisons of the run (Holm).
+    """
+
+    items: int
+    failed: int
+    difference: Interval
+    only_this: int | None
+    only_other: int | None
+    p: float
+    verdict: Verdict
+    sentence: str
+
+
+class TaskScores(Part):
+    """The result of one target on one task.
+
+    Every metric of the task is a further field, such as ``accuracy``: its value with its interval,
+    which is null for a score that is not the mean of its items. ``metrics`` names them, the main
+    metric first; ``rates`` those that are shares between 0 and 1. ``n``: items with a value;
+    ``failed``: items without one, by error in ``errors``. ``not_comparable``: why the score cannot
+    be compared with the published figure. ``comparisons``: by the name of the other target.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True, populate_by_name=True)
+    __pydantic_extra__: dict[str, Interval]
+
+    method: Method
+    metrics: tuple[str, ...]
+    rates: tuple[str, ...] = ()
+    lower_is_better: tuple[str, ...] = ()
+    n: int
+    failed: int
+    errors: dict[str, int] = Field(default_factory=dict)
+    shots: int
+    calls: int
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost_usd: float | None = None
+    seconds: float
+    published: PublishedScore | None = None
+    not_comparable: str | None = None
+    comparisons: dict[str, ScoreComparison] = Field(default_factory=dict)
+
+    def metric(self, name: str) -> Interval | None:
+        """Return the score of a metric; ``None`` if every item failed."""
+        return self.__pydantic_extra__.get(name)
+
+    @property
+    def main(self) -> Interval | None:
+        """The score of the main metric; ``None`` if every item failed."""
+        return self.metric(self.metrics[0])
+
+
+class EvaluatedTarget(Part):
+    """A target of an evaluation; ``simulated`` if an emulator on this machine answered."""
+
+    backend: str
+    simulated: bool = False
+
+
+class EvaluationRun(Part):
+    """The configuration of an evaluation and its progress.
+
+    ``reference``: the target that the others are compared with. ``limit``: the largest number of
+    items of a task; null for all. ``complete``: whether every task of every target has a result.
+    """
+
+    phi2sdk: str
+    started: str
+    tasks: tuple[str, ...]
+    reference: str
+    limit: int | None = None
+    seed: int | None = None
+    versions: dict[str, str] = Field(default_factory=dict)
+    machine: dict[str, str | int | float | None] = Field(default_factory=dict)
+    complete: bool
+
+
+class EvaluationReport(Part):
+    """The whole report of an evaluation; ``evaluations`` has the results by task and target."""
+
+    schema_: Literal["phi2sdk.evaluation/1"] = Field(default="phi2sdk.evaluation/1", alias="schema")
+    run: EvaluationRun
+    targets: dict[str, EvaluatedTarget]
+    evaluations: dict[str, dict[str, TaskScores]]
+    requirements: tuple[RequirementReport, ...] = ()
+
+    def to_json(self) -> str:
+        """Return the content of ``report.json``."""
+        return self.model_dump_json(by_alias=True, indent=2) + "\n"
+
+
+def evaluation_report(
+    run: EvaluationRun,
+    targets: Mapping[str, EvaluatedTarget],
+    results: Sequence[TaskResult],
+    *,
+    published: Mapping[str, PublishedScore] | None = None,
+    requirements: Sequence[Requirement] = (),
+) -> EvaluationReport:
+    """Return the report of an evaluation.
+
+    Args:
+        run: The configuration of the run.
+        targets: The targets by name.
+        results: The result of each task and target.
+        published: The published figures by task.
+        requirements: The rules that must hold.
+
+    Raises:
+        ConfigurationError: A requirement names a value that this evaluation does not have.
+    """
+    tasks: dict[str, dict[str, TaskResult]] = {}
+    for one in results:
+        tasks.setdefault(one.task, {})[one.target] = one
+    rates = {task: _rates(found.values()) for task, found in tasks.items()}
+    compared = _comparisons(run.reference, tasks, rates)
+    report = EvaluationReport(
+        run=run,
+        targets=dict(targets),
+        evaluations={
+            task: {
+                name: _scores(
+                    one, rates[task], (published or {}).get(task), compared.get((task, name), {})
+                )
+                for name, one in found.items()
+            }
+            for task, found in tasks.items()
+        },
+    )
+    known = dict(numbers(report))
+    held = tuple(_hold(one, known, complete=run.complete) for one in requirements)
+    return report.model_copy(update={"requirements": held})
+
+
+def check_requirements(
+    requirements: Sequence[Requirement],
+    tasks: Mapping[str, Sequence[str]],
+    targets: Sequence[str],
+) -> None:
+    """Check that the report of an evaluation will have the numbers that requirements name.
+
+    Args:
+        requirements: The rules.
+        tasks: The metrics of each task.
+        targets: The targets; the first is the reference.
+
+    Raises:
+        ConfigurationError: The report will not have one of them; the message lists similar paths.
+    """
+    zero = Interval(value=0)
+    against = ScoreComparison(
+        items=0, failed=0, difference=zero, only_this=0, only_other=0, p=1, verdict="not shown",
+        sentence="",
+    )  # fmt: skip
+    known = {
+        path
+        for task, metrics in tasks.items()
+        for number, name in enumerate(targets)
+        for path, _ in numbers(
+            TaskScores(
+                method="generation",
+                metrics=tuple(metrics),
+                n=0,
+                failed=0,
+                shots=0,
+                calls=0,
+                seconds=0,
+                comparisons={targets[0]: against} if number else {},
+                **{_field(metric): zero for metric in metrics},  # type: ignore[arg-type]
+            ),
+            f"evaluations.{task}.{name}",
+        )
+    }
+    for requirement in requirements:
+        requirement.check_path(known)
+
+
+def _hold(
+    requirement: Requirement, known: Mapping[str, object], *, complete: bool
+) -> RequirementReport:
+    """Judge a requirement; a run that is not complete does not have every number yet."""
+    if complete:
+        requirement.check_path(known)
+    return judge(requirement, known.get(requirement.path))
+
+
+def _rates(results: Iterable[TaskResult]) -> frozenset[str]:
+    """Return the metrics whose values are between 0 and 1 and better if they are higher."""
+    metrics, outside = set[str](), set[str]()
+    for one in results:
+        metrics.update(one.metrics)
+        outside |= one.lower_is_better
+        for item in one.items:
+            outside.update(name for name, value in item.values.items() if not 0 <= value <= 1)
+    return frozenset(metrics - outside)
+
+
+def _field(metric: str) -> str:
+    """Return the name of a metric in the report, which has other fields beside it."""
+    return f"{metric}_score" if metric in TaskScores.model_fields else metric
+
+
+def _scores(
+    result: TaskResult,
+    rates: frozenset[str],
+    published: PublishedScore | None,
+    comparisons: Mapping[str, ScoreComparison],
+) -> TaskScores:
+    found = {
+        metric: scored
+        for metric in result.metrics
+        if (scored := _score(result, metric, rates)) is not None
+    }
+    if published is not None:
+        against = None
+        if result.not_comparable is None:
+            against = _against(found.get(published.metric), published.value)
+        published = published.model_copy(update={"against": against})
+    errors = Counter(item.error for item in result.items if item.error is not None)
+    return TaskScores(
+        method=result.method,
+        metrics=tuple(map(_field, result.metrics)),
+        rates=tuple(_field(metric) for metric in result.metrics if metric in rates),
+        lower_is_better=tuple(sorted(map(_field, result.lower_is_better))),
+        n=len(result.items) - errors.total(),
+        failed=errors.total(),
+        errors=dict(errors.most_common()),
+        shots=result.shots,
+        calls=result.calls,
+        input_tokens=result.input_tokens,
+        output_tokens=result.output_tokens,
+        cost_usd=result.cost_usd,
+        seconds=result.seconds,
+        published=published,
+        not_comparable=result.not_comparable,
+        comparisons=dict(comparisons),
+        **{_field(metric): scored for metric, scored in found.items()},  # type: ignore[arg-type]
+    )
+
+
+def _score(result: TaskResult, metric: str, rates: frozenset[str]) -> Interval | None:
+    """Return the score of a metric, with its interval if the score is a mean of the items."""
+    part_of = _partition([result], metric)
+    if part_of is None:
+        return Interval(value=result.aggregate[metric])
+    parts = _parts(result, metric, _ids([result], part_of))
+    return Interval.of(score(parts, bounded=metric in rates))
+
+
+def _whole(item: str) -> str:
+    return ""
+
+
+def _task_of(item: str) -> str:
+    """Return the task of an item of a group, whose ids are ``task/id``."""
+    return item.partition("/")[0]
+
+
+def _partition(results: Sequence[TaskResult], metric: str) -> Callable[[str], str] | None:
+    """Return the parts of the items of which every score is the mean, by the id of an item.
+
+    Most scores are means of all items, and those of some groups are means of their tasks. Others,
+    such as perplexities, are no means: ``None``.
+    """
+    for part_of in (_whole, _task_of):
+        if all(_is_mean(one, metric, part_of) for one in results):
+            return part_of
+    return None
+
+
+def _is_mean(result: TaskResult, metric: str, part_of: Callable[[str], str]) -> bool:
+    parts: dict[str, list[float]] = {}
+    for item in result.items:
+        if metric in item.values:
+            parts.setdefault(part_of(item.item), []).append(item.values[metric])
+    whole = result.aggregate.get(metric)
+    if whole is None or not parts:
+        return whole is None
+    return math.isclose(whole, fmean(map(fmean, parts.values())), rel_tol=1e-6, abs_tol=1e-9)
+
+
+def _ids(results: Sequence[TaskResult], part_of: Callable[[str], str]) -> list[list[str]]:
+    """Return the ids of all items, in parts."""
+    parts: dict[str, list[str]] = {}
+    for id in dict.fromkeys(item.item for one in results for item in one.items):
+        parts.setdefault(part_of(id), []).append(id)
+    return list(parts.values())
+
+
+def _parts(
+    result: TaskResult, metric: str, ids: Sequence[Sequence[str]]
+) -> list[list[float | None]]:
+    values = {item.item: item.values.get(metric) for item in result.items}
+    return [[values.get(id) for id in part] for part in ids]
+
+
+def _against(found: Interval | None, figure: float) -> Against | None:
+    """Return where a score is, compared with a published figure."""
+    if found is None or found.low is None or found.high is None:
+        return None
+    return "below" if found.high < figure else "above" if found.low > figure else "within"
+
+
+def _comparisons(
+    reference: str,
+    tasks: Mapping[str, Mapping[str, TaskResult]],
+    rates: Mapping[str, frozenset[str]],
+) -> dict[tuple[str, str], dict[str, ScoreComparison]]:
+    """Compare the main metric of every target with that of the reference, on every task."""
+    pairs: dict[tuple[str, str], PairedScores] = {}
+    lower = {}
+    for task, found in tasks.items():
+        for name, one in found.items():
+            if name == reference or reference not in found:
+                continue
+            pair = _paired(found[reference], one, bounded=one.metrics[0] in rates[task])
+            if pair is not None:
+                pairs[task, name] = pair
+                lower[task, name] = one.metrics[0] in one.lower_is_better
+    judged = judge_scores(pairs, lower_is_better=lower)
+
+    def said(task: str, name: str, pair: PairedScores) -> str:
+        metric = tasks[task][name].metrics[0]
+        return _sentence(name, reference, task, metric, pair, rate=metric in rates[task])
+
+    return {
+        (task, name): {
+            reference: ScoreComparison(
+                items=pair.items,
+                failed=pair.failed,
+                difference=Interval.model_validate(pair.difference, from_attributes=True),
+                only_this=pair.only_b,
+                only_other=pair.only_a,
+                p=pair.p if pair.p_adjusted is None else pair.p_adjusted,
+                verdict=pair.verdict,
+                sentence=said(task, name, pair),
+            )
+        }
+        for (task, name), pair in judged.items()
+    }
+
+
+def _paired(a: TaskResult, b: TaskResult, *, bounded: bool) -> PairedScores | None:
+    """Compare two targets on all items of a task.
+
+    Returns ``None`` if the scores are no means of items, or there are no items to compare.
+    """
+    metric = a.metrics[0]
+    part_of = _partition([a, b], metric)
+    if part_of is None or metric != b.metrics[0]:
+        return None
+    ids = _ids([a, b], part_of)
+    return compare_scores(_parts(a, metric, ids), _parts(b, metric, ids), bounded=bounded)
+
+
+def _sentence(
+    name: str, reference: str, task: str, metric: str, pair: PairedScores, *, rate: bool
+) -> str:
+    found = _VERDICTS[pair.verdict].format(name=name, reference=reference, task=task)
+    write = points if rate else "{:+.4g}".format
+    low, high = pair.difference.low, pair.difference.high
+    ends = "" if low is None or high is None else f" [{write(low)}, {write(high)}]"
+    return (
+        f"{found}: the difference in {in_words(metric)} is {write(pair.difference.value)}"
+        f"{' points' if rate else ''}{ends} (p = {p_value(pair.p_adjusted)}, {pair.items:,} items)."
+    )
+
+
+_VERDICTS: Mapping[Verdict, str] = {
+    "better": "{name} is better than {reference} on {task}",
+    "worse": "{name} is worse than {reference} on {task}",
+    "not shown": "No difference between {name} and {reference} is shown on {task}",
+}
