@@ -66,8 +66,8 @@ def _state(report: EvaluationReport) -> Iterator[str]:
     if not report.run.complete:
         missing = [
             f"{name} on {task}"
-            for task in report.run.tasks
-            for name in report.targets
+            for task, names in report.run.tasks.items()
+            for name in names
             if name not in report.evaluations.get(task, {})
         ]
         yield f"Incomplete: there is no result yet of {listed(missing) or 'some items'}."
@@ -77,23 +77,27 @@ def _state(report: EvaluationReport) -> Iterator[str]:
 
 
 def _differences(report: EvaluationReport) -> Iterator[str]:
-    reference = report.run.reference
     pairs = 0
-    shown: dict[tuple[str, str], list[str]] = {}
+    shown: dict[tuple[str, str, str], list[str]] = {}
     for task, name, one in _results(report):
-        for pair in one.comparisons.values():
+        for other, pair in one.comparisons.items():
             pairs += 1
             if pair.verdict != "not shown":
                 unit = " points" if one.metrics[0] in one.rates else ""
                 cell = _difference(one, pair.difference)
                 ends = f" [{', '.join(cell.ends)}]" if cell.ends else ""
-                shown.setdefault((name, pair.verdict), []).append(
+                shown.setdefault((name, pair.verdict, other), []).append(
                     f"{task} ({cell.text}{unit}{ends})"
                 )
-    for (name, verdict), tasks in shown.items():
-        yield f"{name} is {verdict} than {reference} on {listed(tasks)}."
+    for (name, verdict, other), tasks in shown.items():
+        yield f"{name} is {verdict} than {other} on {listed(tasks)}."
     if rest := pairs - sum(map(len, shown.values())):
-        yield f"No difference from {reference} is shown in {rest} of {pairs} comparisons."
+        yield f"No difference from {_references(report)} is shown in {rest} of {pairs} comparisons."
+
+
+def _references(report: EvaluationReport) -> str:
+    names = (name for *_, one in _results(report) for name in one.comparisons)
+    return listed(list(dict.fromkeys(names)))
 
 
 def _below_published(report: EvaluationReport) -> Iterator[str]:
@@ -160,7 +164,7 @@ _METHODS = {
 
 def comparisons(report: EvaluationReport) -> Section:
     """Return the difference of every target from the reference."""
-    reference = report.run.reference
+    references = _references(report)
     columns = (
         _TASK,
         _TARGET,
@@ -178,21 +182,28 @@ def comparisons(report: EvaluationReport) -> Section:
             words(_title(one, one.metrics[0])),
             _difference(one, pair.difference),
             count(pair.items),
-            _only_one(name, reference, pair),
+            _only_one(name, other, pair),
             Cell(p_value(pair.p), sort=pair.p),
             words(pair.verdict, kind=_KINDS[pair.verdict], about=pair.sentence),
         )
         for task, name, one in _results(report)
-        for pair in one.comparisons.values()
+        for other, pair in one.comparisons.items()
     ]
-    lines: tuple[str, ...] = ()
-    if rows:
-        lines = (
-            f"Each target is compared with {reference} item by item. Items that are right or wrong "
-            "are compared by McNemar's exact test, with Tango's interval of the difference; others "
-            f"by a permutation test. p is adjusted for all {len(rows)} comparisons (Holm).",
-        )
-    return Section(f"Comparison with {reference}", columns, rows, lines)
+    if not rows:
+        return Section("Comparison")
+    first = report.run.reference
+    lines = [
+        f"{first} does not answer {task}, so the reference of this task is {other}."
+        for task, by_target in report.evaluations.items()
+        for other in dict.fromkeys(o for one in by_target.values() for o in one.comparisons)
+        if other != first
+    ]
+    lines.append(
+        "Each target is compared with the reference item by item. Items that are right or wrong "
+        "are compared by McNemar's exact test, with Tango's interval of the difference; others by "
+        f"a permutation test. p is adjusted for all {len(rows)} comparisons (Holm)."
+    )
+    return Section(f"Comparison with {references}", columns, rows, lines)
 
 
 def further(report: EvaluationReport) -> Section:

@@ -125,16 +125,17 @@ class EvaluatedTarget(Part):
 class EvaluationRun(Part):
     """The configuration of an evaluation and its progress.
 
-    ``reference``: the target that the others are compared with. ``limit``: the largest number of
-    items of a task; null for all. ``complete``: whether every task of every target has a result.
+    ``tasks``: the targets that each task is asked from. ``reference``: the target that the others
+    are compared with; a task that it cannot answer has its first target as the reference.
+    ``limit``: the largest number of items of a task; null for all. ``complete``: whether every
+    task of every target has a result.
     """
 
     phi2sdk: str
     started: str
-    tasks: tuple[str, ...]
+    tasks: dict[str, tuple[str, ...]]
     reference: str
     limit: int | None = None
-    seed: int | None = None
     versions: dict[str, str] = Field(default_factory=dict)
     machine: dict[str, str | int | float | None] = Field(default_factory=dict)
     complete: bool
@@ -192,8 +193,11 @@ def evaluation_report(
             for task, found in tasks.items()
         },
     )
+    if run.complete:
+        metrics = {task: list(next(iter(found.values())).metrics) for task, found in tasks.items()}
+        check_requirements(requirements, metrics, list(targets))
     known = dict(numbers(report))
-    held = tuple(_hold(one, known, complete=run.complete) for one in requirements)
+    held = tuple(judge(one, known.get(one.path)) for one in requirements)
     return report.model_copy(update={"requirements": held})
 
 
@@ -202,25 +206,31 @@ def check_requirements(
     tasks: Mapping[str, Sequence[str]],
     targets: Sequence[str],
 ) -> None:
-    """Check that the report of an evaluation will have the numbers that requirements name.
+    """Check that the report of an evaluation can have the numbers that requirements name.
 
     Args:
         requirements: The rules.
         tasks: The metrics of each task.
-        targets: The targets; the first is the reference.
+        targets: The names of the targets.
 
     Raises:
-        ConfigurationError: The report will not have one of them; the message lists similar paths.
+        ConfigurationError: A report cannot have one of them; the message lists similar paths.
     """
     zero = Interval(value=0)
-    against = ScoreComparison(
-        items=0, failed=0, difference=zero, only_this=0, only_other=0, p=1, verdict="not shown",
+    pair = ScoreComparison(
+        items=0,
+        failed=0,
+        difference=zero,
+        only_this=0,
+        only_other=0,
+        p=1,
+        verdict="not shown",
         sentence="",
-    )  # fmt: skip
+    )
     known = {
         path
         for task, metrics in tasks.items()
-        for number, name in enumerate(targets)
+        for name in targets
         for path, _ in numbers(
             TaskScores(
                 method="generation",
@@ -230,7 +240,7 @@ def check_requirements(
                 shots=0,
                 calls=0,
                 seconds=0,
-                comparisons={targets[0]: against} if number else {},
+                comparisons={other: pair for other in targets if other != name},
                 **{_field(metric): zero for metric in metrics},  # type: ignore[arg-type]
             ),
             f"evaluations.{task}.{name}",
@@ -238,15 +248,6 @@ def check_requirements(
     }
     for requirement in requirements:
         requirement.check_path(known)
-
-
-def _hold(
-    requirement: Requirement, known: Mapping[str, object], *, complete: bool
-) -> RequirementReport:
-    """Judge a requirement; a run that is not complete does not have every number yet."""
-    if complete:
-        requirement.check_path(known)
-    return judge(requirement, known.get(requirement.path))
 
 
 def _rates(results: Iterable[TaskResult]) -> frozenset[str]:
@@ -371,14 +372,21 @@ def _comparisons(
     tasks: Mapping[str, Mapping[str, TaskResult]],
     rates: Mapping[str, frozenset[str]],
 ) -> dict[tuple[str, str], dict[str, ScoreComparison]]:
-    """Compare the main metric of every target with that of the reference, on every task."""
+    """Compare the main metric of every target with that of the reference, on every task.
+
+    Returns the comparisons by task, target, and the name of the reference.
+    """
+    references = {
+        task: reference if reference in found else next(iter(found))
+        for task, found in tasks.items()
+    }
     pairs: dict[tuple[str, str], PairedScores] = {}
     lower = {}
     for task, found in tasks.items():
         for name, one in found.items():
-            if name == reference or reference not in found:
+            if name == references[task]:
                 continue
-            pair = _paired(found[reference], one, bounded=one.metrics[0] in rates[task])
+            pair = _paired(found[references[task]], one, bounded=one.metrics[0] in rates[task])
             if pair is not None:
                 pairs[task, name] = pair
                 lower[task, name] = one.metrics[0] in one.lower_is_better
@@ -386,11 +394,11 @@ def _comparisons(
 
     def said(task: str, name: str, pair: PairedScores) -> str:
         metric = tasks[task][name].metrics[0]
-        return _sentence(name, reference, task, metric, pair, rate=metric in rates[task])
+        return _sentence(name, references[task], task, metric, pair, rate=metric in rates[task])
 
     return {
         (task, name): {
-            reference: ScoreComparison(
+            references[task]: ScoreComparison(
                 items=pair.items,
                 failed=pair.failed,
                 difference=Interval.model_validate(pair.difference, from_attributes=True),

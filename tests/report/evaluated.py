@@ -66,10 +66,11 @@ def result(
 
 def run_of(results: Sequence[TaskResult], **changes: Any) -> EvaluationRun:
     """Return the configuration of an evaluation that has these results."""
+    targets = tuple(dict.fromkeys(one.target for one in results))
     told: dict[str, Any] = {
         "phi2sdk": "0.1.0",
         "started": "2026-11-21T12:00:00+00:00",
-        "tasks": tuple(dict.fromkeys(one.task for one in results)),
+        "tasks": {one.task: targets for one in results},
         "reference": results[0].target,
         "complete": True,
     }

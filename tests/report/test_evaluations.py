@@ -87,6 +87,21 @@ def test_items_are_paired_by_their_id_and_not_by_index() -> None:
     assert (pair.only_this, pair.only_other) == (0, 0)
 
 
+def test_a_task_that_the_reference_cannot_answer_has_another_reference() -> None:
+    found = report_on(
+        result("gsm8k", "azure"),
+        result("gsm8k", values=RIGHT),
+        result(values=RIGHT),
+        result(target="int4", values=WORSE),
+        figures={},
+    )
+    assert list(found.evaluations["boolq"]["int4"].comparisons) == ["local"]
+    assert comparisons(found).title == "Comparison with azure and local"
+    assert comparisons(found).lines[0] == (
+        "azure does not answer boolq, so the reference of this task is local."
+    )
+
+
 def test_p_values_are_adjusted_for_all_comparisons_of_the_run() -> None:
     few = (0.0,) * 6 + RIGHT[6:]
     alone = report_on(result(values=RIGHT), result(target="int4", values=few))
@@ -206,7 +221,7 @@ def test_further_metrics_have_a_table_of_their_own() -> None:
         "boolq", "local", "accuracy normalized (%)", "100.0",
     ]  # fmt: skip
     assert len(scores(found).rows) == 1
-    assert comparisons(found).rows == []
+    assert not comparisons(found).rows
 
 
 def test_a_metric_may_have_the_name_of_another_field() -> None:

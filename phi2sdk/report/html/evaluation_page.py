@@ -39,7 +39,6 @@ def evaluation_page(report: EvaluationReport) -> str:
         ("tasks", ", ".join(run.tasks)),
         ("items of a task", "all" if run.limit is None else f"at most {run.limit:,}"),
         ("reference", run.reference),
-        *([] if run.seed is None else [("seed", f"{run.seed}")]),
     ]
     facts = {**run.machine, **run.versions}
     return rendered(
