@@ -10,9 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from phi2sdk.bulk.folder import JOURNAL, begin, check_folder
 from phi2sdk.bulk.output import OutputFormat, write_output
-from phi2sdk.bulk.rows import Input, Row, load_parquet
+from phi2sdk.bulk.rows import STDIN, Input, Row, load_parquet
 from phi2sdk.bulk.scan import Estimate, Scan, estimate, scan
 from phi2sdk.bulk.worker import Question, Worker
 from phi2sdk.client.async_client import AsyncPhi2Client
@@ -24,6 +23,7 @@ from phi2sdk.config.lookup import resolve
 from phi2sdk.config.target import Target
 from phi2sdk.errors import ConfigurationError, ConnectionFailed, TransientError
 from phi2sdk.measure.answers import Answer, AnswerJournal, State
+from phi2sdk.measure.answers_folder import JOURNAL, AnswersFolder
 from phi2sdk.measure.candidate import described
 
 CONCURRENCY = 32
@@ -133,7 +133,7 @@ class BulkRun:
         self._worker = Worker(
             self._targets, self.question, gate=gate, purse=self._purse, sent=self._sent
         )
-        before = check_folder(self.out, self._configuration(), resume=self.resume)
+        before = self._folder.check(self._configuration(), resume=self.resume)
         self._input = Input.of(
             self.input, self.out, text=self.column, id=self.id, again=self.resume
         )
@@ -184,6 +184,10 @@ class BulkRun:
             )
         return found
 
+    @property
+    def _folder(self) -> AnswersFolder:
+        return AnswersFolder(self.out, "bulk.json", "a bulk run", STDIN)
+
     def _configuration(self) -> dict[str, Any]:
         """Return what cannot change within a run. Concurrency, rate and budget can."""
         return {
@@ -216,7 +220,9 @@ class BulkRun:
         assert found is not None, "prepare comes first"
         if self._journal is None or self._journal.state.left:
             await self._check_targets()
-        journal = self._journal = self._journal or begin(self.out, self._configuration(), found)
+        journal = self._journal = self._journal or self._folder.begin(
+            self._configuration(), rows=found.rows, digest=found.digest
+        )
         if journal.state.left:
             if journal.state.open:
                 usd = None if self._purse is None else found.lost_usd

@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import mmap
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -116,13 +116,15 @@ class AnswerJournal:
     Args:
         path: The file; created if it is missing.
         rows: Number of rows of the input.
+        seen: Receives each outcome: those in the file, and each that is added.
 
     Raises:
         ConfigurationError: Another process writes to it, it is damaged, or it cannot be written.
     """
 
-    def __init__(self, path: Path, rows: int) -> None:
+    def __init__(self, path: Path, rows: int, seen: Callable[[Answer], None] | None = None) -> None:
         self.path = path
+        self._seen = seen
         self.state = State(rows)
         self._open = ExitStack()
         self._file = AppendedFile(path)
@@ -251,6 +253,8 @@ class AnswerJournal:
         else:
             state.unbudgeted += 1
         self._places[n] = -(self._end + 1) if failed else self._end + 1
+        if self._seen is not None:
+            self._seen(Answer(**event))
 
 
 def _checked(event: Any) -> Mapping[str, Any]:

@@ -203,7 +203,7 @@ class LocalModel:
     def _scorable(self, prompt: list[int], text: list[int]) -> tuple[list[int], list[int]]:
         if not text:
             raise InvalidRequest("the text to score is empty. Pass at least one token")
-        self.check_fits(len(prompt), len(text))
+        self.check_fits(len(prompt), len(text) - 1)  # the last token is predicted, and not read
         return prompt, text
 
     def slots(self, count: int, *, length: int | None = None) -> Slots:
