@@ -13,6 +13,7 @@ from phi2sdk.cli.compare import compare
 from phi2sdk.cli.diff import diff
 from phi2sdk.cli.doctor import doctor
 from phi2sdk.cli.emulate import CONTEXT, emulate
+from phi2sdk.cli.evaluate import evaluate
 from phi2sdk.cli.explain import explain
 from phi2sdk.cli.generate import generate
 from phi2sdk.cli.init import init
@@ -52,6 +53,7 @@ def _add(panel: str, command: Callable[..., Any], example: str, **settings: Any)
 
 COMPARE, SEND, SET_UP = "Compare providers", "Send requests", "Set up and test"
 _add(COMPARE, compare, "compare paragraphs.txt --target gpu --target azure --output run/")
+_add(COMPARE, evaluate, "evaluate --target local --target azure --tasks demo_yes_no --output run/")
 _add(COMPARE, report, "report run/ --volume 10000 --baseline gpt-4")
 _add(COMPARE, diff, "diff run-monday/ run-tuesday/")
 _add(COMPARE, plan, "plan --detect int4 --power 0.95 --prompts prompts.txt")

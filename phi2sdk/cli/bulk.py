@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import shlex
-import signal
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -30,7 +24,7 @@ from phi2sdk.cli.options import (
     panel,
 )
 from phi2sdk.cli.output import console
-from phi2sdk.cli.progress import LINE_EVERY, duration, usd_so_far
+from phi2sdk.cli.session import command_to_resume, session
 from phi2sdk.cli.trust import ask_first
 from phi2sdk.prompts import FORMATS, known_format
 from phi2sdk.report.format import dollars
@@ -40,7 +34,7 @@ from phi2sdk.text import for_terminal
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from phi2sdk.bulk import BulkResult, BulkRun, Estimate, State
+    from phi2sdk.bulk import BulkResult, BulkRun, Estimate
 
 _input, _target, _load = panel("Input"), panel("Target"), panel("Load")
 _cost, _output = panel("Cost"), panel("Output")
@@ -48,7 +42,6 @@ _cost, _output = panel("Cost"), panel("Output")
 
 @advice_as_options(on_unsupported=IN_THE_TABLE)
 def bulk(
-    context: typer.Context,
     input: Annotated[
         str,
         typer.Argument(
@@ -189,44 +182,16 @@ def bulk(
         _show_estimate(run, forecast, say)
         if not yes:
             ask("the run", f"Send {forecast.rows:,} requests?", say)
-    result = asyncio.run(_session(run, forecast.rows, say))
+    result = asyncio.run(session(run, forecast.rows, say, "rows"))
     if result is None:
         say.print("Interrupted; the requests in flight were abandoned, and are sent again.")
     else:
         _show(result, say)
     if result is None or result.stopped:
-        say.print(for_terminal(f"To continue the run: {_command(context, resume=resume)}"))
+        say.print(for_terminal(f"To continue the run: {command_to_resume(resume=resume)}"))
     if result is None or result.stopped == "interrupted":
         raise typer.Exit(INTERRUPTED)
     raise typer.Exit(FAILED if result.failed or result.stopped else DONE)
-
-
-async def _session(run: BulkRun, rows: int, say: Console) -> BulkResult | None:
-    """Return the result; ``None`` if the requests in flight were abandoned."""
-    async with run:
-        task = asyncio.current_task()
-        assert task is not None
-        loop = asyncio.get_running_loop()
-        pressed = False
-
-        def interrupt() -> None:
-            nonlocal pressed
-            if pressed:
-                task.cancel()
-                return
-            pressed = True
-            run.stop()
-            say.print(
-                "Stopping: no further rows are sent. Waiting for the requests in flight; press "
-                "Ctrl-C again to abandon them."
-            )
-
-        with suppress(NotImplementedError, ValueError, RuntimeError):
-            for name in (signal.SIGINT, signal.SIGTERM):
-                loop.add_signal_handler(name, interrupt)
-        with suppress(asyncio.CancelledError), _progress(say, rows) as show:
-            return await run.send(show)
-        return None
 
 
 def _show_estimate(run: BulkRun, forecast: Estimate, say: Console) -> None:
@@ -268,47 +233,3 @@ def _show(result: BulkResult, say: Console) -> None:
     if result.output is not None:
         retry = ". Rows with an error are tried again with --resume" if result.failed else ""
         say.print(for_terminal(f"Output: {result.output}{retry}."))
-
-
-def _command(context: typer.Context, *, resume: bool) -> str:
-    """Return the command that continues the run: the same one, with ``--resume``."""
-    words = ["phi2", *sys.argv[1:], *(() if resume else ("--resume",))]
-    return shlex.join(words)
-
-
-@contextmanager
-def _progress(say: Console, rows: int) -> Iterator[Callable[[State], None]]:
-    """Show a bar on a terminal, or print a line every 15 seconds in a log."""
-    begun = printed = monotonic()
-    if say.is_terminal and not say.quiet:
-        from rich.progress import BarColumn, Progress, TextColumn
-
-        columns = (BarColumn(bar_width=None), TextColumn("{task.description}", markup=False))
-        with Progress(*columns, console=say, transient=True, auto_refresh=False) as bar:
-            shown = bar.add_task("", total=rows)
-
-            def draw(state: State) -> None:
-                line = _line(state, rows, monotonic() - begun)
-                bar.update(shown, completed=state.recorded, description=line, refresh=True)
-
-            yield draw
-        return
-
-    def log(state: State) -> None:
-        nonlocal printed
-        if monotonic() - printed >= LINE_EVERY:
-            printed = monotonic()
-            say.print(_line(state, rows, printed - begun))
-
-    yield log
-
-
-def _line(state: State, rows: int, seconds: float) -> str:
-    """Return the progress of a session in one line."""
-    rate = state.recorded / max(seconds, 0.1)
-    parts = [f"{state.recorded:,} of {rows:,} rows"]
-    parts += [f"{state.failed:,} failed"] * bool(state.failed)
-    parts += [f"{rate:,.0f} rows/s" if rate >= 10 else f"{rate:.1f} rows/s"] * bool(rate)
-    parts += [usd_so_far(state.usd)] * (state.usd is not None)
-    parts += [f"about {duration((rows - state.recorded) / rate)} left"] * bool(rate)
-    return ", ".join(parts)

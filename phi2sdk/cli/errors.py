@@ -29,6 +29,7 @@ _EXTRAS = {
     **dict.fromkeys(("opentelemetry", "prometheus_client"), "serve"),
     **dict.fromkeys(("grpc", "clarifai_grpc", "google"), "clarifai"),
     **dict.fromkeys(("torch", "transformers", "safetensors", "tokenizers"), "local"),
+    **dict.fromkeys(("lm_eval", "datasets"), "evaluate"),
     "pyarrow": "bulk",
     "ray": "ray",
 }

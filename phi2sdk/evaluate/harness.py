@@ -42,13 +42,11 @@ class Scores:
 
     Attributes:
         items: The values of each item.
-        metrics: Names of the metrics; the first is the main metric.
         lower_is_better: The metrics of which lower values are better.
         aggregate: Score of each metric.
     """
 
     items: tuple[ItemResult, ...]
-    metrics: tuple[str, ...]
     lower_is_better: frozenset[str]
     aggregate: Mapping[str, float]
 
@@ -64,6 +62,7 @@ class EvaluationTask(ABC):
         name: Its name.
         method: How answers are chosen.
         items: The items that are asked.
+        metrics: Names of its metrics; the first is the main metric.
         shots: Examples in each prompt.
         size: Number of items of the whole task.
     """
@@ -71,6 +70,7 @@ class EvaluationTask(ABC):
     name: str
     method: Method
     items: Sequence[Item]
+    metrics: tuple[str, ...]
     shots: int
     size: int
 
@@ -114,6 +114,12 @@ class HarnessTask(EvaluationTask):
             raise ConfigurationError(f"the task {name} has no items. Check its data")
         generated = isinstance(self.items[0].questions[0], Generation)
         self.method: Method = "generation" if generated else "likelihood"
+        named = [
+            self._named(metric, filter.name)
+            for metric in task.aggregation()
+            for filter in task._filters
+        ]
+        self.metrics = tuple(dict.fromkeys(named))
 
     def score(self, replies: Sequence[Replies]) -> Scores:
         """Return the scores of the replies to all items, in their order."""
@@ -131,6 +137,7 @@ class HarnessTask(EvaluationTask):
                     continue
                 for metric, value in found.items():
                     columns.setdefault(self._named(metric, filter), {})[n] = metric, value
+        self.metrics = tuple(dict.fromkeys((*self.metrics, *columns)))
         aggregate: dict[str, float] = {}
         items: list[dict[str, float]] = [{} for _ in replies]
         for name, found in columns.items():
@@ -142,15 +149,18 @@ class HarnessTask(EvaluationTask):
                 own = _number(combine, [value])
                 if own is not None:
                     items[n][name] = own
-        better = self.task.higher_is_better()
-        lower = {name for name, found in columns.items() if not _higher(better, found)}
+        lower = {
+            self._named(metric, filter.name)
+            for metric, higher in self.task.higher_is_better().items()
+            for filter in self.task._filters
+            if higher is False
+        }
         return Scores(
             tuple(
                 ItemResult(item.id, values, _error(one, values))
                 for item, values, one in zip(self.items, items, replies, strict=True)
             ),
-            tuple(columns) or ("accuracy",),
-            frozenset(lower),
+            frozenset(lower & set(self.metrics)),
             aggregate,
         )
 
@@ -244,6 +254,7 @@ class GenerativeTask(EvaluationTask):
     """
 
     method: Method = "generative"
+    metrics = ("accuracy",)
 
     def __init__(
         self, task: HarnessTask, gold: Callable[[int], list[int]], count: Callable[[str], int]
@@ -278,7 +289,7 @@ class GenerativeTask(EvaluationTask):
             found.append(ItemResult(self.items[n].id, values, _error(given, values)))
         known = [one.values["accuracy"] for one in found if one.values]
         aggregate = {"accuracy": _mean(known)} if known else {}
-        return Scores(tuple(found), ("accuracy",), frozenset(), aggregate)
+        return Scores(tuple(found), frozenset(), aggregate)
 
 
 class GroupTask(EvaluationTask):
@@ -295,6 +306,13 @@ class GroupTask(EvaluationTask):
         self.tasks = tasks
         self._weighted = weighted
         self.method = tasks[0].method
+        self.metrics = tuple(
+            name for name in tasks[0].metrics if all(name in task.metrics for task in tasks)
+        )
+        if not self.metrics or any(task.method != self.method for task in tasks):
+            raise ConfigurationError(
+                f"the tasks of the group {name} have no common metric. Name them one by one"
+            )
         self.shots = max(task.shots for task in tasks)
         self.size = sum(task.size for task in tasks)
         self.items = [
@@ -305,21 +323,16 @@ class GroupTask(EvaluationTask):
         """Return the scores of the replies to all items, in their order."""
         left = iter(replies)
         parts = [task.score(list(islice(left, len(task.items)))) for task in self.tasks]
-        metrics = [name for name in parts[0].metrics if all(name in part.metrics for part in parts)]
-        if not metrics:
-            raise ConfigurationError(
-                f"the tasks of the group {self.name} have no common metric. Name them one by one"
-            )
         values = [
             ItemResult(
                 item.id,
-                {name: one.values[name] for name in metrics if name in one.values},
+                {name: one.values[name] for name in self.metrics if name in one.values},
                 one.error,
             )
             for item, one in zip(self.items, (i for p in parts for i in p.items), strict=True)
         ]
         aggregate = {}
-        for name in metrics:
+        for name in self.metrics:
             known = [
                 (part.aggregate[name], sum(name in one.values for one in part.items))
                 for part in parts
@@ -332,7 +345,7 @@ class GroupTask(EvaluationTask):
                 )
                 aggregate[name] = total / sum(weights)
         lower = frozenset(name for part in parts for name in part.lower_is_better)
-        return Scores(tuple(values), tuple(metrics), lower & set(metrics), aggregate)
+        return Scores(tuple(values), lower & set(self.metrics), aggregate)
 
     def generative(self, count: Callable[[str], int]) -> EvaluationTask | None:
         """Return the variant for targets that tell no likelihoods; ``None`` if there is none."""
@@ -363,6 +376,7 @@ _NAMES = {
     "acc_norm": "accuracy_normalized",
     "acc_bytes": "accuracy_per_byte",
     "pass@1": "pass_at_1",
+    "pass_at_k": "pass_at_1",
 }
 """Names of metrics in the harness and in reports."""
 _SPARE_TOKENS = 8
@@ -381,10 +395,6 @@ class _UnknownGreedy:
 
     def __int__(self) -> int:
         raise _UnknownGreedyUsed
-
-
-def _higher(better: Mapping[str, bool], found: Mapping[int, tuple[str, Any]]) -> bool:
-    return better.get(next(iter(found.values()))[0], True) is not False
 
 
 def _mean(values: Sequence[float]) -> float:

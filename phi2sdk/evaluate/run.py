@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from time import monotonic
 from typing import Any, Literal
@@ -27,9 +28,10 @@ from phi2sdk.measure.answers_folder import JOURNAL, AnswersFolder
 from phi2sdk.measure.candidate import described
 from phi2sdk.measure.evaluations import TaskResult, read_evaluations, write_evaluations
 from phi2sdk.measure.files import ANOTHER_COPY
+from phi2sdk.measure.folder import machine, versions
 from phi2sdk.measure.tokens import find_tokenizer, local_model
 
-__all__ = ["DOCUMENT", "Evaluation", "EvaluationRun"]
+__all__ = ["DOCUMENT", "Evaluation", "EvaluationSession"]
 
 DOCUMENT = "evaluation.json"
 """The document about the run in its folder."""
@@ -72,7 +74,7 @@ class Evaluation:
 
 
 @dataclass(kw_only=True)
-class EvaluationRun:
+class EvaluationSession:
     """One session of an evaluation; an asynchronous context manager.
 
     Attributes:
@@ -126,7 +128,7 @@ class EvaluationRun:
         self._lost_usd = 0.0
         self._digest = ""
 
-    async def __aenter__(self) -> EvaluationRun:
+    async def __aenter__(self) -> EvaluationSession:
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -217,10 +219,27 @@ class EvaluationRun:
             "limit": self.limit,
             "shots": self.shots,
             "targets": {
-                target.name: {"backend": target.backend, "settings": described(target.settings)}
+                target.name: {
+                    "backend": target.backend,
+                    "settings": described(target.settings),
+                    "simulated": target.simulated,
+                }
                 for target in self._targets
             },
         }
+
+    def _about(self) -> dict[str, Any]:
+        """Return what the report states about the run beside its configuration."""
+        return {
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "versions": versions() | {"lm_eval": version("lm_eval")},
+            "machine": machine(local=any(one.local for one in self._askers)),
+        }
+
+    @property
+    def planned(self) -> dict[str, tuple[str, ...]]:
+        """The metrics of each task of the plan, the main metric first."""
+        return {part.task.name: part.task.metrics for part in self._parts}
 
     # ------------------------------------------------------------------ asking
 
@@ -243,7 +262,11 @@ class EvaluationRun:
                 await asker.check()
         if self._journal is None:
             journal = self._folder.begin(
-                self._configuration(), rows=self._rows, digest=self._digest, seen=self._saw
+                self._configuration(),
+                rows=self._rows,
+                digest=self._digest,
+                seen=self._saw,
+                about=self._about(),
             )
             self._opened(journal)
         assert self._journal is not None
@@ -363,7 +386,7 @@ class EvaluationRun:
             method=task.method,
             target=part.asker.target.name,
             items=scores.items,
-            metrics=scores.metrics,
+            metrics=task.metrics,
             lower_is_better=scores.lower_is_better,
             shots=task.shots,
             calls=tally.calls,
@@ -391,9 +414,7 @@ class EvaluationRun:
 
     def _ordered(self, results: dict[tuple[str, str], TaskResult]) -> Iterator[TaskResult]:
         """Yield the results, task by task."""
-        parts = sorted(
-            self._parts, key=lambda part: self._tasks_in_order.index(part.task.name)
-        )
+        parts = sorted(self._parts, key=lambda part: self._tasks_in_order.index(part.task.name))
         for part in parts:
             found = results.get((part.task.name, part.asker.target.name))
             if found is not None:

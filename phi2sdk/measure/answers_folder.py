@@ -78,6 +78,7 @@ class AnswersFolder:
         rows: int,
         digest: str,
         seen: Callable[[Answer], None] | None = None,
+        about: Mapping[str, Any] | None = None,
     ) -> AnswerJournal:
         """Create the files of a new run, and return its journal.
 
@@ -86,6 +87,7 @@ class AnswersFolder:
             rows: Number of rows.
             digest: Changes if a row changes.
             seen: Receives each outcome (see :class:`AnswerJournal`).
+            about: Further fields of the document.
 
         Raises:
             ConfigurationError: Another process has begun a run there, or the folder cannot be
@@ -101,6 +103,7 @@ class AnswersFolder:
                 "rows": rows,
                 "input": digest,
                 "configuration": configuration,
+                **(about or {}),
             }
             write_file(self.path / self.document, json.dumps(document, indent=2) + "\n")
         except BaseException:
