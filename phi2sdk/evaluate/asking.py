@@ -101,13 +101,13 @@ class Asker:
 
     @property
     def tells(self) -> bool:
-        """Whether the target tells log-likelihoods."""
+        """Return whether the target tells log-likelihoods."""
         found = self._leaf.capabilities
         return found.scores or found.prompt_logprobs
 
     @property
     def wraps(self) -> bool:
-        """Whether the server puts prompts into a chat template."""
+        """Return whether the server puts prompts into a chat template."""
         return self._leaf.capabilities.wraps
 
     async def check(self) -> None:

@@ -218,7 +218,7 @@ class HarnessTask(EvaluationTask):
 
     @property
     def _needs_greedy(self) -> bool:
-        """Whether a metric asks if greedy decoding generates the continuation."""
+        """Return whether a metric asks if greedy decoding generates the continuation."""
         metrics = getattr(self.task, "_metric_fn_list", {})
         own = callable(self.task.get_config("process_results"))
         return own or ("acc" if self.task.OUTPUT_TYPE == "loglikelihood" else "exact_match") in (
