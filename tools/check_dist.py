@@ -28,6 +28,7 @@ NEEDED = {
     "phi2sdk/demo/prices.toml",
     "phi2sdk/demo/checkpoint/model.safetensors",
     "phi2sdk/demo/checkpoint/tokenizer.json",
+    "phi2sdk/report/evaluation.schema.json",
     "phi2sdk/report/report.schema.json",
 }
 ENTRY_POINTS = {"console_scripts": {"phi2"}, "pytest11": {"phi2sdk"}}

@@ -20,7 +20,10 @@ from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
-SCHEMA = "phi2sdk/report/report.schema.json"
+SCHEMAS = {
+    f"phi2sdk/report/{name}.schema.json": f"reference/{name}.schema.json"
+    for name in ("report", "evaluation")
+}
 COMMANDS = "<!-- commands -->"
 
 _LINK = re.compile(r"(?<!!)\[(?P<words>[^\]]+)\]\((?P<to>(?!https?://|mailto:|#)[^)\s]+)\)")
@@ -31,8 +34,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for name in PROJECT:
         text = (ROOT / name).read_text(encoding="utf-8")
         files.append(File.generated(config, f"contributing/{name}", content=text))
-    schema = (ROOT / SCHEMA).read_text(encoding="utf-8")
-    files.append(File.generated(config, "reference/report.schema.json", content=schema))
+    for name, on_site in SCHEMAS.items():
+        schema = (ROOT / name).read_text(encoding="utf-8")
+        files.append(File.generated(config, on_site, content=schema))
     return files
 
 
@@ -65,9 +69,7 @@ def _in_repository(on_site: str) -> str:
 def _on_site(in_repository: str) -> str:
     if in_repository in PROJECT:
         return f"contributing/{in_repository}"
-    if in_repository == SCHEMA:
-        return "reference/report.schema.json"
-    return in_repository.removeprefix("docs/")
+    return SCHEMAS.get(in_repository, in_repository.removeprefix("docs/"))
 
 
 def _commands() -> str:
