@@ -141,7 +141,7 @@ def judge_scores(
     judged = {}
     for (name, pair), p in zip(found.items(), adjusted, strict=True):
         verdict: Verdict = "not shown"
-        if p <= ALPHA and pair.difference.value:
+        if p <= ALPHA:
             up = pair.difference.value > 0
             verdict = "better" if up != lower_is_better[name] else "worse"
         judged[name] = replace(pair, p_adjusted=p, verdict=verdict)
@@ -177,8 +177,7 @@ def paired_difference(only_a: int, only_b: int, n: int) -> Estimate:
         if difference == limit:
             return limit
         # The statistic decreases from one limit to the other.
-        inner = limit * (1 - 1e-12)
-        return float(optimize.brentq(lambda delta: statistic(delta) - side * z, difference, inner))
+        return float(optimize.brentq(lambda delta: statistic(delta) - side * z, difference, limit))
 
     return Estimate(difference, end(1.0, -1.0), end(-1.0, 1.0))
 

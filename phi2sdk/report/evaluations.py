@@ -420,7 +420,7 @@ def _paired(a: TaskResult, b: TaskResult, *, bounded: bool) -> PairedScores | No
     """
     metric = a.metrics[0]
     part_of = _partition([a, b], metric)
-    if part_of is None or metric != b.metrics[0]:
+    if part_of is None:
         return None
     ids = _ids([a, b], part_of)
     return compare_scores(_parts(a, metric, ids), _parts(b, metric, ids), bounded=bounded)

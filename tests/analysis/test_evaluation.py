@@ -113,13 +113,18 @@ def test_two_equal_targets_differ_significantly_in_at_most_5_percent_of_runs(dif
     assert size <= 0.05
 
 
+def test_fewer_than_six_items_have_no_interval() -> None:
+    assert paired_difference(0, 5, 5) == Estimate(1.0)
+
+
 @pytest.mark.parametrize(
     "differences", [[0.1, 0.2, 0.3, 0.4, -0.1], [0.5, 0.25, -0.125, 1.0], [0.25] * 8, [0.0, 0.0]]
 )
+@pytest.mark.parametrize("equal", [0, 100])
 def test_other_items_are_compared_with_all_signs_of_few_differences(
-    differences: Sequence[float],
+    differences: Sequence[float], equal: int
 ) -> None:
-    found = compared([0.0] * len(differences), differences)
+    found = compared([0.0] * (len(differences) + equal), [*differences, *[0.0] * equal])
     assert (found.only_a, found.only_b) == (None, None) or not any(differences)
     assert found.p == pytest.approx(_permutation(differences))
 
@@ -129,6 +134,8 @@ def test_many_differences_are_compared_with_random_signs() -> None:
     found = compared([0.0] * 80, list(differences), bounded=False)
     assert found.p == pytest.approx(_permutation(differences), abs=0.02)
     assert 0.01 < found.p < 0.5
+    # The observed signs count as one of the 10,000 patterns, so no p-value is 0.
+    assert compared([0.0] * 40, [0.5] * 20 + [0.25] * 20).p == 1 / 10_000
 
 
 def _permutation(differences: Sequence[float] | np.ndarray) -> float:
@@ -165,15 +172,32 @@ def test_a_target_gains_nothing_by_failing_on_the_items_that_it_gets_wrong() -> 
     assert ends(hidden.difference)[0] < 0 < ends(hidden.difference)[1]
 
 
+def test_a_failure_counts_alike_whichever_target_fails() -> None:
+    a: Values = [1.0] * 60 + [0.0] * 30 + [None] * 10
+    b = [1.0] * 40 + [0.0] * 60
+    one, other = compared(a, b), compared(b, a)
+    assert one.p == other.p
+    low, high = ends(one.difference)
+    assert ends(other.difference) == pytest.approx((-high, -low))
+    assert low < ends(compared(a[:90], b[:90]).difference)[0]
+
+
 def test_without_bounds_failed_items_are_left_out() -> None:
     found = score([[2.0, 3.0, None]], bounded=False)
     assert found == Estimate(2.5)
-    paired = compared([2.0, 3.0, None, 9.0], [2.5, 3.5, 4.0, None], bounded=False)
-    assert (paired.items, paired.failed, paired.difference.value) == (2, 2, 0.5)
+    a = [2.0, 3.0, 5.0, 7.0, 9.0, 11.0, 13.0]
+    b = [2.5, 3.7, 5.5, 7.1, 9.5, 11.9, 13.5]
+    paired = compared([*a, None, 9.0], [*b, 4.0, None], bounded=False)
+    assert (paired.items, paired.failed) == (7, 2)
+    assert (paired.difference, paired.p) == (
+        compared(a, b, bounded=False).difference,
+        compared(a, b, bounded=False).p,
+    )
 
 
 def test_targets_without_a_common_item_are_not_compared() -> None:
     assert compare_scores([[1.0, None]], [[None, 0.0]]) is None
+    assert compare_scores([[1.0, 1.0], [1.0, None]], [[1.0, 0.0], [None, 0.0]]) is None
 
 
 def test_the_score_of_a_group_is_the_mean_of_its_parts_and_its_interval_holds() -> None:
@@ -191,6 +215,21 @@ def test_the_score_of_a_group_is_the_mean_of_its_parts_and_its_interval_holds() 
     assert found is not None
     assert found.value == pytest.approx(np.mean([np.mean(part) for part in parts]))
     assert 0.92 <= held / 400 <= 0.99
+
+
+def test_the_interval_of_a_group_combines_those_of_its_parts() -> None:
+    parts = [[1.0] * 30 + [0.0] * 10, [1.0] * 50 + [0.0] * 150]
+    found = score(parts)
+    assert found is not None
+    assert found.value == 0.5
+    (low, high), (less, more) = ends(wilson(30, 40)), ends(wilson(50, 200))
+    assert ends(found) == pytest.approx(
+        (
+            0.5 - ((0.75 - low) ** 2 + (0.25 - less) ** 2) ** 0.5 / 2,
+            0.5 + ((high - 0.75) ** 2 + (more - 0.25) ** 2) ** 0.5 / 2,
+        )
+    )
+    assert score([*parts, [None] * 9]) == Estimate(0.5)
 
 
 def test_groups_are_compared_by_the_means_of_their_parts() -> None:

@@ -144,6 +144,13 @@ def test_the_score_of_a_group_that_is_the_mean_of_its_tasks_has_an_interval() ->
     assert 0.5 < found.low < 0.7 < found.high < 0.85
 
 
+def test_a_metric_of_which_less_is_better_is_no_share() -> None:
+    better = frozenset({"error_rate"})
+    found = report_on(result(metric="error_rate", lower_is_better=better))
+    assert found.evaluations["boolq"]["local"].rates == ()
+    assert scores(found).rows[0][2].text == "error rate"
+
+
 def test_lower_is_better_for_a_metric_that_says_so() -> None:
     better = frozenset({"loss"})
     values = [1.0 + n / 100 for n in range(50)]
