@@ -190,27 +190,18 @@ async def _run(run: EvaluationSession, say: Console, *, agreed: bool) -> Evaluat
 
 
 def _show_estimate(run: EvaluationSession, forecast: Sequence[Estimate], say: Console) -> None:
-    rows = [
-        (
-            one.target,
-            f"{one.calls:,}",
-            f"{one.input_tokens:,}",
-            f"{one.output_tokens:,}",
-            "unknown" if one.usd is None else dollars(one.usd),
-            "" if one.most_usd is None else dollars(one.most_usd),
+    for one in forecast:
+        cost = "The cost is unknown, because the target has no price."
+        if one.usd is not None:
+            cost = f"They cost about {dollars(one.usd)}"
+            most = one.most_usd
+            cost += "." if most is None else f", and at most {dollars(most)} without retries."
+        say.print(
+            for_terminal(
+                f"{one.target}: {one.calls:,} questions with about {one.input_tokens:,} input "
+                f"tokens and at most {one.output_tokens:,} output tokens. {cost}"
+            )
         )
-        for one in forecast
-    ]
-    titles = (
-        "target",
-        "calls",
-        "input tokens (about)",
-        "output tokens (at most)",
-        "cost (about)",
-        "cost (at most, without retries)",
-    )
-    if not say.quiet:
-        print_table(titles, rows, say, right=titles[1:])
     if run.budget_usd is not None:
         before = run.before_usd
         spent = f"; {dollars(before)} are charged already" * (before > 0)

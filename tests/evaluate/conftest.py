@@ -20,7 +20,7 @@ LOCAL = Target("local", "local", {"model": "demo", "dtype": "float32", "device":
 def hosted() -> Iterator[Emulator]:
     """All providers, with the bundled model behind them."""
     engine = ModelEngine(LocalModel.load("demo", dtype="float32", device="cpu"), name="demo")
-    with Emulator(engine, key="key").running() as emulator:
+    with Emulator(engine).running() as emulator:
         yield emulator
     engine.close()
 
