@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from phi2sdk.cli.budget_prompt import ask
-from phi2sdk.cli.errors import DONE, FAILED, INTERRUPTED, leaving_at_once
+from phi2sdk.cli.errors import DONE, FAILED, INTERRUPTED, REQUIREMENT_FAILS, leaving_at_once
 from phi2sdk.cli.options import TargetConfig, complete_targets, flag, panel
-from phi2sdk.cli.output import console, print_table
+from phi2sdk.cli.output import console, print_document, print_table
 from phi2sdk.cli.session import command_to_resume, session
 from phi2sdk.cli.trust import ask_first
 from phi2sdk.errors import ConfigurationError
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from phi2sdk.evaluate import Estimate, Evaluation, EvaluationSession
+    from phi2sdk.report.evaluations import EvaluationReport
 
 _target, _tasks, _load = panel("Target"), panel("Tasks"), panel("Load")
 _cost, _output = panel("Cost"), panel("Output")
@@ -99,6 +100,15 @@ def evaluate(
     resume: Annotated[
         bool, flag(_output, "--resume", help="Continue the run in --output.")
     ] = False,
+    require: Annotated[
+        list[str] | None,
+        _output(
+            metavar="RULE",
+            help="Exit with status 1 unless the rule holds, such as "
+            "'evaluations.boolq.local.accuracy > 0.8'; repeatable.",
+        ),
+    ] = None,
+    json: Annotated[bool, flag(_output, "--json", help="Print the report as JSON.")] = False,
     quiet: Annotated[
         bool, flag(_output, "--quiet", "-q", help="Print errors and results only.")
     ] = False,
@@ -110,7 +120,8 @@ def evaluate(
     in flight are sent again.
 
     Exit status:
-      0    Every question has an answer.
+      0    Every question has an answer, and every requirement holds.
+      1    A requirement does not hold.
       2    The usage, the configuration or the data are wrong; nothing was sent.
       3    Some questions failed, or the budget or repeated failures stopped the run.
       130  Interrupted; the command that resumes the run is printed.
@@ -124,6 +135,7 @@ def evaluate(
         raise ConfigurationError("no task is named: give --tasks, such as --tasks demo_yes_no")
     with leaving_at_once():
         from phi2sdk.evaluate import EvaluationSession
+        from phi2sdk.report.requirements import Requirement
 
     targets = target or ["local"]
     if resume and output is None:
@@ -141,19 +153,43 @@ def evaluate(
         budget_usd=budget_usd,
         concurrency=concurrency,
         resume=resume,
+        requirements=tuple(Requirement.parse(text) for text in require) if require else None,
     )
     result = asyncio.run(_run(run, say, agreed=yes))
     if result is None:
         say.print("Interrupted; the requests in flight were abandoned, and are sent again.")
     else:
         _show(result, say)
+        show_result(result.report, folder, json=json)
     if result is None or result.stopped:
         given = "" if output else f" --output {folder}"
         command = command_to_resume(resume=resume)
         say.print(for_terminal(f"To continue the run: {command}{given}"))
     if result is None or result.stopped == "interrupted":
         raise typer.Exit(INTERRUPTED)
+    if any(not one.holds for one in result.report.requirements):
+        raise typer.Exit(REQUIREMENT_FAILS)
     raise typer.Exit(FAILED if result.failed or result.stopped else DONE)
+
+
+def show_result(report: EvaluationReport, folder: Path, *, json: bool) -> None:
+    """Print the report of an evaluation.
+
+    Args:
+        report: The report.
+        folder: The folder of the evaluation.
+        json: Print the report as JSON, and on standard error the requirements that it misses.
+    """
+    from phi2sdk.report.evaluation_files import show_evaluation
+    from phi2sdk.report.requirements import requirement_line
+
+    if not json:
+        show_evaluation(report, console(), folder)
+        return
+    print_document(report.to_json())
+    for one in report.requirements:
+        if not one.holds:
+            typer.echo(for_terminal(requirement_line(one)), err=True)
 
 
 def _fetch(words: Sequence[str]) -> None:
@@ -227,18 +263,3 @@ def _show(result: Evaluation, say: Console) -> None:
         )
     elif result.stopped:
         say.print("Interrupted.")
-    rows = [
-        (
-            one.task,
-            one.target,
-            one.metrics[0],
-            f"{one.aggregate[one.metrics[0]]:.4g}" if one.metrics[0] in one.aggregate else "",
-            f"{len(one.items):,}",
-            f"{one.seconds:.1f}",
-        )
-        for one in result.results
-    ]
-    titles = ("task", "target", "metric", "score", "items", "seconds")
-    if rows:
-        print_table(titles, rows, console(), right=titles[3:])
-    say.print(for_terminal(f"Results: {result.folder}."))

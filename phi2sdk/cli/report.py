@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from phi2sdk.measure.folder import RunFolder
     from phi2sdk.measure.tokens import ReferenceTokenizer
     from phi2sdk.report.options import Analysis
+    from phi2sdk.report.requirements import Requirement
     from phi2sdk.report.schema import Report
 
 SECTIONS = "cost, identity, agreement, quality, latency or all"
@@ -84,6 +85,7 @@ def report(
     """Print the result of a run, and rebuild its reports with other options. No request is sent.
 
     An option that is not given keeps the value that it has in the run's report.json.
+    The folder of an evaluation has a report of its own, with --json and --require only.
 
     Exit status:
       0  The result was printed, and every requirement holds.
@@ -94,11 +96,16 @@ def report(
 
     from phi2sdk.analysis.metrics import parse_slo
     from phi2sdk.config.lookup import load_book
+    from phi2sdk.measure.evaluations import EVALUATION
     from phi2sdk.measure.folder import RunFolder
     from phi2sdk.pipeline import report_of
     from phi2sdk.report.records_csv import write_csv
     from phi2sdk.report.requirements import Requirement
 
+    rules = tuple(Requirement.parse(text) for text in require) if require else None
+    if (run / EVALUATION).exists():
+        others = (section, export, volume, baseline, margin, slo, config, tokenizer)
+        raise typer.Exit(_evaluation(run, rules, others, json=json))
     subjects = _subjects(section or [])
     folder = RunFolder(run)
     given: dict[str, Any] = {
@@ -106,7 +113,7 @@ def report(
         "baseline": baseline,
         "margin": percent(margin) if margin is not None else None,
         "slo": parse_slo(slo) if slo is not None else None,
-        "requirements": tuple(Requirement.parse(text) for text in require) if require else None,
+        "requirements": rules,
     }
     changes = {name: value for name, value in given.items() if value is not None}
     asked = replace(analysis_like(_written(run)), book=load_book(config), **changes)
@@ -117,6 +124,26 @@ def report(
         typer.echo(for_terminal(f"Records: {write_csv(folder.read(), run)}"), err=True)
     failed = any(not result.holds for result in made.requirements)
     raise typer.Exit(REQUIREMENT_FAILS if failed else DONE)
+
+
+def _evaluation(
+    run: Path, rules: Sequence[Requirement] | None, others: Sequence[object], *, json: bool
+) -> int:
+    """Print the result of an evaluation, and return the exit status.
+
+    Raises:
+        ConfigurationError: An option is given that is not for evaluations.
+    """
+    from phi2sdk.cli.evaluate import show_result
+    from phi2sdk.evaluate.report import report_of
+
+    if any(others):
+        raise ConfigurationError(
+            f"{run} is an evaluation, whose report has only the options --json and --require"
+        )
+    made = report_of(run, rules)
+    show_result(made, run, json=json)
+    return DONE if all(one.holds for one in made.requirements) else REQUIREMENT_FAILS
 
 
 def _subjects(named: Sequence[str]) -> list[str]:

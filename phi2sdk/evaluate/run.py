@@ -22,19 +22,25 @@ from phi2sdk.evaluate.asking import Asker, Row
 from phi2sdk.evaluate.harness import Replies
 from phi2sdk.evaluate.plan import Estimate, Part, check, digest, estimate, make_plan
 from phi2sdk.evaluate.questions import decode_reply
+from phi2sdk.evaluate.report import report_of
 from phi2sdk.evaluate.tasks import load_tasks
 from phi2sdk.measure.answers import Answer, AnswerJournal, State
 from phi2sdk.measure.answers_folder import JOURNAL, AnswersFolder
 from phi2sdk.measure.candidate import described
-from phi2sdk.measure.evaluations import TaskResult, read_evaluations, write_evaluations
+from phi2sdk.measure.evaluations import (
+    EVALUATION,
+    TaskResult,
+    read_evaluations,
+    write_evaluations,
+)
 from phi2sdk.measure.files import ANOTHER_COPY
 from phi2sdk.measure.folder import machine, versions
 from phi2sdk.measure.tokens import find_tokenizer, local_model
+from phi2sdk.report.evaluations import EvaluationReport, check_requirements
+from phi2sdk.report.requirements import Requirement
 
-__all__ = ["DOCUMENT", "Evaluation", "EvaluationSession"]
+__all__ = ["Evaluation", "EvaluationSession"]
 
-DOCUMENT = "evaluation.json"
-"""The document about the run in its folder."""
 FEWEST_FAILURES = 20
 """The run stops when this many questions to a target have failed one after another, and twice the
 number in flight."""
@@ -50,6 +56,7 @@ class Evaluation:
     Attributes:
         folder: The folder of the run.
         results: The result of each target on each task that is complete.
+        report: The report of these results, whose files are in the folder.
         notes: A sentence for each target that a task leaves out.
         rows, answered, failed: Numbers of questions.
         calls: Calls in all sessions, with a known outcome.
@@ -62,6 +69,7 @@ class Evaluation:
 
     folder: Path
     results: tuple[TaskResult, ...]
+    report: EvaluationReport
     notes: tuple[str, ...]
     rows: int
     answered: int
@@ -89,6 +97,7 @@ class EvaluationSession:
         concurrency: Largest number of requests in flight of a target; by default 16, or twice the
             slots of a local target.
         resume: Continue the run in the folder.
+        requirements: Rules that the report must meet; by default those of the run in the folder.
     """
 
     targets: Sequence[str | Target]
@@ -101,6 +110,7 @@ class EvaluationSession:
     budget_usd: float | None = None
     concurrency: int | None = None
     resume: bool = False
+    requirements: Sequence[Requirement] | None = None
     stopped: Stopped | None = field(default=None, init=False)
     error: str | None = field(default=None, init=False)
     notes: list[str] = field(default_factory=list, init=False)
@@ -119,7 +129,7 @@ class EvaluationSession:
         if len(set(names)) < len(names):
             raise ConfigurationError("a target is named twice. Name each target once")
         self._purse = None if self.budget_usd is None else Purse(self.budget_usd)
-        self._folder = AnswersFolder(self.out, DOCUMENT, "an evaluation")
+        self._folder = AnswersFolder(self.out, EVALUATION, "an evaluation")
         self._open = AsyncExitStack()
         self._askers: list[Asker] = []
         self._parts: list[Part] = []
@@ -161,6 +171,8 @@ class EvaluationSession:
             await asker.client.backend.detect()
         self._parts, self.notes = make_plan(tasks, self._askers, tokenizer.count)
         check(self._parts)
+        names = [target.name for target in self._targets]
+        check_requirements(self.requirements or (), self.planned, names)
         self._digest = digest(self._parts)
         if before is not None:
             if (before["rows"], before["input"]) != (self._rows, self._digest):
@@ -234,6 +246,10 @@ class EvaluationSession:
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": versions() | {"lm_eval": version("lm_eval")},
             "machine": machine(local=any(one.local for one in self._askers)),
+            "plan": {
+                task: [one.asker.target.name for one in self._parts if one.task.name == task]
+                for task in self.planned
+            },
         }
 
     @property
@@ -430,6 +446,7 @@ class EvaluationSession:
         return Evaluation(
             self.out,
             tuple(self._ordered(results)),
+            report_of(self.out, self.requirements),
             tuple(self.notes),
             *(state.rows, state.answered, state.failed, state.calls, state.again, state.usd),
             self.stopped,

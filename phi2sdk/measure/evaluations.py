@@ -19,7 +19,8 @@ from phi2sdk.measure.events import Natural, Seconds, Word
 from phi2sdk.measure.files import ANOTHER_COPY, read_bytes, write_file
 from phi2sdk.parsing import first_mistake, parse_json
 
-EVALUATIONS = "evaluations.jsonl"
+EVALUATION, EVALUATIONS = "evaluation.json", "evaluations.jsonl"
+"""The document about the run in the folder of an evaluation, and its results."""
 
 Method = Literal["likelihood", "generative", "generation"]
 """How answers are chosen. ``likelihood``: the choice with the largest log-likelihood, or a function

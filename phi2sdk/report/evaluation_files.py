@@ -18,7 +18,7 @@ from phi2sdk.text import for_markdown
 
 
 def show_evaluation(report: EvaluationReport, console: Console, folder: Path | None = None) -> None:
-    """Print the report: what differs, the tables, and the file with the page.
+    """Print the report: what differs, the requirements, the tables, and the name of the page.
 
     Args:
         report: The report.
@@ -27,6 +27,8 @@ def show_evaluation(report: EvaluationReport, console: Console, folder: Path | N
     """
     for line in headlines(report):
         print_line(console, line)
+    for one in report.requirements:
+        print_line(console, requirement_line(one), "" if one.holds else "red")
     for section in sections(report):
         console.print()
         print_section(section, console, keep_intervals=True)

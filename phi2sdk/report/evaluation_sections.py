@@ -64,13 +64,9 @@ def _results(report: EvaluationReport) -> Iterator[tuple[str, str, TaskScores]]:
 
 def _state(report: EvaluationReport) -> Iterator[str]:
     if not report.run.complete:
-        missing = [
-            f"{name} on {task}"
-            for task, names in report.run.tasks.items()
-            for name in names
-            if name not in report.evaluations.get(task, {})
-        ]
-        yield f"Incomplete: there is no result yet of {listed(missing) or 'some items'}."
+        results = sum(map(len, report.evaluations.values()))
+        planned = sum(map(len, report.run.tasks.values()))
+        yield f"Incomplete: {results} of {planned} results of a target on a task are recorded."
     named = [name for name, target in report.targets.items() if target.simulated]
     if named:
         yield f"Simulated: emulators answered for {listed(named)}."

@@ -20,7 +20,12 @@ from phi2sdk.report.evaluation_files import (
     write_evaluation,
 )
 from phi2sdk.report.evaluation_sections import comparisons, further, headlines, scores, sections
-from phi2sdk.report.evaluations import EvaluationReport, check_requirements
+from phi2sdk.report.evaluations import (
+    EvaluatedTarget,
+    EvaluationReport,
+    check_requirements,
+    evaluation_report,
+)
 from phi2sdk.report.requirements import Requirement
 from phi2sdk.report.schema import Interval, json_schema, published_schema
 from tests.report.evaluated import FIGURES, report_on, result, varied
@@ -213,9 +218,9 @@ def test_the_result_is_in_sentences_first() -> None:
     ]
 
 
-def test_an_incomplete_evaluation_names_what_is_missing() -> None:
+def test_an_incomplete_evaluation_says_so_first() -> None:
     found = report_on(result(), result(target="azure"), result("gsm8k"), complete=False, figures={})
-    assert headlines(found)[0] == "Incomplete: there is no result yet of azure on gsm8k."
+    assert headlines(found)[0] == ("Incomplete: 3 of 4 results of a target on a task are recorded.")
 
 
 def test_further_metrics_have_a_table_of_their_own() -> None:
@@ -309,6 +314,14 @@ def test_the_folder_gets_every_file(tmp_path: Path) -> None:
     assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
     write_evaluation(report_on(result()), tmp_path)
     assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["requirements"] == []
+
+
+def test_an_evaluation_without_results_has_a_report(tmp_path: Path) -> None:
+    run = report_on(result(), complete=False).run
+    report = evaluation_report(run, {"local": EvaluatedTarget(backend="local")}, ())
+    write_evaluation(report, tmp_path)
+    assert "Incomplete: 0 of 1 results" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert screen(report).startswith("Incomplete: 0 of 1 results")
 
 
 def test_markdown_has_every_table_and_defines_its_columns(report: EvaluationReport) -> None:

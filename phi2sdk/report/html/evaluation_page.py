@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from phi2sdk.report.evaluation_sections import comparisons, headlines, sections
+from phi2sdk.report.evaluation_sections import comparisons, headlines, scores, sections
 from phi2sdk.report.evaluations import EvaluationReport
 from phi2sdk.report.glossary import COMPARISON, alphabetical
 from phi2sdk.report.glossary_evaluation import EVALUATION
@@ -31,8 +31,8 @@ _SHARED = ("interval", "reference", "requirement", "simulated", "target")
 
 def evaluation_page(report: EvaluationReport) -> str:
     """Return ``report.html`` of an evaluation: a self-contained page that loads nothing."""
-    run, (first, *others) = report.run, sections(report)
-    differences = comparisons(report)
+    run, first, differences = report.run, scores(report), comparisons(report)
+    others = [one for one in sections(report) if one not in (first, differences)]
     terms = {**EVALUATION, **{key: COMPARISON[key] for key in _SHARED}}
     configuration = [
         ("started", run.started),
@@ -52,11 +52,7 @@ def evaluation_page(report: EvaluationReport) -> str:
         charted=any(_charted(report)),
         scores=first,
         differences=differences,
-        folded=[
-            (f"part-{number}", section)
-            for number, section in enumerate(others)
-            if section != differences
-        ],
+        folded=[(f"part-{number}", section) for number, section in enumerate(others)],
         configuration=configuration,
         machine=[(key, "unknown" if value is None else f"{value}") for key, value in facts.items()],
         settings={name: [("backend", one.backend)] for name, one in report.targets.items()},
@@ -67,14 +63,14 @@ def evaluation_page(report: EvaluationReport) -> str:
 
 def _drawn(report: EvaluationReport) -> dict[str, Any]:
     """Return the data of the chart: the main metrics that are shares."""
-    scores = _charted(report)
+    charted = _charted(report)
     published = {
         task: one.published.value
         for task, by_target in report.evaluations.items()
         for one in by_target.values()
         if one.published is not None and one.published.against is not None
     }
-    drawn = {one["task"] for one in scores}
+    drawn = {one["task"] for one in charted}
     return {
         "targets": [
             {
@@ -84,7 +80,7 @@ def _drawn(report: EvaluationReport) -> dict[str, Any]:
             }
             for name, one in report.targets.items()
         ],
-        "scores": scores,
+        "scores": charted,
         "published": [
             {"task": for_terminal(task), "value": value}
             for task, value in published.items()
