@@ -301,7 +301,8 @@ class Asker:
             for row, pairs in chunk:
                 own = [next(scores) for _ in pairs]
                 greedy = all(score.argmax == score.ids for score in own)
-                reply = Likely(float(sum(score.total for score in own)), greedy)
+                tokens = sum(len(score.ids) for score in own)
+                reply = Likely(float(sum(score.total for score in own)), greedy, tokens)
                 usage = Usage(Count(sum(len(a) + len(b) for a, b in pairs)), Count(0))
                 took(row, self._scored(row, reply, usage, seconds))
 

@@ -92,7 +92,8 @@ def reply_of(
         )
     told = all(token.best is not None for token in own)
     greedy = all(token.best is None or token.best[1] <= (token.logprob or 0.0) for token in own)
-    return Likely(float(sum(token.logprob or 0.0 for token in own)), greedy if told else None)
+    logprob = float(sum(token.logprob or 0.0 for token in own))
+    return Likely(logprob, greedy if told else None, len(own))
 
 
 def _first(

@@ -77,10 +77,12 @@ class Likely:
         logprob: The log-likelihood in nats.
         greedy: Whether greedy decoding generates the continuation; ``None`` if the target does not
             tell the most likely tokens.
+        tokens: Number of tokens of the continuation.
     """
 
     logprob: float
     greedy: bool | None
+    tokens: int
 
 
 Reply = Likely | str
@@ -122,7 +124,7 @@ def cut(text: str, stops: Iterable[str]) -> str:
 
 def encode_likely(reply: Likely) -> str:
     """Return the text that the journal keeps of a log-likelihood."""
-    return json.dumps([reply.logprob, reply.greedy], allow_nan=False)
+    return json.dumps([reply.logprob, reply.greedy, reply.tokens], allow_nan=False)
 
 
 def decode_reply(question: Question, text: str) -> Reply:
@@ -133,10 +135,11 @@ def decode_reply(question: Question, text: str) -> Reply:
     """
     if isinstance(question, Generation):
         return text
-    logprob, greedy = json.loads(text)
-    if not isinstance(logprob, float) or not (greedy is None or isinstance(greedy, bool)):
+    logprob, greedy, tokens = json.loads(text)
+    known = greedy is None or isinstance(greedy, bool)
+    if not (known and isinstance(logprob, float) and isinstance(tokens, int)):
         raise ValueError("it is not a log-likelihood")
-    return Likely(logprob, greedy)
+    return Likely(logprob, greedy, tokens)
 
 
 _MAX_TOKENS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from phi2sdk.errors import ConfigurationError, Phi2Error
+from phi2sdk.evaluate import toxigen
 from phi2sdk.evaluate.data import bundled, hub, local_data, with_data
 from phi2sdk.evaluate.harness import EvaluationTask, GroupTask, HarnessTask
 
@@ -58,9 +59,12 @@ def load_tasks(
         raise ConfigurationError(f"there is no folder {data}. Name the folder with the data")
     options = _Options(data, shots, limit)
     with _quiet(), _seeded(), hub(offline=not download):
-        manager = _manager(names)
+        manager = _manager([name for name in names if name != toxigen.NAME])
         found: dict[str, EvaluationTask] = {}
         for name in names:
+            if name == toxigen.NAME:
+                found[name] = toxigen.load_toxigen(data, limit)
+                continue
             for task in _expanded(name, manager, options):
                 found.setdefault(task.name, task)
     return list(found.values())
@@ -78,9 +82,10 @@ def _manager(names: Sequence[str]) -> Any:
         if name not in manager.task_index:
             near = get_close_matches(name, manager.task_index, n=1)
             hint = f" Did you mean {near[0]}?" if near else ""
+            ours = ", ".join(sorted([*own.task_index, toxigen.NAME]))
             raise ConfigurationError(
-                f"there is no task {name!r}.{hint} The bundled tasks are "
-                f"{', '.join(sorted(own.task_index))}; the others are those of lm_eval"
+                f"there is no task {name!r}.{hint} The bundled tasks are {ours}; the others are "
+                "those of lm_eval"
             )
     return manager
 

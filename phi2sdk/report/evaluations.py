@@ -309,7 +309,7 @@ def _score(result: TaskResult, metric: str, rates: frozenset[str]) -> Interval |
     part_of = _partition([result], metric)
     if part_of is None:
         return Interval(value=result.aggregate[metric])
-    parts = _parts(result, metric, _ids([result], part_of))
+    parts = _parts(result, metric, _ids([result], metric, part_of))
     return Interval.of(score(parts, bounded=metric in rates))
 
 
@@ -345,10 +345,13 @@ def _is_mean(result: TaskResult, metric: str, part_of: Callable[[str], str]) -> 
     return math.isclose(whole, fmean(map(fmean, parts.values())), rel_tol=1e-6, abs_tol=1e-9)
 
 
-def _ids(results: Sequence[TaskResult], part_of: Callable[[str], str]) -> list[list[str]]:
-    """Return the ids of all items, in parts."""
+def _ids(
+    results: Sequence[TaskResult], metric: str, part_of: Callable[[str], str]
+) -> list[list[str]]:
+    """Return the ids of the items that have a metric or failed, in parts."""
     parts: dict[str, list[str]] = {}
-    for id in dict.fromkeys(item.item for one in results for item in one.items):
+    items = [item for one in results for item in one.items]
+    for id in dict.fromkeys(one.item for one in items if metric in one.values or one.error):
         parts.setdefault(part_of(id), []).append(id)
     return list(parts.values())
 
@@ -422,7 +425,7 @@ def _paired(a: TaskResult, b: TaskResult, *, bounded: bool) -> PairedScores | No
     part_of = _partition([a, b], metric)
     if part_of is None:
         return None
-    ids = _ids([a, b], part_of)
+    ids = _ids([a, b], metric, part_of)
     return compare_scores(_parts(a, metric, ids), _parts(b, metric, ids), bounded=bounded)
 
 
