@@ -17,13 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phi2sdk.identity.permutation import family, greatest, residuals
+from phi2sdk.identity.permutation import PERMUTATIONS, family, greatest, residuals
 from phi2sdk.measure.records import Record
 from phi2sdk.measure.sampled import Answers, Codec
 
 __all__ = ["Comparable", "Finding", "comparable", "count_finding", "finish_finding", "same_words"]
 
-PERMUTATIONS = 4_999
 LEVEL = 0.01
 """The probability that an honest target gets any finding. It is not divided by the number of
 targets, because a finding rejects nobody."""

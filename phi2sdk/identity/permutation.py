@@ -34,7 +34,7 @@ __all__ = [
     "residuals",
 ]
 
-PERMUTATIONS = 9_999
+PERMUTATIONS = 4_999
 BLOCK = 2**22
 """The maximum number of labels in memory at a time."""
 DIGITS = 4

@@ -36,10 +36,8 @@ TRUNCATIONS: Mapping[str, dict[str, Any]] = {
 PENALTIES = {f"repetition_penalty={penalty:g}": penalty for penalty in (1.05, 1.1, 1.3)}
 SYSTEM = {
     "system=helpful": "You are a helpful assistant.",
-    "system=brief": "Answer briefly and clearly.",
-    "system=expert": "You are an expert who explains in detail.",
 }
-"""Sentences before the prompt. A likelihood ratio of one also responds to other sentences."""
+"""Sentences before the prompt. The ratio of one responds to other sentences almost as much."""
 
 
 @dataclass(frozen=True, slots=True)

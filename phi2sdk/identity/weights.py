@@ -57,10 +57,10 @@ class Weights:
     def candidates(self) -> tuple[str, ...]:
         """The candidates: quantized weights and other models.
 
-        Precisions that are not honest are none: their divergence, 1e-4 nats per token or less,
-        is too small for any number of answers.
+        int8 is none, nor is a precision that is not honest: their divergence, 1e-4 nats per token
+        or less, is too small for any number of answers.
         """
-        return (*QUANTISED, *(f"other:{Path(one).name}" for one in self.others))
+        return (*QUANTISED[1:], *(f"other:{Path(one).name}" for one in self.others))
 
     @property
     def label(self) -> str:
@@ -138,16 +138,20 @@ class Loader:
         self._name = name, dtype
         return self._model
 
+    def any(self) -> LocalModel:
+        """Return the loaded variant, or the reference: all have one tokenizer and context."""
+        return self._model if self._model is not None else self.load(self.weights.honest[0])
+
     def free(self) -> None:
         """Release the loaded model and its memory."""
         if self._model is None:
             return
         cuda = self._model.device.startswith("cuda")
         self._model = None
-        gc.collect()
         if cuda:
             import torch
 
+            gc.collect()
             torch.cuda.empty_cache()
 
 

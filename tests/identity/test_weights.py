@@ -62,19 +62,19 @@ def test_calls_are_scored_by_every_variant_and_the_last_is_freed() -> None:
         ScoredCall(1, BARE, ids),
     ]
     table = score_calls(loader, calls, "instruct")
-    assert len(told) == 5  # float32, bfloat16, int8, int4, int3: each once
+    assert len(told) == 4  # float32, bfloat16, int4, int3: each once
     assert table.honest == ("float32", "bfloat16")
     assert set(table.candidates) == {
-        "int8", "int4", "int3", "template=chat", *TRUNCATIONS, *PENALTIES, *SYSTEM
+        "int4", "int3", "template=chat", *TRUNCATIONS, *PENALTIES, *SYSTEM
     }  # fmt: skip
     assert table.logp["bfloat16"] == pytest.approx(table.logp["float32"], rel=0.05)
     assert table.logp["float32"][0] < table.logp["float32"][1] < 0
     assert table.tokens.tolist() == [len(ids), 3, len(ids)]
     assert table.at_temperature(1.0) == pytest.approx(table.logp["float32"], abs=1e-2)
     assert np.abs(table.candidates["int4"] - table.logp["float32"]).max() > 1e-3
-    sent = with_system(SYSTEM["system=brief"], BARE)
+    sent = with_system(SYSTEM["system=helpful"], BARE)
     (alone,) = score_calls(loader, [ScoredCall(0, sent, ids)]).logp["float32"]
-    assert table.candidates["system=brief"][2] == pytest.approx(alone, abs=0.5)  # in bfloat16
+    assert table.candidates["system=helpful"][2] == pytest.approx(alone, abs=0.5)  # in bfloat16
 
 
 def test_int3_weights_have_eight_values_in_a_group_and_diverge_more_than_int4() -> None:

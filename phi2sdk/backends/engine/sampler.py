@@ -148,18 +148,29 @@ def gumbel(keys: Sequence[tuple[int, int]], like: Tensor) -> Tensor:
     at least 2**-33, which limits the noise to 22.9 and removes a tail of probability 1e-10.
     """
     mixed = [_mix(seed, step) for seed, step in keys]
-    first = torch.tensor([[m & _MASK] for m in mixed], device=like.device)
-    second = torch.tensor([[m >> 32] for m in mixed], device=like.device)
-    h = torch.arange(like.shape[-1], device=like.device) * 0x9E3779B1 + first
-    h &= _MASK
-    h ^= h >> 16
-    h = (h * 0x85EBCA6B & _MASK) ^ second
-    h ^= h >> 13
-    h = h * 0xC2B2AE35 & _MASK
-    h ^= h >> 16
-    uniform = (h.to(torch.float32) + 0.5) * 2.0**-32
-    uniform.clamp_(max=1 - 2.0**-24)
-    return -torch.log(-torch.log1p(-uniform))
+    first, second = (
+        torch.tensor([[_signed(m)] for m in half], dtype=torch.int32, device=like.device)
+        for half in ([m & _MASK for m in mixed], [m >> 32 for m in mixed])
+    )
+    # Products of int32 wrap around, and int64 takes eight times as long. A shift to the right
+    # copies the sign, which is masked.
+    h = torch.arange(like.shape[-1], dtype=torch.int32, device=like.device)
+    h = h.mul_(_signed(0x9E3779B1)) + first
+    h ^= (h >> 16) & 0xFFFF
+    h *= _signed(0x85EBCA6B)
+    h ^= second
+    h ^= (h >> 13) & 0x7FFFF
+    h *= _signed(0xC2B2AE35)
+    h ^= (h >> 16) & 0xFFFF
+    high, low = (h >> 16) & 0xFFFF, h & 0xFFFF
+    uniform = high.float().mul_(2.0**16).add_(low.float())  # as unsigned, rounded once
+    uniform.add_(0.5).mul_(2.0**-32).clamp_(max=1 - 2.0**-24)
+    return uniform.neg_().log1p_().neg_().log_().neg_()
+
+
+def _signed(value: int) -> int:
+    """Return the 32 bits of a number as a signed one."""
+    return value - 2**32 if value >= 2**31 else value
 
 
 _MASK = 0xFFFFFFFF
