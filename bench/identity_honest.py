@@ -26,7 +26,7 @@ from bench.identity_frauds import append, read
 from bench.identity_pools import MAX_TOKENS, SUBJECTS, load, save
 from phi2sdk.identity.call_table import CallTable
 from phi2sdk.identity.control_samples import sample_precisions, spread
-from phi2sdk.identity.examine import scored
+from phi2sdk.identity.score_answers import scored
 from phi2sdk.identity.verdict import run_tests
 from phi2sdk.identity.weights import HONEST, Loader, Weights
 from phi2sdk.measure.sampled import Answers, leading_space

@@ -35,8 +35,6 @@ EPSILON = 0.01
 outside of the truncated set does not rule the candidate out."""
 BETA_STEP = 0.025
 """Inverse temperatures are multiples of this, so that a power is a product of powers."""
-_RANKED = 256
-"""Number of most likely tokens that are ranked first; all tokens are ranked only if necessary."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,12 +144,7 @@ def truncated(
     """
     if not cuts:
         return []
-    vocab = logits.shape[-1]
-    kept = _Kept.of(logits, ending, total, cuts, min(_RANKED, vocab))
-    if bool(kept.partly.any()):  # rank the full vocabulary for these positions
-        at = kept.partly.nonzero().squeeze(-1)
-        every = _Kept.of(logits[at], ending[at], total[at], cuts, vocab)
-        kept.least[:, at], kept.mass[:, at] = every.least, every.mass
+    kept = _Kept.of(logits, ending, total, cuts)
     own = at_token(logits, wanted)
     share = (own >= kept.least) / kept.mass.clamp_min(1e-30)
     mixed = (EPSILON + (1 - EPSILON) * share).log().to(own.dtype)
@@ -164,39 +157,31 @@ class _Kept(NamedTuple):
     Attributes:
         least: ``[C, m]`` the smallest logit.
         mass: ``[C, m]`` the probability of the tokens without end-of-text, in float64.
-        partly: ``[m]`` whether more tokens than the ranked ones may be kept.
     """
 
     least: Tensor
     mass: Tensor
-    partly: Tensor
 
     @classmethod
-    def of(
-        cls, logits: Tensor, ending: Tensor, total: Tensor, cuts: Sequence[Truncation], count: int
-    ) -> _Kept:
-        """Determine the sets from the ``count`` most likely tokens."""
-        base = total.double().unsqueeze(-1)
-        ranked = _ranked(logits, ending, count)
-        summed = (ranked.double() - base).exp().cumsum(-1)
-        ends = (ending.double() - base).exp()
+    def of(cls, logits: Tensor, ending: Tensor, total: Tensor, cuts: Sequence[Truncation]) -> _Kept:
+        """Determine the sets."""
+        ascending = _sorted(torch.cat((logits, ending), -1))
+        ranked = ascending.flip(-1)
+        base = total.unsqueeze(-1)
+        summed = (ranked - base).exp_().cumsum(-1, dtype=torch.float64)
+        ends = (ending - base).exp()
         share = summed / (1 + ends.sum(-1, keepdim=True))
         least = torch.cat([_least(cut, ranked, share) for cut in cuts], -1)  # [m, C]
-        sizes = torch.stack([(ranked >= least[:, [at]]).sum(-1) for at in range(len(cuts))], -1)
+        sizes = ranked.shape[-1] - torch.searchsorted(ascending, least)
         ended = (ends.unsqueeze(-1) * (ending.unsqueeze(-1) >= least.unsqueeze(1))).sum(1)
         mass = summed.gather(-1, sizes - 1) - ended
-        return cls(least.T, mass.T, (sizes == ranked.shape[-1]).any(-1))
+        return cls(least.T, mass.T)
 
 
-def _ranked(logits: Tensor, ending: Tensor, count: int) -> Tensor:
-    """Return the largest logits and those that end a text in descending order."""
-    if logits.device.type != "cpu":
-        values = torch.cat((logits.topk(count, -1).values, ending), -1)
-        return values.sort(-1, descending=True).values
-    every = logits.numpy()  # NumPy's selection is ten times faster than topk
-    largest = np.partition(every, every.shape[-1] - count, axis=-1)[:, -count:]
-    ascending = np.sort(np.concatenate((largest, ending.numpy()), axis=-1), axis=-1)
-    return torch.from_numpy(ascending).flip(-1)
+def _sorted(values: Tensor) -> Tensor:
+    if values.device.type != "cpu":
+        return values.sort(-1).values
+    return torch.from_numpy(np.sort(values.numpy(), axis=-1))  # 30 times faster than torch's
 
 
 def _least(cut: Truncation, ranked: Tensor, share: Tensor) -> Tensor:
@@ -206,7 +191,8 @@ def _least(cut: Truncation, ranked: Tensor, share: Tensor) -> Tensor:
     if cut.top_k is not None:
         least = ranked[:, [min(cut.top_k - 1, last)]]
     if cut.top_p is not None:
-        at = (share < cut.top_p).sum(-1, keepdim=True).clamp_max(last)
+        wanted = torch.full_like(share[:, :1], cut.top_p)
+        at = torch.searchsorted(share, wanted).clamp_max(last)
         least = torch.maximum(least, ranked.gather(-1, at))
     if cut.min_p is not None:
         least = torch.maximum(least, ranked[:, :1] + math.log(cut.min_p))

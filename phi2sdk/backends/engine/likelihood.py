@@ -397,7 +397,7 @@ def log_probabilities(
             tokens at a position; positions with fewer tokens are filled up with ``-inf``.
         logits_bytes: Maximum memory for logits and tensors derived from them.
     """
-    rows = max(1, logits_bytes // (4 * _ALTERNATIVES_COPIES * model.vocab_size))
+    rows = min(_ROWS, max(1, logits_bytes // (4 * _ALTERNATIVES_COPIES * model.vocab_size)))
     found: list[NDArray[np.float64]] = []
     for batch in packed(sequences):
         here = choices[len(found) : len(found) + len(batch)]
