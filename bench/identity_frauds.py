@@ -57,7 +57,6 @@ from phi2sdk.secret import Secret
 
 KEY = "bench-key"
 MAX_TOKENS = 64
-HONEST = ("float32", "bfloat16")
 CALLS = (100, 200)
 """The numbers of calls of each target with which a run is judged."""
 FIRST = 1000
@@ -300,9 +299,7 @@ def one_run(
         run = RunFolder(Path(folder) / "run").read()
     took["serving"] = _seconds()
     counts = sorted(calls, reverse=True)
-    found = examine_each(
-        [_first(run, order, count) for count in counts], Weights(model="demo", honest=HONEST)
-    )
+    found = examine_each([_first(run, order, count) for count in counts], Weights(model="demo"))
     lines = [
         _line(name, count, one["targets"][name])
         for count, one in zip(counts, found, strict=True)

@@ -2,7 +2,7 @@
 
     python bench/identity.py --honest POOLS --runs 1000 --continue honest.jsonl
 
-A cell is a template of the prompts and a way to serve the model: in each honest precision, and with
+A cell is a template of the prompts and a way to serve the model: in each precision, and with
 the white space at the ends of the answers removed. The seed of a request is ignored in every cell.
 Each run draws the calls of a target and of its control from a pool of answers without replacement.
 The answers of all precisions have the same random numbers, as in an examination. Given which
@@ -28,7 +28,7 @@ from phi2sdk.identity.call_table import CallTable
 from phi2sdk.identity.control_samples import sample_precisions, spread
 from phi2sdk.identity.score_answers import scored
 from phi2sdk.identity.verdict import run_tests
-from phi2sdk.identity.weights import HONEST, Loader, Weights
+from phi2sdk.identity.weights import HONEST, PRECISIONS, Loader, Weights
 from phi2sdk.measure.sampled import Answers, leading_space
 from phi2sdk.prompts import Format, render
 
@@ -38,7 +38,7 @@ POOL = 1200
 """The answers of a pool: four times those of a run."""
 PERMUTATIONS = 999
 TEMPLATES: tuple[Format, ...] = ("instruct", "qa", "chat")
-SERVED = (*HONEST, "trimmed")
+SERVED = (*PRECISIONS, "trimmed")
 
 Pools = Mapping[str, Mapping[str, CallTable]]
 
@@ -47,7 +47,7 @@ def make(folder: Path, template: Format, count: int, seed: int) -> None:
     """Write the pools of one template: row i of each has the same random numbers."""
     texts = {s: f"Write a paragraph about {s}." for s in SUBJECTS}
     prompts = {name: render(text, template).text for name, text in texts.items()}
-    loader = Loader(Weights(model="demo", device="cpu"))
+    loader = Loader(Weights(model="demo", honest=PRECISIONS, device="cpu"))
     ids = spread(list(prompts), count)
     drawn = sample_precisions(loader, [prompts[id] for id in ids], max_tokens=MAX_TOKENS, seed=seed)
     leading = leading_space(drawn[HONEST[0]]) or ""

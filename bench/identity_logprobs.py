@@ -43,7 +43,7 @@ MAX_TOKENS = 64
 LEVEL = 0.05
 SIGNS = 1_999
 KEY = "bench-key"
-HONEST = ("float16", "bfloat16")
+HONEST = ("bfloat16",)
 CANDIDATES = (("int8", "float16"), ("int4", "auto"), ("int3", "auto"))
 E4M3_MOST = 448.0
 

@@ -24,7 +24,7 @@ import numpy as np
 from phi2sdk.identity.alternatives import Alternative, parse
 from phi2sdk.identity.call_table import CallTable
 from phi2sdk.identity.pilot import Setting, author_prompts, score, write
-from phi2sdk.identity.weights import HONEST, Loader, Weights
+from phi2sdk.identity.weights import PRECISIONS, Loader, Weights
 
 SUBJECTS = (
     "tides", "glass", "the printing press", "rivers", "maps", "clocks", "birds", "a good harvest",
@@ -46,23 +46,28 @@ SIZES = {
 
 def make(folder: Path, name: str, count: int, other: Path | None, seed: int) -> None:
     """Write and score the answers of one author."""
-    weights = Weights(model="demo", device="cpu")
+    weights = Weights(model="demo", honest=PRECISIONS, device="cpu")
     alternative = Alternative(name)
     if name == "other":
         alternative = parse(f"other={other}")
-    elif name not in HONEST:
+    elif name not in PRECISIONS:
         alternative = parse(name)
     suspects = Loader(
-        Weights(model="demo", device="cpu", others=(str(other),) if name == "other" else ())
+        Weights(
+            model="demo",
+            honest=PRECISIONS,
+            device="cpu",
+            others=(str(other),) if name == "other" else (),
+        )
     )
     loader = Loader(weights)
     setting = Setting(PROMPTS, "instruct", MAX_TOKENS, count, seed)
-    if name in HONEST:
+    if name in PRECISIONS:
         author = loader.load(name)
     elif name == "other":
         author = suspects.load(suspects.weights.candidates[-1])
     else:
-        author = suspects.load(alternative.weights or HONEST[0])
+        author = suspects.load(alternative.weights or PRECISIONS[0])
     seen = author_prompts(alternative, setting)
     asked = [seen[sent] for sent in setting.asked()]
     written = write(author, setting, asked, alternative.sampling(MAX_TOKENS), seed)

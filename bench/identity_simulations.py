@@ -33,7 +33,7 @@ from phi2sdk.identity.likelihood_tests import effective_temperature
 from phi2sdk.identity.pilot import Setting, pilot, write
 from phi2sdk.identity.power_analysis import calls_needed
 from phi2sdk.identity.verdict import Tests, judge, run_tests
-from phi2sdk.identity.weights import HONEST, Weights
+from phi2sdk.identity.weights import PRECISIONS, Weights
 
 ALPHA = 0.05
 SIZE_RUNS = 1000
@@ -113,9 +113,9 @@ def sizes(
     composite: dict[str, list[float]] = {}
     accused = 0
     for run in range(runs):
-        decks = {name: Deck(found[name], rng) for name in HONEST}
+        decks = {name: Deck(found[name], rng) for name in PRECISIONS}
         prompts = _even(calls)
-        control = {name: decks[name].draw(prompts) for name in HONEST}
+        control = {name: decks[name].draw(prompts) for name in PRECISIONS}
         tests = {
             provider: _tests(
                 decks[name].draw(prompts), control, 999 if calls < 500 else 399, run, mmd=mmd
@@ -170,7 +170,7 @@ def _power(
     hits = named = 0
     for run in range(runs):
         decks = {pool: Deck(found[pool], rng) for pool in found}
-        control = {honest: decks[honest].draw(_even(calls)) for honest in HONEST}
+        control = {honest: decks[honest].draw(_even(calls)) for honest in PRECISIONS}
         tests = _tests(_target(name, calls, decks, rng, found), control, 499, run)
         if judge({"t": tests}, alpha=ALPHA)["t"].name == "different":
             hits += 1
@@ -191,7 +191,7 @@ def powers(report: Report, found: Mapping[str, CallTable], other: Path | None, q
             continue
         asked = parse(detect.replace(":other", f":{other}"))
         setting = Setting(PROMPTS, "instruct", MAX_TOKENS, 256, 31 + number)
-        made = pilot(Weights(model="demo", device="cpu"), asked, setting)
+        made = pilot(Weights(model="demo", honest=PRECISIONS, device="cpu"), asked, setting)
         need = calls_needed(made.parts, made.control)
         assert need.calls is not None
         points = {}
@@ -285,7 +285,7 @@ def simulate(args: argparse.Namespace) -> int:
     report = Report("identity-simulations", args, ["torch", "numpy", "scipy"])
     found = dict(pools(args.pools)) if args.pools is not None else {}
     wanted = set(args.part or ["divergence", "temperature", "power", "size", "large"])
-    needed = HONEST if wanted & {"power", "size", "large"} else ("float32",)
+    needed = PRECISIONS if wanted & {"power", "size", "large"} else ("float32",)
     if wanted != {"divergence"} and not all(name in found for name in needed):
         print("make the pools first: python -m bench.identity_pools POOLS", file=sys.stderr)
         return 2

@@ -158,7 +158,7 @@ class CompareOptions:
         str | None,
         _identity(
             metavar="LIST",
-            help="Precisions that count as the same model (default: float32,float16,bfloat16).",
+            help="Precisions that count as the same model (default: float32,bfloat16).",
         ),
     ] = None
     suspect: Annotated[

@@ -243,8 +243,7 @@ def _check(options: CompareOptions) -> IdentityCheck:
             "there are no sampled answers to examine: add --identity 100, or leave out the "
             "other options of the identity tests"
         )
-    usual = _demo().HONEST if options.demo else HONEST
-    honest = usual if options.honest is None else parse_honest(options.honest)
+    honest = HONEST if options.honest is None else parse_honest(options.honest)
     return IdentityCheck(options.identity_model, honest, options.suspect or ())
 
 

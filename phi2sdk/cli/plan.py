@@ -77,9 +77,9 @@ def plan(
         _model(
             metavar="LIST",
             help="Precisions of the local weights that count as the same model (default: "
-            "float32,float16,bfloat16).",
+            "float32,bfloat16).",
         ),
-    ] = "float32,float16,bfloat16",
+    ] = "float32,bfloat16",
     pilot: Annotated[
         int,
         _model(

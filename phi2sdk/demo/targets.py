@@ -45,8 +45,6 @@ are those of the model."""
 IDENTITY = 72
 """Sampled answers per target, three to each prompt: enough to detect both of them."""
 IDENTITY_CONCURRENCY = 16
-HONEST = ("float32", "bfloat16")
-"""The precisions that count as the same model; testing float16 too would take longer."""
 REFERENCE = "local_float32"
 _NEEDED = ("torch", "clarifai_grpc", "grpc")
 

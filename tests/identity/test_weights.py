@@ -30,7 +30,7 @@ BARE = "Write a paragraph about rivers."
 
 def test_quantized_and_other_weights_are_candidates_and_precisions_are_not() -> None:
     weights = Weights(model="demo", honest=("float32", "bfloat16"), others=("/models/other",))
-    assert weights.candidates == ("int8", "int4", "int3", "other:other")
+    assert weights.candidates == ("int4", "int3", "other:other")
     assert parse_honest("float32, bfloat16,float32") == ("float32", "bfloat16")
     with pytest.raises(ConfigurationError, match="name at least one in --honest"):
         Weights(model="demo", honest=parse_honest(" , "))
