@@ -52,14 +52,7 @@ def make(folder: Path, name: str, count: int, other: Path | None, seed: int) -> 
         alternative = parse(f"other={other}")
     elif name not in PRECISIONS:
         alternative = parse(name)
-    suspects = Loader(
-        Weights(
-            model="demo",
-            honest=PRECISIONS,
-            device="cpu",
-            others=(str(other),) if name == "other" else (),
-        )
-    )
+    suspects = Loader(replace(weights, others=(str(other),) if name == "other" else ()))
     loader = Loader(weights)
     setting = Setting(PROMPTS, "instruct", MAX_TOKENS, count, seed)
     if name in PRECISIONS:

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phi2sdk.identity import examine as module
-from phi2sdk.identity import findings
+from phi2sdk.identity import findings, score_answers
 from phi2sdk.identity.call_table import BETAS, CallTable
 from phi2sdk.identity.examine import examine
 from phi2sdk.identity.score_calls import ScoredCall
@@ -105,14 +105,17 @@ def _no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
         def load(self, name: str) -> Any:
             return Model()
 
+        def any(self) -> Any:
+            return Model()
+
         def free(self) -> None:
             pass
 
     monkeypatch.setattr(module, "run_tests", partial(run_tests, permutations=99))
     monkeypatch.setattr(findings, "PERMUTATIONS", 99)
     monkeypatch.setattr(module, "sample_precisions", sample)
-    monkeypatch.setattr(module, "as_written", spelt)
-    monkeypatch.setattr(module, "score_calls", score)
+    monkeypatch.setattr(score_answers, "as_written", spelt)
+    monkeypatch.setattr(score_answers, "score_calls", score)
     monkeypatch.setattr(module, "Loader", Loader)
     monkeypatch.setattr(module, "greedy_regrets", lambda run, loader: {})
 
