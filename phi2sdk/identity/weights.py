@@ -59,8 +59,8 @@ class Weights:
     def candidates(self) -> tuple[str, ...]:
         """The candidates: quantized weights and other models.
 
-        int8 is not one of them, nor is a precision that is not honest: their divergence, 1e-4 nats per token
-        or less, is too small for any number of answers.
+        int8 is not one of them, nor is a precision that is not honest: their divergence, 1e-4 nats
+        per token or less, is too small for any number of answers.
         """
         return (*QUANTISED[1:], *(f"other:{Path(one).name}" for one in self.others))
 
