@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from phi2sdk.cli.app import app
 from phi2sdk.config import Target
+from phi2sdk.demo import checkpoint_path
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.evaluate import Evaluation, EvaluationSession, evaluate
 from phi2sdk.evaluate.report import report_of
@@ -91,6 +94,42 @@ def test_options_of_comparisons_are_refused(made: Evaluation) -> None:
     status, _, error = report(made.folder, "--volume", "100")
     assert status == 1
     assert "has only the options --json and --require" in error
+
+
+@pytest.fixture
+def damaged(tmp_path: Path) -> Target:
+    """The bundled model with noise in its layers, as large as the weights."""
+    from safetensors.torch import load_file, save_file
+
+    folder = shutil.copytree(checkpoint_path(), tmp_path / "damaged")
+    weights = load_file(folder / "model.safetensors")
+    chance = torch.Generator().manual_seed(0)
+    for name, matrix in weights.items():
+        if matrix.dim() == 2 and "layers" in name:
+            noise = torch.randn(matrix.shape, generator=chance) * matrix.float().std()
+            weights[name] = (matrix + noise).to(matrix.dtype)
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    return Target("damaged", "local", {**LOCAL.settings, "model": str(folder)})
+
+
+async def test_a_planted_target_is_told_from_float32_and_honest_ones_are_not(
+    damaged: Target, tmp_path: Path
+) -> None:
+    half = Target("bfloat16", "local", {**LOCAL.settings, "dtype": "bfloat16"})
+    eight = Target("int8", "local", {**half.settings, "quantize": "int8"})
+    found = await evaluate([LOCAL, half, eight, damaged], TASK, tmp_path / "run", limit=200)
+    pairs = {
+        name: one.comparisons["local"]
+        for name, one in found.report.evaluations[TASK].items()
+        if name != "local"
+    }
+    assert {name: pair.verdict for name, pair in pairs.items()} == {
+        "bfloat16": "not shown",
+        "int8": "not shown",
+        "damaged": "worse",
+    }
+    assert pairs["damaged"].difference.value < -0.1
+    assert all(pair.items == 200 and pair.difference.low is not None for pair in pairs.values())
 
 
 async def test_a_requirement_is_checked_before_anything_is_sent(tmp_path: Path) -> None:
