@@ -69,6 +69,14 @@ def evaluate(
         int | None,
         _tasks(metavar="K", help="Examples in each prompt (default: those of each task)."),
     ] = None,
+    unsafe_code: Annotated[
+        bool,
+        flag(
+            _tasks,
+            "--unsafe-code",
+            help="Execute programs of the model outside of the sandbox, with your rights.",
+        ),
+    ] = False,
     concurrency: Annotated[
         int | None,
         _load(
@@ -135,8 +143,11 @@ def evaluate(
         raise ConfigurationError("no task is named: give --tasks, such as --tasks demo_yes_no")
     with leaving_at_once():
         from phi2sdk.evaluate import EvaluationSession
+        from phi2sdk.evaluate.sandbox import UNSAFE
         from phi2sdk.report.requirements import Requirement
 
+    if unsafe_code:
+        say.print(f"{UNSAFE}.")
     targets = target or ["local"]
     if resume and output is None:
         raise ConfigurationError("--resume needs the folder of the run: give --output FOLDER")
@@ -153,6 +164,7 @@ def evaluate(
         budget_usd=budget_usd,
         concurrency=concurrency,
         resume=resume,
+        unsafe_code=unsafe_code,
         requirements=tuple(Requirement.parse(text) for text in require) if require else None,
     )
     result = asyncio.run(_run(run, say, agreed=yes))

@@ -16,6 +16,7 @@ from itertools import islice
 from typing import Any
 
 from phi2sdk.errors import ConfigurationError
+from phi2sdk.evaluate.code import pass_at_1
 from phi2sdk.evaluate.questions import Generation, Likelihood, Question, Reply, question_of
 from phi2sdk.measure.evaluations import ItemResult, Method
 from phi2sdk.sampling import Sampling
@@ -65,6 +66,7 @@ class EvaluationTask(ABC):
         metrics: Names of its metrics; the first is the main metric.
         shots: Examples in each prompt.
         size: Number of items of the whole task.
+        executes: Whether answers are programs that are executed.
     """
 
     name: str
@@ -73,6 +75,7 @@ class EvaluationTask(ABC):
     metrics: tuple[str, ...]
     shots: int
     size: int
+    executes: bool = False
 
     @abstractmethod
     def score(self, replies: Sequence[Replies]) -> Scores:
@@ -101,6 +104,7 @@ class HarnessTask(EvaluationTask):
         self.task = task
         self.shots = int(task.get_config("num_fewshot") or 0)
         self.size = len(task.eval_docs)
+        self.executes = task.get_config("process_results") is pass_at_1
         self._docs: list[Any] = []
         self._instances: list[list[Any]] = []
         for doc, instances in islice(self._asked(), limit):
@@ -315,6 +319,7 @@ class GroupTask(EvaluationTask):
             )
         self.shots = max(task.shots for task in tasks)
         self.size = sum(task.size for task in tasks)
+        self.executes = any(task.executes for task in tasks)
         self.items = [
             Item(f"{task.name}/{item.id}", item.questions) for task in tasks for item in task.items
         ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -18,6 +18,7 @@ from phi2sdk.client.limits import Purse
 from phi2sdk.config.lookup import resolve
 from phi2sdk.config.target import Target
 from phi2sdk.errors import ConfigurationError, Phi2Error
+from phi2sdk.evaluate import sandbox
 from phi2sdk.evaluate.asking import Asker, Row
 from phi2sdk.evaluate.harness import Replies
 from phi2sdk.evaluate.plan import Estimate, Part, check, digest, estimate, make_plan
@@ -97,6 +98,8 @@ class EvaluationSession:
         concurrency: Largest number of requests in flight of a target; by default 16, or twice the
             slots of a local target.
         resume: Continue the run in the folder.
+        unsafe_code: Execute programs of the model outside of the sandbox
+            (see :data:`~phi2sdk.evaluate.sandbox.UNSAFE`).
         requirements: Rules that the report must meet; by default those of the run in the folder.
     """
 
@@ -110,6 +113,7 @@ class EvaluationSession:
     budget_usd: float | None = None
     concurrency: int | None = None
     resume: bool = False
+    unsafe_code: bool = False
     requirements: Sequence[Requirement] | None = None
     stopped: Stopped | None = field(default=None, init=False)
     error: str | None = field(default=None, init=False)
@@ -167,6 +171,8 @@ class EvaluationSession:
         tasks = await asyncio.to_thread(
             load_tasks, self.tasks, data=self.data, shots=self.shots, limit=self.limit
         )
+        if any(task.executes for task in tasks) and not self.unsafe_code:
+            sandbox.require()
         for asker in self._askers:
             await asker.client.backend.detect()
         self._parts, self.notes = make_plan(tasks, self._askers, tokenizer.count)
@@ -396,7 +402,8 @@ class EvaluationSession:
                     f"{self._journal.path} has no reply to a question of {task.name}, item "
                     f"{item.id} ({error}). {ANOTHER_COPY}"
                 ) from None
-        scores = task.score(replies)
+        with sandbox.unsafe_code() if self.unsafe_code else nullcontext():
+            scores = task.score(replies)
         return TaskResult(
             task=task.name,
             method=task.method,

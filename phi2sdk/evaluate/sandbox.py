@@ -96,6 +96,20 @@ def _obstacle(bwrap: str) -> str | None:
     )
 
 
+def require() -> None:
+    """Check that the sandbox can run on this machine.
+
+    Raises:
+        ConfigurationError: It cannot; the message states the alternative.
+    """
+    problem = available()
+    if problem is not None:
+        raise ConfigurationError(
+            f"programs of a model run in a sandbox only, and {problem}. The alternative is "
+            f"--unsafe-code. {UNSAFE}"
+        )
+
+
 @contextmanager
 def unsafe_code() -> Iterator[None]:
     """Run the programs of the block without a sandbox: see :data:`UNSAFE`."""
@@ -130,11 +144,8 @@ def run(
             :func:`unsafe_code`.
     """
     unsafe = _unsafe.get()
-    if not unsafe and (problem := available()) is not None:
-        raise ConfigurationError(
-            f"programs of a model run in a sandbox only, and {problem}. The alternative is "
-            f"--unsafe-code. {UNSAFE}"
-        )
+    if not unsafe:
+        require()
     nonce = secrets.token_hex(16)
     job = {"code": code, "tests": tests, "names": list(names), "nonce": nonce}
     with ExitStack() as stack:

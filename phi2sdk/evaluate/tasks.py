@@ -16,6 +16,7 @@ from typing import Any
 
 from phi2sdk.errors import ConfigurationError, Phi2Error
 from phi2sdk.evaluate import toxigen
+from phi2sdk.evaluate.code import in_sandbox
 from phi2sdk.evaluate.data import bundled, hub, local_data, with_data
 from phi2sdk.evaluate.harness import EvaluationTask, GroupTask, HarnessTask
 
@@ -100,7 +101,7 @@ def _expanded(name: str, manager: Any, options: _Options) -> Iterator[Evaluation
             yield from _expanded(one, manager, options)
         return
     for leaf in set(_leaves(name, manager.task_index)):
-        _use_local_data(leaf, manager, options)
+        _redefine(leaf, manager, options)
     try:
         built = manager.load([name])
         tasks = [_prepared(leaf, task, options) for leaf, task in sorted(built["tasks"].items())]
@@ -131,8 +132,12 @@ def _leaves(name: str, index: Mapping[str, Any]) -> Iterator[str]:
             yield from _leaves(inner, index)
 
 
-def _use_local_data(name: str, manager: Any, options: _Options) -> None:
-    """Make a task of the index read local data, if there are any."""
+def _redefine(name: str, manager: Any, options: _Options) -> None:
+    """Make a task of the index read local data, if there are any, and run programs in the sandbox.
+
+    Raises:
+        ConfigurationError: The task cannot do so.
+    """
     from lm_eval.tasks._index import Entry, Kind
     from lm_eval.tasks._yaml_loader import load_yaml
 
@@ -140,18 +145,19 @@ def _use_local_data(name: str, manager: Any, options: _Options) -> None:
     if entry.yaml_path is None:
         return
     plain = load_yaml(entry.yaml_path, resolve_func=False)
+    config = in_sandbox(name, plain)
     data = bundled(plain, entry.yaml_path.parent)
     if data is None and options.data is not None:
         data = local_data(options.data, name, plain)
-    if data is None:
-        return
-    if entry.kind != Kind.TASK:
-        raise ConfigurationError(
-            f"the task {name} reads its data with code of its own, so --data cannot replace them. "
-            "Leave out the task"
-        )
-    config = with_data(name, load_yaml(entry.yaml_path), data)
-    manager.task_index[name] = Entry(name, Kind.TASK, None, cfg=config)
+    if data is not None:
+        if entry.kind != Kind.TASK:
+            raise ConfigurationError(
+                f"the task {name} reads its data with code of its own, so --data cannot replace "
+                "them. Leave out the task"
+            )
+        config = with_data(name, config or load_yaml(entry.yaml_path), data)
+    if config is not None:
+        manager.task_index[name] = Entry(name, Kind.TASK, None, cfg=config)
 
 
 def _prepared(name: str, task: Any, options: _Options) -> HarnessTask:
