@@ -9,11 +9,12 @@ import logging
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from phi2sdk.analysis.published import SUITES
 from phi2sdk.errors import ConfigurationError, Phi2Error
 from phi2sdk.evaluate import toxigen
 from phi2sdk.evaluate.code import in_sandbox
@@ -60,13 +61,14 @@ def load_tasks(
         raise ConfigurationError(f"there is no folder {data}. Name the folder with the data")
     options = _Options(data, shots, limit)
     with _quiet(), _seeded(), hub(offline=not download):
-        manager = _manager([name for name in names if name != toxigen.NAME])
+        manager = _manager([name for name in _members(names) if name != toxigen.NAME])
         found: dict[str, EvaluationTask] = {}
         for name in names:
             if name == toxigen.NAME:
                 found[name] = toxigen.load_toxigen(data, limit)
                 continue
-            for task in _expanded(name, manager, options):
+            expand = _suite if name in SUITES else _expanded
+            for task in expand(name, manager, options):
                 found.setdefault(task.name, task)
     return list(found.values())
 
@@ -83,12 +85,37 @@ def _manager(names: Sequence[str]) -> Any:
         if name not in manager.task_index:
             near = get_close_matches(name, manager.task_index, n=1)
             hint = f" Did you mean {near[0]}?" if near else ""
-            ours = ", ".join(sorted([*own.task_index, toxigen.NAME]))
+            ours = ", ".join(sorted([*own.task_index, *SUITES, toxigen.NAME]))
             raise ConfigurationError(
                 f"there is no task {name!r}.{hint} The bundled tasks are {ours}; the others are "
                 "those of lm_eval"
             )
     return manager
+
+
+def _members(names: Sequence[str]) -> list[str]:
+    """Return the names with the tasks of each suite in its place."""
+    return [
+        task
+        for name in names
+        for task in ([one for one, _ in SUITES[name].tasks] if name in SUITES else [name])
+    ]
+
+
+def _suite(name: str, manager: Any, options: _Options) -> Iterator[EvaluationTask]:
+    """Yield the tasks of the publication: one by one, or as one task whose score is their mean."""
+    suite = SUITES[name]
+    tasks = [
+        task
+        for member, shots in suite.tasks
+        for task in _expanded(
+            member, manager, options if options.shots is not None else replace(options, shots=shots)
+        )
+    ]
+    if suite.mean:
+        yield GroupTask(name, tasks, weighted=False)
+    else:
+        yield from tasks
 
 
 def _expanded(name: str, manager: Any, options: _Options) -> Iterator[EvaluationTask]:

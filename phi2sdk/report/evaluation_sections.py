@@ -219,23 +219,21 @@ def published(report: EvaluationReport) -> Section:
     for task, name, one in _results(report):
         if (figure := one.published) is not None:
             lines[_source(task, one, figure)] = None
-        if one.not_comparable is not None:
+        if one.published is not None and one.not_comparable is not None:
             reasons.setdefault(task, {})[name] = one.not_comparable
     for task, why in reasons.items():
         for names, reason in grouped(why):
-            lines[f"{task} of {names} is not comparable with a published figure: {reason}"] = None
+            lines[f"{task} of {names} is not comparable with the figure: {reason}"] = None
     return Section("Published figures", lines=tuple(lines))
 
 
 def _source(task: str, one: TaskScores, figure: PublishedScore) -> str:
-    value = f"{figure.value:.1%}" if figure.metric in one.rates else f"{figure.value:g}"
+    value = f"{figure.value:.1%}"
     shots = "" if figure.shots is None else f", {figure.shots} shots"
-    parts = (
-        f"{task}: {value} ({in_words(figure.metric)}{shots}), published in {figure.source}",
-        f" <{figure.url}>" if figure.url else "",
-        f". {figure.note}" if figure.note else ".",
-    )
-    return "".join(parts)
+    name = task if figure.name.casefold() == task else f"{task}: {figure.name}"
+    note = f". {figure.note}" if figure.note else "."
+    said = f"{name}, {value} ({in_words(figure.metric)}{shots}), published in {figure.source}"
+    return f"{said} <{figure.url}>{note}"
 
 
 def spent(report: EvaluationReport) -> Section:
@@ -314,7 +312,7 @@ def _figure(one: TaskScores) -> Cell:
         return Cell(UNKNOWN, about="no published figure is known")
     if figure.against is None:
         return words("not comparable", about=one.not_comparable or "the score has no interval")
-    text = _write(one, figure.metric, figure.value)
+    text = f"{figure.value * 100:.1f}"
     return Cell(text, sort=figure.value, about=figure.note, below=_AGAINST[figure.against])
 
 

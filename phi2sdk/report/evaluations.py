@@ -21,6 +21,7 @@ from phi2sdk.analysis.evaluation import (
     judge_scores,
     score,
 )
+from phi2sdk.analysis.published import Published, published
 from phi2sdk.measure.evaluations import Method, TaskResult
 from phi2sdk.report.format import in_words, p_value, points
 from phi2sdk.report.requirements import Requirement, judge, numbers
@@ -43,16 +44,18 @@ Against = Literal["below", "within", "above"]
 class PublishedScore(Part):
     """The published figure of a task, with its source.
 
-    ``against``: where the figure is compared with the interval of the target's score: the score is
-    below it, within the interval, or above it; null if the two cannot be compared.
+    ``name``: what it is a score of; ``metric``: the metric that it is compared with; ``shots``:
+    null if the source does not state them. ``against``: the score is below the figure, has it
+    within its interval, or is above it; null if the two cannot be compared.
     """
 
+    name: str
     value: float
     metric: str
     shots: int | None = None
-    source: str
-    url: str = ""
     note: str = ""
+    source: str
+    url: str
     against: Against | None = None
 
 
@@ -160,7 +163,7 @@ def evaluation_report(
     targets: Mapping[str, EvaluatedTarget],
     results: Sequence[TaskResult],
     *,
-    published: Mapping[str, PublishedScore] | None = None,
+    figures: Callable[[str], Published | None] = published,
     requirements: Sequence[Requirement] = (),
 ) -> EvaluationReport:
     """Return the report of an evaluation.
@@ -169,7 +172,7 @@ def evaluation_report(
         run: The configuration of the run.
         targets: The targets by name.
         results: The result of each task and target.
-        published: The published figures by task.
+        figures: Returns the published figure of a task.
         requirements: The rules that must hold.
 
     Raises:
@@ -185,9 +188,7 @@ def evaluation_report(
         targets=dict(targets),
         evaluations={
             task: {
-                name: _scores(
-                    one, rates[task], (published or {}).get(task), compared.get((task, name), {})
-                )
+                name: _scores(one, rates[task], figures(task), compared.get((task, name), {}))
                 for name, one in found.items()
             }
             for task, found in tasks.items()
@@ -269,7 +270,7 @@ def _field(metric: str) -> str:
 def _scores(
     result: TaskResult,
     rates: frozenset[str],
-    published: PublishedScore | None,
+    figure: Published | None,
     comparisons: Mapping[str, ScoreComparison],
 ) -> TaskScores:
     found = {
@@ -277,11 +278,19 @@ def _scores(
         for metric in result.metrics
         if (scored := _score(result, metric, rates)) is not None
     }
-    if published is not None:
-        against = None
-        if result.not_comparable is None:
-            against = _against(found.get(published.metric), published.value)
-        published = published.model_copy(update={"against": against})
+    reason = result.not_comparable or _unlike(result, figure)
+    shown = None
+    if figure is not None:
+        shown = PublishedScore(
+            name=figure.name,
+            value=figure.value,
+            metric=figure.metric,
+            shots=figure.shots,
+            note=figure.note,
+            source=figure.source,
+            url=figure.url,
+            against=None if reason else _against(found.get(figure.metric), figure.value),
+        )
     errors = Counter(item.error for item in result.items if item.error is not None)
     return TaskScores(
         method=result.method,
@@ -297,11 +306,22 @@ def _scores(
         output_tokens=result.output_tokens,
         cost_usd=result.cost_usd,
         seconds=result.seconds,
-        published=published,
-        not_comparable=result.not_comparable,
+        published=shown,
+        not_comparable=reason,
         comparisons=dict(comparisons),
         **{_field(metric): scored for metric, scored in found.items()},  # type: ignore[arg-type]
     )
+
+
+def _unlike(result: TaskResult, figure: Published | None) -> str | None:
+    """Return why a score is not comparable with a figure; ``None`` if it is, or there is none."""
+    if figure is None:
+        return None
+    if figure.reason is not None:
+        return figure.reason
+    if figure.shots not in (None, result.shots):
+        return f"The published prompt has {figure.shots} examples, and this one {result.shots}."
+    return None
 
 
 def _score(result: TaskResult, metric: str, rates: frozenset[str]) -> Interval | None:

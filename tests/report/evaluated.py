@@ -6,27 +6,19 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from phi2sdk.analysis.published import Published
 from phi2sdk.measure.evaluations import ItemResult, TaskResult
 from phi2sdk.report.evaluations import (
     EvaluatedTarget,
     EvaluationReport,
     EvaluationRun,
-    PublishedScore,
     evaluation_report,
 )
 from phi2sdk.report.requirements import Requirement
 
 FIGURES = {
-    "boolq": PublishedScore(
-        value=0.833,
-        metric="accuracy",
-        shots=0,
-        source="Microsoft Research, Phi-2: The surprising power of small language models",
-        url="https://www.microsoft.com/en-us/research/blog/phi-2",
-    ),
-    "gsm8k": PublishedScore(
-        value=0.611, metric="exact_match", shots=8, source="the same page", note="Rounded."
-    ),
+    "boolq": Published("BoolQ", 0.833, "accuracy", 0),
+    "gsm8k": Published("GSM8K", 0.611, "exact_match", 8, "Rounded."),
 }
 
 
@@ -80,7 +72,7 @@ def run_of(results: Sequence[TaskResult], **changes: Any) -> EvaluationRun:
 def report_on(
     *results: TaskResult,
     require: Sequence[str] = (),
-    figures: Mapping[str, PublishedScore] = FIGURES,
+    figures: Mapping[str, Published] = FIGURES,
     simulated: Sequence[str] = (),
     **changes: Any,
 ) -> EvaluationReport:
@@ -90,7 +82,7 @@ def report_on(
         run_of(results, **changes),
         {name: EvaluatedTarget(backend="openai", simulated=name in simulated) for name in names},
         results,
-        published=figures,
+        figures=figures.get,
         requirements=[Requirement.parse(text) for text in require],
     )
 

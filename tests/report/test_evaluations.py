@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -174,7 +175,8 @@ def test_lower_is_better_for_a_metric_that_says_so() -> None:
 def test_a_score_is_below_within_or_above_the_published_figure(right: int, against: str) -> None:
     values = [1.0] * (3 * right) + [0.0] * (300 - 3 * right)
     found = report_on(result(values=values)).evaluations["boolq"]["local"].published
-    assert found == FIGURES["boolq"].model_copy(update={"against": against})
+    assert found is not None
+    assert (found.name, found.value, found.against) == ("BoolQ", 0.833, against)
 
 
 def test_a_figure_that_is_not_comparable_is_not_beside_the_score(report: EvaluationReport) -> None:
@@ -188,10 +190,24 @@ def test_a_figure_that_is_not_comparable_is_not_beside_the_score(report: Evaluat
     assert shown["squad", "local"] == "-"
     lines = [line for section in sections(report) for line in section.lines]
     assert any(
-        line == "gsm8k of local, local_int4 and azure is not comparable with a published figure: "
+        line == "gsm8k of local, local_int4 and azure is not comparable with the figure: "
         "The published prompt is not known."
         for line in lines
     )
+
+
+@pytest.mark.parametrize(
+    ("shots", "reason", "said"),
+    [
+        (5, None, "The published prompt has 0 examples, and this one 5."),
+        (0, "The source has no prompt.", "The source has no prompt."),
+    ],
+)
+def test_another_prompt_is_not_comparable(shots: int, reason: str | None, said: str) -> None:
+    figures = {"boolq": replace(FIGURES["boolq"], reason=reason)}
+    found = report_on(result(shots=shots), figures=figures).evaluations["boolq"]["local"]
+    assert found.published is not None
+    assert (found.published.against, found.not_comparable) == (None, said)
 
 
 def test_failed_items_are_counted_with_their_errors(report: EvaluationReport) -> None:
