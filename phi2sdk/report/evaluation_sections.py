@@ -15,7 +15,6 @@ from phi2sdk.report.evaluations import (
 from phi2sdk.report.format import (
     SIMULATED,
     UNKNOWN,
-    grouped,
     in_words,
     listed,
     p_value,
@@ -213,27 +212,29 @@ def further(report: EvaluationReport) -> Section:
 
 
 def published(report: EvaluationReport) -> Section:
-    """Return the source of each published figure, and why a score is not comparable with it."""
-    lines: dict[str, None] = {}
-    reasons: dict[str, dict[str, str]] = {}
-    for task, name, one in _results(report):
-        if (figure := one.published) is not None:
-            lines[_source(task, one, figure)] = None
-        if one.published is not None and one.not_comparable is not None:
-            reasons.setdefault(task, {})[name] = one.not_comparable
-    for task, why in reasons.items():
-        for names, reason in grouped(why):
-            lines[f"{task} of {names} is not comparable with the figure: {reason}"] = None
-    return Section("Published figures", lines=tuple(lines))
+    """Return the published figures by source, and why a score is not comparable with them."""
+    sources: dict[str, dict[str, None]] = {}
+    reasons: dict[str, dict[str, None]] = {}
+    for task, _, one in _results(report):
+        if (figure := one.published) is None:
+            continue
+        shown = sources.setdefault(f"{figure.source} <{figure.url}>", {})
+        shown[_figure_line(task, figure)] = None
+        if one.not_comparable is not None:
+            reasons.setdefault(one.not_comparable, {})[task] = None
+    lines = [f"{source}: {'; '.join(shown)}." for source, shown in sources.items()]
+    lines += [
+        f"Not comparable with the figure: {listed(list(tasks))}. {why}"
+        for why, tasks in reasons.items()
+    ]
+    return Section("Published figures", lines=lines)
 
 
-def _source(task: str, one: TaskScores, figure: PublishedScore) -> str:
-    value = f"{figure.value:.1%}"
+def _figure_line(task: str, figure: PublishedScore) -> str:
+    name = task if figure.name.casefold() == task else f"{figure.name} ({task})"
     shots = "" if figure.shots is None else f", {figure.shots} shots"
-    name = task if figure.name.casefold() == task else f"{task}: {figure.name}"
-    note = f". {figure.note}" if figure.note else "."
-    said = f"{name}, {value} ({in_words(figure.metric)}{shots}), published in {figure.source}"
-    return f"{said} <{figure.url}>{note}"
+    note = f", {figure.note.rstrip('.')}" if figure.note else ""
+    return f"{name} {figure.value:.1%} ({in_words(figure.metric)}{shots}{note})"
 
 
 def spent(report: EvaluationReport) -> Section:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
+from subprocess import run
 from xml.etree import ElementTree
 
 import jsonschema
@@ -189,11 +191,10 @@ def test_a_figure_that_is_not_comparable_is_not_beside_the_score(report: Evaluat
     assert shown["gsm8k", "local"] == "not comparable"
     assert shown["squad", "local"] == "-"
     lines = [line for section in sections(report) for line in section.lines]
-    assert any(
-        line == "gsm8k of local, local_int4 and azure is not comparable with the figure: "
-        "The published prompt is not known."
-        for line in lines
-    )
+    assert "Not comparable with the figure: gsm8k. The published prompt is not known." in lines
+    (source,) = (line for line in lines if "boolq" in line)
+    assert "<https://www.microsoft.com/" in source
+    assert "boolq 83.3% (accuracy, 0 shots); gsm8k 61.1% (exact match, 8 shots, Rounded)" in source
 
 
 @pytest.mark.parametrize(
@@ -333,11 +334,22 @@ def test_the_folder_gets_every_file(tmp_path: Path) -> None:
 
 
 def test_an_evaluation_without_results_has_a_report(tmp_path: Path) -> None:
-    run = report_on(result(), complete=False).run
-    report = evaluation_report(run, {"local": EvaluatedTarget(backend="local")}, ())
+    begun = report_on(result(), complete=False).run
+    report = evaluation_report(begun, {"local": EvaluatedTarget(backend="local")}, ())
     write_evaluation(report, tmp_path)
     assert "Incomplete: 0 of 1 results" in (tmp_path / "report.html").read_text(encoding="utf-8")
     assert screen(report).startswith("Incomplete: 0 of 1 results")
+
+
+def test_a_comparison_loads_nothing_of_an_evaluation() -> None:
+    modules = run(
+        [sys.executable, "-c", "import sys, phi2sdk.pipeline; print(*sys.modules)"],
+        capture_output=True, text=True, check=True,
+    ).stdout.split()  # fmt: skip
+    assert "phi2sdk.report.html.page" in modules
+    assert [name for name in modules if "evaluation" in name or name.endswith("published")] == [
+        "phi2sdk.report.glossary_evaluation"
+    ]
 
 
 def test_markdown_has_every_table_and_defines_its_columns(report: EvaluationReport) -> None:

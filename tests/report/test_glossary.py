@@ -11,6 +11,7 @@ import pytest
 from phi2sdk.analysis.metrics import SCHEDULE_LAG, latencies
 from phi2sdk.report import agreement, identity, overview
 from phi2sdk.report.glossary import GLOSSARY, alphabetical, anchor
+from phi2sdk.report.glossary_evaluation import EVALUATION
 from phi2sdk.report.markdown import markdown
 from phi2sdk.report.schema import Report
 from phi2sdk.report.section import Column, Section
@@ -62,6 +63,13 @@ def test_every_column_of_the_page_links_to_a_definition_on_the_page(
     links = set(re.findall(r'class="term" href="#([^"]+)"', text))
     assert {"term-ttft", "term-cost", "term-same-model", "term-exact-match"} <= links
     assert links <= set(re.findall(r'<div id="([^"]+)"', text))
+
+
+def test_the_page_of_a_comparison_does_not_define_the_terms_of_an_evaluation(
+    made: tuple[Report, str],
+) -> None:
+    assert 'id="term-ttft"' in made[1]
+    assert [key for key in EVALUATION if f'id="{anchor(key)}"' in made[1]] == []
 
 
 def test_a_definition_is_made_of_complete_sentences_and_stands_once() -> None:
