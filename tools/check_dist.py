@@ -28,6 +28,8 @@ NEEDED = {
     "phi2sdk/demo/prices.toml",
     "phi2sdk/demo/checkpoint/model.safetensors",
     "phi2sdk/demo/checkpoint/tokenizer.json",
+    "phi2sdk/evaluate/tasks/demo_code.jsonl",
+    "phi2sdk/evaluate/tasks/demo_code.yaml",
     "phi2sdk/report/evaluation.schema.json",
     "phi2sdk/report/report.schema.json",
 }

@@ -20,6 +20,7 @@ from phi2sdk.evaluate import toxigen
 from phi2sdk.evaluate.code import in_sandbox
 from phi2sdk.evaluate.data import bundled, hub, local_data, with_data
 from phi2sdk.evaluate.harness import EvaluationTask, GroupTask, HarnessTask
+from phi2sdk.evaluate.index import entries
 
 __all__ = ["BUNDLED", "load_tasks"]
 
@@ -74,11 +75,17 @@ def load_tasks(
 
 
 def _manager(names: Sequence[str]) -> Any:
-    """Return the index of all tasks; reading that of the harness takes seconds."""
+    """Return an index with the bundled tasks and these; the whole one of the harness takes seconds.
+
+    Raises:
+        ConfigurationError: A name is unknown.
+    """
     from lm_eval.tasks import TaskManager
 
     own = TaskManager(include_path=str(BUNDLED), include_defaults=False)
-    if all(name in own.task_index for name in names):
+    found = entries(name for name in names if name not in own.task_index)
+    if found is not None:
+        own.task_index.update(found)
         return own
     manager = TaskManager(include_path=str(BUNDLED))
     for name in names:

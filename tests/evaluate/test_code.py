@@ -153,9 +153,6 @@ def test_the_option_states_what_it_permits(tmp_path: Path) -> None:
         '[targets.local]\nbackend = "local"\nmodel = "demo"\ndevice = "cpu"\n'
     )
     command = ("evaluate", "--tasks", "demo_code", "--limit", "2", "--output", "run", "--yes")
-    status, _, said = phi2(*command, cwd=tmp_path, PATH="")
-    assert status == 2
-    assert "bubblewrap is not installed" in said
     status, shown, said = phi2(*command, "--unsafe-code", cwd=tmp_path, PATH="")
     assert status == 0
     assert "they can read, change and delete your files" in said
