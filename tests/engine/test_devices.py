@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from phi2sdk.backends.engine import memory as devices
+from phi2sdk.backends.engine.model import slow_on_gpu
 from phi2sdk.errors import ConfigurationError
 
 
@@ -16,3 +17,11 @@ def test_this_machine_has_memory() -> None:
 def test_a_device_that_is_not_there_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="Use auto, cuda or cpu"):
         devices.this_device("tpu")
+
+
+def test_slow_formats_of_a_gpu_come_with_advice() -> None:
+    turing, ampere = (7, 5), (8, 0)
+    assert slow_on_gpu("float16", None, turing) is None
+    assert slow_on_gpu("bfloat16", None, ampere) is None
+    assert "Use dtype float16" in (slow_on_gpu("bfloat16", None, turing) or "")
+    assert "saves memory and not time" in (slow_on_gpu("float16", "int4", ampere) or "")

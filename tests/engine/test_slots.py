@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -159,7 +160,7 @@ def test_launching_ahead_changes_no_token(tiny: LocalModel) -> None:
 
 def test_rows_padded_to_a_captured_shape_change_no_token(tiny: LocalModel) -> None:
     """Test the steps that a GPU replays as graphs, without capturing."""
-    padded = partial(GraphStep, capture=False)
+    padded = partial(GraphStep, capture=None)
     requests = [
         (text, Sampling(max_tokens=4 + index, temperature=float(index % 2), seed=index))
         for index, text in enumerate(prompts(14, longest=150, seed=6))
@@ -169,9 +170,50 @@ def test_rows_padded_to_a_captured_shape_change_no_token(tiny: LocalModel) -> No
         assert got == run(Slots(tiny.phi, slots), requests)
 
 
+class Capture:
+    """Captures nothing, and fails from the given shape on."""
+
+    def __init__(self, failing: int, error: Exception) -> None:
+        self.left = failing
+        self.error = error
+        self.failed = 0
+
+    def __call__(self, operations: Callable[[], None]) -> Callable[[], None]:
+        operations()
+        self.left -= 1
+        if self.left < 0:
+            self.failed += 1
+            raise self.error
+        return operations
+
+
+@pytest.mark.parametrize("failing", [0, 1, 3])
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("CUDA error: operation not permitted when stream is capturing"),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        NotImplementedError("no kernel for this capture"),
+    ],
+)
+def test_a_failed_capture_is_reported_once_and_changes_no_token(
+    tiny: LocalModel, failing: int, error: Exception
+) -> None:
+    capture = Capture(failing, error)
+    requests = [
+        (text, Sampling(max_tokens=4 + index, temperature=float(index % 2), seed=index))
+        for index, text in enumerate(prompts(9, longest=150, seed=7))
+    ]
+    slots = Slots(tiny.phi, 5, step=partial(GraphStep, capture=capture), ahead=True)
+    with pytest.warns(UserWarning, match=f"launched operation by operation.*{error}") as warned:
+        got = run(slots, requests)
+    assert got == run(Slots(tiny.phi, 5), requests)
+    assert (len(warned), capture.failed) == (1, 1)
+
+
 def test_every_shape_can_be_prepared_before_any_request(tiny: LocalModel) -> None:
     slots = Slots(tiny.phi, 6)
-    step = GraphStep(tiny.phi, slots.cache, capture=False)
+    step = GraphStep(tiny.phi, slots.cache, capture=None)
     with torch.inference_mode():
         step.prepare_all()
     assert set(step._shapes) == {(rows, kv) for rows in (1, 2, 4, 6) for kv in (128, 256)}

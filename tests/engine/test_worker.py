@@ -12,6 +12,7 @@ import torch
 from phi2sdk.backends.engine import LocalModel
 from phi2sdk.backends.engine.job import Admitted, Ended, Failed, Generated, Job, News
 from phi2sdk.backends.engine.scheduler import Scheduler
+from phi2sdk.backends.engine.slots import Slots
 from phi2sdk.backends.engine.worker import Worker
 from phi2sdk.errors import ConfigurationError, OutOfMemory, ProviderFault
 from phi2sdk.sampling import Sampling
@@ -213,3 +214,52 @@ def test_nothing_is_kept_of_a_request_that_is_over(tiny: LocalModel) -> None:
     serve(60)
     gc.collect()
     assert len(gc.get_objects()) < before + 40
+
+
+def test_slots_that_do_not_fit_into_memory_are_halved(
+    tiny: LocalModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warm_up = Slots.warm_up
+
+    def limited(slots: Slots) -> None:
+        if slots.cache.slots > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        warm_up(slots)
+
+    monkeypatch.setattr(Slots, "warm_up", limited)
+    with pytest.warns(UserWarning, match="memory suffices for 2 slots") as warned:
+        assert Scheduler(tiny, 11).free == 2  # not 11, not 5
+    assert len(warned) == 1
+
+
+def test_a_model_without_memory_for_one_slot_is_refused(
+    tiny: LocalModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(slots: Slots) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Slots, "warm_up", never)
+    with pytest.raises(OutOfMemory, match="one request"):
+        Scheduler(tiny, 2)
+
+
+def test_a_lost_device_ends_all_jobs_with_the_cause_and_takes_no_more(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(slots: Slots) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    running = [Asked([1 + i], Sampling(max_tokens=100)) for i in range(6)]
+    monkeypatch.setattr(Slots, "step", lost)
+    for asked in running:
+        try:
+            worker.submit(asked.job)
+        except ProviderFault:  # the worker may have failed already
+            asked.over.set()
+            asked.news.append(Failed(ProviderFault("illegal memory access: restart it")))
+    for asked in running:
+        assert asked.over.wait(30)
+        assert "illegal memory access" in str(asked.error)
+        assert "restart it" in str(asked.error)
+    with pytest.raises(ProviderFault, match=r"illegal memory access.*restart it"):
+        worker.submit(Asked([1], Sampling()).job)

@@ -7,17 +7,19 @@ shapes repeat.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+import threading
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from phi2sdk.backends.engine.cache import RowsAttend, SlotCache
 from phi2sdk.backends.engine.phi import Phi
+from phi2sdk.backends.engine.transfer import to_device
 
-__all__ = ["CompiledStep", "EagerStep", "GraphStep", "OneTokenStep"]
+__all__ = ["Capture", "CompiledStep", "CudaGraphs", "EagerStep", "GraphStep", "OneTokenStep"]
 
 
 class OneTokenStep(Protocol):
@@ -37,7 +39,7 @@ class EagerStep:
 
     def __call__(self, ids: Tensor, positions: Sequence[int]) -> Tensor:
         kv = max(positions) + 1
-        at = torch.tensor(positions, device=ids.device)
+        at = to_device(positions, ids.device)
         attend = RowsAttend(self._cache, at, kv, even=min(positions) + 1 == kv)
         return self._phi.logits(self._phi.hidden(ids, at, attend))
 
@@ -61,52 +63,79 @@ class CompiledStep:
         self._step = torch.compile(step, fullgraph=True, dynamic=True, backend=backend)
 
     def __call__(self, ids: Tensor, positions: Sequence[int]) -> Tensor:
-        at = torch.tensor(positions, device=ids.device)
+        at = to_device(positions, ids.device)
         logits: Tensor = self._step(ids.clone(), at, _columns(max(positions) + 1, self._length))
         return logits
 
 
-@dataclass(frozen=True, slots=True)
-class _Captured:
-    """The step of one shape: its input tensors, its output tensor, and the CUDA graph."""
+Replay = Callable[[], None]
+"""Runs captured operations again."""
+Capture = Callable[[Callable[[], None]], Replay]
+"""Captures operations, which it may run."""
 
-    ids: Tensor  # [B]
-    positions: Tensor  # [B]
-    logits: Tensor  # [B, V]
-    graph: torch.cuda.CUDAGraph | None
+
+class CudaGraphs:
+    """Captures operations as CUDA graphs, which share their memory. One thread captures at a time.
+
+    Args:
+        device: The GPU.
+    """
+
+    _capturing = threading.Lock()
+
+    def __init__(self, device: torch.device) -> None:
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._device = device
+        self._pool: Any = None
+
+    def __call__(self, operations: Callable[[], None]) -> Replay:
+        """Run operations once, in which kernels are selected, and capture them."""
+        graph = torch.cuda.CUDAGraph()
+        with self._capturing:
+            self._stream.wait_stream(torch.cuda.current_stream(self._device))
+            with torch.cuda.stream(self._stream):
+                operations()
+            torch.cuda.current_stream(self._device).wait_stream(self._stream)
+            with torch.cuda.graph(
+                graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
+            ):
+                operations()
+        self._pool = graph.pool()
+        return graph.replay
 
 
 class GraphStep:
-    """A step captured as a CUDA graph for each number of rows (1, 2, 4, ...) and column bucket.
+    """A step captured once for each number of rows (1, 2, 4, ...) and column bucket.
 
-    Padding rows write to the scratch column.
+    Padding rows write to the scratch column. All shapes share their input and output tensors. If a
+    capture fails, this shape and those that were not captured before run eagerly.
 
     Args:
         phi: The model.
         cache: Its cache.
-        capture: Whether to capture graphs. Without capturing, the padded shapes run eagerly,
-            which tests the padding on a CPU.
+        capture: Captures operations. With ``None``, the padded shapes run eagerly.
     """
 
-    def __init__(self, phi: Phi, cache: SlotCache, *, capture: bool = True) -> None:
+    def __init__(self, phi: Phi, cache: SlotCache, *, capture: Capture | None) -> None:
         self._phi = phi
         self._cache = cache
         self._capture = capture
-        self._shapes: dict[tuple[int, int], _Captured] = {}
+        self._shapes: dict[tuple[int, int], Replay] = {}
+        vocab, device = phi.config.shape.vocab, phi.device
+        self._ids = torch.zeros(cache.slots, dtype=torch.int64, device=device)
+        self._positions = torch.full_like(self._ids, cache.length)
+        self._logits = torch.empty(cache.slots, vocab, device=device)
 
     def __call__(self, ids: Tensor, positions: Sequence[int]) -> Tensor:
         n = len(positions)
         rows = min(1 << (n - 1).bit_length(), self._cache.slots)
         columns = _columns(max(positions) + 1, self._cache.length)
-        shape = self._shapes.get((rows, columns)) or self.prepare(rows, columns)
+        replay = self._shapes.get((rows, columns)) or self.prepare(rows, columns)
         idle = [self._cache.length] * (rows - n)
-        shape.ids[:n] = ids
-        shape.positions.copy_(torch.tensor([*positions, *idle]), non_blocking=True)
-        if shape.graph is None:
-            shape.logits.copy_(self._step(shape.ids, shape.positions, columns))
-        else:
-            shape.graph.replay()
-        return shape.logits[:n]
+        self._ids[:n] = ids
+        self._positions[:rows] = to_device([*positions, *idle], ids.device)
+        replay()
+        return self._logits[:n]
 
     def prepare_all(self) -> None:
         """Capture every shape now, the largest first, so that the graphs share memory."""
@@ -117,30 +146,28 @@ class GraphStep:
             for kv in columns:
                 self.prepare(count, kv)
 
-    def prepare(self, rows: int, columns: int) -> _Captured:
+    def prepare(self, rows: int, columns: int) -> Replay:
         """Capture one shape, with all rows writing to the scratch column."""
-        device = self._phi.device
-        ids = torch.zeros(rows, dtype=torch.int64, device=device)
-        positions = torch.full((rows,), self._cache.length, dtype=torch.int64, device=device)
-        logits = torch.empty(rows, self._phi.config.shape.vocab, device=device)
-        graph = None
-        if self._capture:
-            aside = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-            aside.wait_stream(torch.cuda.current_stream(device))
-            with torch.cuda.stream(aside):  # a first run, in which kernels are selected
-                self._step(ids, positions, columns)
-            torch.cuda.current_stream(device).wait_stream(aside)
-            graph = torch.cuda.CUDAGraph()
-            pool = next((s.graph.pool() for s in self._shapes.values() if s.graph), None)
-            with torch.cuda.graph(graph, pool=pool):
-                logits.copy_(self._step(ids, positions, columns))
-        captured = _Captured(ids, positions, logits, graph)
-        self._shapes[rows, columns] = captured
-        return captured
+        ids, positions, logits = self._ids[:rows], self._positions[:rows], self._logits[:rows]
+        positions.fill_(self._cache.length)
 
-    def _step(self, ids: Tensor, positions: Tensor, columns: int) -> Tensor:
-        attend = RowsAttend(self._cache, positions, columns, even=False)
-        return self._phi.logits(self._phi.hidden(ids, positions, attend))
+        def step() -> None:
+            attend = RowsAttend(self._cache, positions, columns, even=False)
+            logits.copy_(self._phi.logits(self._phi.hidden(ids, positions, attend)))
+
+        replay: Replay = step
+        if self._capture is not None:
+            try:
+                replay = self._capture(step)
+            except RuntimeError as error:  # of CUDA, also if its memory is exhausted
+                self._capture = None
+                warnings.warn(
+                    f"the decode step could not be captured as a CUDA graph, so it is launched "
+                    f"operation by operation, which is slower ({type(error).__name__}: {error})",
+                    stacklevel=2,
+                )
+        self._shapes[rows, columns] = replay
+        return replay
 
 
 _BUCKET = 128

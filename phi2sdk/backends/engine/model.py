@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import torch
 
 from phi2sdk.backends.engine import memory
-from phi2sdk.backends.engine.decode import CompiledStep, EagerStep, GraphStep
+from phi2sdk.backends.engine.cache import SlotCache
+from phi2sdk.backends.engine.decode import (
+    CompiledStep,
+    CudaGraphs,
+    EagerStep,
+    GraphStep,
+    OneTokenStep,
+)
 from phi2sdk.backends.engine.files import ModelFiles, find_model, from_files
 from phi2sdk.backends.engine.job import Answer, Step
 from phi2sdk.backends.engine.phi import Phi
@@ -26,6 +35,9 @@ __all__ = ["DeviceName", "LocalModel", "QuantizeName"]
 
 DeviceName = Literal["auto", "cuda", "cpu", "mps"]
 QuantizeName = Literal["int8", "int4"]
+
+GRAPHS = 10**9
+"""Bytes of a GPU that are left to the captured steps and the libraries' workspaces."""
 
 
 class LocalModel:
@@ -95,6 +107,10 @@ class LocalModel:
         files = find_model(model, revision=revision)
         free = _free_bytes(where)
         chosen = _storage(dtype, quantize, where, free, files.shape)
+        if where.type == "cuda":
+            advice = slow_on_gpu(chosen, quantize, torch.cuda.get_device_capability(where))
+            if advice is not None:
+                warnings.warn(advice, stacklevel=2)
         need = memory.plan(
             quantize or chosen,
             context=files.shape.context_length,
@@ -217,9 +233,13 @@ class LocalModel:
         free = _free_bytes(self.phi.device)
         one = memory.plan(dtype, shape=shape, context=length or shape.context_length)
         per_slot = one.kv_bytes + one.working_bytes
-        count = max(1, min(count, (free - one.prefill_bytes) // per_slot))
         gpu = self.phi.device.type == "cuda"
-        step = GraphStep if gpu else CompiledStep if self._compile else EagerStep
+        spare = one.prefill_bytes + (GRAPHS if gpu else 0)
+        count = max(1, min(count, (free - spare) // per_slot))
+        step: Callable[[Phi, SlotCache], OneTokenStep]
+        step = CompiledStep if self._compile else EagerStep
+        if gpu:
+            step = partial(GraphStep, capture=CudaGraphs(self.phi.device))
         among = 256 if gpu else 64
         return Slots(self.phi, count, length=length, prefill_among=among, ahead=gpu, step=step)
 
@@ -318,6 +338,24 @@ def _storage(
             f"dtype={dtype!r} is not a dtype of a {kind}. Use auto, {' or '.join(known)}"
         )
     return dtype
+
+
+def slow_on_gpu(dtype: str, quantize: str | None, capability: tuple[int, int]) -> str | None:
+    """Return advice on a format that an NVIDIA GPU computes slowly; ``None`` on any other.
+
+    Args:
+        dtype: The dtype of the computation.
+        quantize: The format of the quantized matrices.
+        capability: The compute capability of the GPU.
+    """
+    if quantize is not None:
+        return (
+            f"{quantize} saves memory and not time on a GPU, because each step widens all "
+            "weights. If the model fits in float16, use dtype float16 without quantize"
+        )
+    if dtype == "bfloat16" and capability < (8, 0):
+        return "this GPU has no fast kernels for bfloat16. Use dtype float16"
+    return None
 
 
 def _free_bytes(device: torch.device) -> int:

@@ -23,6 +23,7 @@ from typing import Any, Protocol
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from phi2sdk.backends.engine.memory import Shape
 from phi2sdk.backends.engine.threads import Threads
@@ -187,6 +188,11 @@ _SMALL = 4_000_000
 bundled checkpoint takes 1.6 ms on one thread and 26 ms on two."""
 
 
+_KERNELS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+"""Without cuDNN's attention, which prepares itself again, for up to half a second, for each length
+of the cache."""
+
+
 class Phi:
     """The model.
 
@@ -217,6 +223,8 @@ class Phi:
 
     def threads(self, tokens: int, *, fixed: bool = False) -> AbstractContextManager[None]:
         """Return the context in which to compute a pass; see :meth:`Threads.among`."""
+        if self.device.type == "cuda":
+            return sdpa_kernel(_KERNELS)
         if self.device.type != "cpu":
             return nullcontext()
         return self._threads.among(tokens, fixed=fixed)

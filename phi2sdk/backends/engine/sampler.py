@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from phi2sdk.backends.engine.transfer import to_device
 from phi2sdk.sampling import Sampling
 
 __all__ = ["Chooser", "choose", "gumbel", "shaped"]
@@ -46,7 +47,7 @@ class Chooser:
         chooser = cls(sampling, seed)
         if sampling.repetition_penalty != 1:
             chooser.seen = torch.zeros(vocab_size, dtype=torch.bool, device=device)
-            chooser.seen[torch.tensor(prompt, device=device)] = True
+            chooser.seen[to_device(prompt, device)] = True
         return chooser
 
 
@@ -75,11 +76,12 @@ def choose(logits: Tensor, rows: Sequence[Chooser]) -> tuple[Tensor, Tensor]:
         tokens = _draw(own, rows)
     else:
         tokens = own.argmax(-1)
-        tokens[drawn] = _draw(own[drawn], [rows[index] for index in drawn])
+        at = to_device(drawn, own.device)
+        tokens[at] = _draw(own[at], [rows[index] for index in drawn])
     for index, row in enumerate(rows):
         row.step += 1
         if row.seen is not None:
-            row.seen[tokens[index]] = True
+            row.seen.scatter_(0, tokens[index : index + 1], True)
     return tokens, logits.gather(-1, tokens.unsqueeze(-1)).squeeze(-1) - total
 
 
@@ -118,9 +120,9 @@ def _top_k(x: Tensor, sizes: Sequence[int]) -> Tensor:
     if not widest:
         return x
     largest = x.topk(widest, -1).values  # [n, widest]
-    at = torch.tensor([min(k, widest) - 1 for k in limited], device=x.device).unsqueeze(-1)
+    at = to_device([[min(k, widest) - 1] for k in limited], x.device)
     least = largest.gather(-1, at)
-    off = torch.tensor([[k >= vocab] for k in limited], device=x.device)
+    off = to_device([[k >= vocab] for k in limited], x.device, torch.bool)
     return x.masked_fill((x < least) & ~off, -math.inf)
 
 
@@ -148,10 +150,8 @@ def gumbel(keys: Sequence[tuple[int, int]], like: Tensor) -> Tensor:
     at least 2**-33, which limits the noise to 22.9 and removes a tail of probability 1e-10.
     """
     mixed = [_mix(seed, step) for seed, step in keys]
-    first, second = (
-        torch.tensor([[_signed(m)] for m in half], dtype=torch.int32, device=like.device)
-        for half in ([m & _MASK for m in mixed], [m >> 32 for m in mixed])
-    )
+    halves = [(_signed(m & _MASK), _signed(m >> 32)) for m in mixed]
+    first, second = to_device(halves, like.device, torch.int32).unsqueeze(-1).unbind(1)  # [n, 1]
     # Products of int32 wrap around, and int64 takes eight times as long. A shift to the right
     # copies the sign, which is masked.
     h = torch.arange(like.shape[-1], dtype=torch.int32, device=like.device)
@@ -191,4 +191,4 @@ def _splitmix(z: int) -> int:
 
 
 def _column(values: Sequence[float], like: Tensor) -> Tensor:
-    return torch.tensor(values, dtype=like.dtype, device=like.device).unsqueeze(-1)
+    return to_device([[value] for value in values], like.device, like.dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from time import perf_counter_ns
 
@@ -9,7 +10,7 @@ import torch
 
 from phi2sdk.backends.engine.job import Admitted, Answer, Ended, Failed, Generated, Job
 from phi2sdk.backends.engine.model import LocalModel
-from phi2sdk.backends.engine.slots import Row, SlotToken
+from phi2sdk.backends.engine.slots import Row, Slots, SlotToken
 from phi2sdk.errors import OutOfMemory, Phi2Error, ProviderFault
 
 __all__ = ["Scheduler"]
@@ -27,7 +28,9 @@ class Scheduler:
     """Run jobs in the slots of a model; single-threaded.
 
     A job that fails does not affect other jobs. If a whole step fails, the scheduler fails the job
-    that joined last, because the steps before it succeeded, and continues the others.
+    that joined last, because the steps before it succeeded, and continues the others. After an
+    error of CUDA other than exhausted memory, the process cannot use the GPU, and
+    :meth:`step` raises it.
 
     Args:
         model: The model.
@@ -36,8 +39,7 @@ class Scheduler:
 
     def __init__(self, model: LocalModel, slots: int) -> None:
         self._model = model
-        self._slots = model.slots(slots)
-        self._slots.warm_up()  # part of loading, not of the first request
+        self._slots = _warm_slots(model, slots)  # part of loading, not of the first request
         self._seats: dict[Row, _Seat] = {}  # in the order of joining
 
     @property
@@ -72,8 +74,10 @@ class Scheduler:
         try:
             tokens = self._slots.step()
         except Exception as error:
-            row = next(reversed(self._seats))
-            self._fail(row, _as_phi2_error(error))
+            known = _as_phi2_error(error)
+            if _device_is_lost(error):
+                raise known from error
+            self._fail(next(reversed(self._seats)), known)
             return
         t_ns = perf_counter_ns()
         for token in tokens:
@@ -108,6 +112,36 @@ class Scheduler:
         seat = self._seats.pop(row)
         self._slots.leave(row, scrub=seat.answer.overflowed)
         return seat
+
+
+def _device_is_lost(error: Exception) -> bool:
+    return isinstance(error, RuntimeError) and "CUDA error" in str(error)
+
+
+def _warm_slots(model: LocalModel, count: int) -> Slots:
+    """Return slots that have run: half as many, or a quarter, if memory does not suffice.
+
+    Raises:
+        OutOfMemory: It does not suffice for one.
+    """
+    halved = False
+    while count:
+        slots = model.slots(count)
+        count = slots.cache.slots
+        try:
+            slots.warm_up()
+        except torch.OutOfMemoryError:
+            del slots
+            torch.cuda.empty_cache()
+            halved, count = True, count // 2
+            continue
+        if halved:
+            warnings.warn(f"memory suffices for {count} slots", stacklevel=2)
+        return slots
+    raise OutOfMemory(
+        "the model is loaded, but the rest of the memory does not suffice for one request. Use a "
+        "smaller dtype, or end other programs that use the device"
+    )
 
 
 def _as_phi2_error(error: Exception) -> Phi2Error:

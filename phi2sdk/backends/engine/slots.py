@@ -21,6 +21,7 @@ from phi2sdk.backends.engine.decode import CompiledStep, EagerStep, GraphStep, O
 from phi2sdk.backends.engine.memory import PREFILL_TOKENS
 from phi2sdk.backends.engine.phi import Attend, Phi
 from phi2sdk.backends.engine.sampler import Chooser, choose
+from phi2sdk.backends.engine.transfer import Arriving, to_device
 from phi2sdk.sampling import Sampling
 
 __all__ = ["Flight", "Row", "Slots", "SlotToken"]
@@ -56,11 +57,11 @@ class SlotToken:
 
 @dataclass(frozen=True, slots=True)
 class Flight:
-    """A launched step: its rows, and their tokens and log-probabilities on the device."""
+    """A launched step: its rows, and their tokens and log-probabilities."""
 
     rows: Sequence[Row]
-    tokens: Tensor  # [n] int64
-    logprobs: Tensor  # [n] float32
+    tokens: Arriving  # [n] int64
+    logprobs: Arriving  # [n] float32
 
 
 class Slots:
@@ -139,7 +140,7 @@ class Slots:
     def warm_up(self) -> None:
         """Run two short sequences, so that initialization happens before the first request."""
         assert not self.rows, "sequences are running"
-        if isinstance(self._one_token, GraphStep) and self.phi.device.type == "cuda":
+        if isinstance(self._one_token, GraphStep):
             with torch.inference_mode():
                 self._one_token.prepare_all()
         rows = [self.join([0, 0], Sampling()) for _ in range(min(2, self.free))]
@@ -180,13 +181,13 @@ class Slots:
             row.read += count
             row.length += count
         self._writing = len(rows)
-        return Flight(rows, tokens, logprobs)
+        return Flight(rows, Arriving.of(tokens), Arriving.of(logprobs))
 
     def read(self, flight: Flight) -> list[SlotToken]:
         """Wait for the tokens of a step; tokens of rows that have left are discarded."""
         tokens, logprobs = flight.tokens.tolist(), flight.logprobs.tolist()
         return [
-            SlotToken(row, id, logprob)
+            SlotToken(row, int(id), logprob)
             for row, id, logprob in zip(flight.rows, tokens, logprobs, strict=True)
             if row.live
         ]
@@ -215,16 +216,16 @@ class Slots:
         if writing:
             kv = max(positions) + 1
             even = min(positions) + 1 == kv
-            rows = RowsAttend(self.cache, _tensor(positions, device), kv, even=even)
+            rows = RowsAttend(self.cache, to_device(positions, device), kv, even=even)
             parts.append((len(writing), rows))
         ids: list[int] = []
         for slot, (row, count) in enumerate(chunks, start=len(writing)):
             parts.append((count, ChunkAttend(self.cache, slot, row.read, count)))
             ids += row.prompt[row.read : row.read + count]
             positions += range(row.read, row.read + count)
-        tokens = torch.cat((self._last[: len(writing)], _tensor(ids, device)))
-        x = self.phi.hidden(tokens, _tensor(positions, device), StepAttend(parts))
-        return self.phi.logits(x[self._ends(len(writing), chunks)])
+        tokens = torch.cat((self._last[: len(writing)], to_device(ids, device)))
+        x = self.phi.hidden(tokens, to_device(positions, device), StepAttend(parts))
+        return self.phi.logits(x[to_device(self._ends(len(writing), chunks), device)])
 
     @staticmethod
     def _ends(n: int, chunks: Sequence[tuple[Row, int]]) -> list[int]:
@@ -242,7 +243,3 @@ class Slots:
         if row.length:
             self.cache.move(source, target, row.length)
             self._last[target] = self._last[source]
-
-
-def _tensor(values: Sequence[int], device: torch.device) -> Tensor:
-    return torch.tensor(values, dtype=torch.int64, device=device)

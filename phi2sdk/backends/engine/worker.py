@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeVar
 
 from phi2sdk.backends.engine.job import Failed, Job
-from phi2sdk.errors import ConfigurationError, Overloaded
+from phi2sdk.errors import ConfigurationError, Overloaded, Phi2Error, ProviderFault
 
 if TYPE_CHECKING:
     from phi2sdk.backends.engine.model import LocalModel
@@ -46,6 +46,7 @@ class Worker:
         self.model.set_running_or_notify_cancel()  # a running future cannot be canceled
         self._jobs: queue.SimpleQueue[Job | Callable[[], None] | None] = queue.SimpleQueue()
         self._closing = threading.Event()
+        self._failure: str | None = None  # of the device
         self._lock = threading.Lock()  # None ends the queue: nothing is put after it
         self._thread = threading.Thread(
             target=self._run, args=(load, slots), name="phi2-local-model", daemon=True
@@ -58,11 +59,12 @@ class Worker:
 
         Raises:
             ConfigurationError: The worker is closed.
+            ProviderFault: The device has failed.
             Overloaded: The queue is full.
         """
         with self._lock:
             if self._closing.is_set():
-                raise _closed()
+                raise self._closed()
             if self._jobs.qsize() >= MAX_WAITING:
                 raise Overloaded(
                     f"{MAX_WAITING} requests already wait for this model. Lower the concurrency"
@@ -81,14 +83,14 @@ class Worker:
             if future.set_running_or_notify_cancel():
                 try:
                     if self._closing.is_set():
-                        raise _closed()
+                        raise self._closed()
                     future.set_result(function(self.model.result()))
                 except BaseException as error:
                     future.set_exception(error)
 
         with self._lock:
             if self._closing.is_set():
-                raise _closed()
+                raise self._closed()
             self._jobs.put(run)
         return future
 
@@ -125,15 +127,24 @@ class Worker:
                     break
                 else:
                     job()
-            scheduler.step()
-        scheduler.fail_all(_closed())
+            try:
+                scheduler.step()
+            except Phi2Error as error:
+                with self._lock:
+                    self._failure = error.message
+                    self._closing.set()
+        scheduler.fail_all(self._closed())
         while not self._jobs.empty():
             job = self._jobs.get()
             if isinstance(job, Job):
-                job.tell(Failed(_closed()))
+                job.tell(Failed(self._closed()))
             elif job is not None:
                 job()
 
-
-def _closed() -> ConfigurationError:
-    return ConfigurationError("this backend is closed. Create a new client")
+    def _closed(self) -> Phi2Error:
+        """Return the reason why nothing runs any more."""
+        if self._failure is not None:
+            return ProviderFault(
+                f"{self._failure}. This process can no longer use the GPU: restart it"
+            )
+        return ConfigurationError("this backend is closed. Create a new client")
