@@ -109,7 +109,7 @@ def test_a_sharp_distribution_has_no_entropy_and_a_flat_one_the_most(tiny: Local
         ("a", "", 1.0, InvalidRequest),
         ("a", "b", 0.0, InvalidRequest),
         ("a", [400], 1.0, InvalidRequest),
-        ([1] * 200, [1] * 57, 1.0, ContextLengthExceeded),
+        ([1] * 200, [1] * 58, 1.0, ContextLengthExceeded),
     ],
 )
 def test_what_cannot_be_scored_is_refused(
@@ -117,3 +117,7 @@ def test_what_cannot_be_scored_is_refused(
 ) -> None:
     with pytest.raises(error):
         tiny.score(prompt, text, temperature=temperature)
+
+
+def test_the_last_token_of_a_scored_text_needs_no_place_in_the_context(tiny: LocalModel) -> None:
+    assert len(tiny.score([1] * 200, [1] * 57).ids) == 57
