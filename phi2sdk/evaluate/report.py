@@ -9,7 +9,7 @@ from typing import Any
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.measure.evaluations import EVALUATION, read_evaluations
 from phi2sdk.measure.files import ANOTHER_COPY, read_json
-from phi2sdk.report.evaluation_files import write_evaluation
+from phi2sdk.report.evaluation_files import ShownEvaluation, write_evaluation
 from phi2sdk.report.evaluations import (
     EvaluatedTarget,
     EvaluationReport,
@@ -21,7 +21,7 @@ from phi2sdk.report.requirements import Requirement
 __all__ = ["report_of"]
 
 
-def report_of(folder: Path, requirements: Sequence[Requirement] | None = None) -> EvaluationReport:
+def report_of(folder: Path, requirements: Sequence[Requirement] | None = None) -> ShownEvaluation:
     """Build the report of an evaluation, complete or not, and write its files.
 
     Args:
@@ -57,7 +57,7 @@ def report_of(folder: Path, requirements: Sequence[Requirement] | None = None) -
         requirements=_written(folder) if requirements is None else requirements,
     )
     write_evaluation(report, folder)
-    return report
+    return ShownEvaluation(**dict(report))
 
 
 def _document(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The report of an evaluation on a terminal, as Markdown, and as the files of its folder."""
+"""The report of an evaluation on a terminal, in a notebook, as Markdown, and as files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 from rich.console import Console
 
 from phi2sdk.measure.files import write_file
-from phi2sdk.report.evaluation_sections import headlines, sections
+from phi2sdk.notebook import block, line, table
+from phi2sdk.report.evaluation_sections import comparisons, headlines, scores, sections
 from phi2sdk.report.evaluations import EvaluationReport
 from phi2sdk.report.files import HTML
 from phi2sdk.report.html.evaluation_page import evaluation_page
@@ -15,6 +16,19 @@ from phi2sdk.report.markdown import definitions, section_lines
 from phi2sdk.report.requirements import junit, requirement_line
 from phi2sdk.report.terminal import print_line, print_section
 from phi2sdk.text import for_markdown
+
+
+class ShownEvaluation(EvaluationReport):
+    """The report of an evaluation, which a notebook shows as sentences and tables."""
+
+    def _repr_html_(self) -> str:
+        parts = [line(text) for text in headlines(self)]
+        for section in (scores(self), comparisons(self)):
+            if section.rows:
+                columns = [(column.title, column.meaning) for column in section.columns]
+                rows = [[cell.in_one_line() for cell in row] for row in section.rows]
+                parts += [line(section.title, "font-weight:bold"), table(columns, rows)]
+        return block(*parts)
 
 
 def show_evaluation(report: EvaluationReport, console: Console, folder: Path | None = None) -> None:
@@ -25,8 +39,8 @@ def show_evaluation(report: EvaluationReport, console: Console, folder: Path | N
         console: The console to print on.
         folder: The folder of the evaluation.
     """
-    for line in headlines(report):
-        print_line(console, line)
+    for text in headlines(report):
+        print_line(console, text)
     for one in report.requirements:
         print_line(console, requirement_line(one), "" if one.holds else "red")
     for section in sections(report):
@@ -42,7 +56,7 @@ def evaluation_markdown(report: EvaluationReport) -> str:
     run, tables = report.run, sections(report)
     limit = "all items" if run.limit is None else f"at most {run.limit:,} items of each task"
     lines = ["# Evaluation of Phi-2 targets", ""]
-    lines += [f"- {for_markdown(line)}" for line in headlines(report)]
+    lines += [f"- {for_markdown(text)}" for text in headlines(report)]
     if report.requirements:
         required = [f"- {for_markdown(requirement_line(one))}" for one in report.requirements]
         lines += ["", "## Requirements", "", *required]

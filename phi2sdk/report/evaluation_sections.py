@@ -208,7 +208,7 @@ def further(report: EvaluationReport) -> Section:
         for task, name, one in _results(report)
         for metric in one.metrics[1:]
     ]
-    return Section("Further metrics", (_TASK, _TARGET, _METRIC, _SCORE), rows)
+    return Section("Scores on further metrics", (_TASK, _TARGET, _METRIC, _SCORE), rows)
 
 
 def published(report: EvaluationReport) -> Section:

@@ -18,6 +18,7 @@ from phi2sdk.demo import checkpoint_path
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.evaluate import Evaluation, EvaluationSession, evaluate
 from phi2sdk.evaluate.report import report_of
+from phi2sdk.report.evaluation_files import ShownEvaluation
 from phi2sdk.report.evaluations import EvaluationReport
 from phi2sdk.report.requirements import Requirement
 from tests.evaluate.conftest import LOCAL
@@ -48,7 +49,7 @@ def outcomes(found: EvaluationReport) -> Sequence[str]:
 def test_an_evaluation_ends_with_its_report(made: Evaluation) -> None:
     files = {path.name for path in made.folder.iterdir()}
     assert {"report.json", "report.html", "report.md", "junit.xml"} <= files
-    written = EvaluationReport.model_validate_json((made.folder / "report.json").read_bytes())
+    written = ShownEvaluation.model_validate_json((made.folder / "report.json").read_bytes())
     assert written == made.report
     assert written.run.complete
     assert written.run.reference == "openai"

@@ -18,6 +18,7 @@ from phi2sdk.analysis.evaluation import paired_difference
 from phi2sdk.analysis.statistics import wilson
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.report.evaluation_files import (
+    ShownEvaluation,
     evaluation_markdown,
     show_evaluation,
     write_evaluation,
@@ -339,6 +340,13 @@ def test_an_evaluation_without_results_has_a_report(tmp_path: Path) -> None:
     write_evaluation(report, tmp_path)
     assert "Incomplete: 0 of 1 results" in (tmp_path / "report.html").read_text(encoding="utf-8")
     assert screen(report).startswith("Incomplete: 0 of 1 results")
+
+
+def test_a_notebook_shows_the_sentences_and_the_tables(report: EvaluationReport) -> None:
+    text = ShownEvaluation(**dict(report))._repr_html_()
+    assert "local_int4 is worse than local on boolq" in text
+    assert "83.7 [79.1, 87.4]" in text
+    assert "<script" not in text
 
 
 def test_a_comparison_loads_nothing_of_an_evaluation() -> None:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from phi2sdk.report.evaluation_sections import comparisons, headlines, scores, sections
+from phi2sdk.report.evaluation_sections import (
+    comparisons,
+    further,
+    headlines,
+    published,
+    scores,
+    spent,
+)
 from phi2sdk.report.evaluations import EvaluationReport
 from phi2sdk.report.glossary import COMPARISON, alphabetical
 from phi2sdk.report.glossary_evaluation import EVALUATION
@@ -32,7 +39,11 @@ _SHARED = ("interval", "reference", "requirement", "simulated", "target")
 def evaluation_page(report: EvaluationReport) -> str:
     """Return ``report.html`` of an evaluation: a self-contained page that loads nothing."""
     run, first, differences = report.run, scores(report), comparisons(report)
-    others = [one for one in sections(report) if one not in (first, differences)]
+    others = (
+        ("further", "Further metrics", further(report)),
+        ("published", "Published figures", published(report)),
+        ("spent", "Cost and time", spent(report)),
+    )
     terms = {**EVALUATION, **{key: COMPARISON[key] for key in _SHARED}}
     configuration = [
         ("started", run.started),
@@ -52,7 +63,7 @@ def evaluation_page(report: EvaluationReport) -> str:
         charted=any(_charted(report)),
         scores=first,
         differences=differences,
-        folded=[(f"part-{number}", section) for number, section in enumerate(others)],
+        folded=[one for one in others if one[2].rows or one[2].lines],
         configuration=configuration,
         machine=[(key, "unknown" if value is None else f"{value}") for key, value in facts.items()],
         settings={name: [("backend", one.backend)] for name, one in report.targets.items()},
@@ -64,7 +75,7 @@ def evaluation_page(report: EvaluationReport) -> str:
 def _drawn(report: EvaluationReport) -> dict[str, Any]:
     """Return the data of the chart: the main metrics that are shares."""
     charted = _charted(report)
-    published = {
+    figures = {
         task: one.published.value
         for task, by_target in report.evaluations.items()
         for one in by_target.values()
@@ -83,7 +94,7 @@ def _drawn(report: EvaluationReport) -> dict[str, Any]:
         "scores": charted,
         "published": [
             {"task": for_terminal(task), "value": value}
-            for task, value in published.items()
+            for task, value in figures.items()
             if for_terminal(task) in drawn
         ],
     }

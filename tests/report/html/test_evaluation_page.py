@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from phi2sdk.report.html.evaluation_page import evaluation_page
@@ -43,6 +44,15 @@ def test_the_page_draws_scores_intervals_and_published_figures(
     expect(chart.get_by_text("wikitext")).to_have_count(0)
     assert found.complaints == []
     assert [url for url in found.requests if not url.startswith("file:")] == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_violation(path: Path, open_page: Open, scheme: str) -> None:
+    page = open_page(path, color_scheme=scheme, viewport=PHONE).page
+    assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+    page.get_by_role("button", name="Expand all").click()
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
 
 
 def test_the_tables_have_the_numbers_and_can_be_sorted(path: Path, open_page: Open) -> None:
