@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from phi2sdk.evaluate import Estimate, Evaluation, EvaluationSession
-    from phi2sdk.report.evaluations import EvaluationReport
+    from phi2sdk.report.evaluation_schema import EvaluationReport
 
 _target, _tasks, _load = panel("Target"), panel("Tasks"), panel("Load")
 _cost, _output = panel("Cost"), panel("Output")

@@ -10,12 +10,8 @@ from phi2sdk.errors import ConfigurationError
 from phi2sdk.measure.evaluations import EVALUATION, read_evaluations
 from phi2sdk.measure.files import ANOTHER_COPY, read_json
 from phi2sdk.report.evaluation_files import ShownEvaluation, write_evaluation
-from phi2sdk.report.evaluations import (
-    EvaluatedTarget,
-    EvaluationReport,
-    EvaluationRun,
-    evaluation_report,
-)
+from phi2sdk.report.evaluation_schema import EvaluatedTarget, EvaluationReport, EvaluationRun
+from phi2sdk.report.evaluations import evaluation_report
 from phi2sdk.report.requirements import Requirement
 
 __all__ = ["report_of"]

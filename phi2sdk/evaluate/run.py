@@ -37,7 +37,8 @@ from phi2sdk.measure.evaluations import (
 from phi2sdk.measure.files import ANOTHER_COPY
 from phi2sdk.measure.folder import machine, versions
 from phi2sdk.measure.tokens import find_tokenizer, local_model
-from phi2sdk.report.evaluations import EvaluationReport, check_requirements
+from phi2sdk.report.evaluation_schema import EvaluationReport
+from phi2sdk.report.evaluations import check_requirements
 from phi2sdk.report.requirements import Requirement
 
 __all__ = ["Evaluation", "EvaluationSession"]

@@ -8,8 +8,8 @@ from rich.console import Console
 
 from phi2sdk.measure.files import write_file
 from phi2sdk.notebook import block, line, table
+from phi2sdk.report.evaluation_schema import EvaluationReport
 from phi2sdk.report.evaluation_sections import comparisons, headlines, scores, sections
-from phi2sdk.report.evaluations import EvaluationReport
 from phi2sdk.report.files import HTML
 from phi2sdk.report.html.evaluation_page import evaluation_page
 from phi2sdk.report.markdown import definitions, section_lines

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from phi2sdk.report.evaluations import (
+from phi2sdk.report.evaluation_schema import (
     Against,
     EvaluationReport,
     PublishedScore,

@@ -19,7 +19,7 @@ from phi2sdk.errors import ConfigurationError
 from phi2sdk.evaluate import Evaluation, EvaluationSession, evaluate
 from phi2sdk.evaluate.report import report_of
 from phi2sdk.report.evaluation_files import ShownEvaluation
-from phi2sdk.report.evaluations import EvaluationReport
+from phi2sdk.report.evaluation_schema import EvaluationReport
 from phi2sdk.report.requirements import Requirement
 from tests.evaluate.conftest import LOCAL
 

@@ -8,12 +8,8 @@ from typing import Any
 
 from phi2sdk.analysis.published import Published
 from phi2sdk.measure.evaluations import ItemResult, TaskResult
-from phi2sdk.report.evaluations import (
-    EvaluatedTarget,
-    EvaluationReport,
-    EvaluationRun,
-    evaluation_report,
-)
+from phi2sdk.report.evaluation_schema import EvaluatedTarget, EvaluationReport, EvaluationRun
+from phi2sdk.report.evaluations import evaluation_report
 from phi2sdk.report.requirements import Requirement
 
 FIGURES = {

@@ -23,13 +23,9 @@ from phi2sdk.report.evaluation_files import (
     show_evaluation,
     write_evaluation,
 )
+from phi2sdk.report.evaluation_schema import EvaluatedTarget, EvaluationReport
 from phi2sdk.report.evaluation_sections import comparisons, further, headlines, scores, sections
-from phi2sdk.report.evaluations import (
-    EvaluatedTarget,
-    EvaluationReport,
-    check_requirements,
-    evaluation_report,
-)
+from phi2sdk.report.evaluations import check_requirements, evaluation_report
 from phi2sdk.report.requirements import Requirement
 from phi2sdk.report.schema import Interval, json_schema, published_schema
 from tests.report.evaluated import FIGURES, report_on, result, varied

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from phi2sdk.report.evaluation_schema import EvaluationReport
 from phi2sdk.report.evaluation_sections import (
     comparisons,
     further,
@@ -12,7 +13,6 @@ from phi2sdk.report.evaluation_sections import (
     scores,
     spent,
 )
-from phi2sdk.report.evaluations import EvaluationReport
 from phi2sdk.report.glossary import COMPARISON, alphabetical
 from phi2sdk.report.glossary_evaluation import EVALUATION
 from phi2sdk.report.html import assets
