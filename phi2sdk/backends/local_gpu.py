@@ -153,13 +153,13 @@ class LocalBackend(Backend):
         model = await self._load_within(request.timeout)
         prompt = model.ids(request.prompt.token_ids or request.prompt.text)
         model.check_fits(len(prompt), request.sampling.max_tokens)
-        mailbox = _Mailbox()
+        mailbox = _Mailbox(streamed=request.stream)
         stops = StopCutter(
             stops_of(request),
             top_level=request.prompt.format == "code",
             line_start=request.prompt.text.endswith("\n"),
         )
-        job = Job(prompt, request.sampling, stops, mailbox.put_from_thread)
+        job = Job(prompt, request.sampling, stops, mailbox.put_from_thread, streamed=request.stream)
         yield Sent(perf_counter_ns(), receipt, request.stream)
         if request.timeout is not None:
             left = request.timeout - (perf_counter_ns() - begun) / 1e9
@@ -199,6 +199,22 @@ class LocalBackend(Backend):
         future = self._engine().call(
             lambda model: list(model.score_many(pairs, temperature=temperature))
         )
+        return await asyncio.wrap_future(future)
+
+    async def likelihoods(
+        self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]
+    ) -> list[tuple[float, bool]]:
+        """Return the log-likelihood of each text after its prompt, both as tokens.
+
+        The second value is whether every token of the text is the most likely one. Running streams
+        wait meanwhile.
+
+        Raises:
+            ContextLengthExceeded: Prompt and text together do not fit.
+            InvalidRequest: One is empty, or a token does not exist.
+        """
+        await self.load()
+        future = self._engine().call(lambda model: list(model.likelihoods(pairs)))
         return await asyncio.wrap_future(future)
 
     async def rank(self, ids: Sequence[int], top: int) -> list[RankedToken]:
@@ -280,18 +296,33 @@ class LocalBackend(Backend):
 
 
 class _Mailbox:
-    """Passes events from the thread of the worker to one task of an event loop."""
+    """Passes events from the thread of the worker to one task of an event loop.
 
-    def __init__(self) -> None:
+    Args:
+        streamed: Whether each token is passed on at once. Otherwise tokens are passed on with the
+            next other event, so that the loop does not wake up for each of them.
+    """
+
+    def __init__(self, *, streamed: bool) -> None:
         self._loop = asyncio.get_running_loop()
         self._news: asyncio.Queue[News | Phi2Error] = asyncio.Queue()
         self._alarm: asyncio.TimerHandle | None = None
+        self._streamed = streamed
+        self._held: list[News] = []  # only the thread of the worker uses it
 
     def put_from_thread(self, news: News) -> None:
+        self._held.append(news)
+        if isinstance(news, Generated) and not self._streamed:
+            return
+        held, self._held = self._held, []
         try:
-            self._loop.call_soon_threadsafe(self._news.put_nowait, news)
+            self._loop.call_soon_threadsafe(self._put, held)
         except RuntimeError:  # the loop is closed, and no task waits
             return
+
+    def _put(self, several: Sequence[News]) -> None:
+        for news in several:
+            self._news.put_nowait(news)
 
     def time_out_after(self, seconds: float, allowed: float) -> None:
         error = Timeout(f"no complete answer within {allowed} s")

@@ -198,8 +198,8 @@ class Asker:
         if isinstance(self._leaf, LocalBackend):
             model = await self._leaf.load()
             ids, room = model.encode(text), model.context_length - sampling.max_tokens
-            kept = tuple(ids[-room:]) if 0 < room < len(ids) else ()
-            prompt = Prompt(text, allow_control_tokens=True, token_ids=kept)
+            kept = ids[-room:] if 0 < room < len(ids) else ids
+            prompt = Prompt(text, allow_control_tokens=True, token_ids=tuple(kept))
         else:
             text = last_pieces(text, self._tokenizer, self._length - sampling.max_tokens)
             prompt = Prompt(text, allow_control_tokens=True)
@@ -296,13 +296,12 @@ class Asker:
             for row, _ in chunk:
                 sent(row.n)
             begun = monotonic()
-            scores = iter(await backend.score_many([one for _, pairs in chunk for one in pairs]))
+            found = iter(await backend.likelihoods([one for _, pairs in chunk for one in pairs]))
             seconds = (monotonic() - begun) / len(chunk)
             for row, pairs in chunk:
-                own = [next(scores) for _ in pairs]
-                greedy = all(score.argmax == score.ids for score in own)
-                tokens = sum(len(score.ids) for score in own)
-                reply = Likely(float(sum(score.total for score in own)), greedy, tokens)
+                own = [next(found) for _ in pairs]
+                logprob, greedy = float(sum(one[0] for one in own)), all(one[1] for one in own)
+                reply = Likely(logprob, greedy, sum(len(text) for _, text in pairs))
                 usage = Usage(Count(sum(len(a) + len(b) for a, b in pairs)), Count(0))
                 took(row, self._scored(row, reply, usage, seconds))
 

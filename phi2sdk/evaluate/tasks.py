@@ -180,9 +180,8 @@ def _redefine(name: str, manager: Any, options: _Options) -> None:
         return
     plain = load_yaml(entry.yaml_path, resolve_func=False)
     config = in_sandbox(name, plain)
-    data = bundled(plain, entry.yaml_path.parent)
-    if data is None and options.data is not None:
-        data = local_data(options.data, name, plain)
+    data = None if options.data is None else local_data(options.data, name, plain)
+    data = data or bundled(plain, entry.yaml_path.parent)
     if data is not None:
         if entry.kind != Kind.TASK:
             raise ConfigurationError(

@@ -121,3 +121,14 @@ def test_what_cannot_be_scored_is_refused(
 
 def test_the_last_token_of_a_scored_text_needs_no_place_in_the_context(tiny: LocalModel) -> None:
     assert len(tiny.score([1] * 200, [1] * 57).ids) == 57
+
+
+def test_likelihoods_are_the_totals_of_the_scores(tiny: LocalModel) -> None:
+    """Also for texts that the model writes, which begin alike, and that need several blocks."""
+    pairs = [([1, 2, 3], [4, 5]), ([1, 2, 3], [4, 6]), ([7], [8]), ([1] * 50, [9] * 150)]
+    best = [([1, 2, 3], [*tiny.score([1, 2, 3], [4]).argmax])]
+    scores = list(tiny.score_many([*pairs, *best]))
+    found = list(tiny.likelihoods([*pairs, *best]))
+    assert [one[0] for one in found] == pytest.approx([score.total for score in scores], abs=1e-4)
+    assert [one[1] for one in found] == [score.argmax == score.ids for score in scores]
+    assert found[-1][1]

@@ -4,6 +4,7 @@ import gc
 import random
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -67,6 +68,27 @@ def test_news_come_in_order_and_end_once(worker: Worker) -> None:
         [Admitted, Generated, Generated, Ended],
         [Admitted, Generated, Ended],
     )
+
+
+def test_prompts_are_read_in_larger_pieces_if_nobody_reads_the_tokens(tiny: LocalModel) -> None:
+    steps, written = {}, {}
+    for streamed in (True, False):
+        scheduler = Scheduler(tiny, 2)
+        first, second = (Asked([1] * 100, Sampling(max_tokens=n)) for n in (9, 2))
+        for asked in (first, second):
+            asked.job = replace(asked.job, streamed=streamed)
+        scheduler.join(first.job)
+        scheduler.step()  # reads the whole first prompt
+        scheduler.join(second.job)
+        steps[streamed] = 0
+        while not any(isinstance(news, Generated) for news in second.news):
+            scheduler.step()
+            steps[streamed] += 1
+        written[streamed] = second.ids
+        while scheduler.busy:
+            scheduler.step()
+    assert steps == {True: 2, False: 1}
+    assert written[True] == written[False]
 
 
 def test_cancelling_frees_the_slot_within_two_steps(tiny: LocalModel) -> None:

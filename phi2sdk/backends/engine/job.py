@@ -72,6 +72,8 @@ class Job:
         stops: Ends the answer at a stop.
         tell: Called on the worker's thread with each event; must not block.
         cancelled: Set this event to end the request within two steps, without further events.
+        streamed: Whether somebody reads the tokens as they are generated. If nobody does, prompts
+            of other requests are processed in larger pieces.
     """
 
     prompt: list[int]
@@ -79,6 +81,7 @@ class Job:
     stops: StopCutter
     tell: Callable[[News], None]
     cancelled: threading.Event = field(default_factory=threading.Event)
+    streamed: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,14 @@ from phi2sdk.backends.engine.decode import (
 from phi2sdk.backends.engine.files import ModelFiles, find_model, from_files
 from phi2sdk.backends.engine.job import Answer, Step
 from phi2sdk.backends.engine.phi import Phi
-from phi2sdk.backends.engine.scoring import LOGITS_BYTES, Score, rank, score_sequences
+from phi2sdk.backends.engine.scoring import (
+    LOGITS_BYTES,
+    PromptAndText,
+    Score,
+    likelihoods,
+    rank,
+    score_sequences,
+)
 from phi2sdk.backends.engine.slots import Slots
 from phi2sdk.backends.engine.tokenizer import Detokenizer, TextCodec
 from phi2sdk.backends.engine.weights import Progress, load_weights
@@ -193,6 +200,18 @@ class LocalModel:
             temperature=temperature,
             logits_bytes=logits_bytes,
         )
+
+    def likelihoods(self, pairs: Iterable[PromptAndText]) -> Iterator[tuple[float, bool]]:
+        """Yield the log-likelihood of each text after its prompt, both as tokens, in order.
+
+        The second value is whether every token of the text is the most likely one.
+
+        Raises:
+            ContextLengthExceeded: Prompt and text together do not fit into the context.
+            InvalidRequest: The prompt or the text is empty, or a token does not exist.
+        """
+        sequences = ((self.ids(prompt), self.ids(text)) for prompt, text in pairs)
+        return likelihoods(self.phi, (self._scorable(*sequence) for sequence in sequences))
 
     def rank(self, ids: Sequence[int], top: int) -> list[RankedToken]:
         """Return each token of a text with the ``top`` most likely tokens at its position.

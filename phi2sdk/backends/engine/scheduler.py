@@ -9,6 +9,7 @@ from time import perf_counter_ns
 import torch
 
 from phi2sdk.backends.engine.job import Admitted, Answer, Ended, Failed, Generated, Job
+from phi2sdk.backends.engine.memory import PREFILL_TOKENS
 from phi2sdk.backends.engine.model import LocalModel
 from phi2sdk.backends.engine.slots import Row, Slots, SlotToken
 from phi2sdk.errors import OutOfMemory, Phi2Error, ProviderFault
@@ -40,6 +41,7 @@ class Scheduler:
     def __init__(self, model: LocalModel, slots: int) -> None:
         self._model = model
         self._slots = _warm_slots(model, slots)  # part of loading, not of the first request
+        self._prefill_among = self._slots.prefill_among
         self._seats: dict[Row, _Seat] = {}  # in the order of joining
 
     @property
@@ -71,6 +73,8 @@ class Scheduler:
                 self._leave(row)
         if not self._seats:
             return
+        streamed = any(seat.job.streamed for seat in self._seats.values())
+        self._slots.prefill_among = self._prefill_among if streamed else PREFILL_TOKENS
         try:
             tokens = self._slots.step()
         except Exception as error:
