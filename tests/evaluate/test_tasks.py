@@ -73,7 +73,7 @@ def test_examples_come_before_the_question(tmp_path: Path) -> None:
 
 
 def replies(*logprobs: tuple[float, float]) -> list[list[Likely]]:
-    return [[Likely(a, None), Likely(b, None)] for a, b in logprobs]
+    return [[Likely(a, None, 1), Likely(b, None, 1)] for a, b in logprobs]
 
 
 def test_the_score_is_the_share_of_items_whose_correct_choice_is_most_likely(
@@ -98,7 +98,7 @@ def test_a_failed_item_has_its_error_and_does_not_count(tmp_path: Path) -> None:
 
 def test_a_metric_that_needs_the_most_likely_tokens_fails_without_them(tmp_path: Path) -> None:
     task = made(tmp_path, metric_list=[{"metric": "exact_match"}])
-    known = [[Likely(-1.0, False), Likely(-2.0, True)] for _ in ROWS]
+    known = [[Likely(-1.0, False, 1), Likely(-2.0, True, 1)] for _ in ROWS]
     assert task.score(known).aggregate == {"exact_match": pytest.approx(2 / 3)}
     scores = task.score([*known[:2], replies((-1.0, -2.0))[0]])
     assert [item.error for item in scores.items] == [None, None, "MostLikelyTokensUnknown"]
