@@ -16,7 +16,7 @@ PRICE = {"model": "per-token", "input": 1.0, "output": 2.0, "source": "s", "date
 LOCAL = Target("local", "local", {"model": "demo", "dtype": "float32", "device": "cpu"})
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def hosted() -> Iterator[Emulator]:
     """All providers, with the bundled model behind them."""
     engine = ModelEngine(LocalModel.load("demo", dtype="float32", device="cpu"), name="demo")
@@ -25,7 +25,7 @@ def hosted() -> Iterator[Emulator]:
     engine.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def targets(hosted: Emulator) -> Mapping[str, Target]:
     """A target for each provider, and the bundled model here."""
     key = Secret(hosted.key)
