@@ -262,7 +262,8 @@ class EvaluationSession:
     @property
     def planned(self) -> dict[str, tuple[str, ...]]:
         """The metrics of each task of the plan, the main metric first."""
-        return {part.task.name: part.task.metrics for part in self._parts}
+        metrics = {part.task.name: part.task.metrics for part in self._parts}
+        return {name: metrics[name] for name in self._tasks_in_order}
 
     # ------------------------------------------------------------------ asking
 
@@ -446,7 +447,11 @@ class EvaluationSession:
 
     @property
     def _tasks_in_order(self) -> list[str]:
-        return list(dict.fromkeys(part.task.name for part in self._parts))
+        """The names of all tasks; a target that tells log-likelihoods is asked every task."""
+        by_target: dict[str, list[str]] = {}
+        for part in self._parts:
+            by_target.setdefault(part.asker.target.name, []).append(part.task.name)
+        return max(by_target.values(), key=len)
 
     def _evaluation(self, results: dict[tuple[str, str], TaskResult]) -> Evaluation:
         assert self._journal is not None

@@ -31,6 +31,8 @@ from phi2sdk.text import for_terminal
 
 _STYLES = {"chosen": "bold green", "fails": "red", "id-different": "red"}
 """The style of a row that has a cell of this kind."""
+_FIRST = {"task": 32}
+"""The largest width of a first column by its term, if it is not 20."""
 LONGEST = 300
 """The characters of a note that are printed: some quote the message of a provider."""
 
@@ -134,7 +136,7 @@ def _table(section: Section, shown: Sequence[int], *, intervals: bool, gap: int)
             justify="left" if column.words else "right",
             overflow="fold",
             no_wrap=not column.words,
-            max_width=20 if index == 0 else None,
+            max_width=_FIRST.get(column.term, 20) if index == 0 else None,
         )
     for row, cells in zip(rows, section.rows, strict=True):
         styles = [_STYLES[cell.kind] for cell in cells if cell.kind in _STYLES]

@@ -100,6 +100,20 @@ def test_the_folder_has_the_results_task_by_task(everywhere: Evaluation) -> None
     assert document["versions"]["lm_eval"]
 
 
+async def test_tasks_have_their_order_if_the_first_target_tells_no_likelihoods(
+    targets: Mapping[str, Target], tmp_path: Path
+) -> None:
+    both = [targets["azure"], LOCAL]
+    found = await evaluate(both, [CHOOSE, WRITE], tmp_path / "run", limit=2)
+    assert [(one.task, one.target) for one in found.results] == [
+        (CHOOSE, "local"),
+        (WRITTEN, "azure"),
+        (WRITTEN, "local"),
+        (WRITE, "azure"),
+        (WRITE, "local"),
+    ]
+
+
 async def test_a_limit_makes_a_score_incomparable(tmp_path: Path) -> None:
     (result,) = (await evaluate(LOCAL, CHOOSE, tmp_path / "run", limit=2)).results
     assert result.not_comparable == "Only 2 of 400 items were asked."

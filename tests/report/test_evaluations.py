@@ -266,6 +266,11 @@ def test_the_screen_fits_80_columns_with_its_intervals(report: EvaluationReport)
     assert "Report: run/report.html" in text
 
 
+def test_the_name_of_a_generative_variant_is_in_one_line() -> None:
+    text = screen(report_on(result("demo_multiple_choice_generative"), figures={}))
+    assert "demo_multiple_choice_generative local" in text
+
+
 def test_a_wide_screen_has_every_column(report: EvaluationReport) -> None:
     text = screen(report, 200)
     for title in ("shots", "items", "(USD)", "(s)", " one ", "0 / 64"):
