@@ -39,12 +39,14 @@ def show_evaluation(report: EvaluationReport, console: Console, folder: Path | N
         console: The console to print on.
         folder: The folder of the evaluation.
     """
-    for text in headlines(report):
+    said = headlines(report)
+    for text in said:
         print_line(console, text)
     for one in report.requirements:
         print_line(console, requirement_line(one), "" if one.holds else "red")
-    for section in sections(report):
-        console.print()
+    for number, section in enumerate(sections(report)):
+        if number or said or report.requirements:
+            console.print()
         print_section(section, console, keep_intervals=True)
     if folder is not None:
         console.print()

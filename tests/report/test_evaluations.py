@@ -268,7 +268,8 @@ def test_the_screen_fits_80_columns_with_its_intervals(report: EvaluationReport)
 
 def test_the_name_of_a_generative_variant_is_in_one_line() -> None:
     text = screen(report_on(result("demo_multiple_choice_generative"), figures={}))
-    assert "demo_multiple_choice_generative local" in text
+    assert "demo_multiple_choice_generative  local" in text
+    assert text.startswith("Scores")
 
 
 def test_a_wide_screen_has_every_column(report: EvaluationReport) -> None:
