@@ -62,7 +62,7 @@ def load_tasks(
     if data is not None and not data.is_dir():
         raise ConfigurationError(f"there is no folder {data}. Name the folder with the data")
     options = _Options(data, shots, limit)
-    with _quiet(), _seeded(), hub(offline=not download):
+    with hub(offline=not download), _quiet(), _seeded():  # datasets sets a level when imported
         manager = _manager([name for name in _members(names) if name != toxigen.NAME])
         found: dict[str, EvaluationTask] = {}
         for name in names:
@@ -250,11 +250,13 @@ def _seeded() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Suppress the messages of the harness about defaults of its own tasks."""
-    logger = logging.getLogger("lm_eval")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
+    """Suppress the messages of the harness about its own tasks, and of datasets about its cache."""
+    loggers = [logging.getLogger(name) for name in ("lm_eval", "datasets")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        logger.setLevel(before)
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)

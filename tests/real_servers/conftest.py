@@ -18,6 +18,7 @@ SUBJECTS = {
     "test_greedy": "greedy text",
     "test_parameters": "parameters",
     "test_limits": "log-probabilities, limits",
+    "test_evaluate": "evaluation",
 }
 
 
