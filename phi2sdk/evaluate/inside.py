@@ -255,8 +255,9 @@ def _send(file: IO[bytes], coded: Any) -> None:
 
 def limit(seconds: int, memory_mib: int) -> None:
     """Limit the processor time and the memory of this process, and its files."""
+    if sys.platform != "darwin":  # macOS refuses this limit
+        resource.setrlimit(resource.RLIMIT_AS, (memory_mib << 20, memory_mib << 20))
     for kind, value in (
-        (resource.RLIMIT_AS, memory_mib << 20),
         (resource.RLIMIT_CPU, seconds),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_FSIZE, FILE_BYTES),

@@ -29,8 +29,9 @@ from phi2sdk.evaluate.seccomp import filter_program
 UNSAFE = (
     "With --unsafe-code, programs that a model wrote run with your rights and outside of any "
     "sandbox: they can read, change and delete your files, use the network with your credentials, "
-    "and leave processes behind. Only their processor time, memory and file size are limited. Use "
-    "it only on a machine without anything of value, such as a virtual machine of its own"
+    "and leave processes behind. Only their processor time, file size and, on Linux, memory are "
+    "limited. Use it only on a machine without anything of value, such as a virtual machine of its "
+    "own"
 )
 """What ``--unsafe-code`` means."""
 
@@ -44,7 +45,7 @@ _LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib")
 _PACKAGES = ("python*/site-packages", "python*/dist-packages")
 _INSIDE = {"LANG": "C.UTF-8", "PYTHONHASHSEED": "0"}
 """The environment of a program; equal hashes give equal results in each run."""
-_KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
+_KILLED = (-9, 128 + 9)
 """How a process of this one ends that exceeds its processor time, and how bubblewrap reports it."""
 _unsafe: ContextVar[bool] = ContextVar("unsafe", default=False)
 
@@ -141,11 +142,16 @@ def run(
 
     Raises:
         ConfigurationError: The sandbox cannot run on this machine, and the call is not within
-            :func:`unsafe_code`.
+            :func:`unsafe_code`; or even that is impossible.
     """
     unsafe = _unsafe.get()
     if not unsafe:
         require()
+    elif os.name != "posix":
+        raise ConfigurationError(
+            "programs of a model are executed on Linux and macOS only. Leave out the task, or use "
+            "one of these systems"
+        )
     nonce = secrets.token_hex(16)
     job = {"code": code, "tests": tests, "names": list(names), "nonce": nonce}
     with ExitStack() as stack:
