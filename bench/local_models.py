@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import median
 
 from phi2sdk.backends.engine import LocalModel
 from phi2sdk.backends.engine.files import find_model
-from phi2sdk.backends.engine.phi import Block, Matrix, Norm, Phi, PhiConfig
+from phi2sdk.backends.engine.memory import PHI2
+from phi2sdk.backends.engine.phi import Matrix
+from phi2sdk.measure.engine import random_phi
 
 transformers: Any = importlib.import_module("transformers")
 transformers.logging.set_verbosity_error()
@@ -75,30 +76,11 @@ def full_pair(dtype: str, device: str) -> tuple[LocalModel, Any]:
         partial_rotary_factor=0.4,
         attn_implementation="sdpa",
     )
-    d, inner = config.hidden_size, config.intermediate_size
-    kind = getattr(torch, dtype)
-    noise = (torch.randn(2**22) * 0.02).to(kind).to(device)
-
-    def new(*size: int) -> torch.Tensor:
-        made = torch.empty(size, dtype=kind, device=device)
-        for part in made.view(-1).split(len(noise)):
-            part.copy_(noise[: len(part)])
-        return made
-
-    def norm() -> Norm:
-        return Norm(torch.ones_like(noise[:d]), new(d), config.layer_norm_eps)
-
-    blocks = [
-        Block(
-            norm(),
-            Matrix(new(3 * d + inner, d), new(3 * d + inner)),
-            Matrix(new(d, d + inner), new(d)),
-        )
-        for _ in range(config.num_hidden_layers)
-    ]
-    embed, last, head = new(51200, d), norm(), Matrix(new(51200, d), new(51200))
-    phi = Phi(PhiConfig.read(config.to_dict()), embed, blocks, last, head)
-    state = {"model.embed_tokens.weight": embed}
+    like = LocalModel.load(CHECKPOINT, dtype=dtype, device=device)  # type: ignore[arg-type]
+    phi = random_phi(PHI2, like.phi)
+    d, inner, blocks, last, head = 2560, 10240, phi.blocks, phi.norm, phi.head
+    assert isinstance(head, Matrix)
+    state = {"model.embed_tokens.weight": phi.embed}
     state |= {"lm_head.weight": head.weight, "lm_head.bias": head.bias}
     state |= {"model.final_layernorm.weight": last.weight, "model.final_layernorm.bias": last.bias}
     for layer, block in enumerate(blocks):
@@ -133,27 +115,6 @@ def mixed(count: int, inputs: tuple[int, int], outputs: tuple[int, int]) -> Requ
 def prompt(model: LocalModel, length: int) -> list[int]:
     text = "Instruct: Write a paragraph about rivers and the towns beside them.\nOutput:"
     return (model.encode(text) * length)[:length]
-
-
-def bytes_per_token(model: LocalModel) -> int:
-    """Return the bytes that a step reads: all weights without the embedding."""
-    shape = model.phi.config.shape
-    head = shape.vocab * shape.hidden
-    return (shape.matrix_parameters + head) * model.phi.dtype.itemsize
-
-
-def read_bandwidth(device: torch.device) -> float:
-    """Return bytes/s of reading half a gigabyte on a CPU, or of copying it on a GPU."""
-    block = torch.ones(2**27, dtype=torch.float32, device=device)
-    if device.type == "cpu":
-        return median(block.nbytes / timed(block.sum) for _ in range(9))
-    other = torch.empty_like(block)
-
-    def copy() -> None:
-        other.copy_(block)
-        torch.cuda.synchronize()
-
-    return median(2 * block.nbytes / timed(copy) for _ in range(9))
 
 
 def timed(step: Callable[[], object]) -> float:

@@ -184,40 +184,6 @@ def generate(model: Any, ids: torch.Tensor, mask: torch.Tensor, count: int) -> N
         torch.cuda.synchronize()
 
 
-def decode_rate(model: LocalModel, count: int, *, tokens: int) -> float:
-    """Return the tokens per second of decoding, without prefill."""
-    slots = warm(model.slots(count))
-    rows_ = [
-        slots.join(list(range(100, 132)), Sampling(max_tokens=2 * tokens)) for _ in range(count)
-    ]
-    for _ in range(3):
-        slots.step()
-    began = time.perf_counter()
-    for _ in range(tokens):
-        slots.step()
-    seconds = time.perf_counter() - began
-    for row in rows_:
-        slots.leave(row)
-    return count * tokens / seconds
-
-
-def join_gap(slots: Slots) -> float:
-    """Return the largest gap between tokens during a prefill of 1,500 tokens, over the median."""
-    slots.join([1, 2, 3], Sampling(max_tokens=1900))
-    usual, largest = [], []
-    for _ in range(20):
-        usual += [timed(slots.step) for _ in range(20)]
-        joining = slots.join(list(range(100, 1600)), Sampling(max_tokens=1))
-        gaps = []
-        while joining.live:
-            began = time.perf_counter()
-            if any(token.row is joining for token in slots.step()):
-                slots.leave(joining)
-            gaps.append(time.perf_counter() - began)
-        largest.append(max(gaps))
-    return median(largest) / median(usual)
-
-
 def warm(slots: Slots) -> Slots:
     slots.warm_up()
     return slots

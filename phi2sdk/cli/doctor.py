@@ -1,4 +1,4 @@
-"""The command line of ``phi2 doctor``, which checks the configured targets."""
+"""The command line of ``phi2 doctor``, which checks the configured targets or the local engine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -22,6 +22,9 @@ from phi2sdk.completion import ServerSoftware
 from phi2sdk.config.lookup import configured, in_environment
 from phi2sdk.config.target import Target
 from phi2sdk.errors import ConfigurationError, Phi2Error
+
+if TYPE_CHECKING:
+    from phi2sdk.measure.engine import Agreement, EngineCheck
 
 __all__ = ["Finding", "doctor", "examine"]
 
@@ -114,6 +117,20 @@ def _how_to_configure(name: str) -> str:
 
 def doctor(
     config: Config = None,
+    engine: Annotated[
+        bool, flag(panel(), "--engine", help="Check the local engine on this machine instead.")
+    ] = False,
+    dtype: Annotated[
+        str,
+        panel()(
+            metavar="DTYPE",
+            help="With --engine: float32, float16 or bfloat16 (default: the one that fits).",
+        ),
+    ] = "auto",
+    device: Annotated[
+        str,
+        panel()(metavar="DEVICE", help="With --engine: cuda, mps or cpu (default: the fastest)."),
+    ] = "auto",
     json: Annotated[bool, flag(panel(), "--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Check which targets are ready, and show the next step for the others.
@@ -121,12 +138,19 @@ def doctor(
     The command checks the targets of phi2.toml and the backends that the environment
     configures. Each target is asked once whether it is available; no tokens are used.
 
+    With --engine it checks the local engine: whether the bundled model answers as in
+    float32 on the CPU, alone and in a batch, and how fast Phi-2's shape is decoded with
+    random weights. This takes one to two minutes, and nothing is downloaded.
+
     Exit status:
       0    Every configured target is ready, or none is configured.
       2    The configuration file is wrong.
-      3    A configured target is not ready.
+      3    A configured target is not ready, or answers of the engine are wrong.
       130  Interrupted.
     """
+    if engine:
+        _check_engine(dtype, device, json=json)
+        return
     ask_first(list(configured(config)), config)
     findings = asyncio.run(examine(config))
     if json:
@@ -140,6 +164,55 @@ def doctor(
         )
     if any(finding.configured and not finding.ok for finding in findings):
         raise typer.Exit(FAILED)
+
+
+def _check_engine(dtype: str, device: str, *, json: bool) -> None:
+    from phi2sdk.measure.engine import check_engine
+
+    progress = console(stderr=True)
+    found = check_engine(
+        cast("Any", device), dtype, notice=lambda step: progress.print(f"engine: {step} ...")
+    )
+    if json:
+        print_json(found)
+    else:
+        to = console()
+        to.print(f"{found.device}, {found.dtype}; {found.seconds:.0f} s")
+        print_table(("check", "result"), _engine_rows(found), to, fold=("result",))
+    if not found.ok:
+        raise typer.Exit(FAILED)
+
+
+def _engine_rows(found: EngineCheck) -> list[tuple[str, str]]:
+    from phi2sdk.measure.engine import ROUNDING
+
+    speed = found.speed
+    layers = "" if speed.layers == 32 else f" ({speed.layers} of 32 layers)"
+    return [
+        (
+            "largest difference of a log-probability from float32",
+            f"{found.logprob_difference:.2g} nats (rounding: up to {ROUNDING[found.dtype]:g})",
+        ),
+        ("greedy answers equal to float32 on the CPU", _equal(found.greedy)),
+        ("answers in a batch equal to those alone", _equal(found.batched)),
+        ("memory bandwidth", f"{speed.read_gb_per_s:,.0f} GB/s"),
+        *(
+            (f"decoding, {count} in flight{layers}", f"{rate:,.1f} tokens/s")
+            for count, rate in speed.tokens_per_s.items()
+        ),
+        ("share of the bandwidth, 1 in flight", f"{speed.bandwidth_share:.0%}"),
+        ("time between two tokens", f"{speed.gap_ms:,.1f} ms"),
+        ("the same while a prompt of 512 tokens joins", f"{speed.join_gap_ms:,.1f} ms"),
+    ]
+
+
+def _equal(found: Agreement) -> str:
+    said = f"{found.answers - found.different} of {found.answers}"
+    if found.ties:
+        said += f"; {found.ties} differ at a tie, where rounding decides"
+    if not found.ok:
+        said += f"; {found.different - found.ties} are wrong"
+    return said
 
 
 def _cells(finding: Finding) -> tuple[str, str, str, str]:
