@@ -10,8 +10,8 @@ counts, because other processes only add time. Loading is not measured, and each
 a few items. A last column has the time of the same task in an evaluation with a journal, as
 ``phi2 evaluate`` runs it.
 
-Log-likelihoods are also compared with those of ``hf`` in float64, which shows the rounding errors of
-both models in float32.
+Log-likelihoods are also compared with those of ``hf`` in float64, which shows the rounding errors
+of both models in float32.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def main() -> int:
     totals: dict[str, list[float]] = {"hf": [0.0, 0.0], "phi2sdk": [0.0, 0.0]}
     for task in tasks:
         sizes, ours = theirs[task.name], own[task.name]
-        size, best = min(sizes.items(), key=lambda one: one[1].best)
+        best = min(sizes.values(), key=lambda one: one.best)
         for name, one in (("hf", best), ("phi2sdk", ours)):
             totals[name][0] += one.best
             totals[name][1] += min(one.processor)
