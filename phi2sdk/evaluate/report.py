@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
-from typing import Any
+
+from pydantic import BaseModel, Field, ValidationError
 
 from phi2sdk.errors import ConfigurationError
 from phi2sdk.measure.evaluations import EVALUATION, read_evaluations
 from phi2sdk.measure.files import ANOTHER_COPY, read_json
+from phi2sdk.parsing import first_mistake
 from phi2sdk.report.evaluation_files import ShownEvaluation, write_evaluation
 from phi2sdk.report.evaluation_schema import EvaluatedTarget, EvaluationReport, EvaluationRun
 from phi2sdk.report.evaluations import evaluation_report
 from phi2sdk.report.requirements import Requirement
 
 __all__ = ["report_of"]
+
+
+class _Target(BaseModel):
+    backend: str
+    simulated: bool
+
+
+class _Configuration(BaseModel):
+    targets: dict[str, _Target] = Field(min_length=1)
+    limit: int | None
+
+
+class _Document(BaseModel):
+    """``evaluation.json``: the fields that a report needs."""
+
+    phi2sdk: str
+    started: str
+    versions: dict[str, str]
+    machine: dict[str, str | int | float | None]
+    configuration: _Configuration
+    plan: dict[str, tuple[str, ...]]
 
 
 def report_of(folder: Path, requirements: Sequence[Requirement] | None = None) -> ShownEvaluation:
@@ -28,27 +51,23 @@ def report_of(folder: Path, requirements: Sequence[Requirement] | None = None) -
         ConfigurationError: The folder has no evaluation, or a requirement names a value that the
             evaluation does not have.
     """
-    document = _document(folder / EVALUATION)
     results = read_evaluations(folder)
-    configuration = document["configuration"]
-    planned: Mapping[str, Sequence[str]] = document["plan"]
     known = {(one.task, one.target) for one in results}
-    targets: Mapping[str, Mapping[str, Any]] = configuration["targets"]
+    document = _document(folder / EVALUATION, known)
+    planned = {(task, name) for task, names in document.plan.items() for name in names}
+    targets = document.configuration.targets
     report = evaluation_report(
         EvaluationRun(
-            phi2sdk=document["phi2sdk"],
-            started=document["started"],
-            tasks={task: tuple(names) for task, names in planned.items()},
+            phi2sdk=document.phi2sdk,
+            started=document.started,
+            tasks=document.plan,
             reference=next(iter(targets)),
-            limit=configuration["limit"],
-            versions=document["versions"],
-            machine=document["machine"],
-            complete=all((task, name) in known for task in planned for name in planned[task]),
+            limit=document.configuration.limit,
+            versions=document.versions,
+            machine=document.machine,
+            complete=known == planned,
         ),
-        {
-            name: EvaluatedTarget(backend=one["backend"], simulated=one["simulated"])
-            for name, one in targets.items()
-        },
+        {name: EvaluatedTarget(**dict(one)) for name, one in targets.items()},
         results,
         requirements=_written(folder) if requirements is None else requirements,
     )
@@ -56,31 +75,28 @@ def report_of(folder: Path, requirements: Sequence[Requirement] | None = None) -
     return ShownEvaluation(**dict(report))
 
 
-def _document(path: Path) -> dict[str, Any]:
-    """Return ``evaluation.json``.
+def _document(path: Path, known: Set[tuple[str, str]]) -> _Document:
+    """Return ``evaluation.json``, which must have a plan for all known results.
 
     Raises:
         ConfigurationError: It does not exist, or it is damaged.
     """
     try:
-        document = read_json(path)
+        document = _Document.model_validate(read_json(path))
     except FileNotFoundError:
         raise ConfigurationError(
             f"{path.parent} is not the folder of an evaluation: it has no {path.name}"
         ) from None
-    kinds = {
-        "phi2sdk": str,
-        "started": str,
-        "configuration": dict,
-        "plan": dict,
-        "versions": dict,
-        "machine": dict,
-    }
-    if not isinstance(document, dict) or not all(
-        isinstance(document.get(name), kind) for name, kind in kinds.items()
-    ):
-        raise ConfigurationError(f"{path} is damaged: a field is missing. {ANOTHER_COPY}")
-    return document
+    except ValidationError as error:
+        why = first_mistake(error)
+    else:
+        targets = {name for names in document.plan.values() for name in names}
+        unknown = targets - document.configuration.targets.keys()
+        unplanned = [task for task, name in known if name not in document.plan.get(task, ())]
+        if not unknown and not unplanned:
+            return document
+        why = f"the plan does not fit {', '.join(sorted({*unknown, *unplanned}))}"
+    raise ConfigurationError(f"{path} is damaged: {why}. {ANOTHER_COPY}")
 
 
 def _written(folder: Path) -> list[Requirement]:

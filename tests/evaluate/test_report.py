@@ -148,5 +148,25 @@ def test_a_folder_without_an_evaluation_or_with_a_damaged_one_is_refused(tmp_pat
     with pytest.raises(ConfigurationError, match=r"it has no evaluation\.json"):
         report_of(tmp_path)
     (tmp_path / "evaluation.json").write_text('{"phi2sdk": "0.1.0"}')
-    with pytest.raises(ConfigurationError, match=r"evaluation\.json is damaged"):
+    with pytest.raises(ConfigurationError, match=r"evaluation\.json is damaged: started"):
+        report_of(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"plan": {TASK: "local"}}, "plan"),
+        ({"plan": {TASK: ["local", "other"]}}, "other"),
+        ({"plan": {"gsm8k": ["local"]}}, TASK),
+        ({"configuration": {"limit": "ten", "targets": {}}}, "configuration.targets"),
+        ({"machine": {"cpus": [2]}}, "machine.cpus"),
+    ],
+)
+def test_a_document_that_does_not_fit_its_results_is_damaged(
+    made: Evaluation, tmp_path: Path, changed: dict[str, object], why: str
+) -> None:
+    shutil.copy(made.folder / "evaluations.jsonl", tmp_path)
+    document = json.loads((made.folder / "evaluation.json").read_text()) | changed
+    (tmp_path / "evaluation.json").write_text(json.dumps(document))
+    with pytest.raises(ConfigurationError, match=rf"evaluation\.json is damaged: .*{why}"):
         report_of(tmp_path)
