@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from phi2sdk.backends.engine import LocalModel
+from phi2sdk.backends.engine import LocalModel, weights
 from phi2sdk.backends.engine.phi import Matrix
 from phi2sdk.backends.engine.weights import Int4Matrix, Int8Matrix, nibbles, quantize_matrix
 from phi2sdk.errors import ConfigurationError
@@ -41,6 +41,21 @@ def test_int4_is_widened_to_the_numbers_that_the_kernel_uses() -> None:
     wide = elsewhere._wide(torch.bfloat16).float()
     torch.testing.assert_close(wide, kernel, atol=0.05, rtol=0.02)
     assert float((wide - plain.weight.float()).abs().amax()) < float(scale.max())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_rows_of_int8_that_are_widened_in_blocks_give_the_product_of_all(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights, "_WIDENED", 48)
+    quantized = Int8Matrix.of(matrix(160, 4096))
+    x = torch.randn(40, 4096, generator=torch.Generator().manual_seed(1)).to(dtype) * 20
+    wide = quantized.weight.double() * quantized.scale.double().unsqueeze(1)
+    exact = x.double() @ wide.T + quantized.bias.double()
+    got = quantized(x)
+    assert got.dtype == dtype
+    off = (got.double() - exact).abs().amax() / exact.abs().amax()
+    assert off < (2**-8 if dtype == torch.bfloat16 else 2**-11)
 
 
 def test_int8_of_a_row_of_zeros_is_zero() -> None:
