@@ -179,7 +179,8 @@ def main() -> int:
             )
     (hf, hf_used), (ours_s, ours_used) = totals["hf"], totals["phi2sdk"]
     if not args.quick:
-        report.check("hf at its best batch sizes / phi2sdk", hf / ours_s, ">=", 2)
+        report.check("seconds of hf at its best / phi2sdk", hf / ours_s, ">=", 2)
+        report.check("processor seconds of hf at its best / phi2sdk", hf_used / ours_used, ">=", 2)
     report.note(
         f"All tasks, fastest of {rounds} rounds: hf {hf:.1f} s, phi2sdk {ours_s:.1f} s; processor "
         f"seconds: hf {hf_used:.1f}, phi2sdk {ours_used:.1f}."
