@@ -139,14 +139,21 @@ def _p_values(found: Comparable) -> Mapping[str, float]:
 
 
 def _permuted(found: Comparable, columns: Mapping[str, NDArray[Any]]) -> Mapping[str, float]:
-    """Return the p-value of each group of columns, target against control, adjusted."""
+    """Return the p-value of each group of columns, target against control, adjusted.
+
+    A property that a target always has is plain where the control rarely has it. One that it never
+    has is not, so an excess of white space counts half as much as a lack of it.
+    """
     names = (*found.target.prompts, *_own(found).prompts)
     prompt = np.unique(names, return_inverse=True)[1].astype(np.int64)
     none = np.zeros(len(names))
-    statistics = {
-        name: greatest(residuals(values.astype(np.float64), none, prompt)[0], two_sided=True)
-        for name, values in columns.items()
-    }
+    statistics = {}
+    for name, values in columns.items():
+        own = residuals(values.astype(np.float64), none, prompt)[0]
+        if name == "white-space":
+            statistics[name] = greatest(np.hstack((-own, own / 2)))
+        else:
+            statistics[name] = greatest(own, two_sided=True)
     target = np.arange(len(names)) < len(found.target.prompts)
     return family(statistics, target, prompt, permutations=PERMUTATIONS).adjusted
 

@@ -272,6 +272,7 @@ def test_a_lost_device_ends_all_jobs_with_the_cause_and_takes_no_more(
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     running = [Asked([1 + i], Sampling(max_tokens=100)) for i in range(6)]
+    worker.model.result()  # after the slots have run
     monkeypatch.setattr(Slots, "step", lost)
     for asked in running:
         try:

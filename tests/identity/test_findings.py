@@ -218,3 +218,22 @@ def test_token_counts_are_reported_where_most_of_them_differ(extra: int, reporte
     assert (found is not None) is reported
     if found is not None:
         assert found.figures == {"differ": 8, "answers": 8, "counted": 56, "tokens": 16}
+
+
+def test_a_property_of_few_answers_that_a_target_never_has_is_named() -> None:
+    """A twentieth of the control's answers breaks lines, and none of 200 of the target does."""
+    rng = np.random.default_rng(1)
+    plain = [changed(answers(rng, each), _on_one_line) for each in (17, 34)]
+    texts = list(plain[1].texts)
+    for at in rng.choice(len(texts), 19, replace=False):
+        texts[at] = texts[at].replace(" ", "\n", 2).replace("\n", " ", 1)
+    control = Answers.of_texts(plain[1].prompts, texts)
+    found = comparable(plain[0], {"float32": control}, Codec())
+    assert found.findings["white-space"].kind == "line-breaks"
+    always = changed(plain[0], lambda text: " " + text.strip().replace(" ", "\n", 1))
+    found = comparable(always, {"float32": control}, Codec())
+    assert found.findings["white-space"].kind == "line-breaks"
+
+
+def _on_one_line(text: str) -> str:
+    return " " + " ".join(text.split())
