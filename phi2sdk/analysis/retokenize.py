@@ -153,7 +153,7 @@ def _likeliest(
             [texts[at].options() for at in trying],
         )
         for at, logp in zip(trying, found, strict=True):
-            texts[at].learn(logp.tolist())
+            texts[at].learn(logp)
         trying = [at for at in trying if not last and texts[at].propose(model.encode, room[at])]
     return [text.ids for text in texts]
 
@@ -277,7 +277,7 @@ class _Text:
         before = [0.0, *accumulate(own)]
         for at, place in enumerate(places):
             options = self._options[place]
-            for token, end, logp in zip(*options, self._logp[place], strict=False):
+            for token, end, logp in zip(*options, self._logp[place], strict=True):
                 last = bisect_left(borders, end)
                 gain = logp - (before[last + 1] - before[at])
                 if gain <= 0 or token == self._best[place]:

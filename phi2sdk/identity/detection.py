@@ -21,7 +21,7 @@ from phi2sdk.identity.permutation import residuals
 
 __all__ = ["Detection", "detection"]
 
-DRAWS = 2_000
+DRAWS = 1_000
 LEAST_FREE = 10
 """With fewer control answers than this beyond one for each prompt, there is no estimate."""
 SMALL = 1.0

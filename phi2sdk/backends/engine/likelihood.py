@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, chain, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -385,25 +385,27 @@ def log_probabilities(
     choices: Sequence[Sequence[Sequence[int]]],
     *,
     logits_bytes: int = LOGITS_BYTES,
-) -> list[NDArray[np.float64]]:
-    """Return ``[T, K]`` log-probabilities of K given tokens at each of a text's T positions.
+) -> list[list[list[float]]]:
+    """Return the log-probability of each of the given tokens at each position of each text.
 
     The probabilities are conditional on the text continuing: they exclude end-of-text.
 
     Args:
         model: The model that scores the texts.
         sequences: Prompt and text of each sequence, both as tokens and neither empty.
-        choices: The tokens to score at each position of each text. K is the largest number of
-            tokens at a position; positions with fewer tokens are filled up with ``-inf``.
+        choices: The tokens to score at each position of each text.
         logits_bytes: Maximum memory for logits and tensors derived from them.
     """
     rows = min(_ROWS, max(1, logits_bytes // (4 * _ALTERNATIVES_COPIES * model.vocab_size)))
-    found: list[NDArray[np.float64]] = []
+    found: list[list[list[float]]] = []
     for batch in packed(sequences):
         here = choices[len(found) : len(found) + len(batch)]
         places = [tokens for text in here for tokens in text]
-        width = max(map(len, places))
-        wanted = torch.tensor([[*tokens, *[-1] * (width - len(tokens))] for tokens in places])
+        wanted = torch.tensor([*chain.from_iterable(places)], device=model.phi.device)
+        ends = [*accumulate(map(len, places), initial=0)]
+        place = torch.arange(len(places), device=wanted.device).repeat_interleave(
+            torch.tensor(list(map(len, places)), device=wanted.device)
+        )
         count = sum(len(prompt) + len(text) for prompt, text in batch)
         with torch.inference_mode(), model.phi.threads(count):
             hidden = packed_hidden(model.phi, batch)
@@ -412,9 +414,10 @@ def log_probabilities(
                 logits = model.phi.logits(hidden[at : at + rows])
                 for id in model.eos_ids:
                     logits[:, id] = -torch.inf
-                some = wanted[at : at + rows].to(logits.device)
-                value = logits.gather(-1, some.clamp_min(0)) - logits.logsumexp(-1, keepdim=True)
-                parts.append(value.masked_fill(some < 0, -torch.inf).double().cpu())
-        ends = np.cumsum([len(text) for _, text in batch])
-        found += np.split(torch.cat(parts).numpy(), ends[:-1])
+                some = slice(ends[at], ends[min(at + rows, len(places))])
+                own = place[some] - at
+                parts.append(logits[own, wanted[some]] - logits.logsumexp(-1)[own])
+        values = torch.cat(parts).tolist()
+        each = (values[begin:end] for begin, end in pairwise(ends))
+        found += [[next(each) for _ in text] for text in here]
     return found
