@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import accumulate, chain, pairwise
 from typing import NamedTuple
@@ -30,6 +29,7 @@ from phi2sdk.backends.engine.scoring import (
     PromptAndText,
     packed,
     packed_hidden,
+    side_by_side,
 )
 from phi2sdk.backends.engine.token_residuals import BUCKETS, token_residuals
 from phi2sdk.sampling import Sampling
@@ -210,9 +210,7 @@ def _summed(
     batches = list(packed(sequences))
     wanted_ends = iter(_ends(sequences, ends))
     own_ends = [[next(wanted_ends) for _ in batch] for batch in batches]
-    side_by_side = torch.get_num_threads() if phi.small and phi.device.type == "cpu" else 1
-    with ThreadPoolExecutor(side_by_side) as pool:
-        found = list(pool.map(one_pass, batches, own_ends))
+    found = side_by_side(phi, one_pass, batches, own_ends)
     return torch.cat(found).numpy() if found else np.zeros((0, width))
 
 

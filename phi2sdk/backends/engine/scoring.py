@@ -8,9 +8,11 @@ states in blocks, because they take 51,200 numbers per token.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain
+from itertools import accumulate, chain, pairwise
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -29,7 +31,10 @@ __all__ = [
     "packed_hidden",
     "rank",
     "score_sequences",
+    "side_by_side",
 ]
+
+_Result = TypeVar("_Result")
 
 PromptAndText = tuple[Sequence[int], Sequence[int]]
 """A prompt and a text, both as tokens, neither empty."""
@@ -63,7 +68,8 @@ def likelihoods(phi: Phi, sequences: Iterable[PromptAndText]) -> Iterator[tuple[
 
     The second value is whether every token of the text is the most likely one.
     """
-    for batch in packed(sequences):
+
+    def one_pass(batch: Sequence[PromptAndText]) -> list[tuple[float, bool]]:
         tokens = sum(len(prompt) + len(text) for prompt, text in batch)
         wanted = torch.tensor([id for _, text in batch for id in text], device=phi.device)
         logprobs, greedy = [], []
@@ -74,11 +80,19 @@ def likelihoods(phi: Phi, sequences: Iterable[PromptAndText]) -> Iterator[tuple[
                 found = logits.gather(-1, own.unsqueeze(-1)).squeeze(-1) - logits.logsumexp(-1)
                 logprobs += found.tolist()
                 greedy += (logits.argmax(-1) == own).tolist()
-        at = 0
-        for _, text in batch:
-            end = at + len(text)
-            yield sum(logprobs[at:end]), all(greedy[at:end])
-            at = end
+        ends = [*accumulate((len(text) for _, text in batch), initial=0)]
+        return [(sum(logprobs[at:end]), all(greedy[at:end])) for at, end in pairwise(ends)]
+
+    yield from chain.from_iterable(side_by_side(phi, one_pass, packed(sequences)))
+
+
+def side_by_side(
+    phi: Phi, one_pass: Callable[..., _Result], *batches: Iterable[Any]
+) -> list[_Result]:
+    """Return the results of several passes, on all cores where one pass uses only one."""
+    count = torch.get_num_threads() if phi.small and phi.device.type == "cpu" else 1
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(one_pass, *batches))
 
 
 def rank(
